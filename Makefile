@@ -1,0 +1,62 @@
+# Every target does its own set-up in .venv from a bare Python 3.10 to 3.13. `make help` lists them.
+#   make demo PYTHON=python3.12          another Python
+#   make demo PIP_ARGS="..."             further arguments of pip, such as another package index
+#   make test PYTEST_ARGS="tests/volumes" some of the tests
+
+PYTHON   ?= python3
+PIP_ARGS ?=
+PYTEST_ARGS ?=
+VENV     := .venv
+BIN      := $(VENV)/bin
+STAMP    := $(VENV)/.installed
+DEMO_OUT := demo_output
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-all lint types clean
+
+help:
+	@echo "make demo      predict the two forms of sample_data/brain1 with the shipped bundle, into $(DEMO_OUT)/"
+	@echo "make test      lint, types and the tests that take seconds"
+	@echo "make test-all  the same with the slow tests"
+	@echo "make lint      ruff"
+	@echo "make types     mypy"
+	@echo "make clean     remove the environment, caches and $(DEMO_OUT)/"
+
+# A stamp, not the folder: an installation that was interrupted is done again.
+$(STAMP): pyproject.toml setup.py constraints.txt
+	@command -v $(PYTHON) >/dev/null 2>&1 || { echo "$(PYTHON) not found: install Python 3.10 to 3.13, or say make PYTHON=..."; exit 1; }
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if v >= (3, 10) else "Python 3.10 or newer is needed, %s is %d.%d: say make PYTHON=..." % ((sys.executable,) + v))'
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || { echo "set-up: a new environment in $(VENV)"; $(PYTHON) -m venv $(VENV); } || \
+		{ echo "could not make $(VENV): this Python lacks the venv module (on Debian and Ubuntu: apt install python3-venv)"; exit 1; }
+	@echo "set-up: installing medattn and its dependencies (a few minutes, about 1.5 GB with CPU torch)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_ARGS) -c constraints.txt -e ".[dev]"
+	@touch $@
+	@echo "set-up: done"
+
+demo: $(STAMP)
+	@$(BIN)/medattn predict sample_data/brain1_image.nrrd sample_data/brain1_dicom \
+		--bundle brain_tumor_t1ce --output $(DEMO_OUT) --report
+	@echo
+	@echo "Look at:"
+	@for file in $(DEMO_OUT)/*.html $(DEMO_OUT)/*.png $(DEMO_OUT)/*.nii.gz $(DEMO_OUT)/predictions.*; do \
+		test ! -e "$$file" || echo "  $$file"; done
+
+lint: $(STAMP)
+	@echo "lint: ruff"
+	@$(BIN)/ruff check .
+
+types: $(STAMP)
+	@echo "types: mypy"
+	@$(BIN)/mypy
+
+test: lint types
+	@echo "tests: pytest"
+	@$(BIN)/python -m pytest -q -m "not slow" $(PYTEST_ARGS)
+
+test-all: lint types
+	@echo "tests: pytest, slow ones too"
+	@$(BIN)/python -m pytest -q $(PYTEST_ARGS)
+
+clean:
+	rm -rf $(VENV) $(DEMO_OUT) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find medattn_core tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +

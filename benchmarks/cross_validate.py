@@ -1,0 +1,133 @@
+"""Cross-validate the settings of the shipped brain tumour bundle: train on three folds, test on the fourth.
+
+    python -m benchmarks.cross_validate --data ../shared/data/brain_tumor_t1ce/labels.csv
+
+Every measure is taken through Predictor on the JPEG files themselves, with the evidence on their own 512x512 grid.
+Finished folds are kept in --work and not trained again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.common import machine, markdown_table
+from medattn_core import datalists
+from medattn_core.bundles import load
+from medattn_core.inference import Predictor
+from medattn_core.training import train
+from medattn_core.training.calibration import expected_calibration_error, fit_temperature
+from medattn_core.training.data import location_of, targets_of
+
+
+def auc(score: np.ndarray, positive: np.ndarray) -> float:
+    """Area under the ROC curve by ranks (Mann-Whitney), ties shared."""
+    order = np.argsort(score, kind="stable")
+    ranks = np.empty(len(score))
+    ranks[order] = np.arange(1, len(score) + 1)
+    for value in np.unique(score):
+        tied = score == value
+        ranks[tied] = ranks[tied].mean()
+    count = int(positive.sum())
+    return float((ranks[positive].sum() - count * (count + 1) / 2) / (count * (len(score) - count)))
+
+
+def measure(predictor: Predictor, cases: list[datalists.Case]) -> dict[str, list]:
+    """Logits, targets, and for the true class whether the peak lies in the box and how much of the evidence does."""
+    logits, targets, hits, energies = [], [], [], []
+    for case in cases:
+        prediction = predictor(case.image)
+        evidence = prediction.evidence(case.label)
+        box = location_of(case, evidence)
+        assert box is not None
+        inside = box >= 0.5
+        positive = np.clip(evidence.data, 0, None)
+        hits.append(bool(inside.flat[int(np.argmax(evidence.data))]))
+        energies.append(float(positive[inside].sum() / max(float(positive.sum()), 1e-12)))
+        logits.append(prediction.logits.tolist())
+        targets.append(targets_of(case, predictor.task).tolist())
+    return {"logits": logits, "targets": targets, "hits": hits, "energies": energies}
+
+
+def summary(measured: dict[str, list]) -> dict[str, float]:
+    """Accuracy, macro AUC, pointing game, energy in the box."""
+    logits, targets = np.array(measured["logits"]), np.array(measured["targets"])
+    return {
+        "accuracy": float((logits.argmax(1) == targets.argmax(1)).mean()),
+        "auc": float(np.mean([auc(logits[:, k], targets[:, k] > 0) for k in range(logits.shape[1])])),
+        "pointing": float(np.mean(measured["hits"])),
+        "energy": float(np.mean(measured["energies"])),
+    }
+
+
+def main() -> None:
+    """Run."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--config", type=Path, default=Path(__file__).with_name("brain_tumor_t1ce.json"))
+    parser.add_argument("--folds", type=int, nargs="+", default=[1, 2, 3, 4])
+    parser.add_argument("--work", type=Path, default=Path("runs/brain_tumor_t1ce"))
+    parser.add_argument("--seed", type=int, default=0)
+    arguments = parser.parse_args()
+    cases = datalists.load(arguments.data)
+    rows, pooled, raw = [], {}, {}
+    for fold in arguments.folds:
+        folder = arguments.work / f"seed{arguments.seed}_fold{fold}"
+        result = folder.with_suffix(".json")
+        if not result.exists():
+            start = time.time()
+            if not folder.exists():
+                train(arguments.data, folder, config=arguments.config, seed=arguments.seed, validation_fold=fold,
+                      resume=True, progress=_print_progress)  # fmt: skip
+            predictor = Predictor.from_bundle(folder)
+            measured = measure(predictor, [case for case in cases if case.fold == fold])
+            measured["temperature"] = load(folder).metadata["medattn"]["metrics"]["temperature"]
+            measured["seconds"] = time.time() - start
+            result.write_text(json.dumps(measured))
+        measured = json.loads(result.read_text())
+        pooled[fold] = measured
+        raw[fold] = np.array(measured["logits"]) * measured["temperature"]
+        numbers = summary(measured)
+        rows.append([str(fold), str(len(measured["hits"])), *[f"{v:.3f}" for v in numbers.values()]])
+    means = {name: np.mean([summary(m)[name] for m in pooled.values()]) for name in numbers}
+    spread = {name: np.std([summary(m)[name] for m in pooled.values()], ddof=1) for name in numbers}
+    rows.append(["mean", "", *[f"{means[n]:.3f} ± {spread[n]:.3f}" for n in means]])
+    print(f"Seed {arguments.seed}; {machine()}\n")
+    print(markdown_table(["test fold", "slices", "accuracy", "macro AUC", "pointing game", "energy in box"], rows))
+    if len(raw) > 1:
+        _calibration(raw, pooled, arguments.config, arguments.work / f"seed{arguments.seed}_calibration.json", means)
+
+
+def _calibration(raw: dict, pooled: dict, config: Path, path: Path, means: dict[str, float]) -> None:
+    """Temperature from the held-out logits of all folds; its error measured with each fold left out in turn."""
+    from medattn_core.tasks import TaskSpec
+
+    task = TaskSpec.from_dict(json.loads(config.read_text())["task"])
+    targets = {fold: np.array(m["targets"]) for fold, m in pooled.items()}
+    errors = []
+    for fold in raw:
+        others = [f for f in raw if f != fold]
+        t = fit_temperature(
+            np.concatenate([raw[f] for f in others]), np.concatenate([targets[f] for f in others]), task
+        )
+        p = task.probabilities(raw[fold] / t)
+        right = raw[fold].argmax(1) == targets[fold].argmax(1)
+        errors.append(expected_calibration_error(p.max(1), right))
+    temperature = fit_temperature(np.concatenate(list(raw.values())), np.concatenate(list(targets.values())), task)
+    print(f"\nTemperature of all held-out logits: {temperature:.3f}; ECE with the temperature of the other folds: "
+          f"{np.mean(errors):.3f} (folds: {', '.join(f'{e:.3f}' for e in errors)})")  # fmt: skip
+    numbers = {name: round(float(value), 4) for name, value in means.items()}
+    path.write_text(json.dumps({"temperature": temperature, "ece": float(np.mean(errors)), **numbers}))
+
+
+def _print_progress(step: int, steps: int, losses: dict[str, float]) -> None:
+    if step % 50 == 0 or step == steps:
+        print(step, steps, " ".join(f"{k} {v:.3f}" for k, v in losses.items()), flush=True)
+
+
+if __name__ == "__main__":
+    main()

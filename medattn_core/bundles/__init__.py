@@ -1,0 +1,40 @@
+"""The model format: a MONAI bundle folder whose task specification is data. Load, save, model card, registry.
+
+Finding and checking bundles needs no torch; ``load_network``, ``save_bundle`` and ``seal`` are imported on first use.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from medattn_core.bundles.bundle import FORMAT, Bundle
+from medattn_core.bundles.card import model_card
+from medattn_core.bundles.load import load, shipped_names
+from medattn_core.bundles.registry import list_bundles
+
+if TYPE_CHECKING:
+    from medattn_core.bundles.save import save_bundle, seal
+    from medattn_core.bundles.weights import load_network
+
+_HOME = {"load_network": "weights", "save_bundle": "save", "seal": "save"}
+
+__all__ = [
+    "FORMAT",
+    "Bundle",
+    "list_bundles",
+    "load",
+    "load_network",
+    "model_card",
+    "save_bundle",
+    "seal",
+    "shipped_names",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Import what needs torch on first use (PEP 562)."""
+    if name not in _HOME:
+        msg = f"module {__name__!r} has no attribute {name!r}"
+        raise AttributeError(msg)
+    return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)

@@ -1,0 +1,74 @@
+"""Bundle: a model on disk, found and checked, not yet loaded. Data alone: it knows no runtime."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from medattn_core.tasks import TaskSpec
+
+FORMAT = 1
+"""Version of the ``medattn`` part of metadata.json that this package reads and writes."""
+
+SCHEMA_DATE = 20240725
+SCHEMA = (
+    f"https://github.com/Project-MONAI/MONAI-extra-test-data/releases/download/0.8.1/meta_schema_{SCHEMA_DATE}.json"
+)
+"""MONAI's schema of metadata.json, the newest known here."""
+
+METADATA = "configs/metadata.json"
+INFERENCE = "configs/inference.json"
+WEIGHTS = "models/model.pt"
+CARD = "docs/README.md"
+DATA_LICENSE = "docs/data_license.txt"
+LICENSE = "LICENSE"
+
+LISTED_FILES = (INFERENCE, WEIGHTS, CARD, DATA_LICENSE, LICENSE)
+"""Files every bundle holds besides its metadata, each with its SHA-256 in the metadata."""
+
+NETWORK_SETTINGS = (
+    "spatial_dims",
+    "in_channels",
+    "out_channels",
+    "encoder",
+    "encoder_options",
+    "evidence_stride",
+    "width",
+    "pooling",
+    "mixing",
+    "null_token",
+    "bias",
+    "dropout",
+    "slicewise",
+)
+"""Keyword arguments of AttentionCNN, repeated here so that checking a bundle needs no torch (a test compares)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bundle:
+    """A checked bundle.
+
+    Attributes:
+        path: folder.
+        name: identifier, kept when the folder is renamed.
+        version: of the model.
+        description: one line for a person.
+        task: what it takes and gives.
+        network: keyword arguments of :class:`medattn_core.networks.attention_cnn.AttentionCNN`.
+        weights_path: state dict.
+        weights_sha256: of that file.
+        calibration: how probabilities were calibrated, as a record: the weights already contain it.
+        metadata: all of configs/metadata.json.
+    """
+
+    path: Path
+    name: str
+    version: str
+    description: str
+    task: TaskSpec
+    network: dict[str, Any] = field(repr=False)
+    weights_path: Path = field(repr=False)
+    weights_sha256: str
+    calibration: dict[str, Any] = field(default_factory=dict, repr=False)
+    metadata: dict[str, Any] = field(default_factory=dict, repr=False)

@@ -1,0 +1,128 @@
+"""The model card (Mitchell et al. 2019, arXiv 1810.03993) of a bundle, written from facts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from medattn_core.tasks import TaskSpec
+
+
+def model_card(
+    *,
+    name: str,
+    task: TaskSpec,
+    network: Mapping[str, Any],
+    description: str = "",
+    version: str = "",
+    metrics: Mapping[str, Any] | None = None,
+    parameters: int | None = None,
+    receptive_field: int | None = None,
+    training_data: str = "",
+    evaluation: str = "",
+    limitations: str = "",
+) -> str:
+    """Markdown for ``docs/README.md``.
+
+    Args:
+        name: of the bundle.
+        task: what it takes and gives.
+        network: AttentionCNN keyword arguments.
+        description: what it is for, in a sentence or more.
+        version: of the bundle.
+        metrics: name to value; mappings become one row a key.
+        parameters: number of weights.
+        receptive_field: pixels of the model grid that one evidence cell can see, where known.
+        training_data: what it was trained on, with the source.
+        evaluation: how the metrics were measured.
+        limitations: what is known not to work.
+    """
+    parts = [
+        f"# {name} {version}".rstrip(),
+        description or task.description,
+        "Research use only: not a medical device.",
+    ]
+    parts += ["## What it takes", _takes(task), "## What it gives", _gives(task)]
+    parts += ["## How it decides", _decides(network, task, parameters, receptive_field)]
+    if training_data:
+        parts += ["## Training data", training_data]
+    if metrics or evaluation:
+        parts += ["## How well", evaluation, _table(metrics or {})]
+    parts += [
+        "## Limits",
+        limitations
+        or "Not measured outside the data named above. Scans of another modality, body part, age group or "
+        "scanner may give confident wrong answers.",
+        "## Use",
+        f"```\nmedattn predict SCAN --bundle {name} --output FOLDER --report\n```",
+    ]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _takes(task: TaskSpec) -> str:
+    spacing = " x ".join(f"{s:g}" for s in task.spacing)
+    lines = [f"- modality: {', '.join(task.modality) or 'any'}"]
+    if task.slicewise:
+        lines.append(
+            f"- single slices and whole volumes: each slice is looked at by itself at {spacing} mm, all are pooled "
+            f"together; slices closer than {task.slice_spacing:g} mm are averaged to that distance"
+        )
+    else:
+        lines.append(f"- {task.spatial_dims}D images, resampled to {spacing} mm")
+    if task.size is not None:
+        lines.append(f"- the central {' x '.join(map(str, task.size))} pixels of that grid")
+    if task.field_of_view is not None:
+        lines.append(f"- pictures without pixel size are taken as {task.field_of_view:g} mm along their longer side")
+    rule = task.intensity
+    lines.append(f"- intensities: {rule.rule} between {rule.lower:g} and {rule.upper:g}, from the image itself")
+    return "\n".join(lines)
+
+
+def _gives(task: TaskSpec) -> str:
+    if task.kind == "regression":
+        return f"- {', '.join(task.labels)}" + (f", in {task.unit}" if task.unit else "")
+    how = {
+        "softmax": "probabilities that sum to one",
+        "sigmoid": "a probability for each, one against the rest: all may be low, or several high",
+    }[task.activation]
+    lines = [f"- {', '.join(task.labels)}: {how}"]
+    if task.threshold is not None:
+        lines.append(f"- a label is reported from a probability of {task.threshold:g}")
+    return "\n".join(lines)
+
+
+def _decides(network: Mapping[str, Any], task: TaskSpec, parameters: int | None, field: int | None) -> str:
+    stride = int(network.get("evidence_stride", 8))
+    cell = " x ".join(f"{stride * s:g}" for s in task.spacing)
+    size = f", {parameters / 1e6:.1f} million parameters" if parameters else ""
+    text = (
+        f"AttentionCNN, encoder `{network.get('encoder', 'compact')}`, {network.get('pooling', 'evidence')} "
+        f"pooling{size}. The logit is a frozen bias plus the sum of the contributions of evidence cells of {cell} mm."
+    )
+    if field is not None:
+        text += (
+            f" A cell can see at most {field} pixels ({field * max(task.spacing):.0f} mm) along each axis; the "
+            "evidence is exact over cells, not over single pixels."
+        )
+    return text
+
+
+def _table(metrics: Mapping[str, Any]) -> str:
+    rows = []
+    for name, value in metrics.items():
+        if isinstance(value, Mapping):
+            rows += [(f"{name}, {key}", entry) for key, entry in value.items()]
+        else:
+            rows.append((name, value))
+    if not rows:
+        return ""
+    body = "\n".join(f"| {name} | {_number(value)} |" for name, value in rows)
+    return f"| measure | value |\n|---|---|\n{body}"
+
+
+def _number(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.3f}"
+    if isinstance(value, (list, tuple)):
+        return ", ".join(_number(entry) for entry in value)
+    return str(value)

@@ -1,0 +1,151 @@
+"""The two configuration files of a bundle, as data: metadata.json and inference.json."""
+
+from __future__ import annotations
+
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+from medattn_core.bundles.bundle import FORMAT, SCHEMA
+from medattn_core.tasks import TaskSpec
+
+INTENDED_USE = "Research use only. Not a medical device; not for diagnosis or treatment decisions."
+
+
+def installed(package: str) -> str:
+    """Version of an installed package, or ``unknown``."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "unknown"
+
+
+def metadata_config(
+    *,
+    name: str,
+    task: TaskSpec,
+    network: dict[str, Any],
+    description: str,
+    bundle_version: str,
+    metrics: dict[str, Any],
+    calibration: dict[str, Any],
+    training: dict[str, Any],
+    about: dict[str, Any],
+    files: dict[str, str],
+) -> dict[str, Any]:
+    """``configs/metadata.json``: MONAI's keys (schema 20240725, and those that 20220324 asks for) and ours."""
+    packages = {package: installed(package) for package in ("medattn", "nibabel", "SimpleITK")}
+    return {
+        "changelog": {bundle_version: "as trained"},
+        "authors": "the people who trained this bundle",
+        "copyright": "the authors; see LICENSE and docs/data_license.txt",
+        "references": [],
+        "intended_use": INTENDED_USE,
+        "task": f"{task.kind} of {', '.join(task.modality) or 'any'} images: {', '.join(task.labels)}",
+        "data_type": "NIfTI, NRRD, MetaImage, DICOM" + ("" if task.spatial_dims == 3 else ", PNG, JPEG"),
+        "image_classes": f"channel 0: {', '.join(task.modality) or 'image'}",
+        "pred_classes": ", ".join(f"channel {i}: {label}" for i, label in enumerate(task.labels)),
+        **about,
+        "schema": SCHEMA,
+        "name": name,
+        "version": bundle_version,
+        "description": description,
+        "monai_version": installed("monai"),
+        "pytorch_version": installed("torch"),
+        "numpy_version": installed("numpy"),
+        "required_packages_version": packages,
+        "optional_packages_version": packages,  # its name in the older schema
+        "eval_metrics": metrics,
+        "network_data_format": _io(task),
+        "medattn": {
+            "format": FORMAT,
+            "task": task.to_dict(),
+            "network": network,
+            "calibration": calibration,
+            "training": training,
+            "files": files,
+        },
+    }
+
+
+def _io(task: TaskSpec) -> dict[str, Any]:
+    shape: list[str | int] = ["32*n"] * task.spatial_dims if task.size is None else list(task.size)
+    channels = {str(i): label for i, label in enumerate(task.labels)}
+    probabilities = task.activation != "identity"
+    output: dict[str, Any] = {
+        "type": "logits" if probabilities else "values",
+        "format": "classes" if probabilities else (task.unit or "values"),
+        "num_channels": len(task.labels),
+        "spatial_shape": [],
+        "dtype": "float32",
+        "value_range": [],
+        "is_patch_data": False,
+        "channel_def": channels,
+    }
+    final = {**output, "type": "probabilities", "value_range": [0, 1]} if probabilities else output
+    return {
+        "inputs": {
+            "image": {
+                "type": "image",
+                "format": "hounsfield" if task.modality == ("CT",) else "magnitude",
+                "modality": ", ".join(task.modality),
+                "num_channels": 1,
+                "spatial_shape": [*shape, "*"] if task.slicewise else shape,
+                "dtype": "float32",
+                "value_range": [0, task.intensity.upper if task.intensity.rule == "foreground_mean" else 1],
+                "is_patch_data": False,
+                "channel_def": {"0": "image"},
+            }
+        },
+        "outputs": {"pred": output},
+        "post_processed_outputs": {"pred": final},
+    }
+
+
+def inference_config(task: TaskSpec, network: dict[str, Any]) -> dict[str, Any]:
+    """``configs/inference.json`` for MONAI's engines: the same conform, network and activation as ``Predictor``.
+
+    The task and the network are written out rather than referred to in metadata.json: some readers of bundles
+    (MONAI Label) parse this file alone.
+    """
+    activation = {"softmax": {"softmax": True}, "sigmoid": {"sigmoid": True}}.get(task.activation)
+    postprocessing = [{"_target_": "Activationsd", "keys": "pred", **activation}] if activation else []
+    return {
+        "imports": ["$import glob"],
+        "bundle_root": ".",
+        "dataset_dir": "$@bundle_root + '/input'",
+        "device": "$torch.device('cuda' if torch.cuda.is_available() else 'cpu')",
+        "network_def": {"_target_": "medattn_core.networks.attention_cnn.AttentionCNN", **network},
+        "network": "$@network_def.to(@device)",
+        "data": "$[{'image': path} for path in sorted(glob.glob(@dataset_dir + '/*'))]",
+        "preprocessing": {
+            "_target_": "Compose",
+            "transforms": [
+                {
+                    "_target_": "medattn_core.transforms.dictionary.ConformD",
+                    "keys": "image",
+                    "task": task.to_dict(),
+                }
+            ],
+        },
+        "dataset": {"_target_": "Dataset", "data": "@data", "transform": "@preprocessing"},
+        "dataloader": {"_target_": "DataLoader", "dataset": "@dataset", "batch_size": 1, "num_workers": 0},
+        "inferer": {"_target_": "SimpleInferer"},
+        "postprocessing": {"_target_": "Compose", "transforms": postprocessing},
+        "handlers": [
+            {
+                "_target_": "CheckpointLoader",
+                "load_path": "$@bundle_root + '/models/model.pt'",
+                "load_dict": {"model": "@network"},
+            }
+        ],
+        "evaluator": {
+            "_target_": "SupervisedEvaluator",
+            "device": "@device",
+            "val_data_loader": "@dataloader",
+            "network": "@network",
+            "inferer": "@inferer",
+            "postprocessing": "@postprocessing",
+            "val_handlers": "@handlers",
+        },
+        "run": ["$@evaluator.run()"],
+    }

@@ -1,0 +1,223 @@
+"""Write a bundle: whole, checked and loadable, or not at all."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from medattn_core.bundles.bundle import (
+    CARD,
+    DATA_LICENSE,
+    INFERENCE,
+    LICENSE,
+    LISTED_FILES,
+    METADATA,
+    WEIGHTS,
+    Bundle,
+)
+from medattn_core.bundles.card import model_card
+from medattn_core.bundles.configs import inference_config, metadata_config
+from medattn_core.bundles.files import member, read_json, sha256
+from medattn_core.bundles.load import load
+from medattn_core.bundles.weights import build_network, load_network
+from medattn_core.errors import BundleError
+from medattn_core.networks.receptive_field import receptive_field
+from medattn_core.tasks import TaskSpec
+
+HALF_FROM = 4096
+"""Elements from which a tensor is stored in half precision: the others (statistics, biases, head) weigh nothing."""
+
+
+def save_bundle(
+    folder: str | os.PathLike[str],
+    *,
+    task: TaskSpec,
+    network_settings: Mapping[str, Any],
+    state_dict: Mapping[str, Tensor],
+    description: str,
+    version: str,
+    card: str = "",
+    data_license: str = "",
+    metrics: Mapping[str, Any] | None = None,
+    half: bool = True,
+    calibration: Mapping[str, Any] | None = None,
+    training: Mapping[str, Any] | None = None,
+    about: Mapping[str, Any] | None = None,
+) -> Bundle:
+    """Write a bundle folder and load it back.
+
+    It is written beside the target and renamed once it loads, so a folder of that name is a whole bundle at any time.
+
+    Args:
+        folder: to write; its name is the bundle's name. An existing bundle there is replaced.
+        task: what the model takes and gives.
+        network_settings: keyword arguments of AttentionCNN.
+        state_dict: weights of that network, calibration and units folded in.
+        description: one line for a person.
+        version: of the model, such as ``1.0.0``.
+        card: model card (Markdown); written from the facts where empty.
+        data_license: licence and source of the training data.
+        metrics: measured scores, name to value.
+        half: store large tensors as float16 (half the size, relative error up to 5e-4).
+        calibration: record of how probabilities were calibrated.
+        training: record of the training settings.
+        about: further metadata of MONAI's schema (``authors``, ``copyright``, ``references``, ``changelog``...); what
+            the other arguments say cannot be overruled here.
+
+    Raises:
+        BundleError: ``bad_bundle`` or ``weights_mismatch`` (the parts do not fit), ``bad_argument`` (something that is
+            no bundle lies at ``folder``), ``unwritable``.
+    """
+    target = Path(folder)
+    _check_target(target)
+    network = _plain_json(network_settings, "network_settings")
+    skeleton = build_network(network, where=f"{target}")
+    card = card or model_card(
+        name=target.name,
+        task=task,
+        network=network,
+        description=description,
+        version=version,
+        metrics=metrics,
+        parameters=sum(p.numel() for p in skeleton.parameters()),
+        receptive_field=receptive_field(skeleton),
+    )
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        work = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+    except OSError as error:
+        raise _unwritable(target, error) from error
+    try:
+        _write(work / INFERENCE, _json(inference_config(task, network)))
+        _write(work / WEIGHTS, _weights(state_dict, half=half))
+        _write(work / CARD, card.encode())
+        _write(work / DATA_LICENSE, (data_license.strip() + "\n").encode())
+        _write(work / LICENSE, (Path(__file__).parent / "apache-2.0.txt").read_bytes())
+        metadata = metadata_config(
+            name=target.name,
+            task=task,
+            network=network,
+            description=description,
+            bundle_version=version,
+            metrics=_plain_json(metrics or {}, "metrics"),
+            calibration=_plain_json(calibration or {}, "calibration"),
+            training=_plain_json(training or {}, "training"),
+            about=_plain_json(about or {}, "about"),
+            files={name: sha256(work / name) for name in LISTED_FILES},
+        )
+        _write(work / METADATA, _json(metadata))
+        load_network(load(work))
+        work.chmod(0o755)  # mkdtemp makes folders private
+        _replace(work, target)
+    except BundleError as error:
+        raise BundleError(error.code, error.message.replace(str(work), str(target))) from error
+    except OSError as error:
+        raise _unwritable(target, error) from error
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+    return load(target)
+
+
+def seal(folder: str | os.PathLike[str]) -> Bundle:
+    """Hash the files of a bundle anew after a deliberate change (an edited card, an added export), and load it.
+
+    Every regular file below ``models``, ``configs`` and ``docs`` is listed then.
+
+    Raises:
+        BundleError: the folder is no bundle, or no longer a valid one.
+    """
+    root = Path(folder)
+    path = member(root, METADATA)
+    metadata = read_json(path)
+    own = metadata.get("medattn")
+    if not isinstance(own, dict):
+        raise BundleError("bad_bundle", f"{path}: no 'medattn' part, so it is not a MedAttn bundle")
+    found = {p.relative_to(root).as_posix() for part in ("models", "configs", "docs") for p in (root / part).rglob("*")
+             if p.is_file()} - {METADATA}  # fmt: skip
+    names = [*LISTED_FILES, *sorted(found - set(LISTED_FILES))]
+    own["files"] = {name: sha256(member(root, name)) for name in names}
+    work = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        work.write_bytes(_json(metadata))
+        os.replace(work, path)
+    except OSError as error:
+        raise _unwritable(path, error) from error
+    finally:
+        work.unlink(missing_ok=True)
+    return load(root)
+
+
+def _check_target(target: Path) -> None:
+    if target.is_symlink() or (target.exists() and not target.is_dir()):
+        raise BundleError("bad_argument", f"{target}: exists and is no folder; choose another name for the bundle")
+    if target.is_dir() and any(target.iterdir()) and not (target / METADATA).is_file():
+        raise BundleError(
+            "bad_argument", f"{target}: exists and is no bundle, so it is not replaced; choose another folder"
+        )
+
+
+def _unwritable(path: Path, error: OSError) -> BundleError:
+    return BundleError("unwritable", f"{path}: cannot be written ({error.strerror}); choose another folder")
+
+
+def _weights(state_dict: Mapping[str, Tensor], *, half: bool) -> bytes:
+    state = {}
+    for name, value in state_dict.items():
+        value = value.detach().cpu().contiguous().clone()
+        large = value.dtype == torch.float32 and value.numel() >= HALF_FROM
+        if half and large and float(value.abs().max()) < torch.finfo(torch.float16).max:
+            value = value.half()
+        state[name] = value
+    buffer = io.BytesIO()  # not the file: torch writes the file's name into the archive
+    torch.save(state, buffer)
+    return buffer.getvalue()
+
+
+def _plain_json(data: Mapping[str, Any], what: str) -> Any:
+    """The same as plain JSON data, or an error that names the argument."""
+    try:
+        return json.loads(json.dumps(dict(data), allow_nan=False, default=_number))
+    except (TypeError, ValueError) as error:
+        raise BundleError("bad_bundle", f"{what}: cannot be written as JSON ({error})") from error
+
+
+def _number(value: Any) -> Any:
+    """NumPy and torch scalars and arrays as Python numbers."""
+    if hasattr(value, "tolist"):
+        return value.tolist()
+    msg = f"{type(value).__name__} is neither a number, a text nor a list of them"
+    raise TypeError(msg)
+
+
+def _json(data: dict[str, Any]) -> bytes:
+    return (json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode()
+
+
+def _write(path: Path, content: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+
+
+def _replace(work: Path, target: Path) -> None:
+    """Put ``work`` at ``target``; what was there returns if that fails."""
+    if not target.exists():
+        os.replace(work, target)
+        return
+    aside = Path(tempfile.mkdtemp(prefix=f".{target.name}.old.", dir=target.parent)) / target.name
+    os.replace(target, aside)
+    try:
+        os.replace(work, target)
+    except OSError:
+        os.replace(aside, target)
+        aside.parent.rmdir()
+        raise
+    shutil.rmtree(aside.parent, ignore_errors=True)  # only now: until here it was the one copy

@@ -1,0 +1,387 @@
+"""Data lists: which images there are, what is true of them, and which belong together. JSON and CSV, checked.
+
+JSON is MONAI's: ``{"labels": [...], "training": [{"image": ..., "label": ..., "fold": 0}, ...]}``, or the bare list.
+CSV has a header with columns of :data:`COLUMNS`; other columns are left alone. Paths are relative to the list.
+
+A label is a name, or in JSON the number of one in ``labels``. Several (multi-label) are a JSON list of names or of
+zeros and ones in the order of ``labels``, or names joined by ``|`` in CSV; none of them is ``[]`` or ``-``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import difflib
+import io
+import json
+import math
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from medattn_core.errors import DataListError
+
+BOX_COLUMNS = ("box_x_px", "box_y_px", "box_width_px", "box_height_px")
+COLUMNS = ("image", "label", "value", "mask", *BOX_COLUMNS, "fold", "patient")
+SEPARATOR = "|"
+NO_LABEL = "-"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """One image and what is known of it.
+
+    Attributes:
+        image: file, or folder of a DICOM series.
+        label: the one label that is true, else None.
+        labels: all labels that are true; ``()`` none of them is; None the truth is not stated.
+        value: regression target.
+        mask: file with the region that decides, on the grid of the image or resampled to it.
+        box: 2D, ``(x, y, width, height)`` in pixels of the file, x along the columns, from its upper left corner.
+        fold: number of the cross-validation part.
+        patient: identifier that keeps the images of one person together. Never shown in a message.
+    """
+
+    image: Path
+    label: str | None = None
+    labels: tuple[str, ...] | None = None
+    value: float | None = None
+    mask: Path | None = None
+    box: tuple[float, ...] | None = None
+    fold: int | None = None
+    patient: str | None = None
+
+    def __post_init__(self) -> None:
+        # `label` and `labels` say one thing: whichever was given fills the other.
+        if self.labels is None and self.label is not None:
+            object.__setattr__(self, "labels", (self.label,))
+        elif self.labels is not None and len(self.labels) == 1:
+            object.__setattr__(self, "label", self.labels[0])
+
+
+def load(
+    path: str | Path,
+    *,
+    section: str = "training",
+    labels: Sequence[str] | None = None,
+    columns: Mapping[str, str] | None = None,
+    check_files: bool = True,
+) -> list[Case]:
+    """Read and check a data list.
+
+    Args:
+        path: ``.json`` or ``.csv``.
+        section: the list within a JSON object, such as ``"validation"``.
+        labels: accepted label names; default the ``labels`` of a JSON object, else any.
+        columns: other names used in this list, such as ``{"value": "volume_mm3"}``.
+        check_files: look whether images and masks exist.
+
+    Raises:
+        DataListError: ``bad_datalist``, with the row or entry and what is wrong with it; ``bad_argument``.
+    """
+    path = Path(path)
+    unknown = sorted(set(columns or ()) - set(COLUMNS))
+    if unknown:
+        raise DataListError("bad_argument", f"columns: {unknown[0]!r} is not known; accepted: {', '.join(COLUMNS)}")
+    text = _text(path)
+    if path.suffix.lower() == ".json":
+        rows, listed = _json_rows(path, text, section)
+        labels = listed if labels is None else labels
+    elif path.suffix.lower() in (".csv", ".tsv"):
+        rows = _csv_rows(path, text, columns or {})
+    else:
+        raise _bad(path, f"suffix {path.suffix!r} is not accepted; use .json or .csv")
+    if not rows:
+        raise _bad(path, "it lists no case; one row an image is needed")
+    cases = []
+    for where, row in rows:
+        try:
+            cases.append(_case(path.parent, _renamed(row, columns or {}), labels))
+        except ValueError as error:
+            raise _bad(path, f"{where}: {error}") from error
+    places = [where for where, _ in rows]
+    _check_together(path, places, cases)
+    if check_files:
+        _check_files(path, places, cases)
+    return cases
+
+
+def save(cases: Iterable[Case], path: str | Path, *, section: str = "training") -> None:
+    """Write a data list as ``.json`` or ``.csv``; :func:`load` reads it back. Paths become relative to the list.
+
+    Raises:
+        DataListError: ``bad_datalist`` for another suffix or a label that CSV cannot hold, ``unwritable``.
+    """
+    path, cases = Path(path), list(cases)
+    rows = [_row(path.parent, case) for case in cases]
+    if path.suffix.lower() == ".json":
+        text = json.dumps({"labels": list(label_names(cases)), section: rows}, indent=1, ensure_ascii=False) + "\n"
+    elif path.suffix.lower() == ".csv":
+        text = _csv_text(path, rows)
+    else:
+        raise _bad(path, f"suffix {path.suffix!r} is not accepted; use .json or .csv")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.write_text(text, encoding="utf-8", newline="")
+        os.replace(temporary, path)
+    except OSError as error:
+        raise DataListError("unwritable", f"{path}: {error.strerror}; choose a folder that may be written") from error
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+
+
+def label_names(cases: Iterable[Case]) -> tuple[str, ...]:
+    """All labels that are true of some case, in alphabetical order."""
+    return tuple(sorted({name for case in cases for name in case.labels or ()}))
+
+
+def _bad(path: Path, message: str) -> DataListError:
+    return DataListError("bad_datalist", f"{path}: {message}")
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8-sig")  # spreadsheets write a byte order mark
+    except UnicodeDecodeError as error:
+        raise _bad(path, "it is not UTF-8 text; save it as CSV UTF-8 or JSON") from error
+    except FileNotFoundError as error:
+        raise _bad(path, "there is no such file; give the path of a .json or .csv data list") from error
+    except OSError as error:
+        raise _bad(path, f"it cannot be read ({error.strerror})") from error
+
+
+def _json_rows(path: Path, text: str, section: str) -> tuple[list[tuple[str, dict[str, Any]]], list[str] | None]:
+    try:
+        data = json.loads(text)
+    except ValueError as error:
+        raise _bad(path, f"it is not valid JSON ({error})") from error
+    names = None
+    if isinstance(data, dict):
+        if section not in data:
+            found = ", ".join(sorted(key for key, value in data.items() if isinstance(value, list))) or "none"
+            raise _bad(path, f"it has no list {section!r}; lists found: {found}")
+        listed = data.get("labels")
+        if isinstance(listed, dict):  # the Decathlon's {"0": "background", "1": ...}
+            listed = [listed[key] for key in sorted(listed, key=lambda key: (len(key), key))]
+        if listed is not None and not (isinstance(listed, list) and all(isinstance(name, str) for name in listed)):
+            raise _bad(path, "'labels' must be a list of names")
+        names, data = listed or None, data[section]
+    if not isinstance(data, list):
+        raise _bad(path, f"{section!r} must be a list of objects with the key 'image'")
+    rows = [(f"{section}[{index}]", entry) for index, entry in enumerate(data)]
+    for where, entry in rows:
+        if not isinstance(entry, dict):
+            raise _bad(path, f"{where}: must be an object with the key 'image', not {type(entry).__name__}")
+    return rows, names
+
+
+def _csv_rows(path: Path, text: str, columns: Mapping[str, str]) -> list[tuple[str, dict[str, Any]]]:
+    header = text.partition("\n")[0]
+    delimiter = max(",;\t", key=header.count)  # spreadsheets of many countries write semicolons
+    reader = csv.reader(io.StringIO(text), delimiter=delimiter)
+    names = [name.strip() for name in next(reader, [])]
+    needed = columns.get("image", "image")
+    if needed not in names:
+        raise _bad(path, f"the header has no column {needed!r}; accepted columns: {', '.join(COLUMNS)}")
+    repeated = sorted({name for name in names if names.count(name) > 1})
+    if repeated:
+        raise _bad(path, f"the header repeats the column {repeated[0]!r}")
+    known = [columns.get(name, name) for name in COLUMNS]
+    for name in names:
+        near = [] if name in known else difflib.get_close_matches(name, known, n=1, cutoff=0.8)
+        if near and near[0] not in names:  # a misspelt column would be a truth or a patient lost in silence
+            raise _bad(path, f"column {name!r} is not known; is {near[0]!r} meant?")
+    rows = []
+    for cells in _cells(path, reader):
+        if not any(cell.strip() for cell in cells):
+            continue
+        where = f"row {reader.line_num}"
+        if len(cells) != len(names):
+            raise _bad(path, f"{where}: {len(cells)} cells, but the header has {len(names)}")
+        row: dict[str, Any] = {name: cell.strip() for name, cell in zip(names, cells, strict=True) if cell.strip()}
+        sides = [name for name in BOX_COLUMNS if name in row]
+        if sides and len(sides) < len(BOX_COLUMNS):
+            missing = next(name for name in BOX_COLUMNS if name not in row)
+            raise _bad(path, f"{where}: the box has no {missing}; give {', '.join(BOX_COLUMNS)} or none of them")
+        if sides:
+            row["box"] = [row.pop(name) for name in BOX_COLUMNS]
+        label = row.get(columns.get("label", "label"))
+        if label == NO_LABEL:
+            row[columns.get("label", "label")] = []
+        elif label is not None and SEPARATOR in label:
+            row[columns.get("label", "label")] = [part.strip() for part in label.split(SEPARATOR)]
+        rows.append((where, row))
+    return rows
+
+
+def _cells(path: Path, reader: Iterator[list[str]]) -> Iterator[list[str]]:
+    try:
+        yield from reader
+    except csv.Error as error:
+        raise _bad(path, f"it is not valid CSV ({error})") from error
+
+
+def _renamed(row: Mapping[str, Any], columns: Mapping[str, str]) -> dict[str, Any]:
+    ours = {theirs: name for name, theirs in columns.items()}
+    return {ours.get(key, key): value for key, value in row.items() if columns.get(key, key) == key or key in ours}
+
+
+def _case(folder: Path, entry: dict[str, Any], names: Sequence[str] | None) -> Case:
+    """One checked case. Raises ValueError with a message that lacks only the place."""
+    image = entry.get("image")
+    if not isinstance(image, str) or not image:
+        raise ValueError("no image; give its path relative to the list")
+    labels = _labels(folder, entry.get("label"), names)
+    value = None if entry.get("value") is None else _number(entry["value"], "value")
+    if labels is not None and value is not None:
+        raise ValueError("both label and value; a case has a label (classification) or a value (regression)")
+    mask, patient = entry.get("mask"), entry.get("patient")
+    if mask is not None and (not isinstance(mask, str) or not mask):
+        raise ValueError(f"mask {mask!r}; give its path relative to the list")
+    return Case(
+        image=folder / image,
+        labels=labels,
+        value=value,
+        mask=None if mask is None else folder / mask,
+        box=_box(entry.get("box")),
+        fold=_fold(entry.get("fold")),
+        patient=None if patient is None else str(patient),
+    )
+
+
+def _labels(folder: Path, given: Any, names: Sequence[str] | None) -> tuple[str, ...] | None:
+    if given is None:
+        return None
+    several = isinstance(given, (list, tuple))
+    parts: list[Any] = list(given) if several else [given]
+    if several and names and len(parts) == len(names) and all(type(part) is int and part in (0, 1) for part in parts):
+        return tuple(name for name, part in zip(names, parts, strict=True) if part)
+    found = []
+    for part in parts:
+        if isinstance(part, bool) or not isinstance(part, (str, int)) or part == "":
+            raise ValueError(f"label {part!r}; give a name, or the number of one in 'labels'")
+        if isinstance(part, int) and names:
+            if not 0 <= part < len(names):
+                raise ValueError(f"label {part}; 'labels' has the numbers 0 to {len(names) - 1}")
+            part = names[part]
+        name = str(part)
+        if names and name not in names:
+            raise ValueError(f"label {name!r} is not known; accepted: {', '.join(names)}")
+        if ("/" in name or name.endswith((".nii", ".nii.gz", ".nrrd"))) and (folder / name).is_file():
+            raise ValueError(f"label {name!r} is a file; list segmentations as 'mask'")
+        found.append(name)
+    if len(set(found)) < len(found):
+        raise ValueError(f"label {max(found, key=found.count)!r} twice")
+    return tuple(found)
+
+
+def _number(given: Any, what: str) -> float:
+    try:
+        number = math.nan if isinstance(given, bool) else float(given)
+    except (TypeError, ValueError):
+        number = math.nan
+    if not math.isfinite(number):
+        raise ValueError(f"{what} {given!r} is not a finite number")
+    return number
+
+
+def _box(given: Any) -> tuple[float, ...] | None:
+    if given is None:
+        return None
+    if not isinstance(given, (list, tuple)) or len(given) != 4:
+        raise ValueError(f"box {given!r}; give x, y, width, height in pixels (volumes take a mask instead)")
+    x, y, width, height = (_number(side, name) for side, name in zip(given, BOX_COLUMNS, strict=True))
+    if width <= 0 or height <= 0:
+        raise ValueError(f"box {width:g} x {height:g} px is empty; width and height must be positive")
+    return x, y, width, height
+
+
+def _fold(given: Any) -> int | None:
+    if given is None:
+        return None
+    number = _number(given, "fold")
+    if number != int(number) or number < 0:
+        raise ValueError(f"fold {given!r}; give a whole number from 0")
+    return int(number)
+
+
+def _check_together(path: Path, places: list[str], cases: list[Case]) -> None:
+    """What no row shows by itself: duplicates, mixed truths, patients that would leak between folds."""
+    for name, stated in (
+        ("label", [case.labels is not None for case in cases]),
+        ("value", [case.value is not None for case in cases]),
+        ("fold", [case.fold is not None for case in cases]),
+    ):
+        if any(stated) and not all(stated):
+            raise _bad(path, f"{places[stated.index(False)]}: no {name}, but {places[stated.index(True)]} has one")
+    images: dict[str, str] = {}
+    folds: dict[str, tuple[int | None, str]] = {}
+    spellings: dict[str, tuple[str, str]] = {}
+    for where, case in zip(places, cases, strict=True):
+        first = images.setdefault(os.path.abspath(case.image), where)
+        if first != where:
+            raise _bad(path, f"{where}: image {case.image.name} is already in {first}")
+        for name in case.labels or ():
+            spelling, first = spellings.setdefault(name.casefold(), (name, where))
+            if spelling != name:
+                raise _bad(path, f"{where}: label {name!r}, but {spelling!r} in {first}; write one of them")
+        if case.patient is not None:
+            fold, first = folds.setdefault(case.patient, (case.fold, where))
+            if fold != case.fold:
+                raise _bad(path, f"{where}: fold {case.fold}, but {first} is the same patient in fold {fold}")
+
+
+def _check_files(path: Path, places: list[str], cases: list[Case]) -> None:
+    missing = [
+        (where, file)
+        for where, case in zip(places, cases, strict=True)
+        for file in (case.image, case.mask)
+        if file is not None and not file.exists()
+    ]
+    if missing:
+        where, file = missing[0]
+        more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
+        raise _bad(path, f"{where}: {file} does not exist{more}; paths are relative to the list")
+
+
+def _row(folder: Path, case: Case) -> dict[str, Any]:
+    def relative(file: Path) -> str:
+        try:
+            return Path(os.path.relpath(file, folder)).as_posix()
+        except ValueError:  # another drive on Windows
+            return file.absolute().as_posix()
+
+    row: dict[str, Any] = {"image": relative(case.image)}
+    if case.labels is not None:
+        row["label"] = case.label if case.label is not None else list(case.labels)
+    for name in ("value", "fold", "patient"):
+        if getattr(case, name) is not None:
+            row[name] = getattr(case, name)
+    if case.mask is not None:
+        row["mask"] = relative(case.mask)
+    if case.box is not None:
+        row["box"] = list(case.box)
+    return row
+
+
+def _csv_text(path: Path, rows: list[dict[str, Any]]) -> str:
+    flat = []
+    for row in rows:
+        label = row.get("label")
+        parts = label if isinstance(label, list) else [label]
+        if any(SEPARATOR in str(part) or part == NO_LABEL for part in parts):
+            raise _bad(path, f"label {label!r} cannot be written in CSV ({SEPARATOR!r} joins labels); use .json")
+        if isinstance(label, list):
+            row["label"] = SEPARATOR.join(label) or NO_LABEL
+        row.update(zip(BOX_COLUMNS, row.pop("box", ()), strict=False))
+        flat.append(row)
+    used = [name for name in COLUMNS if name == "image" or any(name in row for row in flat)]
+    stream = io.StringIO()
+    writer = csv.DictWriter(stream, used, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(flat)
+    return stream.getvalue()

@@ -1,0 +1,147 @@
+"""Every error and warning a user can meet, with its code.
+
+An error stops one input; a :class:`Notice` accompanies a result. Both carry a code from :data:`CODES`, so that a
+table of ten thousand results can be filtered by it, and a message that says what is wrong, with which file or
+argument, what is accepted and what to do. Messages name files, never patients.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+CODES: dict[str, str] = {
+    # --- reading: errors
+    "not_found": "the file or folder does not exist",
+    "unreadable": "the file or folder may not be read (permission) or the disk refused",
+    "empty_file": "the file has no bytes",
+    "not_an_image": "no reader recognises the content",
+    "wrong_extension": "the content is an image of another format than the file name says",
+    "truncated_file": "the file ends before its voxels do",
+    "corrupt_file": "the file is damaged: its content contradicts itself",
+    "oversized_header": "the header promises more voxels than the file can hold or than memory allows",
+    "too_many_dimensions": "the image has more than three dimensions",
+    "colour_image": "the image is in colour, which no scan is",
+    "non_finite_voxels": "the image holds NaN or infinite voxels",
+    "constant_image": "every voxel has the same value",
+    "singular_affine": "the geometry cannot be inverted (zero spacing or dependent axes)",
+    "missing_codec": "the compressed transfer syntax has no installed decoder",
+    "missing_dependency": "an optional package is needed for this",
+    "no_images": "the folder or archive holds no readable image",
+    "several_images": "the folder or archive holds several images; one has to be named",
+    "no_such_series": "the asked-for series is not there",
+    "unsafe_archive": "the archive would write outside its folder, is encrypted, or unpacks to an unreasonable size",
+    "incomplete_geometry": "slices without position or orientation cannot be placed in space",
+    "unsupported_storage": "voxels of a kind or in a storage that no scan needs (complex numbers, several data files)",
+    "inconsistent_slices": "slices of one series differ in size, orientation or spacing",
+    "unsupported_dicom": "a DICOM object that is not an image of voxels (report, segmentation, waveform)",
+    "wrong_modality": "the modality is not one the task takes",
+    "unwritable": "the output cannot be written",
+    # --- reading: warnings
+    "gantry_tilt": "slices are sheared against the slice axis (CT gantry tilt)",
+    "missing_slices": "the series has gaps where slices are missing",
+    "irregular_gaps": "slice distances vary",
+    "duplicate_positions": "several slices lie at one position",
+    "localizer_excluded": "localizer images were left out of the series",
+    "no_sop_class": "files without SOPClassUID were taken as images",
+    "dicomdir": "the series was found through a DICOMDIR",
+    "multi_frame": "the volume comes from one multi-frame file",
+    "other_series": "the folder holds other series; one was chosen",
+    "skipped_files": "files that are not part of the image were left out",
+    "non_finite_replaced": "a few NaN or infinite voxels were replaced",
+    "grey_in_rgb": "a grey image stored as RGB was read as grey",
+    "sheared_affine": "the axes are not at right angles",
+    "sform_qform_differ": "the two geometries of the NIfTI header disagree",
+    "no_geometry": "the header states no geometry; unit spacing is assumed",
+    "one_slice": "the volume has a single slice",
+    "unknown_spacing": "the image states no pixel size; the model's field of view is assumed",
+    "unknown_modality": "the input does not say which modality it is",
+    "singleton_dimensions": "dimensions of length one were dropped",
+    # --- tasks, bundles, masks, prediction
+    "bad_task": "the task specification is invalid",
+    "bad_bundle": "the bundle is incomplete or invalid",
+    "unknown_bundle": "no shipped bundle or folder of that name",
+    "hash_mismatch": "a bundle file is not the one its manifest names",
+    "weights_mismatch": "the weights do not fit the network of the bundle",
+    "bad_datalist": "the data list is invalid",
+    "bad_config": "a training setting is invalid",
+    "bad_mask": "the mask cannot be used with this image",
+    "empty_mask": "the mask selects nothing of the image",
+    "unknown_label": "no label of that name in this task",
+    "non_finite_logits": "the network gave NaN or infinite logits",
+    "too_large": "the input is larger than this model or machine can take",
+    "bad_argument": "an argument is invalid",
+    "small_mask": "the mask is smaller than one evidence cell; the cell that holds it is used",
+    "upsampled": "the input is much coarser than the model's grid",
+    "cropped": "the input is larger than the model's field of view and was cropped",
+    "not_additive": "the map is not additive (no evidence pooling in this model)",
+    "report_failed": "the pictures or the page of a result could not be made; its numbers are complete",
+    "below_threshold": "no label reaches the task's threshold",
+    "internal": "an unexpected error in MedAttn",
+}
+
+
+def _check(code: str) -> str:
+    if code not in CODES:
+        raise KeyError(f"{code!r} is not a code of medattn_core.errors.CODES")
+    return code
+
+
+class MedAttnError(Exception):
+    """Base of all errors a user can meet.
+
+    Args:
+        code: one of :data:`CODES`.
+        message: what is wrong, with which file or argument, what is accepted, what to do. One line.
+    """
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = _check(code)
+        self.message = message
+
+    def __reduce__(self) -> tuple[type, tuple[str, str]]:
+        return type(self), (self.code, self.message)
+
+
+class VolumeError(MedAttnError):
+    """An image cannot be read, written or used."""
+
+
+class TaskError(MedAttnError):
+    """A task specification is invalid, or an argument does not fit the task."""
+
+
+class BundleError(MedAttnError):
+    """A bundle is missing, incomplete, damaged or unsafe."""
+
+
+class DataListError(MedAttnError):
+    """A data list is invalid."""
+
+
+class TrainingError(MedAttnError):
+    """A training setting or state is invalid."""
+
+
+class PredictionError(MedAttnError):
+    """A prediction or a question to a prediction is impossible."""
+
+
+@dataclass(frozen=True)
+class Notice:
+    """A warning that accompanies a result.
+
+    Attributes:
+        code: one of :data:`CODES`.
+        message: one line, for a person.
+    """
+
+    code: str
+    message: str
+
+    def __post_init__(self) -> None:
+        _check(self.code)
+
+    def to_dict(self) -> dict[str, str]:
+        """``{"code", "message"}``, as in predictions.json."""
+        return {"code": self.code, "message": self.message}

@@ -1,0 +1,56 @@
+"""Evidence: a volume on the scan's own grid whose sum is the logit."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from medattn_core.volumes import Volume, geometry
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evidence(Volume):
+    """Contribution of every voxel to one logit (or to the difference of two).
+
+    ``data`` is float32, signed, in ``unit`` a voxel: ``bias + data.sum() + residual`` is the logit.
+
+    Attributes:
+        label: the class (or quantity) it speaks for.
+        against: the class it is compared with, or None.
+        unit: ``"logit"``, or the unit of a regression target.
+        total: sum over all voxels.
+        residual: what native space lost: contributions without a voxel to lie in, and rounding.
+    """
+
+    label: str
+    against: str | None = None
+    unit: str = "logit"
+    total: float = 0.0
+    residual: float = 0.0
+
+    @property
+    def density_unit(self) -> str:
+        """Unit of :meth:`density`: per millilitre, or per square centimetre for a 2D picture."""
+        return f"{self.unit}/cm2" if self.spatial_dims == 2 else f"{self.unit}/mL"
+
+    @property
+    def density_factor(self) -> float:
+        """Factor from contribution a voxel to density."""
+        if self.spatial_dims == 2:
+            spacing = geometry.spacing(self.affine)
+            return 100.0 / float(spacing[0] * spacing[1])
+        return 1.0 / geometry.voxel_volume_ml(self.affine)
+
+    def density(self) -> Volume:
+        """The same map as a density in :attr:`density_unit`, which does not depend on the voxel size: for files."""
+        return Volume(
+            data=(self.data * np.float32(self.density_factor)).astype(np.float32),
+            affine=self.affine,
+            spatial_dims=self.spatial_dims,
+            spacing_known=self.spacing_known,
+            source=self.source,
+            format="memory",
+            modality=self.modality,
+            series=self.series,
+        )

@@ -1,0 +1,62 @@
+"""The head of a model as numbers: what is needed to ask again without the network.
+
+``z_k = b_k + sum_i a_ki s_ki`` with ``a = softmax(e)`` over the allowed regions and the null token. Taking regions
+away renormalises the others, so the logit without a set R is not ``z - c_R`` but
+``b + (z - b - sum_R c) / (1 - sum_R a)``; here it is computed from the kept regions' scores, which is the same number
+and stays exact when R holds nearly all the attention. float64 throughout.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from medattn_core.errors import PredictionError
+
+
+@dataclass(frozen=True)
+class Pooled:
+    """Result of pooling: ``logits (K,)``, ``weights`` and ``contributions (K, *cells)``."""
+
+    logits: np.ndarray
+    weights: np.ndarray
+    contributions: np.ndarray
+
+
+@dataclass(frozen=True, kw_only=True)
+class Head:
+    """Scores and values of every region of one image.
+
+    Attributes:
+        scores: ``(K, *cells)`` attention scores.
+        values: ``(K, *cells)`` what each region says.
+        null_scores: ``(K,)``, ``-inf`` without a null token.
+        bias: ``(K,)``.
+        allowed: ``(*cells)`` boolean: regions inside the image and the region of interest.
+    """
+
+    scores: np.ndarray
+    values: np.ndarray
+    null_scores: np.ndarray
+    bias: np.ndarray
+    allowed: np.ndarray
+
+    def pool(self, keep: np.ndarray | None = None) -> Pooled:
+        """Pool the allowed regions, or those of them that ``keep`` (*cells) selects.
+
+        Raises:
+            PredictionError: nothing is left to look at.
+        """
+        allowed = self.allowed if keep is None else self.allowed & keep
+        if not allowed.any():
+            raise PredictionError(
+                "empty_mask", "no region of the image is left to look at; give a mask that leaves some of the scan"
+            )
+        weights = np.zeros(self.scores.shape, np.float64)
+        kept = self.scores[:, allowed].astype(np.float64)
+        top = np.maximum(kept.max(axis=1), self.null_scores)
+        mass = np.exp(kept - top[:, None])
+        weights[:, allowed] = mass / (mass.sum(axis=1) + np.exp(self.null_scores - top))[:, None]
+        contributions = weights * self.values
+        return Pooled(self.bias + contributions.reshape(len(self.bias), -1).sum(axis=1), weights, contributions)

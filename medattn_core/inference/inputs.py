@@ -1,0 +1,148 @@
+"""What a person types becomes a list of inputs: files, wildcards, folders of images, folders of DICOM.
+
+- A file is one input, whatever it holds: the reader says what is wrong with it.
+- A folder with DICOM files (or a DICOMDIR) is one input, read recursively, of which the reader takes one series.
+- Another folder is each image in it, and each of its folders by the same rules. Folders side by side whose DICOM
+  belongs to one study are one input together: the series of one examination are not so many patients.
+- In a folder with both, the DICOM files are one input if they outnumber the other images, else one each.
+
+No file is read here beyond its first bytes, except the identity of one DICOM file a folder.
+"""
+
+from __future__ import annotations
+
+import glob
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from medattn_core.errors import MedAttnError
+from medattn_core.volumes import list_series, sniff
+from medattn_core.volumes.dicom import looks_like_dicom
+
+_SYSTEM_FILES = ("__macosx", "thumbs.db", "desktop.ini")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Expansion:
+    """Inputs in order, each once, and the files of folders that were left out because they are no images."""
+
+    inputs: tuple[Path, ...]
+    skipped: tuple[Path, ...]
+
+
+@dataclass
+class _Found:
+    inputs: list[Path] = field(default_factory=list)
+    skipped: list[Path] = field(default_factory=list)
+    dicom_only: bool = True
+
+
+def expand(arguments: Sequence[str | Path]) -> Expansion:
+    """Turn arguments into inputs by the rules above.
+
+    What does not exist, or is an empty folder, stays an input, so that it ends as an error of its own.
+    """
+    found = _Found()
+    for argument in arguments:
+        for path in _wildcards(str(argument)):
+            if path.is_dir():
+                inside = _folder(path)
+                found.inputs += inside.inputs or [path]
+                found.skipped += inside.skipped
+            else:
+                found.inputs.append(path)
+    return Expansion(inputs=_once(found.inputs), skipped=_once(found.skipped))
+
+
+def _once(paths: Iterable[Path]) -> tuple[Path, ...]:
+    first: dict[str, Path] = {}
+    for path in paths:
+        first.setdefault(os.path.abspath(path), path)
+    return tuple(first.values())
+
+
+def _wildcards(argument: str) -> list[Path]:
+    if os.path.lexists(argument) or not glob.has_magic(argument):
+        return [Path(argument)]
+    return [Path(match) for match in sorted(glob.glob(argument, recursive=True))] or [Path(argument)]
+
+
+def _folder(folder: Path) -> _Found:
+    """Inputs of one folder, recursively; none if it holds no image."""
+    try:
+        entries = sorted(entry for entry in folder.iterdir() if not _hidden(entry))
+    except OSError:
+        return _Found(inputs=[folder])  # the reader says why
+    if any(entry.name.upper() == "DICOMDIR" for entry in entries):
+        return _Found(inputs=[folder])
+    kinds = {entry: _kind(entry) for entry in entries if not entry.is_dir()}
+    dicom = [entry for entry, kind in kinds.items() if kind == "dicom"]
+    images = [entry for entry, kind in kinds.items() if kind == "image"]
+    skipped = [entry for entry, kind in kinds.items() if kind == "other"]
+    if dicom and not images:
+        return _Found(inputs=[folder])
+    if len(dicom) > len(images):
+        return _Found(inputs=[folder, *images], skipped=skipped, dicom_only=False)
+
+    found = _Found(inputs=sorted(dicom + images), skipped=skipped, dicom_only=not images)
+    for inside in map(_folder, (entry for entry in entries if entry.is_dir() and not _loops(entry))):
+        found.inputs += inside.inputs
+        found.skipped += inside.skipped
+        found.dicom_only &= inside.dicom_only
+    if found.dicom_only and len(found.inputs) > 1 and _one_study(found.inputs):
+        found.inputs = [folder]
+    return found
+
+
+def _hidden(path: Path) -> bool:
+    return path.name.startswith(".") or path.name.lower() in _SYSTEM_FILES
+
+
+def _loops(folder: Path) -> bool:
+    """Whether this is a link to a folder that it lies in."""
+    return folder.is_symlink() and folder.parent.resolve().is_relative_to(folder.resolve())
+
+
+def _kind(path: Path) -> str:
+    """``image``, ``dicom`` or ``other``, by name, else by the first bytes."""
+    kind = sniff.expected(path.name)
+    if not kind:
+        if not path.is_file():  # a pipe would keep us waiting
+            return "other"
+        try:
+            kind = sniff.content(sniff.head(path))
+        except OSError:
+            return "image"  # it may be one: the reader says why it cannot be read
+    if kind == "dicom" or (not kind and looks_like_dicom(path)):
+        return "dicom"
+    return "image" if kind else "other"
+
+
+def _one_study(folders: Sequence[Path]) -> bool:
+    """Whether the DICOM of all folders names one and the same study; False where that cannot be told."""
+    studies = set()
+    for folder in folders:
+        file = next(_dicom_files(folder), None)
+        if file is None:
+            return False
+        try:
+            series = list_series(file)
+        except MedAttnError:
+            return False
+        studies |= {one.study_instance_uid for one in series} or {""}
+        if "" in studies or len(studies) > 1:
+            return False
+    return True
+
+
+def _dicom_files(path: Path) -> Iterator[Path]:
+    if not path.is_dir():
+        yield path
+        return
+    for parent, folders, names in os.walk(path):
+        folders.sort()
+        for file in (Path(parent, name) for name in sorted(names)):
+            if not _hidden(file) and file.name.upper() != "DICOMDIR" and _kind(file) == "dicom":
+                yield file

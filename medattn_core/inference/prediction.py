@@ -1,0 +1,247 @@
+"""Prediction: what the model said, why, and what it would say otherwise. Data and arithmetic; no files, no network."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from medattn_core.errors import Notice
+from medattn_core.inference.evidence import Evidence
+from medattn_core.inference.head import Head, Pooled
+from medattn_core.inference.masks import MaskLike, cells_of_mask, native_mask
+from medattn_core.inference.regions import MIN_CONTRIBUTION, Region, connected_parts
+from medattn_core.tasks import TaskSpec
+from medattn_core.transforms.grid import ModelGrid
+from medattn_core.volumes import Volume, geometry
+
+
+@dataclass(frozen=True, kw_only=True)
+class WhatIf:
+    """The answer to "without this" or "only this".
+
+    Attributes:
+        logits: ``(K,)``.
+        probabilities: each label's probability; the value in regression.
+        label: most probable label.
+        warnings: how the question had to be read.
+    """
+
+    logits: np.ndarray
+    probabilities: dict[str, float]
+    label: str
+    warnings: tuple[Notice, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prediction:
+    """Result for one scan.
+
+    Attributes:
+        volume: the scan, on its own grid.
+        task: what the model takes and gives.
+        head: scores and values of every evidence cell.
+        grid: how cells and voxels lie on each other.
+        stride: evidence stride in model pixels.
+        bundle, bundle_version, weights_sha256: which model said it.
+        warnings: everything a reader of the result should know.
+        timings: seconds by stage.
+    """
+
+    volume: Volume
+    task: TaskSpec
+    head: Head
+    grid: ModelGrid
+    stride: int
+    bundle: str = ""
+    bundle_version: str = ""
+    weights_sha256: str = ""
+    warnings: tuple[Notice, ...] = ()
+    timings: dict[str, float] = field(default_factory=dict)
+    pooled: Pooled = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "pooled", self.head.pool())
+
+    @property
+    def logits(self) -> np.ndarray:
+        """Calibrated logits ``(K,)``; regression: the values themselves."""
+        return self.pooled.logits
+
+    @property
+    def bias(self) -> np.ndarray:
+        """What the model says of an image that shows nothing, ``(K,)``."""
+        return self.head.bias
+
+    @property
+    def probabilities(self) -> dict[str, float]:
+        """Probability of each label; empty in regression."""
+        return {} if self.task.kind == "regression" else self._named(self.logits)
+
+    @property
+    def label(self) -> str:
+        """The most probable label, or the name of the quantity."""
+        return self.task.labels[int(np.argmax(self.logits))]
+
+    @property
+    def value(self) -> float | None:
+        """The predicted quantity; None in classification."""
+        return float(self.logits[0]) if self.task.kind == "regression" else None
+
+    @property
+    def unit(self) -> str:
+        """Unit of :attr:`value`."""
+        return self.task.unit
+
+    def _named(self, logits: np.ndarray) -> dict[str, float]:
+        values = self.task.probabilities(logits)
+        return {label: float(v) for label, v in zip(self.task.labels, values, strict=True)}
+
+    def contributions(self, label: str | None = None, against: str | None = None) -> np.ndarray:
+        """Signed contribution of each evidence cell ``(*cells)``, float64.
+
+        Raises:
+            TaskError: unknown label.
+        """
+        cells = self.pooled.contributions[self.task.index(label or self.label)]
+        return cells if against is None else cells - self.pooled.contributions[self.task.index(against)]
+
+    def evidence(self, label: str | None = None, against: str | None = None) -> Evidence:
+        """The evidence on the native grid.
+
+        Args:
+            label: class to explain, the most probable by default.
+            against: explain the difference to this class instead.
+
+        Returns:
+            A volume whose sum plus ``residual`` is ``logit - bias`` (or the difference of the two classes').
+
+        Raises:
+            TaskError: unknown label.
+        """
+        label = label or self.label
+        cells = self.contributions(label, against)
+        data = self.grid.spread(cells, self.stride)
+        total = float(data.sum(dtype=np.float64))
+        volume = self.volume
+        return Evidence(
+            data=data,
+            affine=volume.affine,
+            spatial_dims=volume.spatial_dims,
+            spacing_known=volume.spacing_known,
+            source=volume.source,
+            format="memory",
+            modality=volume.modality,
+            series=volume.series,
+            label=label,
+            against=against,
+            unit=(self.task.unit or "unit") if self.task.kind == "regression" else "logit",
+            total=total,
+            residual=float(cells.sum()) - total,
+        )
+
+    def regions(self, label: str | None = None, limit: int | None = None) -> list[Region]:
+        """Connected parts of the positive evidence for a label, strongest first.
+
+        Raises:
+            TaskError: unknown label.
+        """
+        label = label or self.label
+        index = self.task.index(label)
+        cells = self.contributions(label)
+        floor = MIN_CONTRIBUTION if self.task.kind != "regression" else 0.01 * float(np.abs(cells).sum())
+        voxel = abs(float(np.linalg.det(self.volume.affine[:3, :3])))
+        regions = []
+        for rank, part in enumerate(connected_parts(cells, min_contribution=floor)[:limit], start=1):
+            peak = np.unravel_index(int(np.argmax(np.where(part, cells, -np.inf))), cells.shape)
+            position = self.grid.cell_index(tuple(int(i) for i in peak), self.stride)
+            nearest = np.clip(np.rint(position), 0, np.array(self.volume.shape) - 1).astype(int)
+            mask = self.grid.paint(part, self.stride)
+            regions.append(
+                Region(
+                    rank=rank,
+                    label=label,
+                    contribution=float(cells[part].sum()),
+                    weight=float(self.pooled.weights[index][part].sum()),
+                    probability_without=self._probability_without(part, index),
+                    world_position_mm=tuple(float(x) for x in geometry.to_world(self.volume.affine, position)),  # type: ignore[arg-type]
+                    voxel_index=tuple(int(i) for i in nearest),  # type: ignore[arg-type]
+                    volume_mm3=float(mask.sum()) * voxel,
+                    mask=mask,
+                    cells=part,
+                )
+            )
+        return regions
+
+    def _probability_without(self, cells: np.ndarray, index: int) -> float:
+        if not (self.head.allowed & ~cells).any():  # the region is all there is: what is left is the bias
+            return float(self.task.probabilities(self.bias)[index])
+        return float(self.task.probabilities(self.head.pool(~cells).logits)[index])
+
+    def without(self, region: Region | MaskLike) -> WhatIf:
+        """What the model would say if a region did not exist: exact in feature space.
+
+        Args:
+            region: of :meth:`regions`, or a mask (array on the native grid, Volume, file).
+
+        Raises:
+            PredictionError: nothing would be left, or the mask does not lie on the scan.
+        """
+        cells, notices = self._cells(region)
+        return self._ask(~cells, notices)
+
+    def only(self, region: Region | MaskLike) -> WhatIf:
+        """What the model would say of this part alone.
+
+        Raises:
+            PredictionError: the mask selects nothing of what may be looked at.
+        """
+        cells, notices = self._cells(region)
+        return self._ask(cells, notices)
+
+    def _cells(self, region: Region | MaskLike) -> tuple[np.ndarray, tuple[Notice, ...]]:
+        if isinstance(region, Region):
+            return region.cells, ()
+        cells, notice = cells_of_mask(native_mask(region, self.volume), self.grid, self.stride)
+        return cells, (notice,) if notice else ()
+
+    def _ask(self, keep: np.ndarray, notices: tuple[Notice, ...]) -> WhatIf:
+        logits = self.head.pool(keep).logits
+        return WhatIf(
+            logits=logits,
+            probabilities=self._named(logits),
+            label=self.task.labels[int(np.argmax(logits))],
+            warnings=notices,
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """One object of predictions.json, plain JSON data; ``evidence.path`` is for whoever writes the file."""
+        evidence = self.evidence()
+        regression = self.task.kind == "regression"
+        labels = self.task.labels
+        return {
+            "input": self.volume.source,
+            "series_instance_uid": self.volume.series.series_instance_uid if self.volume.series else None,
+            "bundle": self.bundle,
+            "bundle_version": self.bundle_version,
+            "weights_sha256": self.weights_sha256,
+            "label": None if regression else self.label,
+            "probabilities": self.probabilities,
+            "value": self.value,
+            "unit": self.unit or None,
+            "logits": {k: float(v) for k, v in zip(labels, self.logits, strict=True)},
+            "bias": {k: float(v) for k, v in zip(labels, self.bias, strict=True)},
+            "uncertainty": None,
+            "evidence": {
+                "path": None,
+                "label": evidence.label,
+                "unit": evidence.density_unit,
+                "sum": evidence.total,
+                "residual": evidence.residual,
+            },
+            "regions": [region.to_dict() for region in self.regions()],
+            "warnings": [notice.to_dict() for notice in self.warnings],
+            "error": None,
+            "timings_s": {name: round(seconds, 4) for name, seconds in self.timings.items()},
+        }

@@ -1,0 +1,194 @@
+"""Predictor: a bundle, loaded, ready for scans."""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from medattn_core.bundles import Bundle, load, load_network
+from medattn_core.errors import MedAttnError, Notice, PredictionError, VolumeError
+from medattn_core.inference.head import Head
+from medattn_core.inference.masks import MaskLike, cells_of_mask, native_mask
+from medattn_core.inference.prediction import Prediction
+from medattn_core.transforms.conform import Conformed, conform
+from medattn_core.volumes import Volume, read
+
+if TYPE_CHECKING:
+    import torch
+
+    from medattn_core.networks.attention_cnn import AttentionCNN
+
+SLICES_AT_ONCE = 8
+"""Slices of a slicewise model that go through the encoder together: bounds memory, costs no speed."""
+
+
+class Predictor:
+    """Predicts scans with one model.
+
+    Args:
+        bundle: what the network is.
+        network: in eval mode, on ``device``.
+        device: torch device.
+    """
+
+    def __init__(self, bundle: Bundle, network: AttentionCNN, *, device: str = "cpu") -> None:
+        import torch
+
+        self.bundle = bundle
+        self.device = device
+        self.task = bundle.task
+        layout = torch.channels_last if self.task.spatial_dims == 2 else torch.channels_last_3d
+        self.network = network.to(device=device, memory_format=layout).eval()  # type: ignore[call-overload]
+
+    @classmethod
+    def from_bundle(cls, bundle: str | os.PathLike[str] | Bundle, *, device: str = "auto") -> Predictor:
+        """Load a shipped bundle by name, or any MedAttn bundle by its folder.
+
+        Args:
+            bundle: name, folder, or a loaded Bundle.
+            device: ``auto`` (CUDA where there is one), ``cpu``, ``cuda``, ``cuda:1``.
+
+        Raises:
+            BundleError: unknown, incomplete or damaged bundle.
+            PredictionError: the device is not there.
+        """
+        loaded = bundle if isinstance(bundle, Bundle) else load(bundle)
+        device = _device(device)
+        return cls(loaded, load_network(loaded, device=device), device=device)
+
+    def __call__(
+        self, source: str | os.PathLike[str] | Volume, mask: MaskLike | None = None, series: str | None = None
+    ) -> Prediction:
+        """Predict one scan.
+
+        Args:
+            source: file, DICOM folder or zip, or a Volume.
+            mask: region of interest: the attention looks nowhere else.
+            series: SeriesInstanceUID to take from a DICOM folder.
+
+        Raises:
+            MedAttnError: the scan cannot be read or does not fit the task; the code says why.
+        """
+        start = time.perf_counter()
+        volume = (
+            source if isinstance(source, Volume) else read(Path(source), series=series, modality=self.task.modality)
+        )
+        self._check_modality(volume)
+        after_read = time.perf_counter()
+        conformed = conform(volume, self.task)
+        stride = self.network.evidence_stride
+        notices = list(volume.warnings) + list(conformed.grid.notices)
+        allowed = conformed.grid.inside(stride)
+        if mask is not None:
+            cells, notice = cells_of_mask(native_mask(mask, volume), conformed.grid, stride)
+            allowed &= cells
+            notices += [notice] if notice else []
+        after_conform = time.perf_counter()
+        head = self._head(conformed, allowed, volume)
+        after_network = time.perf_counter()
+        prediction = Prediction(
+            volume=volume,
+            task=self.task,
+            head=head,
+            grid=conformed.grid,
+            stride=stride,
+            bundle=self.bundle.name,
+            bundle_version=self.bundle.version,
+            weights_sha256=self.bundle.weights_sha256,
+            warnings=tuple(notices),
+            timings={
+                "read": after_read - start,
+                "conform": after_conform - after_read,
+                "network": after_network - after_conform,
+            },
+        )
+        return self._with_threshold(prediction)
+
+    def _check_modality(self, volume: Volume) -> None:
+        accepted = self.task.modality
+        if accepted and volume.modality and volume.modality not in accepted:
+            raise VolumeError(
+                "wrong_modality",
+                f"{volume.source}: modality {volume.modality}, but {self.task.name} takes {', '.join(accepted)}; "
+                "choose another bundle or series",
+            )
+
+    def _head(self, conformed: Conformed, allowed: np.ndarray, volume: Volume) -> Head:
+        import torch
+
+        try:
+            with torch.inference_mode():
+                features = self._features(torch.from_numpy(conformed.image).unsqueeze(0))
+                flat = features.squeeze(-1) if self.task.spatial_dims == 2 and not self.task.slicewise else features
+                out = self.network.pool(flat)
+        except (MemoryError, RuntimeError) as error:
+            if "memory" not in str(error).lower() and not isinstance(error, MemoryError):
+                raise
+            raise VolumeError(
+                "too_large",
+                f"{volume.source}: {conformed.grid.shape} pixels on the model grid do not fit into memory; crop the "
+                "scan, or use a machine with more",
+            ) from error
+        cells = (len(self.task.labels), *allowed.shape)
+        head = Head(
+            scores=out.scores[0].cpu().numpy().astype(np.float64).reshape(cells),
+            values=out.values[0].cpu().numpy().astype(np.float64).reshape(cells),
+            null_scores=out.null_scores[0].cpu().numpy().astype(np.float64),
+            bias=self.network.pooling.bias.detach().cpu().numpy().astype(np.float64),
+            allowed=allowed,
+        )
+        if not (np.isfinite(head.values).all() and np.isfinite(head.scores).all()):
+            raise PredictionError(
+                "non_finite_logits",
+                f"{volume.source}: the network gave NaN or infinite values; check the bundle's weights and the scan",
+            )
+        return head
+
+    def _features(self, image: torch.Tensor) -> torch.Tensor:
+        """Features ``(1, F, *cells)``, always with three spatial axes for slicewise and 2D models."""
+        import torch
+
+        if self.task.spatial_dims == 3:
+            return self.network.features(image.to(self.device))
+        chunks = []
+        for first in range(0, image.shape[-1], SLICES_AT_ONCE):
+            slices = image[0, :, :, :, first : first + SLICES_AT_ONCE].permute(3, 0, 1, 2)
+            slices = slices.to(self.device).contiguous(memory_format=torch.channels_last)
+            chunks.append(self.network.features(slices))
+        return torch.cat(chunks).permute(1, 2, 3, 0).unsqueeze(0)
+
+    def _with_threshold(self, prediction: Prediction) -> Prediction:
+        threshold = self.task.threshold
+        if threshold is None or self.task.kind != "multiclass":
+            return prediction
+        best = prediction.probabilities[prediction.label]
+        if best >= threshold:
+            return prediction
+        notice = Notice(
+            "below_threshold",
+            f"no label reaches {threshold:.2f}; the most likely, {prediction.label}, has {best:.2f}",
+        )
+        return replace(prediction, warnings=(*prediction.warnings, notice))
+
+
+def _device(device: str) -> str:
+    import torch
+
+    if device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        message = str(error).splitlines()[0]
+        raise PredictionError(
+            "bad_argument", f"device {device!r} cannot be used ({message}); accepted: auto, cpu, cuda, cuda:N"
+        ) from error
+    return device
+
+
+__all__ = ["MedAttnError", "Predictor"]

@@ -1,0 +1,1 @@
+"""Networks: attention, encoders, AttentionCNN. torch only: no file, no patient."""

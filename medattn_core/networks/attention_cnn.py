@@ -1,0 +1,207 @@
+"""AttentionCNN: encoder, top-down pathway to the evidence stride, attention pooling, logits."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Optional, cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from medattn_core.networks.attention import Attended, AveragePooling, EvidencePooling, SelfAttentionMixing
+from medattn_core.networks.encoders import CONV, NORM, build_encoder
+
+# ruff: noqa: UP045  (TorchScript on Python 3.10 needs Optional)
+
+POOLINGS = ("evidence", "gated", "average")
+
+
+class TopDown(nn.Module):
+    """Merge feature maps from coarse to fine: 1x1 laterals, nearest upsampling, one 3-wide convolution.
+
+    Lin et al. 2017, arXiv 1612.03144, with a single output at the finest map given.
+    """
+
+    def __init__(self, spatial_dims: int, channels: Sequence[int], out_channels: int) -> None:
+        super().__init__()
+        conv, norm = CONV[spatial_dims], NORM[spatial_dims]
+        self.laterals = nn.ModuleList([conv(c, out_channels, 1, bias=False) for c in channels])
+        self.smooth = nn.Sequential(
+            norm(out_channels),
+            nn.ReLU(inplace=True),
+            conv(out_channels, out_channels, 3, padding=1, bias=False),
+            norm(out_channels),
+            nn.ReLU(inplace=True),
+        )
+
+    def forward(self, features: list[Tensor]) -> Tensor:
+        projected: list[Tensor] = []
+        for index, lateral in enumerate(self.laterals):
+            projected.append(lateral(features[index]))
+        merged = projected[-1]
+        for offset in range(1, len(projected)):
+            finer = projected[len(projected) - 1 - offset]
+            merged = finer + functional.interpolate(merged, size=finer.shape[2:], mode="nearest")
+        return self.smooth(merged)
+
+
+def pad_to_multiple(x: Tensor, multiple: int) -> Tensor:
+    """Zeros at the end of each spatial axis of ``(B, C, *spatial)`` up to a multiple; nothing where it is one."""
+    pads: list[int] = []
+    padded = False
+    for axis in range(x.dim() - 1, 1, -1):
+        missing = (multiple - x.shape[axis] % multiple) % multiple
+        pads.append(0)
+        pads.append(missing)
+        padded = padded or missing > 0
+    return functional.pad(x, pads) if padded else x
+
+
+def crop_to(x: Tensor, spatial: list[int]) -> Tensor:
+    """The first ``spatial`` cells of ``(B, F, *regions)`` along each axis."""
+    for axis, size in enumerate(spatial):
+        x = x.narrow(axis + 2, 0, size)
+    return x
+
+
+class AttentionCNN(nn.Module):
+    """A classifier or regressor whose logit is a sum of region contributions.
+
+    ``forward`` gives logits alone (MONAI bundles need one output tensor); ``attend`` gives logits and evidence in one
+    pass. With ``slicewise=True`` the encoder is 2D and looks at each slice of a thick-slice volume by itself, and the
+    features of all slices are pooled together: the same weights take ``(B, C, H, W)`` and ``(B, C, H, W, D)``.
+
+    Any image size is taken. An axis of n pixels has ``ceil(n / evidence_stride)`` cells, cell i standing for pixels
+    ``i * stride`` to ``(i + 1) * stride``. Sizes that are no multiple of the encoder's coarsest stride are padded with
+    zeros at the end for the pass: strided layers round down, and would leave the last pixels without a cell.
+
+    Args:
+        spatial_dims: 2 or 3, the dimensions of the convolutions (2 with ``slicewise``).
+        in_channels: image channels.
+        out_channels: classes, findings (multi-label) or regression targets.
+        encoder: a name of :data:`medattn_core.networks.encoders.ENCODERS`.
+        encoder_options: passed to the encoder.
+        evidence_stride: pixels of the model grid per evidence cell along each axis; one of the encoder's strides.
+        width: channels of the top-down pathway.
+        pooling: ``evidence``, ``gated`` or ``average``.
+        mixing: a self-attention block before pooling (whole-image mixing: evidence is no longer local).
+        null_token: a region that says nothing takes part in the attention (not for ``average``).
+        bias: frozen output biases: prior log-odds, or mean target in regression.
+        dropout: channel dropout on the features before pooling, in training only.
+        slicewise: see above.
+
+    Raises:
+        ValueError: unknown encoder or pooling, a stride the encoder does not have, a bias of another length than
+            out_channels, or slicewise with spatial_dims 3.
+    """
+
+    def __init__(
+        self,
+        *,
+        spatial_dims: int,
+        in_channels: int,
+        out_channels: int,
+        encoder: str = "compact",
+        encoder_options: Optional[dict] = None,
+        evidence_stride: int = 8,
+        width: int = 128,
+        pooling: str = "evidence",
+        mixing: bool = False,
+        null_token: bool = True,
+        bias: Optional[list[float]] = None,
+        dropout: float = 0.0,
+        slicewise: bool = False,
+    ) -> None:
+        super().__init__()
+        if slicewise and spatial_dims != 2:
+            raise ValueError(f"slicewise=True wants spatial_dims=2 (a 2D encoder for each slice), not {spatial_dims}")
+        if pooling not in POOLINGS:
+            raise ValueError(f"unknown pooling {pooling!r}; accepted: {', '.join(POOLINGS)}")
+        self.encoder = build_encoder(
+            encoder, spatial_dims=spatial_dims, in_channels=in_channels, **(encoder_options or {})
+        )
+        strides = cast("list[int]", self.encoder.strides)
+        channels = cast("list[int]", self.encoder.channels)
+        if evidence_stride not in strides:
+            raise ValueError(f"evidence_stride={evidence_stride}; encoder {encoder!r} has strides {strides}")
+        self.first = strides.index(evidence_stride)
+        self.evidence_stride = evidence_stride
+        self.coarsest_stride = strides[-1]
+        self.spatial_dims = spatial_dims
+        self.in_channels = in_channels
+        self.out_channels = out_channels
+        self.slicewise = slicewise
+        self.local = not (mixing or bool(getattr(self.encoder, "mixes", False)))
+        self.top_down = TopDown(spatial_dims, channels[self.first :], width)
+        self.dropout = nn.Dropout1d(dropout)
+        self.mixing = SelfAttentionMixing(width) if mixing else None
+        if pooling == "average":
+            self.pooling: nn.Module = AveragePooling(width, out_channels, bias=bias)
+        else:
+            self.pooling = EvidencePooling(
+                width, out_channels, null_token=null_token, bias=bias, gated=pooling == "gated"
+            )
+
+    @torch.jit.export
+    def features(self, x: Tensor) -> Tensor:
+        """Features at the evidence stride: ``(B, F, *regions)``.
+
+        Raises:
+            ValueError: ``x`` has not the dimensions or channels of the network.
+        """
+        if not torch.jit.is_tracing():
+            self._check_input(x)
+        depth = -1
+        if self.slicewise and x.dim() == 5:
+            depth = x.shape[4]
+            x = x.permute(0, 4, 1, 2, 3).flatten(0, 1)
+        cells: list[int] = []
+        for size in x.shape[2:]:
+            cells.append((size + self.evidence_stride - 1) // self.evidence_stride)
+        x = pad_to_multiple(x, self.coarsest_stride)
+        features = crop_to(self.top_down(self.encoder(x)[self.first :]), cells)
+        features = self.dropout(features.flatten(2)).reshape(features.shape)
+        if depth >= 0:
+            features = features.unflatten(0, [features.shape[0] // depth, depth]).permute(0, 2, 3, 4, 1)
+        return features
+
+    def _check_input(self, x: Tensor) -> None:
+        fits = x.dim() == self.spatial_dims + 2 or (self.slicewise and x.dim() == 5)
+        if not fits or x.shape[1] != self.in_channels or x.numel() == 0:
+            wanted = "(batch, channels, height, width)" if self.spatial_dims == 2 else "(batch, channels, x, y, z)"
+            if self.slicewise:
+                wanted += " or (batch, channels, height, width, slices)"
+            raise ValueError(
+                f"input of shape {list(x.shape)}; this network takes {wanted} with {self.in_channels} channel(s), "
+                "none of them empty"
+            )
+
+    @torch.jit.export
+    def attend(self, x: Tensor, mask: Optional[Tensor] = None) -> Attended:
+        """Logits and evidence in one pass.
+
+        Args:
+            x: ``(B, C, *spatial)``.
+            mask: ``(B, *regions)`` boolean, True = may be attended; regions as in :meth:`features`.
+
+        Raises:
+            ValueError: the mask has another shape than the regions or excludes all of them.
+        """
+        return self.pool(self.features(x), mask)
+
+    @torch.jit.export
+    def pool(self, features: Tensor, mask: Optional[Tensor] = None) -> Attended:
+        """The head alone on ``features`` of :meth:`features`; the cheap part of a what-if.
+
+        With ``mixing`` a mask also keeps the excluded regions from being mixed into the others, so the result differs
+        from the removal identity of :func:`~medattn_core.networks.attention.pool_evidence`.
+        """
+        mixing = self.mixing
+        if mixing is not None:
+            features = mixing(features, mask)
+        return self.pooling(features, mask)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits ``(B, K)`` of images ``(B, C, *spatial)``."""
+        return self.attend(x, None).logits

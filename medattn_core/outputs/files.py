@@ -1,0 +1,126 @@
+"""Names of result files and atomic writing: a file is there completely or not at all."""
+
+from __future__ import annotations
+
+import os
+import re
+import unicodedata
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from medattn_core.errors import VolumeError
+
+_SUFFIXES = (
+    *(".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd"),
+    *(".png", ".jpg", ".jpeg", ".dcm", ".dicom", ".ima", ".zip"),
+)
+_RESERVED = {"con", "prn", "aux", "nul", *(f"{port}{n}" for port in ("com", "lpt") for n in range(10))}
+_LONGEST = 120  # bytes; leaves room for suffixes within the 255 of common file systems
+
+
+def title_of(source: str) -> str:
+    """Last part of a path as typed: ``scans/brain1.nrrd`` -> ``brain1.nrrd``; ``.`` -> the name of the folder."""
+    parts = [part for part in re.split(r"[/\\]" if os.name == "nt" else "/", source) if part]
+    if not parts or parts[-1] in (".", ".."):
+        return Path(source).resolve().name if parts or source else "image"
+    return parts[-1]
+
+
+def name_of(source: str) -> str:
+    """Base name of the result files of an input.
+
+    The input's own name as typed (a DICOM folder gives the folder's name, never anything from a header), without
+    image suffixes, with characters replaced that some file system refuses.
+    """
+    name = title_of(source)
+    for suffix in _SUFFIXES:
+        if name.lower().endswith(suffix) and len(name) > len(suffix):
+            name = name[: -len(suffix)]
+            break
+    return clean_name(name)
+
+
+def clean_name(name: str) -> str:
+    """A name every common file system takes: letters, digits, ``.``, ``-`` and ``_``; at most 120 bytes."""
+    name = unicodedata.normalize("NFC", name)
+    name = re.sub(r"[^\w.\-]+", "_", name).strip("._-")
+    while len(name.encode("utf-8")) > _LONGEST:
+        name = name[:-1]
+    name = name.strip("._-") or "image"
+    return f"{name}_" if name.split(".")[0].casefold() in _RESERVED else name
+
+
+class UniqueNames:
+    """Gives each name once; later askers get ``name_2``, ``name_3``. Case does not distinguish (macOS, Windows)."""
+
+    def __init__(self) -> None:
+        self._taken: set[str] = set()
+
+    def take(self, name: str) -> str:
+        """``name``, or the first free numbered variant of it."""
+        candidate, count = name, 1
+        while unicodedata.normalize("NFC", candidate).casefold() in self._taken:
+            count += 1
+            candidate = f"{name}_{count}"
+        self._taken.add(unicodedata.normalize("NFC", candidate).casefold())
+        return candidate
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A temporary path in the same folder, moved onto ``path`` if the block succeeds and removed if it fails.
+
+    Raises:
+        VolumeError: ``unwritable``, the disk refused.
+    """
+    # Not tempfile.mkstemp: its mode 0600 would override the user's umask for shared result folders.
+    temporary = path.with_name(f".{uuid.uuid4().hex[:12]}.tmp")
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    except OSError as error:
+        raise VolumeError(
+            "unwritable", f"{path}: cannot be written ({error.strerror or error}); choose another folder or free space"
+        ) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_bytes(path: Path, content: bytes) -> Path:
+    """Write a file atomically.
+
+    Raises:
+        VolumeError: ``unwritable``.
+    """
+    with replacing(path) as temporary:
+        temporary.write_bytes(content)
+    return path
+
+
+def write_text(path: Path, content: str) -> Path:
+    """Write UTF-8 text atomically, with line ends as they are.
+
+    Raises:
+        VolumeError: ``unwritable``.
+    """
+    return write_bytes(path, content.encode("utf-8", errors="surrogateescape"))
+
+
+def make_folder(folder: str | os.PathLike[str]) -> Path:
+    """Create an output folder, parents too.
+
+    Raises:
+        VolumeError: ``unwritable``: it is a file, or may not be created or written.
+    """
+    path = Path(folder)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise VolumeError(
+            "unwritable", f"{path}: the output folder cannot be made ({error.strerror or error}); choose another"
+        ) from error
+    if not os.access(path, os.W_OK | os.X_OK):
+        raise VolumeError("unwritable", f"{path}: the output folder may not be written; choose another")
+    return path

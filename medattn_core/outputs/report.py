@@ -1,0 +1,227 @@
+"""The HTML page of one scan: probabilities first, then the evidence on the anatomy, then where it all came from."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from medattn_core.outputs import colour, page, render
+from medattn_core.outputs.page import esc
+from medattn_core.outputs.planes import Frame, Plane
+from medattn_core.outputs.text import MINUS, number, percent, position_mm
+from medattn_core.outputs.view import SHOWN_REGIONS, View
+from medattn_core.volumes import geometry
+
+_CELL, _TALLEST = 480, 620  # pixels of one picture: sharp at a third of 1000 px on dense screens and in print
+
+
+def report(view: View) -> str:
+    """The self-contained page of a scan."""
+    prediction = view.prediction
+    parts = [
+        f'<p class="kind">{esc(prediction.task.description or prediction.task.name)}</p>',
+        f"<h1>{esc(view.title)}</h1>",
+    ]
+    if prediction.warnings:
+        items = [(notice.code, notice.message) for notice in prediction.warnings]
+        parts.append(page.banner("Read this first" if len(items) == 1 else f"{len(items)} things to know", items))
+    parts += _value(view) if view.regression else _probabilities(view)
+    parts += _evidence(view)
+    parts += _regions(view)
+    parts += _reading(view)
+    parts += _origin(view)
+    return page.document(f"{view.title} \N{EN DASH} MedAttn", parts)
+
+
+def _probabilities(view: View) -> list[str]:
+    prediction = view.prediction
+    rows = []
+    ranked = sorted(prediction.probabilities.items(), key=lambda item: -item[1])
+    first = next((i for i, (label, _) in enumerate(ranked) if label == prediction.label and view.reported), None)
+    for label, probability in ranked:
+        rows.append([esc(label), page.meter(probability), esc(percent(probability))])
+    parts = [
+        "<h2>Calibrated probabilities</h2>",
+        page.table([], rows, numeric=(2,), first=first, css="probability"),
+    ]
+    task = prediction.task
+    if task.activation == "sigmoid" and len(task.labels) > 1:
+        text = "Each label is judged against everything else, so these need not sum to one; all may be low."
+    elif task.activation == "softmax":
+        text = "The labels exclude each other: these sum to one, also for an image that shows none of them."
+    else:
+        text = ""
+    if task.threshold is not None:
+        text += f" A label is reported from {100 * task.threshold:g} %."
+        if not view.reported:
+            text += " No label reaches it here."
+    if text:
+        parts.append(f'<p class="note">{esc(text.strip())}</p>')
+    return parts
+
+
+def _value(view: View) -> list[str]:
+    prediction = view.prediction
+    value = float("nan") if prediction.value is None else prediction.value
+    return [
+        f"<h2>{esc(prediction.label or view.evidence.label)}</h2>",
+        f'<p class="value">{esc(number(value, 4))} {esc(prediction.unit)}</p>',
+    ]
+
+
+def _evidence(view: View) -> list[str]:
+    label = view.evidence.label
+    parts = [f"<h2>Evidence for {esc(label)}</h2>", *_legend(view)]
+    parts.append('<input type="checkbox" id="show" checked><label for="show">Show the evidence on the image</label>')
+    parts.append('<div class="pictures">')
+    if not view.regions:
+        text = f"No region speaks for {label}: the planes go through the middle of the image."
+        parts += [f"<p>{esc(text)}</p>", _pictures(view, view.planes(None), f"evidence for {label}", mark=False)]
+    for region in view.regions[:SHOWN_REGIONS]:
+        size = esc(f"{view.amount(region.contribution)} {view.unit}, {view.size(region)}")
+        parts.append(f"<h3>Region {region.rank} <small>{size}</small></h3>")
+        words = f"evidence for {label}, region {region.rank}"
+        parts.append(_pictures(view, view.planes(region), words, mark=True))
+    parts.append("</div>")
+    return parts
+
+
+def _pictures(view: View, shown: list[Plane], words: str, *, mark: bool) -> str:
+    """Each plane as two layers, so that a checkbox can take the evidence away without a script."""
+    from PIL import Image
+
+    cell = render.cell_size(shown, _CELL if len(shown) > 1 else 2 * _CELL, _TALLEST if len(shown) > 1 else 900)
+    if len(shown) == 1:  # no black margins around a single picture
+        cell = (max(320, min(cell[0], round(shown[0].size_mm[1] * cell[2]))), cell[1], cell[2])
+    figures = []
+    for plane in shown:
+        base, over = render.layers(plane, view.window, view.scale, cell, mark=mark)
+        under = render.png(render.annotate(Image.fromarray(base), plane, cell[2]))
+        stack = page.image(under, f"{plane.caption}: image") + page.image(
+            render.png_of(over), f"{plane.caption}: {words}", "evidence"
+        )
+        figures.append(
+            f'<figure><div class="stack">{stack}</div><figcaption>{esc(plane.caption)}</figcaption></figure>'
+        )
+    return f'<div class="planes{" one" if len(shown) == 1 else ""}">' + "".join(figures) + "</div>"
+
+
+def _legend(view: View) -> list[str]:
+    scale, (negative, positive) = view.scale, view.sides
+    picture = page.image(render.png_of(colour.bar(scale, 960, 4)), "colour scale of the evidence")
+    ticks = "".join(f"<span>{'+' if v > 0 else ''}{number(v)}</span>" for v in scale.ticks())
+    return [
+        '<div class="legend">',
+        f'<div class="soft ends"><span>{esc(negative)}</span><span>{esc(scale.unit)}</span>'
+        f"<span>{esc(positive)}</span></div>",
+        picture,
+        f'<div class="ticks">{ticks}</div>',
+        "</div>",
+        f'<p class="note">Below \N{PLUS-MINUS SIGN}{number(scale.visible)} {esc(scale.unit)} nothing is coloured. '
+        "The scale is the same in all pictures of this page, and a map with little evidence in total stays grey.</p>",
+    ]
+
+
+def _regions(view: View) -> list[str]:
+    if not view.regions:
+        return []
+    known = view.evidence.spacing_known
+    rows = []
+    for region in view.regions:
+        place = position_mm(region.world_position_mm) if known else _pixel(region.voxel_index)
+        rows.append(
+            [
+                str(region.rank),
+                esc(place),
+                esc(view.size(region)),
+                esc(view.amount(region.contribution)),
+                esc(view.without(region)),
+            ]
+        )
+    head = [
+        "Region",
+        "Peak at (mm)" if known else "Peak at",
+        "Volume" if view.evidence.spatial_dims == 3 else "Area",
+        f"Contribution ({esc(view.unit)})",
+        "Value without it" if view.regression else "Probability without it",
+    ]
+    return ["<h2>Regions</h2>", page.table(head, rows, numeric=(2, 3, 4))]
+
+
+def _pixel(index: tuple[int, ...]) -> str:
+    return f"column {int(index[0]) + 1}, row {int(index[1]) + 1}"
+
+
+def _reading(view: View) -> list[str]:
+    prediction, evidence = view.prediction, view.evidence
+    index = prediction.task.index(evidence.label)
+    logit, bias = float(prediction.logits[index]), float(prediction.bias[index])
+    what = "value" if view.regression else "logit"
+    additive = not any(notice.code == "not_additive" for notice in prediction.warnings)
+    if not additive:
+        return [
+            "<h2>How to read this</h2>",
+            "<p>This model has no evidence pooling: the map shows where the network was sensitive and does not sum "
+            "to the decision. Taking a region away may change the probability by more or less than it shows.</p>",
+        ]
+    equation = (
+        f"{view.amount(bias)} bias {_term(view, evidence.total)} evidence {_term(view, evidence.residual)} residual "
+        f"= <strong>{view.amount(logit)}</strong> {what}"
+    )
+    if not view.regression:
+        others = ", against the other labels'" if prediction.task.activation == "softmax" else ""
+        equation += (
+            f"{others}: a probability of <strong>{esc(percent(prediction.probabilities[evidence.label]))}</strong>"
+        )
+    up, down, results = (
+        ("raises the value", "lowers it", "values") if view.regression else ("speaks for", "against", "probabilities")
+    )
+    text = (
+        f"The map is the decision itself: every voxel adds or takes away a share, and the shares sum to the {what} for "
+        f"{esc(evidence.label)}. The bias is the starting point before the image is seen; the residual is what was "
+        f"lost in laying the map on the voxels. Orange to red {up}, blue {down}; uncoloured tissue weighs little, "
+        "which is not the same as being healthy."
+    )
+    more = (
+        f"The {results} without a region are recomputed exactly, with the attention shared out anew over what remains: "
+        "they are not the difference of the numbers above. Each voxel of the map has seen the surroundings that the "
+        "network sees around it, so borders are softer than the anatomy."
+    )
+    return ["<h2>How to read this</h2>", f"<p>{text}</p>", f'<p class="sum">{equation}</p>', f"<p>{more}</p>"]
+
+
+def _term(view: View, value: float) -> str:
+    return f"{MINUS if value < 0 else '+'} {view.amount(abs(value)).lstrip('+')}"
+
+
+def _origin(view: View) -> list[str]:
+    prediction, volume = view.prediction, view.prediction.volume
+    shape = " \N{MULTIPLICATION SIGN} ".join(str(n) for n in volume.shape[: volume.spatial_dims])
+    image = [("Size", f"{shape} {'voxels' if volume.spatial_dims == 3 else 'pixels'}")]
+    if volume.spacing_known:
+        spacing = " \N{MULTIPLICATION SIGN} ".join(number(float(s)) for s in volume.spacing[: volume.spatial_dims])
+        image.append(("Spacing", f"{spacing} mm"))
+        first = position_mm(geometry.to_world(volume.affine, np.zeros(3)))
+        image.append(
+            ("Axes run to", f"{', '.join(volume.axis_codes[: volume.spatial_dims])}; first voxel at {first} mm")
+        )
+        tilt = max(Frame.of(volume).tilt(normal) for normal in range(3))
+        if tilt >= 0.5:
+            image.append(("Tilt", f"up to {tilt:.0f}\N{DEGREE SIGN} against the body axes"))
+        size = view.voxel_size
+        each = f"{number(size * 1000)} mm\u00b3" if volume.spatial_dims == 3 else f"{number(size * 100)} mm\u00b2"
+        image.append(("Voxel" if volume.spatial_dims == 3 else "Pixel", each))
+    else:
+        image.append(("Geometry", "not stated by the file"))
+    image.append(("Format", esc(volume.format) + (f", {esc(volume.modality)}" if volume.modality else "")))
+    if volume.series is not None:
+        image.append(("Series", f"<code>{esc(volume.series.series_instance_uid)}</code>"))
+    task = prediction.task
+    model = [
+        ("Model", f"{esc(prediction.bundle)}, version {esc(prediction.bundle_version)}"),
+        ("Weights", f"<code>sha256 {esc(prediction.weights_sha256[:16])}</code>"),
+        ("Made for", esc(", ".join(task.modality) or "any modality")),
+    ]
+    if prediction.timings:
+        seconds = [f"{esc(name.replace('_', ' '))} {number(t, 2)} s" for name, t in prediction.timings.items()]
+        model.append(("Timings", ", ".join(seconds)))
+    return ["<h2>Input</h2>", page.facts(image), "<h2>Model</h2>", page.facts(model)]

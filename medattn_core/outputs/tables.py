@@ -1,0 +1,119 @@
+"""predictions.json and predictions.csv."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from medattn_core.errors import MedAttnError
+
+KEYS = (
+    *("input", "series_instance_uid", "bundle", "bundle_version", "weights_sha256", "label", "probabilities", "value"),
+    *("unit", "logits", "bias", "uncertainty", "evidence", "regions", "warnings", "error", "timings_s"),
+)
+"""Keys of each object of predictions.json, in order; all are always there."""
+
+_FORMULA = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20")  # and their full-width forms
+
+
+def record_of(result: Mapping[str, Any]) -> dict[str, Any]:
+    """A result with all :data:`KEYS` in their order (further keys follow), as strict JSON data."""
+    full = {"probabilities": {}, "regions": [], "warnings": [], "timings_s": {}, **result}
+    return {key: plain(full.get(key)) for key in (*KEYS, *(k for k in full if k not in KEYS))}
+
+
+def error_record(source: str, error: MedAttnError) -> dict[str, Any]:
+    """The object of an input that failed: nothing in it can pass as a result."""
+    return record_of({"input": source, "error": {"code": error.code, "message": error.message}})
+
+
+def plain(value: Any) -> Any:
+    """Strict JSON data: numpy turned to Python, NaN and infinity to null."""
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(item) for item in value]
+    if isinstance(value, np.ndarray):
+        return plain(value.tolist())
+    if isinstance(value, np.generic):
+        return plain(value.item())
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if value is None or isinstance(value, (str, bool, int, float)):
+        return value
+    return str(value)
+
+
+def to_json(records: Sequence[Mapping[str, Any]]) -> str:
+    """Text of predictions.json."""
+    return json.dumps(list(records), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def to_csv(records: Sequence[Mapping[str, Any]]) -> str:
+    """Text of predictions.csv: one row an input, the strongest region only, ``;`` between codes."""
+    rows = [flat(record) for record in records]
+    # The union in order of first appearance, but a block of one kind (probability_...) stays together.
+    seen: dict[str, None] = {}
+    for row in rows:
+        seen.update(dict.fromkeys(row))
+    blocks = list(dict.fromkeys(column.split("_")[0] for column in seen))
+    columns = sorted(seen, key=lambda column: blocks.index(column.split("_")[0]))
+    buffer = io.StringIO()
+    writer = csv.DictWriter(buffer, columns, restval="", lineterminator="\n")
+    writer.writerow({column: safe_cell(column) for column in columns})
+    writer.writerows({column: safe_cell(value) for column, value in row.items()} for row in rows)
+    return buffer.getvalue()
+
+
+def flat(record: Mapping[str, Any]) -> dict[str, Any]:
+    """One object of predictions.json as one row."""
+    row = {key: record[key] for key in ("input", "series_instance_uid", "bundle", "bundle_version", "weights_sha256")}
+    row["label"] = record["label"]
+    for name, key in (("probability", "probabilities"), ("logit", "logits"), ("bias", "bias")):
+        row.update({f"{name}_{label}": value for label, value in _by_label(record, key).items()})
+    row.update({key: record[key] for key in ("value", "unit")})
+    uncertainty = record["uncertainty"]
+    if isinstance(uncertainty, Mapping):
+        row.update({f"uncertainty_{key}": value for key, value in uncertainty.items()})
+    else:
+        row["uncertainty"] = uncertainty
+    evidence = record["evidence"] or {}
+    row.update({f"evidence_{key}": evidence.get(key) for key in ("path", "label", "unit", "sum", "residual")})
+    regions = record["regions"] or []
+    row["region_count"] = None if record["error"] else len(regions)
+    first = regions[0] if regions else {}
+    place = first.get("world_position_mm") or [None, None, None]
+    row.update(zip(("region_1_r_mm", "region_1_a_mm", "region_1_s_mm"), place, strict=True))
+    row.update({f"region_1_{key}": first.get(key) for key in ("volume_mm3", "contribution", "probability_without")})
+    row["warnings"] = ";".join(dict.fromkeys(warning["code"] for warning in record["warnings"]))
+    error = record["error"] or {}
+    row.update({"error_code": error.get("code"), "error_message": error.get("message")})
+    timings = record["timings_s"] or {}
+    row["time_s"] = timings.get("total", sum(timings.values()) if timings else None)
+    return row
+
+
+def _by_label(record: Mapping[str, Any], key: str) -> dict[str, Any]:
+    """Values by label, whether they come as an object or as a list in the order of the probabilities."""
+    values = record[key]
+    if isinstance(values, Mapping):
+        return dict(values)
+    labels = list(record["probabilities"] or {}) or [record["label"] or "value"]
+    return dict(zip(labels, values or [], strict=False))
+
+
+def safe_cell(value: Any) -> Any:
+    """A cell that no spreadsheet takes for a formula: text beginning with = + - @ gets an apostrophe before it."""
+    if value is None:
+        return ""
+    if not isinstance(value, str):
+        return value
+    text = re.sub(r"[\t\r\n]+", " ", value)
+    return f"'{text}" if text.lstrip().startswith(_FORMULA) else text

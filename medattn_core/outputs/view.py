@@ -1,0 +1,149 @@
+"""What every picture of one prediction shares: map, colour scale, grey window, regions, words."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from medattn_core.outputs import colour, planes
+from medattn_core.outputs.colour import Scale
+from medattn_core.outputs.files import title_of
+from medattn_core.outputs.planes import Plane
+from medattn_core.outputs.render import Caption
+from medattn_core.outputs.text import number, percent, signed, volume_ml
+
+if TYPE_CHECKING:
+    from medattn_core.inference.prediction import Evidence, Prediction, Region
+    from medattn_core.volumes.volume import Volume
+
+SHOWN_REGIONS = 3
+
+
+@dataclass(frozen=True)
+class View:
+    """A prediction made ready to be drawn; costly parts are computed once.
+
+    Attributes:
+        prediction: what is shown.
+        evidence: contributions per voxel on the native grid, of the label to explain.
+        density: the same per millilitre (2D: per square centimetre).
+    """
+
+    prediction: Prediction
+    evidence: Evidence
+    density: Volume
+
+    @classmethod
+    def of(cls, prediction: Prediction) -> View:
+        """The view of a prediction's own label."""
+        evidence = prediction.evidence()
+        return cls(prediction, evidence, evidence.density())
+
+    @cached_property
+    def regions(self) -> list[Region]:
+        """The strongest regions, strongest first."""
+        return list(self.prediction.regions(self.evidence.label))
+
+    @property
+    def regression(self) -> bool:
+        """Whether the task gives a quantity instead of labels."""
+        return self.prediction.task.kind == "regression"
+
+    @property
+    def unit(self) -> str:
+        """Unit of contributions: ``"logit"``, or that of the quantity."""
+        return self.evidence.unit
+
+    @property
+    def voxel_size(self) -> float:
+        """Millilitres of a voxel; square centimetres of a pixel in 2D."""
+        return 1.0 / self.evidence.density_factor
+
+    @cached_property
+    def scale(self) -> Scale:
+        """One colour scale for all pictures."""
+        index = self.prediction.task.index(self.evidence.label)
+        reference = max(abs(float(self.prediction.logits[index])), abs(float(self.prediction.bias[index])))
+        full = colour.full_total(self.prediction.task.activation, reference)
+        return colour.scale_of(self.density.data, self.voxel_size, self.evidence.density_unit, full)
+
+    @cached_property
+    def window(self) -> tuple[float, float]:
+        """Grey window: that of the task where it has one in stored units, else robust percentiles."""
+        rule = self.prediction.task.intensity
+        if rule.rule == "window":
+            return float(rule.lower), float(rule.upper)
+        return planes.window(self.prediction.volume)
+
+    def planes(self, region: Region | None) -> list[Plane]:
+        """Planes through a region's peak; without a region through the middle of the image."""
+        world = None if region is None else np.asarray(region.world_position_mm, dtype=float)
+        return planes.planes_through(self.prediction.volume, self.density.data, world)
+
+    @property
+    def title(self) -> str:
+        """The input's file name as typed."""
+        return title_of(self.prediction.volume.source)
+
+    @property
+    def finding(self) -> str:
+        """The result in a few words: ``"glioma  93.4 %"`` or ``"volume  3310 mm3"``."""
+        prediction = self.prediction
+        if prediction.value is not None:
+            return f"{self.evidence.label}  {number(prediction.value, 4)} {prediction.unit}".rstrip()
+        shown = self.evidence.label
+        return f"{shown}  {percent(prediction.probabilities[shown])}"
+
+    @property
+    def reported(self) -> bool:
+        """False where no probability reaches the task's threshold."""
+        threshold = self.prediction.task.threshold
+        return self.regression or threshold is None or max(self.prediction.probabilities.values()) >= threshold
+
+    def amount(self, value: float) -> str:
+        """A contribution with its sign: two decimals of a logit, four digits of a quantity."""
+        if not self.regression or value == 0:
+            return signed(value)
+        return ("+" if value > 0 else "") + number(value, 4)
+
+    @property
+    def sides(self) -> tuple[str, str]:
+        """What negative and positive evidence do, for a legend."""
+        if self.regression:
+            return "lowers the value", "raises the value"
+        return f"against {self.evidence.label}", f"for {self.evidence.label}"
+
+    def without(self, region: Region) -> str:
+        """The answer without a region, for a person."""
+        if self.regression:
+            return f"{number(region.probability_without, 4)} {self.prediction.unit}".rstrip()
+        return percent(region.probability_without)
+
+    def size(self, region: Region) -> str:
+        """Volume of a region, or its area in a picture whose pixel size is known, for a person."""
+        if self.evidence.spatial_dims == 3:
+            return f"{volume_ml(region.volume_mm3)} mL"
+        pixels = int(np.count_nonzero(region.mask))
+        if not self.evidence.spacing_known:
+            return f"{pixels} pixels"
+        return f"{number(pixels * self.voxel_size)} cm\N{SUPERSCRIPT TWO}"
+
+    def caption(self) -> Caption:
+        """The words of the overlay PNG."""
+        parts = [self.title]
+        if self.regions:
+            first = self.regions[0]
+            rank = f"strongest of {len(self.regions)} regions" if len(self.regions) > 1 else "one region"
+            parts.append(
+                f"{rank}: {self.amount(first.contribution)} {self.unit}, {self.size(first)}".replace("\u00b2", "2")
+            )
+            parts.append(f"{'value' if self.regression else 'probability'} without it {self.without(first)}")
+        else:
+            parts.append("no region of evidence; planes through the middle of the image")
+        codes = list(dict.fromkeys(notice.code for notice in self.prediction.warnings))
+        notes = (f"Warnings: {', '.join(codes)}",) if codes else ()
+        words = " \N{MIDDLE DOT} ".join(parts)
+        return Caption(title=self.finding, subtitle=words, notes=notes, sides=self.sides)

@@ -1,0 +1,187 @@
+"""Write results to a folder, one or ten thousand: tables, evidence files, overlays, reports."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from medattn_core import volumes
+from medattn_core.errors import MedAttnError, Notice
+from medattn_core.outputs import files, render, tables
+from medattn_core.outputs.overview import overview
+from medattn_core.outputs.report import report as page_of
+from medattn_core.outputs.view import View
+
+if TYPE_CHECKING:
+    from medattn_core.inference.prediction import Prediction
+
+
+class ResultWriter:
+    """Writes each result as it comes; the tables are complete at the end whatever happens in between.
+
+    In the folder: ``<name>_evidence.nii.gz`` for each input, with ``report`` also ``<name>_overlay.png``,
+    ``<name>_report.html`` and ``report.html`` (the page of a single input, an overview of several), and
+    ``predictions.json`` and ``predictions.csv`` for all, failed inputs included. Every file is replaced atomically.
+
+    The tables are rewritten after each item; when there are so many rows that this takes a twentieth of the time or
+    more, less often, so that ten thousand inputs do not cost a hundred million rows. :meth:`close` always writes.
+
+    Args:
+        folder: made if absent.
+        report: draw overlays and pages (needs Pillow).
+
+    Raises:
+        VolumeError: ``unwritable``, the folder cannot be made.
+        MedAttnError: ``missing_dependency``, ``report`` without Pillow.
+    """
+
+    def __init__(self, folder: str | os.PathLike[str], report: bool = False) -> None:
+        if report:
+            render.require_pillow()
+        self.folder = files.make_folder(folder)
+        self.report = report
+        self.records: list[dict[str, Any]] = []
+        self._pages: list[str | None] = []
+        self._names = files.UniqueNames()
+        self._written_at, self._cost = float("-inf"), 0.0
+        self._dirty = False
+
+    def __enter__(self) -> ResultWriter:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    @property
+    def failed(self) -> int:
+        """Inputs so far that gave no complete result."""
+        return sum(record["error"] is not None for record in self.records)
+
+    def add(self, prediction: Prediction, *, name: str | None = None) -> dict[str, Path]:
+        """Write one result.
+
+        The evidence file that cannot be written makes the result an error in the tables; a picture that cannot be
+        drawn only adds the warning ``report_failed``. Neither loses the numbers nor stops a batch.
+
+        Args:
+            prediction: what to write.
+            name: base name of its files; the input's own name by default.
+
+        Returns:
+            The files of this result that were written: ``evidence``, ``overlay``, ``report``.
+
+        Raises:
+            VolumeError: ``unwritable``, the tables cannot be written.
+        """
+        wanted = files.name_of(prediction.volume.source) if name is None else files.clean_name(name)
+        unique = self._names.take(wanted)
+        record = tables.record_of(prediction.to_dict())
+        paths: dict[str, Path] = {}
+        view = View.of(prediction)
+        try:
+            self._evidence(view, record, unique, paths)
+        except MedAttnError as error:
+            record["error"] = {"code": error.code, "message": error.message}
+        if self.report and record["error"] is None:
+            try:
+                self._draw(view, unique, paths)
+            except Exception as error:  # a fault in drawing must not cost the result
+                reason = error.message if isinstance(error, MedAttnError) else f"{type(error).__name__}: {error}"
+                message = f"{prediction.volume.source}: the pictures or the page could not be made ({reason})"
+                record["warnings"].append(Notice("report_failed", " ".join(message.split())).to_dict())
+        self._append(record, paths["report"].name if "report" in paths else None)
+        return paths
+
+    def add_error(self, source: str | os.PathLike[str], error: MedAttnError) -> None:
+        """Note an input that failed.
+
+        Raises:
+            VolumeError: ``unwritable``, the tables cannot be written.
+        """
+        self._append(tables.error_record(os.fspath(source), error), None)
+
+    def close(self) -> dict[str, Path]:
+        """Write the tables and ``report.html``; returns their paths as ``json``, ``csv`` and ``report``.
+
+        Raises:
+            VolumeError: ``unwritable``.
+        """
+        paths = {"json": self.folder / "predictions.json", "csv": self.folder / "predictions.csv"}
+        if self._dirty or not all(path.exists() for path in paths.values()):
+            self._tables()
+        if self.report and self.records:
+            paths["report"] = self._front_page()
+        return paths
+
+    def _evidence(self, view: View, record: dict[str, Any], name: str, paths: dict[str, Path]) -> None:
+        evidence = view.evidence
+        path = self.folder / f"{name}_evidence.nii.gz"
+        words = " ".join(f"MedAttn evidence for {evidence.label}, {evidence.density_unit}".split())
+        volumes.write(view.density, path, description=words.encode("ascii", "replace")[:79].decode("ascii"))
+        paths["evidence"] = path
+        stated = {"path": path.name, "label": evidence.label, "unit": evidence.density_unit}
+        record["evidence"] = tables.plain({**stated, "sum": evidence.total, "residual": evidence.residual})
+
+    def _draw(self, view: View, name: str, paths: dict[str, Path]) -> None:
+        first = view.regions[0] if view.regions else None
+        shown = view.planes(first)
+        picture = render.overlay(shown, view.window, view.scale, view.caption(), mark=first is not None)
+        paths["overlay"] = files.write_bytes(self.folder / f"{name}_overlay.png", render.png(picture))
+        paths["report"] = files.write_text(self.folder / f"{name}_report.html", page_of(view))
+
+    def _append(self, record: dict[str, Any], own_page: str | None) -> None:
+        self.records.append(record)
+        self._pages.append(own_page)
+        self._dirty = True
+        if time.monotonic() - self._written_at >= 20 * self._cost or self._cost < 0.02:
+            self._tables()
+
+    def _tables(self) -> None:
+        start = time.monotonic()
+        contents: tuple[tuple[str, Callable[[list[dict[str, Any]]], str]], ...] = (
+            ("predictions.json", tables.to_json),
+            ("predictions.csv", tables.to_csv),
+        )
+        for file_name, text in contents:
+            files.write_text(self.folder / file_name, text(self.records))
+        self._written_at = time.monotonic()
+        self._cost = self._written_at - start
+        self._dirty = False
+
+    def _front_page(self) -> Path:
+        path = self.folder / "report.html"
+        if len(self.records) == 1 and self._pages[0] is not None:
+            return files.write_bytes(path, (self.folder / self._pages[0]).read_bytes())
+        return files.write_text(path, overview(self.records, self._pages))
+
+
+def save(
+    prediction: Prediction, folder: str | os.PathLike[str], *, name: str | None = None, report: bool = True
+) -> dict[str, Path]:
+    """Save one prediction: evidence NIfTI, tables, and with ``report`` overlay PNG and HTML page.
+
+    Args:
+        prediction: what to save.
+        folder: made if absent; files of the same name in it are replaced.
+        name: base name of the files; the input's own name by default.
+        report: draw pictures and a page (needs Pillow).
+
+    Returns:
+        Paths by kind: ``evidence``, ``overlay``, ``report``, ``json``, ``csv``.
+
+    Raises:
+        VolumeError: ``unwritable``.
+        MedAttnError: ``missing_dependency``, ``report`` without Pillow; or what kept the evidence from being written.
+    """
+    with ResultWriter(folder, report=report) as writer:
+        paths = writer.add(prediction, name=name)
+    error = writer.records[0]["error"]
+    if error is not None:
+        raise MedAttnError(error["code"], error["message"])
+    return {**paths, **writer.close()}

@@ -1,0 +1,146 @@
+"""TaskSpec: what a model takes and what it gives. Data, not code: it lives in a bundle's metadata.json."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+
+from medattn_core.errors import TaskError
+
+KINDS = ("multiclass", "multilabel", "regression")
+ACTIVATIONS = ("softmax", "sigmoid", "identity")
+INTENSITY_RULES = ("foreground_mean", "percentile", "window")
+
+
+@dataclass(frozen=True, kw_only=True)
+class IntensityRule:
+    """How intensities become network input; the statistics come from the image itself.
+
+    ``foreground_mean``: divide by the mean of the voxels brighter than ``lower`` times the 99.5th percentile, clip to
+    ``[0, upper]``: for MRI, whose units are arbitrary. ``percentile``: map the ``lower``-th and ``upper``-th
+    percentile to 0 and 1, clip. ``window``: map ``lower`` and ``upper`` (stored units, such as HU) to 0 and 1, clip.
+
+    Raises:
+        TaskError: unknown rule or ``upper <= lower``.
+    """
+
+    rule: str = "foreground_mean"
+    lower: float = 0.1
+    upper: float = 5.0
+
+    def __post_init__(self) -> None:
+        if self.rule not in INTENSITY_RULES:
+            raise TaskError("bad_task", f"intensity rule {self.rule!r}; accepted: {', '.join(INTENSITY_RULES)}")
+        if not self.upper > self.lower:
+            raise TaskError("bad_task", f"intensity bounds {self.lower}, {self.upper}: upper must exceed lower")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskSpec:
+    """What a model takes (modality, spacing, size, intensity) and gives (labels or a quantity with a unit).
+
+    Attributes:
+        name: identifier, such as ``brain_tumor_t1ce``.
+        description: one line for a person.
+        kind: ``multiclass`` (one label is reported), ``multilabel`` (each its own), ``regression``.
+        activation: logit to probability: ``softmax``, ``sigmoid`` (one against the rest), ``identity``.
+        labels: name of each output; for regression the name of the quantity.
+        unit: unit of a regression target.
+        modality: accepted DICOM modality codes; empty accepts all.
+        spatial_dims: 2 or 3, the dimensions of the convolutions.
+        slicewise: each slice of a volume by itself, all pooled together (needs ``spatial_dims=2``).
+        spacing: mm of the model grid, two values in plane (2D) or three in R-A-S order (3D).
+        slice_spacing: thinnest slice distance in mm that a slicewise model is given; thinner volumes are averaged.
+        size: fixed model grid; None takes the whole image whatever its size.
+        field_of_view: mm along the longer side assumed for pictures without pixel size.
+        intensity: the intensity rule.
+        threshold: probability from which a label is reported, each label; None for softmax.
+    """
+
+    name: str
+    description: str = ""
+    kind: str = "multiclass"
+    activation: str = "softmax"
+    labels: tuple[str, ...] = ()
+    unit: str = ""
+    modality: tuple[str, ...] = ()
+    spatial_dims: int = 3
+    slicewise: bool = False
+    spacing: tuple[float, ...] = (1.0, 1.0, 1.0)
+    slice_spacing: float = 5.0
+    size: tuple[int, ...] | None = None
+    field_of_view: float | None = None
+    intensity: IntensityRule = field(default_factory=IntensityRule)
+    threshold: float | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("labels", "modality", "spacing"):
+            object.__setattr__(self, name, tuple(getattr(self, name)))
+        if self.size is not None:
+            object.__setattr__(self, "size", tuple(int(n) for n in self.size))
+        if isinstance(self.intensity, dict):
+            object.__setattr__(self, "intensity", IntensityRule(**self.intensity))
+        self._check()
+
+    def _check(self) -> None:
+        def need(ok: bool, message: str) -> None:
+            if not ok:
+                raise TaskError("bad_task", f"task {self.name!r}: {message}")
+
+        need(self.kind in KINDS, f"kind {self.kind!r}; accepted: {', '.join(KINDS)}")
+        need(self.activation in ACTIVATIONS, f"activation {self.activation!r}; accepted: {', '.join(ACTIVATIONS)}")
+        need((self.kind == "regression") == (self.activation == "identity"), "identity goes with regression only")
+        need(len(self.labels) > 0, "labels are empty; name each output")
+        need(len(set(self.labels)) == len(self.labels), f"labels repeat: {list(self.labels)}")
+        need(self.kind != "multilabel" or self.activation == "sigmoid", "multilabel wants activation 'sigmoid'")
+        need(self.activation != "softmax" or len(self.labels) > 1, "softmax wants at least two labels")
+        need(self.spatial_dims in (2, 3), f"spatial_dims {self.spatial_dims}; accepted: 2, 3")
+        need(not self.slicewise or self.spatial_dims == 2, "slicewise wants spatial_dims 2")
+        need(len(self.spacing) == self.spatial_dims, f"spacing {self.spacing} has not {self.spatial_dims} values")
+        need(all(np.isfinite(s) and s > 0 for s in self.spacing), f"spacing {self.spacing} must be positive")
+        need(self.slice_spacing > 0, f"slice_spacing {self.slice_spacing} must be positive")
+        if self.size is not None:
+            need(len(self.size) == self.spatial_dims, f"size {self.size} has not {self.spatial_dims} values")
+            need(all(n > 0 for n in self.size), f"size {self.size} must be positive")
+
+    def probabilities(self, logits: np.ndarray) -> np.ndarray:
+        """Probabilities ``(..., K)`` of calibrated logits ``(..., K)``; regression values pass through."""
+        logits = np.asarray(logits, dtype=np.float64)
+        if self.activation == "softmax":
+            shifted = np.exp(logits - logits.max(axis=-1, keepdims=True))
+            return shifted / shifted.sum(axis=-1, keepdims=True)
+        if self.activation == "sigmoid":
+            return 0.5 * (1.0 + np.tanh(0.5 * logits))  # the overflow-free form of the logistic function
+        return logits
+
+    def index(self, label: str) -> int:
+        """Output index of a label.
+
+        Raises:
+            TaskError: no such label.
+        """
+        if label not in self.labels:
+            raise TaskError("unknown_label", f"label {label!r}; {self.name} has: {', '.join(self.labels)}")
+        return self.labels.index(label)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON data; :meth:`from_dict` reads it back."""
+        data = asdict(self)
+        for name in ("labels", "modality", "spacing", "size"):
+            if data[name] is not None:
+                data[name] = list(data[name])
+        return data
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> TaskSpec:
+        """Read :meth:`to_dict` data.
+
+        Raises:
+            TaskError: unknown or missing keys, invalid values.
+        """
+        try:
+            return cls(**data)
+        except TypeError as error:
+            raise TaskError("bad_task", f"task specification: {error}") from error

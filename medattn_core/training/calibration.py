@@ -1,0 +1,70 @@
+"""Calibration and units, folded into the head: the logit stays the sum of the map, now in calibrated units."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import numpy as np
+import torch
+
+from medattn_core.networks.attention_cnn import AttentionCNN
+from medattn_core.tasks import TaskSpec
+
+
+def negative_log_likelihood(logits: np.ndarray, targets: np.ndarray, task: TaskSpec) -> float:
+    """Mean over items: cross-entropy (softmax), or binary cross-entropy averaged over classes (sigmoid)."""
+    p = np.clip(task.probabilities(logits), 1e-12, 1 - 1e-12)
+    if task.activation == "softmax":
+        return float(-(targets * np.log(p)).sum(axis=1).mean())
+    return float(-(targets * np.log(p) + (1 - targets) * np.log(1 - p)).mean())
+
+
+def fit_temperature(logits: np.ndarray, targets: np.ndarray, task: TaskSpec) -> float:
+    """Temperature T that minimises the likelihood loss of ``logits / T`` on held-out cases (Guo et al. 2017).
+
+    Golden-section search over log T in [1/20, 20]; the loss is unimodal in 1 / T.
+
+    Args:
+        logits: ``(N, K)`` of cases the model was not trained on.
+        targets: ``(N, K)`` one- or multi-hot.
+        task: of the model.
+    """
+    ratio = (np.sqrt(5) - 1) / 2
+    low, high = np.log(0.05), np.log(20.0)
+    for _ in range(60):
+        left, right = high - ratio * (high - low), low + ratio * (high - low)
+        loss = [negative_log_likelihood(logits / np.exp(t), targets, task) for t in (left, right)]
+        if loss[0] < loss[1]:
+            high = right
+        else:
+            low = left
+    return float(np.exp((low + high) / 2))
+
+
+def expected_calibration_error(probability: np.ndarray, correct: np.ndarray, bins: int = 15) -> float:
+    """ECE over equal-width bins of the reported probability (Naeini et al. 2015).
+
+    Args:
+        probability: ``(N,)`` of the reported label.
+        correct: ``(N,)`` whether it was right.
+        bins: number of bins.
+    """
+    index = np.clip((probability * bins).astype(int), 0, bins - 1)
+    gaps = [
+        abs(probability[index == b].mean() - correct[index == b].mean()) * (index == b).mean()
+        for b in range(bins)
+        if (index == b).any()
+    ]
+    return float(sum(gaps))
+
+
+@torch.no_grad()
+def fold_scale(network: AttentionCNN, factor: float, offset: float = 0.0) -> None:
+    """Make the network's output ``factor * output + offset``, map included; in place.
+
+    With ``factor = 1 / T`` it is temperature scaling; with the targets' standard deviation and mean it turns
+    standardised regression back into the target's unit.
+    """
+    head = cast(Any, network.pooling)
+    head.value.weight.mul_(factor)
+    head.bias.mul_(factor).add_(offset)

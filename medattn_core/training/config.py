@@ -1,0 +1,89 @@
+"""Settings of a training run: data, written to the bundle beside the weights."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from medattn_core.errors import TrainingError
+from medattn_core.training.losses import LossWeights
+from medattn_core.transforms.augment import Augmentation
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingConfig:
+    """Hyperparameters.
+
+    Attributes:
+        epochs: passes over as many items as the training list has.
+        batch_size: items a step.
+        learning_rate: peak of the cosine schedule.
+        weight_decay: of AdamW; not applied to norms and biases.
+        warmup_epochs: linear warm-up.
+        ema_decay: of the exponential moving average of the weights, which is what is kept; 0 switches it off.
+        balanced: draw each class equally often.
+        seed: of everything random.
+        precision: ``bf16`` (autocast) or ``fp32``.
+        augmentation, losses: see there.
+    """
+
+    epochs: int = 40
+    batch_size: int = 32
+    learning_rate: float = 1e-3
+    weight_decay: float = 0.05
+    warmup_epochs: float = 1.0
+    ema_decay: float = 0.998
+    balanced: bool = True
+    seed: int = 0
+    precision: str = "bf16"
+    augmentation: Augmentation = field(default_factory=Augmentation)
+    losses: LossWeights = field(default_factory=LossWeights)
+
+    def __post_init__(self) -> None:
+        for name, kind in (("augmentation", Augmentation), ("losses", LossWeights)):
+            value = getattr(self, name)
+            if isinstance(value, dict):
+                object.__setattr__(self, name, kind(**value))
+        for name in ("epochs", "batch_size", "learning_rate"):
+            if not getattr(self, name) > 0:
+                raise TrainingError("bad_config", f"{name}={getattr(self, name)!r}; it must be positive")
+        if self.precision not in ("bf16", "fp32"):
+            raise TrainingError("bad_config", f"precision={self.precision!r}; accepted: bf16, fp32")
+        if not 0 <= self.ema_decay < 1:
+            raise TrainingError("bad_config", f"ema_decay={self.ema_decay}; accepted: from 0 to below 1")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON data."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> TrainingConfig:
+        """Read :meth:`to_dict` data.
+
+        Raises:
+            TrainingError: unknown keys or invalid values.
+        """
+        try:
+            return cls(**data)
+        except TypeError as error:
+            raise TrainingError("bad_config", f"training settings: {error}") from error
+
+
+def read_config(path: str | Path) -> dict[str, dict[str, Any]]:
+    """Read a JSON configuration with the optional parts ``task``, ``network`` and ``training``.
+
+    Raises:
+        TrainingError: not JSON, or other parts than these.
+    """
+    try:
+        data = json.loads(Path(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise TrainingError("bad_config", f"{path}: cannot be read as JSON ({error})") from error
+    unknown = set(data) - {"task", "network", "training", "bundle"} if isinstance(data, dict) else {"(not an object)"}
+    if unknown:
+        raise TrainingError(
+            "bad_config", f"{path}: unknown parts {sorted(unknown)}; accepted: task, network, training, bundle"
+        )
+    return data

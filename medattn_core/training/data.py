@@ -1,0 +1,132 @@
+"""Cases to arrays on the model grid, once, before training."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from medattn_core.datalists import Case
+from medattn_core.errors import DataListError
+from medattn_core.tasks import TaskSpec
+from medattn_core.transforms.conform import conform
+from medattn_core.volumes import Volume, read
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingData:
+    """A data list on the model grid.
+
+    Attributes:
+        images: ``(N, C, *spatial)`` float16.
+        targets: ``(N, K)`` float32: one-hot or multi-hot labels, or values.
+        masks: ``(N, *spatial)`` uint8, 255 inside the box or mask of the finding.
+        located: ``(N,)`` whether the case has a box or mask.
+        folds: ``(N,)``, -1 where the list names none.
+    """
+
+    images: np.ndarray
+    targets: np.ndarray
+    masks: np.ndarray
+    located: np.ndarray
+    folds: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def subset(self, chosen: np.ndarray) -> TrainingData:
+        """The cases that a boolean or index array selects."""
+        return TrainingData(
+            images=self.images[chosen],
+            targets=self.targets[chosen],
+            masks=self.masks[chosen],
+            located=self.located[chosen],
+            folds=self.folds[chosen],
+        )
+
+
+def targets_of(case: Case, task: TaskSpec) -> np.ndarray:
+    """``(K,)`` target of a case.
+
+    Raises:
+        DataListError: the case has no label or value, or a label that the task does not know.
+    """
+    target = np.zeros(len(task.labels), np.float32)
+    if task.kind == "regression":
+        if case.value is None:
+            raise DataListError("bad_datalist", f"{case.image}: no value; a regression task needs one for each case")
+        target[:] = case.value
+        return target
+    labels = case.labels or ((case.label,) if case.label else ())
+    if not labels and task.kind == "multiclass" and task.activation == "softmax":
+        raise DataListError("bad_datalist", f"{case.image}: no label; accepted: {', '.join(task.labels)}")
+    for label in labels:
+        if label not in task.labels:
+            raise DataListError("bad_datalist", f"{case.image}: label {label!r}; accepted: {', '.join(task.labels)}")
+        target[task.labels.index(label)] = 1.0
+    return target
+
+
+def location_of(case: Case, volume: Volume) -> np.ndarray | None:
+    """Native mask of the finding, from the mask file or the box, float32; None where the case has neither.
+
+    Raises:
+        DataListError: the mask lies on another grid than the image.
+    """
+    if case.mask is not None:
+        mask = read(case.mask, allow_constant=True)
+        if mask.shape != volume.shape or not np.allclose(mask.affine, volume.affine, atol=1e-2):
+            raise DataListError("bad_datalist", f"{case.mask}: not on the grid of {case.image}")
+        return (mask.data > 0).astype(np.float32)
+    if case.box is not None:
+        x, y, width, height = case.box
+        columns, rows = np.arange(volume.shape[0]), np.arange(volume.shape[1])
+        # Pixel c covers [c, c + 1) in the box's coordinates, whose origin is the upper left corner of the image.
+        along_x = np.clip(np.minimum(columns + 1, x + width) - np.maximum(columns, x), 0, 1)
+        along_y = np.clip(np.minimum(rows + 1, y + height) - np.maximum(rows, y), 0, 1)
+        return (along_x[:, None, None] * along_y[None, :, None]).astype(np.float32)
+    return None
+
+
+def prepare(
+    cases: Sequence[Case], task: TaskSpec, size: tuple[int, ...], progress: Callable[[int, int], None] | None = None
+) -> TrainingData:
+    """Read and conform every case to one fixed size.
+
+    Args:
+        cases: the data list.
+        task: of the model.
+        size: model grid of the batches, ``task.spatial_dims`` values.
+        progress: called with (done, all).
+
+    Raises:
+        MedAttnError: a case cannot be read or does not fit the task.
+    """
+    fixed = replace(task, size=tuple(size))
+    flat = task.spatial_dims == 2
+    images, targets, masks, located = [], [], [], []
+    for index, case in enumerate(cases):
+        volume = read(case.image, modality=task.modality)
+        conformed = conform(volume, fixed)
+        image = conformed.image
+        if flat and image.shape[-1] != 1:
+            raise DataListError(
+                "bad_datalist",
+                f"{case.image}: {image.shape[-1]} slices; this task is trained on single slices, give one a file",
+            )
+        native = location_of(case, volume)
+        mask = np.zeros(image.shape[1:], np.float32) if native is None else conformed.grid.conform(native)
+        images.append((image[..., 0] if flat else image).astype(np.float16))
+        masks.append(np.round((mask[..., 0] if flat else mask) * 255).astype(np.uint8))
+        targets.append(targets_of(case, task))
+        located.append(native is not None and bool(mask.any()))
+        if progress is not None:
+            progress(index + 1, len(cases))
+    return TrainingData(
+        images=np.stack(images),
+        targets=np.stack(targets),
+        masks=np.stack(masks),
+        located=np.array(located),
+        folds=np.array([-1 if c.fold is None else c.fold for c in cases]),
+    )

@@ -1,0 +1,146 @@
+"""Losses on logits and on the map.
+
+Location supervision teaches the attention where the finding is; background supervision teaches what is *not* a
+finding, with real tissue: the regions outside the box of one image are shown to the head without the rest (a mask of
+the attention), alone and thrown together with other images, as slices of a volume are. Everything is computed from
+the scores and values of one pass through the network.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from medattn_core.networks.attention import Attended
+
+
+@dataclass(frozen=True, kw_only=True)
+class LossWeights:
+    """Factors of the parts of the loss.
+
+    Attributes:
+        location: ``-log`` of the attention of a present class inside its box or mask.
+        elsewhere: the same for absent classes, where looking at nothing (the null token) is right too.
+        bag: the image thrown together with the background of others still has its label.
+        background: background alone has no label.
+        empty: ``-log`` of the null token's attention on background alone.
+        smoothing: label smoothing of every classification loss.
+    """
+
+    location: float = 0.3
+    elsewhere: float = 0.1
+    bag: float = 0.5
+    background: float = 0.5
+    empty: float = 0.05
+    smoothing: float = 0.0
+
+
+def classification_loss(logits: Tensor, target: Tensor, activation: str, smoothing: float = 0.0) -> Tensor:
+    """Loss of each item, ``(B,)``.
+
+    Args:
+        logits: ``(B, K)``.
+        target: ``(B, K)``: one-hot or multi-hot; all zeros for an image without any finding.
+        activation: ``softmax``: cross-entropy. ``sigmoid``: binary cross-entropy summed over classes, and for items
+            with exactly one class half the cross-entropy between the classes, which sharpens the decision among them.
+        smoothing: label smoothing: this share of the target is spread evenly (Szegedy et al. 2016).
+    """
+    single = (target.sum(dim=1) == 1).float()
+    if smoothing > 0:
+        even = 1.0 / target.shape[1] if activation == "softmax" else 0.5
+        target = target * (1 - smoothing) + smoothing * even
+    if activation == "softmax":
+        return -(F.log_softmax(logits, dim=1) * target).sum(dim=1)
+    loss = F.binary_cross_entropy_with_logits(logits, target, reduction="none").sum(dim=1)
+    if logits.shape[1] > 1:
+        loss = loss - 0.5 * single * (F.log_softmax(logits, dim=1) * target).sum(dim=1)
+    return loss
+
+
+def regression_loss(prediction: Tensor, target: Tensor) -> Tensor:
+    """Huber loss of standardised targets, ``(B,)``."""
+    return F.smooth_l1_loss(prediction, target, reduction="none").sum(dim=1)
+
+
+def map_losses(
+    out: Attended,
+    bias: Tensor,
+    target: Tensor,
+    inside: Tensor,
+    located: Tensor,
+    weights: LossWeights,
+    activation: str,
+    generator: torch.Generator,
+) -> dict[str, Tensor]:
+    """Location and background losses of one batch.
+
+    Args:
+        out: of the network's ``attend``.
+        bias: ``(K,)``.
+        target: ``(B, K)`` one- or multi-hot.
+        inside: ``(B, *regions)``, share of each region inside the box or mask.
+        located: ``(B,)`` boolean, which items have a box or mask; the others take no part.
+        weights: factors; a part with factor zero is not computed.
+        activation: of the task; background needs ``sigmoid`` (softmax cannot say "none").
+        generator: draws the bags.
+
+    Returns:
+        Weighted scalar losses by name.
+    """
+    if not bool(located.any()):
+        return {}
+    scores = out.scores[located].flatten(2)
+    values = out.values[located].flatten(2)
+    null, target, cover = out.null_scores[located], target[located], inside[located]
+    neighbour = F.max_pool2d if cover.dim() == 3 else F.max_pool3d
+    outside = neighbour(cover.unsqueeze(1), 3, stride=1, padding=1).flatten(2) < 1e-3  # one cell of margin
+    cover = cover.flatten(1).unsqueeze(1)
+
+    all_sum, all_say = _summary(scores, values)
+    in_box = torch.logsumexp(scores + cover.clamp_min(1e-6).log(), dim=2)
+    total = torch.logaddexp(all_sum, null)
+    present, absent = target, 1 - target
+    losses: dict[str, Tensor] = {}
+
+    def where(in_box_or_null: Tensor, total: Tensor, chosen: Tensor) -> Tensor:
+        return ((total - in_box_or_null) * chosen).sum() / chosen.sum().clamp_min(1.0)
+
+    losses["location"] = weights.location * where(in_box, total, present)
+    if weights.elsewhere > 0:
+        losses["elsewhere"] = weights.elsewhere * where(torch.logaddexp(in_box, null), total, absent)
+    if activation != "sigmoid" or weights.bag + weights.background + weights.empty == 0:
+        return losses
+
+    out_sum, out_say = _summary(scores.masked_fill(~outside, -1e4), values)
+    count = scores.shape[0]
+    # Row b of `joins`: whose background is thrown into bag b; the number of guests varies from none to all.
+    share = torch.rand(count, 1, generator=generator)
+    joins = torch.rand(count, count, generator=generator) < share
+    joins.fill_diagonal_(False)
+    guests = out_sum.unsqueeze(0).masked_fill(~joins.unsqueeze(2), -1e4)
+    bag_total = torch.logaddexp(total, torch.logsumexp(guests, dim=1))
+    say = torch.exp(all_sum - bag_total) * all_say + (torch.exp(guests - bag_total.unsqueeze(1)) * out_say).sum(dim=1)
+    losses["bag"] = weights.bag * classification_loss(bias + say, target, activation, weights.smoothing).mean()
+    losses["bag_location"] = weights.bag * weights.location * where(in_box, bag_total, present)
+
+    joins.fill_diagonal_(True)
+    guests = out_sum.unsqueeze(0).masked_fill(~joins.unsqueeze(2), -1e4)
+    empty_total = torch.logaddexp(null, torch.logsumexp(guests, dim=1))
+    say = (torch.exp(guests - empty_total.unsqueeze(1)) * out_say).sum(dim=1)
+    nothing = torch.zeros_like(target)
+    losses["background"] = (
+        weights.background * classification_loss(bias + say, nothing, activation, weights.smoothing).mean()
+    )
+    losses["empty"] = weights.empty * (empty_total - null).mean()
+    return losses
+
+
+def _summary(scores: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+    """Log-sum-exp of the scores ``(B, K)`` and the mean of the values under their softmax ``(B, K)``.
+
+    Groups of regions pool exactly from these two numbers each: that is what makes bags free.
+    """
+    return torch.logsumexp(scores, dim=2), (torch.softmax(scores, dim=2) * values).sum(dim=2)

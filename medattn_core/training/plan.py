@@ -1,0 +1,92 @@
+"""What to train when the user does not say: task and network from the data list and the first images."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from medattn_core.datalists import Case
+from medattn_core.tasks import TaskSpec
+from medattn_core.volumes import Volume, read
+
+PRIOR = 0.05
+"""Probability that a one-against-the-rest model starts from before it has seen anything."""
+
+LOOK_AT = 20
+"""Images that are opened to choose spacing and size."""
+
+
+def plan_task(cases: Sequence[Case], given: dict[str, Any], name: str) -> tuple[TaskSpec, tuple[int, ...]]:
+    """Task and training size.
+
+    Args:
+        cases: the data list.
+        given: the ``task`` part of the configuration; its keys win. ``size`` there is the training size.
+        name: name of the task where none is given.
+
+    Returns:
+        The task, and the model grid of the training batches.
+
+    Raises:
+        MedAttnError: an image cannot be read, or a given value is invalid.
+    """
+    step = max(1, len(cases) // LOOK_AT)
+    volumes = [read(case.image) for case in cases[::step][:LOOK_AT]]
+    flat = all(v.spatial_dims == 2 or v.shape[2] == 1 for v in volumes)
+    regression = all(case.value is not None for case in cases)
+    settings: dict[str, Any] = {"name": name, "spatial_dims": 2 if flat else 3}
+    if regression:
+        settings |= {"kind": "regression", "activation": "identity", "labels": ["value"]}
+    else:
+        labels = sorted({label for case in cases for label in (case.labels or ((case.label,) if case.label else ()))})
+        several = any(len(case.labels or ()) > 1 for case in cases)
+        settings |= {
+            "kind": "multilabel" if several else "multiclass",
+            "activation": "softmax" if len(labels) > 1 and not several else "sigmoid",
+            "labels": labels,
+        }
+    settings |= given
+    dims = int(settings["spatial_dims"])
+    extent = np.median([_extent(v, dims) for v in volumes], axis=0)
+    known = all(v.spacing_known for v in volumes)
+    limit = 224 if dims == 2 else 96
+    if "spacing" not in given:
+        native = np.median([v.spacing[:dims] for v in volumes], axis=0)
+        settings["spacing"] = [round(float(max(n, e / limit)), 4) for n, e in zip(native, extent, strict=True)]
+    if dims == 2 and not known and "field_of_view" not in given:
+        settings["field_of_view"] = float(max(extent))
+    size = settings.get("size") or [
+        max(1, math.ceil(e / s / 32 - 1e-3)) * 32 for e, s in zip(extent, settings["spacing"], strict=True)
+    ]
+    if settings.get("slicewise"):
+        settings["size"] = None  # the trained model takes slices and volumes of any size
+    else:
+        settings["size"] = list(size)
+    return TaskSpec.from_dict(settings), tuple(int(n) for n in size)
+
+
+def _extent(volume: Volume, dims: int) -> np.ndarray:
+    """Millimetres (or pixels) along the model axes; rows and columns are voxel axes 1 and 0 of a picture."""
+    extent = np.array(volume.shape) * volume.spacing
+    return extent[[1, 0]] if dims == 2 else extent
+
+
+def plan_network(task: TaskSpec, given: dict[str, Any]) -> dict[str, Any]:
+    """Keyword arguments of AttentionCNN; ``given`` wins."""
+    settings: dict[str, Any] = {
+        "spatial_dims": task.spatial_dims,
+        "in_channels": 1,
+        "out_channels": len(task.labels),
+        "encoder": "compact",
+        "evidence_stride": 8,
+        "width": 128,
+        "pooling": "evidence",
+        "dropout": 0.1,
+        "slicewise": task.slicewise,
+    }
+    if task.activation == "sigmoid":
+        settings["bias"] = [math.log(PRIOR / (1 - PRIOR))] * len(task.labels)
+    return settings | given

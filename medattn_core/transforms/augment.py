@@ -1,0 +1,108 @@
+"""Augmentation of batches on the model grid: one random affine map and a few intensity changes, in torch.
+
+Everything is drawn from the generator given, so that a run repeats. Works for ``(B, C, H, W)`` and
+``(B, C, X, Y, Z)``.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+
+@dataclass(frozen=True, kw_only=True)
+class Augmentation:
+    """Strengths; zero (or one for factors) switches a part off.
+
+    Attributes:
+        flip: probability of mirroring along each axis in ``flip_axes``.
+        flip_axes: model axes; columns (left-right on the screen) by default.
+        rotate: largest rotation, degrees (each plane in 3D).
+        scale: zoom between ``1 / scale`` and ``scale``.
+        stretch: the same for each axis by itself.
+        translate: largest shift, fraction of the image.
+        gamma: exponent between ``1 / gamma`` and ``gamma``.
+        brightness: factor between ``1 / brightness`` and ``brightness``.
+        bias_field: largest log amplitude of a smooth multiplicative field (coil sensitivity).
+        noise: largest standard deviation of added noise.
+        coarsen: probability of a loss of resolution (down to half) along with its interpolation.
+    """
+
+    flip: float = 0.5
+    flip_axes: tuple[int, ...] = (1,)
+    rotate: float = 15.0
+    scale: float = 1.25
+    stretch: float = 1.1
+    translate: float = 0.08
+    gamma: float = 1.4
+    brightness: float = 1.25
+    bias_field: float = 0.25
+    noise: float = 0.08
+    coarsen: float = 0.25
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "flip_axes", tuple(self.flip_axes))
+
+    def __call__(self, image: Tensor, mask: Tensor | None, generator: torch.Generator) -> tuple[Tensor, Tensor | None]:
+        """Augment.
+
+        Args:
+            image: ``(B, C, *spatial)``, zero outside the scan.
+            mask: ``(B, 1, *spatial)`` location of the finding in [0, 1], moved along with the image; or None.
+            generator: source of all randomness.
+        """
+        theta = self._affine(image, generator)
+        grid = F.affine_grid(theta, [image.shape[0], 1, *image.shape[2:]], align_corners=False)
+        image = F.grid_sample(image, grid, align_corners=False)
+        if mask is not None:
+            mask = F.grid_sample(mask, grid, align_corners=False)
+        return self._intensity(image, generator), mask
+
+    def _affine(self, image: Tensor, generator: torch.Generator) -> Tensor:
+        batch, dims = image.shape[0], image.dim() - 2
+        uniform = lambda *shape: torch.rand(*shape, generator=generator) * 2 - 1  # noqa: E731
+        matrix = torch.eye(dims).repeat(batch, 1, 1)
+        # Output-to-input map in normalised coordinates; the last axis of the tensor comes first there.
+        extent = torch.tensor([float(n) for n in reversed(image.shape[2:])])
+        for first in range(dims):
+            for second in range(first + 1, dims):
+                angle = uniform(batch) * math.radians(self.rotate)
+                turn = torch.eye(dims).repeat(batch, 1, 1)
+                turn[:, first, first] = turn[:, second, second] = angle.cos()
+                turn[:, first, second] = -angle.sin()
+                turn[:, second, first] = angle.sin()
+                matrix = matrix @ turn
+        zoom = torch.exp(uniform(batch, 1) * math.log(self.scale) + uniform(batch, dims) * math.log(self.stretch))
+        matrix = matrix * zoom.unsqueeze(1)
+        matrix = matrix * extent[None, None, :] / extent[None, :, None]  # rotate in pixels, not in half-widths
+        flips = torch.ones(batch, dims)
+        for axis in self.flip_axes:
+            flips[:, dims - 1 - axis] = 1 - 2 * (torch.rand(batch, generator=generator) < self.flip).float()
+        matrix = matrix * flips.unsqueeze(1)
+        shift = uniform(batch, dims, 1) * 2 * self.translate
+        return torch.cat([matrix, shift], dim=2)
+
+    def _intensity(self, image: Tensor, generator: torch.Generator) -> Tensor:
+        batch, ones = image.shape[0], [1] * (image.dim() - 1)
+        uniform = lambda *shape: torch.rand(*shape, generator=generator) * 2 - 1  # noqa: E731
+        gamma = torch.exp(uniform(batch, *ones) * math.log(self.gamma))
+        gain = torch.exp(uniform(batch, *ones) * math.log(self.brightness))
+        image = image.clamp_min(0).pow(gamma) * gain
+        mode = "bilinear" if image.dim() == 4 else "trilinear"
+        if self.bias_field > 0:
+            coarse = uniform(batch, 1, *([4] * (image.dim() - 2))) * self.bias_field
+            image = image * F.interpolate(coarse, size=image.shape[2:], mode=mode, align_corners=True).exp()
+        if self.coarsen > 0:
+            chosen = torch.rand(batch, generator=generator) < self.coarsen
+            factor = 0.5 + 0.5 * float(torch.rand(1, generator=generator))
+            if bool(chosen.any()):
+                small = F.interpolate(image[chosen], scale_factor=factor, mode=mode, antialias=image.dim() == 4)
+                image[chosen] = F.interpolate(small, size=image.shape[2:], mode=mode)
+        if self.noise > 0:
+            level = torch.rand(batch, *ones, generator=generator) * self.noise
+            image = image + level * torch.randn(image.shape, generator=generator)
+        return image

@@ -1,0 +1,336 @@
+"""ModelGrid: the one resampling between a scan's own grid and the grid a model works on.
+
+The model grid shares the axes of the native grid (permuted, flipped, with another spacing), so oblique and sheared
+scans are never rotated, and every map between the two is a product of one small matrix an axis:
+
+* ``conform``: linear interpolation, averaged over the pixel where the grid is coarser (no aliasing, no shift);
+* ``spread``: each evidence cell as a smooth bump of its own width (neighbouring bumps blend and add to one),
+  integrated over every native voxel and normalised a cell, so that the sum over voxels is the sum over cells
+  *by construction*, whatever the spacing or the crop, and the peak of the map is the centre of the strongest cell.
+
+Interpolating a map loses its sum; integrating it does not.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from medattn_core.errors import Notice, VolumeError
+from medattn_core.tasks import TaskSpec
+from medattn_core.volumes import Volume, geometry
+
+MULTIPLE = 32
+"""Model grids that follow the image are whole multiples of this, the coarsest stride of the encoders."""
+
+MAX_VOXELS = 512**3
+"""Largest model grid, in voxels: beyond it a request is an error, not a machine out of memory."""
+
+# In-plane axes as a reader sees them on the screen: (world axis, direction) of rows, columns and slices.
+_PLANES = {
+    2: ((1, -1), (0, -1), (2, 1)),  # axial: anterior up, patient's right on the left
+    1: ((2, -1), (0, -1), (1, -1)),  # coronal: superior up, patient's right on the left
+    0: ((2, -1), (1, -1), (0, -1)),  # sagittal: superior up, facing left
+}
+_RAS = ((0, 1), (1, 1), (2, 1))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Axis:
+    """One axis of the model grid.
+
+    Attributes:
+        native: native voxel axis it runs along.
+        flip: whether it runs against the native index.
+        count: native voxels along it.
+        size: model pixels along it.
+        step: native voxels a model pixel.
+    """
+
+    native: int
+    flip: bool
+    count: int
+    size: int
+    step: float
+
+    def centre(self, index: np.ndarray | float) -> np.ndarray:
+        """Native position (in voxels, along the axis direction) of continuous model index ``index``."""
+        return (self.count - 1) / 2 + (np.asarray(index, dtype=float) - (self.size - 1) / 2) * self.step
+
+    def inside(self, stride: int = 1) -> np.ndarray:
+        """Which cells of ``stride`` pixels have their centre inside the image, boolean ``(size / stride,)``."""
+        centres = self.centre(np.arange(self.size // stride) * stride + (stride - 1) / 2)
+        inside = (centres > -0.5 - 1e-9) & (centres < self.count - 0.5 + 1e-9)
+        if not inside.any():  # an image narrower than one cell
+            inside[np.argmin(np.abs(centres - (self.count - 1) / 2))] = True
+        return inside
+
+    def conform_matrix(self) -> np.ndarray:
+        """``(size, count)``, rows sum to one inside the image and are zero outside it."""
+        offsets = np.arange(self.count)[None] - self.centre(np.arange(self.size))[:, None]
+        if self.step > 1.0 + 1e-6:
+            # Linear interpolation averaged over a window that makes the kernel as wide as the pixel.
+            window = math.sqrt(self.step**2 - 1.0)
+            weights = (_hat_integral(offsets + window / 2) - _hat_integral(offsets - window / 2)) / window
+        else:
+            weights = np.maximum(0.0, 1.0 - np.abs(offsets))
+        total = weights.sum(axis=1, keepdims=True)
+        weights = np.divide(weights, total, out=np.zeros_like(weights), where=total > 1e-12)
+        weights[~self.inside()] = 0.0
+        return weights
+
+    def spread_matrix(self, stride: int) -> np.ndarray:
+        """``(count, cells)``, each column (a cell inside the image) sums to one: where its contribution goes."""
+        width = stride * self.step
+        if abs(width - 1.0) < 1e-6 and stride == 1 and self.size == self.count:
+            return np.eye(self.count)
+        cells = self.size // stride
+        centres = self.centre(np.arange(cells) * stride + (stride - 1) / 2)[None]
+        edges = np.arange(self.count + 1)[:, None] - 0.5
+        mass = np.diff(_bump_integral((edges - centres) / width), axis=0)
+        mass[:, ~self.inside(stride)] = 0.0
+        total = mass.sum(axis=0, keepdims=True)
+        return np.divide(mass, total, out=np.zeros_like(mass), where=total > 1e-12)
+
+    def block_matrix(self, stride: int) -> np.ndarray:
+        """``(cells, count)``, the share of each cell's own block that lies in each voxel; rows sum to one."""
+        width = stride * self.step
+        cells = self.size // stride
+        centres = self.centre(np.arange(cells) * stride + (stride - 1) / 2)[:, None]
+        edges = np.clip((np.arange(self.count + 1)[None] - 0.5 - centres) / width, -0.5, 0.5)
+        mass = np.diff(edges, axis=1)
+        mass[~self.inside(stride)] = 0.0
+        total = mass.sum(axis=1, keepdims=True)
+        return np.divide(mass, total, out=np.zeros_like(mass), where=total > 1e-12)
+
+    def nearest_cell(self, stride: int) -> np.ndarray:
+        """For each native voxel (along the axis direction) the nearest cell inside the image, ``(count,)``."""
+        cells = np.flatnonzero(self.inside(stride))
+        centres = self.centre(cells * stride + (stride - 1) / 2)
+        return cells[np.argmin(np.abs(np.arange(self.count)[:, None] - centres[None]), axis=1)]
+
+
+def _hat_integral(x: np.ndarray) -> np.ndarray:
+    """Integral from minus infinity to x of ``max(0, 1 - |t|)``, the kernel of linear interpolation."""
+    x = np.clip(x, -1.0, 1.0)
+    return np.where(x < 0, 0.5 * (1 + x) ** 2, 1.0 - 0.5 * (1 - x) ** 2)
+
+
+def _bump_integral(x: np.ndarray) -> np.ndarray:
+    """Integral from minus infinity to x of the bump ``1 - smootherstep(|t|)`` on [-1, 1].
+
+    Bumps one cell apart add to one everywhere, as triangles do, but keep more of a cell's contribution in its own block
+    and have no creases (Perlin 2002: 6t^5 - 15t^4 + 10t^3).
+    """
+    t = np.minimum(np.abs(x), 1.0)
+    return 0.5 + np.sign(x) * (t - t**6 + 3 * t**5 - 2.5 * t**4)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelGrid:
+    """How one scan lies on a model's grid.
+
+    Attributes:
+        axes: three axes: rows, columns, slices (slicewise and 2D) or R, A, S (3D).
+        native_shape: shape of the scan.
+        native_affine: its voxel-to-RAS matrix.
+        spatial_dims: 2 or 3, dimensions of the convolutions.
+        notices: what had to be assumed or cropped.
+    """
+
+    axes: tuple[Axis, Axis, Axis]
+    native_shape: tuple[int, int, int]
+    native_affine: np.ndarray
+    spatial_dims: int
+    notices: tuple[Notice, ...] = ()
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Model pixels along each model axis."""
+        return tuple(axis.size for axis in self.axes)  # type: ignore[return-value]
+
+    def strides(self, stride: int) -> tuple[int, int, int]:
+        """Evidence stride along each model axis: none across the slices of a slicewise model."""
+        return (stride, stride, 1 if self.spatial_dims == 2 else stride)
+
+    def cells(self, stride: int) -> tuple[int, int, int]:
+        """Evidence cells along each model axis."""
+        return tuple(a.size // s for a, s in zip(self.axes, self.strides(stride), strict=True))  # type: ignore
+
+    @property
+    def affine(self) -> np.ndarray:
+        """Model index to RAS mm, ``(4, 4)``."""
+        matrix = np.zeros((4, 4))
+        matrix[3, 3] = 1.0
+        for column, axis in enumerate(self.axes):
+            sign = -1.0 if axis.flip else 1.0
+            first = float(axis.centre(0))
+            matrix[axis.native, column] = sign * axis.step
+            matrix[axis.native, 3] = (axis.count - 1 - first) if axis.flip else first
+        return self.native_affine @ matrix
+
+    def _to_model_axes(self, data: np.ndarray) -> np.ndarray:
+        data = np.transpose(data, [axis.native for axis in self.axes])
+        flips = tuple(i for i, axis in enumerate(self.axes) if axis.flip)
+        return np.flip(data, flips) if flips else data
+
+    def _to_native_axes(self, data: np.ndarray) -> np.ndarray:
+        flips = tuple(i for i, axis in enumerate(self.axes) if axis.flip)
+        data = np.flip(data, flips) if flips else data
+        return np.transpose(data, np.argsort([axis.native for axis in self.axes]))
+
+    def conform(self, data: np.ndarray) -> np.ndarray:
+        """Native voxels ``(I, J, K)`` to the model grid, float32; outside the image it is zero."""
+        return _apply(self._to_model_axes(data), [axis.conform_matrix() for axis in self.axes])
+
+    def inside(self, stride: int = 1) -> np.ndarray:
+        """Cells whose centre lies inside the image, boolean; the others must not be attended."""
+        per_axis = [a.inside(s) for a, s in zip(self.axes, self.strides(stride), strict=True)]
+        if stride == 1:
+            per_axis = [axis.inside() for axis in self.axes]
+        return per_axis[0][:, None, None] & per_axis[1][None, :, None] & per_axis[2][None, None, :]
+
+    def spread(self, cells: np.ndarray, stride: int) -> np.ndarray:
+        """Cell contributions to native voxels, float32 ``(I, J, K)``; sums are kept."""
+        strides = self.strides(stride)
+        matrices = [axis.spread_matrix(s) for axis, s in zip(self.axes, strides, strict=True)]
+        return np.ascontiguousarray(self._to_native_axes(_apply(cells, matrices)))
+
+    def coverage(self, mask: np.ndarray, stride: int) -> np.ndarray:
+        """Share of each cell's own block that a native mask covers, float32 in [0, 1]."""
+        strides = self.strides(stride)
+        matrices = [axis.block_matrix(s) for axis, s in zip(self.axes, strides, strict=True)]
+        return _apply(self._to_model_axes(mask), matrices)
+
+    def paint(self, cells: np.ndarray, stride: int) -> np.ndarray:
+        """Cell values to the native voxels nearest to each cell, ``(I, J, K)``: for masks, not for sums."""
+        nearest = [a.nearest_cell(s) for a, s in zip(self.axes, self.strides(stride), strict=True)]
+        return np.ascontiguousarray(self._to_native_axes(cells[np.ix_(*nearest)]))
+
+    def cell_index(self, cell: tuple[int, ...] | np.ndarray, stride: int) -> np.ndarray:
+        """Continuous native voxel index ``(3,)`` of a cell's centre."""
+        index = np.zeros(3)
+        for axis, s, i in zip(self.axes, self.strides(stride), cell, strict=True):
+            position = float(axis.centre(i * s + (s - 1) / 2))
+            index[axis.native] = axis.count - 1 - position if axis.flip else position
+        return index
+
+    def cell_volume_mm3(self, stride: int) -> float:
+        """Volume of one cell, mm^3."""
+        steps = np.prod([a.step * s for a, s in zip(self.axes, self.strides(stride), strict=True)])
+        return float(abs(np.linalg.det(self.native_affine[:3, :3])) * steps)
+
+
+def _apply(data: np.ndarray, matrices: list[np.ndarray]) -> np.ndarray:
+    """Multiply each axis of ``data`` with its matrix, the one that shrinks most first."""
+    import torch
+
+    result = torch.from_numpy(np.ascontiguousarray(data, dtype=np.float32))
+    for axis in sorted(range(3), key=lambda a: matrices[a].shape[0] / matrices[a].shape[1]):
+        matrix = matrices[axis]
+        if matrix.shape[0] == matrix.shape[1] and np.array_equal(matrix, np.eye(len(matrix))):
+            continue
+        weights = torch.from_numpy(np.ascontiguousarray(matrix, dtype=np.float32))
+        result = torch.movedim(torch.tensordot(weights, result, dims=([1], [axis])), 0, axis)
+    return result.contiguous().numpy()
+
+
+def slice_axis(volume: Volume) -> int:
+    """Native axis along which a volume was sliced: a single-slice axis, the thickest, else superior-inferior."""
+    single = [a for a in range(3) if volume.shape[a] == 1]
+    if single:
+        return 2 if 2 in single else single[-1]
+    spacing = volume.spacing
+    thickest = int(np.argmax(spacing))
+    others = [spacing[a] for a in range(3) if a != thickest]
+    if spacing[thickest] > 1.2 * max(others):
+        return thickest
+    axes, _ = geometry.axis_order(volume.affine)
+    return axes[2]
+
+
+def plan_grid(volume: Volume, task: TaskSpec) -> ModelGrid:
+    """Lay a scan on the grid of a task.
+
+    Raises:
+        VolumeError: a volume of several slices for a 2D task that is not slicewise, or a grid too large to compute.
+    """
+    notices: list[Notice] = []
+    spacing = _effective_spacing(volume, task, notices)
+    axes, signs = geometry.axis_order(volume.affine)
+    layout = _RAS if task.spatial_dims == 3 else None
+    planned: list[tuple[int, bool]] = []
+    if layout is None:
+        through = slice_axis(volume)
+        if not task.slicewise and volume.shape[through] > 1:
+            raise VolumeError(
+                "bad_argument",
+                f"{volume.source}: {volume.shape[through]} slices, but {task.name} takes single 2D images; "
+                "give one slice, or a slicewise bundle",
+            )
+        if volume.spatial_dims == 2:  # a picture: rows and columns as stored, whatever the world says
+            planned = [(1, False), (0, False), (2, False)]
+        else:
+            layout = _PLANES[axes.index(through)]
+    if layout is not None:
+        planned = [(axes[world], signs[world] != direction) for world, direction in layout]
+
+    result = []
+    for position, (native, flip) in enumerate(planned):
+        count, native_mm = volume.shape[native], float(spacing[native])
+        if task.spatial_dims == 2 and position == 2:
+            step = task.slice_spacing / native_mm if native_mm * 1.5 < task.slice_spacing and count > 1 else 1.0
+            size = max(1, math.ceil(count / step - 1e-6))
+        else:
+            step = task.spacing[position] / native_mm
+            extent = count / step
+            fixed = task.size[position] if task.size is not None else None
+            size = fixed if fixed is not None else max(1, math.ceil(extent / MULTIPLE - 1e-3)) * MULTIPLE
+            if size * 1.02 < extent:
+                notices.append(
+                    Notice(
+                        "cropped",
+                        f"{volume.source}: {count * native_mm:.0f} mm along voxel axis {native}; the model sees the "
+                        f"central {size * task.spacing[position]:.0f} mm",
+                    )
+                )
+            if step < 0.4:
+                notices.append(
+                    Notice(
+                        "upsampled",
+                        f"{volume.source}: voxels of {native_mm:.2f} mm along voxel axis {native}, the model works at "
+                        f"{task.spacing[position]:.2f} mm: details it looks for may be missing",
+                    )
+                )
+        result.append(Axis(native=native, flip=flip, count=count, size=size, step=step))
+    grid = ModelGrid(
+        axes=(result[0], result[1], result[2]),
+        native_shape=volume.shape,
+        native_affine=volume.affine,
+        spatial_dims=task.spatial_dims,
+        notices=tuple(notices),
+    )
+    if math.prod(grid.shape) > MAX_VOXELS:
+        raise VolumeError(
+            "too_large",
+            f"{volume.source}: {grid.shape} pixels at the model's spacing, more than the {MAX_VOXELS} allowed; "
+            "crop the scan to the organ, or check its spacing",
+        )
+    return grid
+
+
+def _effective_spacing(volume: Volume, task: TaskSpec, notices: list[Notice]) -> np.ndarray:
+    """Voxel size in mm, or for pictures without one the size that fits the task's field of view."""
+    if volume.spacing_known or task.spatial_dims == 3:
+        return volume.spacing
+    longer = max(volume.shape)
+    pixel = task.field_of_view / longer if task.field_of_view is not None else task.spacing[0]
+    notices.append(
+        Notice(
+            "unknown_spacing",
+            f"{volume.source}: no pixel size; {pixel * longer:.0f} mm along the longer side assumed",
+        )
+    )
+    return np.full(3, pixel)

@@ -1,0 +1,32 @@
+"""The intensity rule of a task: statistics of the image itself to network input."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from medattn_core.tasks import IntensityRule
+
+
+def apply_intensity(image: np.ndarray, inside: np.ndarray, rule: IntensityRule) -> np.ndarray:
+    """Normalise a conformed image.
+
+    Args:
+        image: ``(H, W, D)`` float32 on the model grid.
+        inside: boolean, same shape: pixels that belong to the scan; the others become zero.
+        rule: the rule.
+
+    Returns:
+        float32, same shape.
+    """
+    if rule.rule == "window":
+        low, high = rule.lower, rule.upper
+        result = np.clip((image - low) / (high - low), 0.0, 1.0)
+    elif rule.rule == "percentile":
+        low, high = np.percentile(image[inside], [rule.lower, rule.upper])
+        result = np.clip((image - low) / max(float(high - low), 1e-12), 0.0, 1.0)
+    else:
+        values = image[inside]
+        foreground = values[values > rule.lower * np.percentile(values, 99.5)]
+        mean = float(foreground.mean()) if foreground.size else 1.0
+        result = np.clip(image / max(mean, 1e-12), 0.0, rule.upper)
+    return np.where(inside, result, 0.0).astype(np.float32)

@@ -1,0 +1,180 @@
+"""2D pictures: .png and .jpg through SimpleITK, after a walk through their structure.
+
+The walk finds what the decoders hide: libjpeg fills the rest of a cut-off picture with grey and only
+mutters on the terminal. PNG: ISO/IEC 15948; JPEG: ITU-T T.81.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import struct
+import sys
+import tempfile
+import threading
+import zlib
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+
+import numpy as np
+
+from medattn_core.errors import VolumeError
+from medattn_core.volumes import checks
+from medattn_core.volumes.volume import Volume
+
+AFFINE = np.diag([-1.0, -1.0, 1.0, 1.0])
+"""Columns run to the patient's left, rows to posterior, as ITK and viewers place a picture (LPS identity)."""
+
+_OUTPUT = threading.Lock()
+_PNG_CHANNELS = {0: 1, 2: 3, 3: 3, 4: 2, 6: 4}
+_FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}  # start-of-frame markers
+
+
+def read_png(path: Path, name: str, *, allow_constant: bool = False) -> Volume:
+    """Read a .png file; errors as :func:`medattn_core.volumes.read`."""
+    content = path.read_bytes()
+    shape, depth, channels = _walk_png(content, name)
+    promised = shape[0] * shape[1] * channels * max(depth, 8) // 8
+    checks.check_promise(name, shape, promised, len(content), ratio=checks.DEFLATE_MAX_RATIO * 8 // min(depth, 8))
+    return _picture(path, name, "png", "PNGImageIO", allow_constant)
+
+
+def read_jpeg(path: Path, name: str, *, allow_constant: bool = False) -> Volume:
+    """Read a .jpg file; errors as :func:`medattn_core.volumes.read`."""
+    content = path.read_bytes()
+    shape, channels = _walk_jpeg(content, name)
+    if channels == 4:
+        raise VolumeError("colour_image", f"{name}: a colour picture for print (CMYK); export the scan as a grey image")
+    # No bound on the ratio of a progressive JPEG is known, so only memory counts.
+    promised = shape[0] * shape[1] * channels
+    checks.check_promise(name, shape, promised, promised)
+    return _picture(path, name, "jpeg", "JPEGImageIO", allow_constant)
+
+
+def _picture(path: Path, name: str, kind: str, reader: str, allow_constant: bool) -> Volume:
+    import SimpleITK
+
+    image = None
+    with _muttering() as heard, suppress(RuntimeError):
+        image = SimpleITK.ReadImage(str(path), imageIO=reader)
+    if image is None or heard:  # what the decoder prints it has replaced with made-up pixels
+        raise checks.corrupt(name, f"its picture cannot be decoded ({heard[0] if heard else 'no reason given'})")
+    pixels = SimpleITK.GetArrayFromImage(image)
+    pixels = pixels.reshape(*pixels.shape[:2], -1)
+    grey, colour_notices = checks.grey_from_channels(pixels, name)
+    grey, value_notices = checks.check_values(grey, name, allow_constant=allow_constant)
+    return Volume(
+        data=grey.T[:, :, np.newaxis],
+        affine=AFFINE.copy(),
+        spatial_dims=2,
+        spacing_known=False,
+        source=name,
+        format=kind,
+        warnings=(*colour_notices, *value_notices),
+    )
+
+
+@contextmanager
+def _muttering() -> Iterator[list[str]]:
+    """What C code prints inside the block, by line, at its end; kept from the terminal and from programs that read us.
+
+    The JPEG decoder prints to stdout and stderr what it repairs or gives up on, and says it nowhere else. Both file
+    descriptors belong to the whole process: one picture at a time, and only for the milliseconds of its decoding.
+    """
+    lines: list[str] = []
+    with _OUTPUT, ExitStack() as stack:
+        try:
+            kept = [(number, os.dup(number)) for number in (1, 2)]
+        except OSError:  # no output at all (a windowed process)
+            yield lines
+            return
+        for _, copy in kept:
+            stack.callback(os.close, copy)
+        sink = stack.enter_context(tempfile.TemporaryFile())
+        _flush_c()
+        for number, _ in kept:
+            os.dup2(sink.fileno(), number)
+        try:
+            yield lines
+        finally:
+            _flush_c()
+            for number, copy in kept:
+                os.dup2(copy, number)
+            sink.seek(0)
+            lines += [line.strip() for line in sink.read().decode("utf-8", "replace").splitlines() if line.strip()]
+
+
+def _flush_c() -> None:
+    """Empty the buffers of C's stdio, which are not Python's."""
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL("ucrtbase" if sys.platform == "win32" else None).fflush(None)
+
+
+def _walk_png(content: bytes, name: str) -> tuple[tuple[int, int], int, int]:
+    """(columns, rows), bits in a sample and channels, after every chunk was found whole.
+
+    Raises:
+        VolumeError: ``truncated_file``, ``corrupt_file``.
+    """
+    place, found = 8, None
+    while True:
+        if place + 12 > len(content):
+            raise _cut(name)
+        (length,) = struct.unpack(">I", content[place : place + 4])
+        kind = content[place + 4 : place + 8]
+        end = place + 12 + length
+        if not kind.isalpha():
+            raise checks.corrupt(name, "its blocks do not follow each other")
+        if end > len(content):
+            raise _cut(name)
+        if zlib.crc32(content[place + 4 : end - 4]) != struct.unpack(">I", content[end - 4 : end])[0]:
+            raise checks.corrupt(name, f"the checksum of its {kind.decode()} block is wrong")
+        if kind == b"IHDR" and length == 13:
+            columns, rows, depth, colour = struct.unpack(">IIBB", content[place + 8 : place + 18])
+            if not (columns and rows and depth in (1, 2, 4, 8, 16) and colour in _PNG_CHANNELS):
+                raise checks.corrupt(name, f"its header states {columns} x {rows} pixels of {depth} bits")
+            found = (columns, rows), depth, _PNG_CHANNELS[colour]
+        if kind == b"IEND":
+            break
+        place = end
+    if found is None:
+        raise checks.corrupt(name, "it has no header block")
+    return found
+
+
+def _walk_jpeg(content: bytes, name: str) -> tuple[tuple[int, int], int]:
+    """(columns, rows) and channels, after the end-of-image marker was found.
+
+    Raises:
+        VolumeError: ``truncated_file``, ``corrupt_file``, ``unsupported_storage``.
+    """
+    place, found = 2, None
+    while True:
+        place = content.find(b"\xff", place)
+        if place < 0 or place + 2 > len(content):
+            raise _cut(name)
+        marker = content[place + 1]
+        if marker == 0xD9:
+            break
+        if marker in (0x00, 0x01, 0xFF) or 0xD0 <= marker <= 0xD7:  # coded data, fill bytes, restarts
+            place += 1 if marker == 0xFF else 2
+            continue
+        if place + 4 > len(content):
+            raise _cut(name)
+        (length,) = struct.unpack(">H", content[place + 2 : place + 4])
+        if marker in _FRAMES and place + 10 <= len(content):
+            bits, rows, columns, channels = struct.unpack(">BHHB", content[place + 4 : place + 10])
+            if bits != 8 or marker in (0xC3, 0xC7, 0xCB, 0xCF):
+                raise VolumeError("unsupported_storage", f"{name}: a {bits}-bit or lossless JPEG; save it as .png")
+            if not rows or not columns:
+                raise checks.corrupt(name, f"its header states {columns} x {rows} pixels")
+            found = (columns, rows), channels
+        place += 2 + length
+    if found is None:
+        raise checks.corrupt(name, "it has no frame")
+    return found
+
+
+def _cut(name: str) -> VolumeError:
+    return VolumeError("truncated_file", f"{name}: the picture is cut off before its end; copy or download it again")

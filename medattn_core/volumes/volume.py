@@ -1,0 +1,95 @@
+"""Volume: voxels, world geometry, where they came from, and what was odd about them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from medattn_core.errors import Notice, VolumeError
+from medattn_core.volumes import geometry
+
+
+@dataclass(frozen=True, kw_only=True)
+class Series:
+    """Identity of a DICOM series: nothing that names a patient.
+
+    Attributes:
+        series_instance_uid, study_instance_uid: DICOM UIDs.
+        modality: DICOM Modality, such as ``"MR"``.
+        number: SeriesNumber or None.
+        slices: number of image slices found.
+    """
+
+    series_instance_uid: str
+    study_instance_uid: str = ""
+    modality: str = ""
+    number: int | None = None
+    slices: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Volume:
+    """A scalar image in world space.
+
+    Attributes:
+        data: ``(I, J, K)``; a 2D image has K = 1.
+        affine: ``(4, 4)`` float64, voxel index to RAS millimetres.
+        spatial_dims: 2 for a 2D picture (.png, .jpg, a 2D file), else 3.
+        spacing_known: False where the file states no pixel size (the affine then has unit spacing).
+        source: path as the user gave it.
+        format: ``"nifti"``, ``"nrrd"``, ``"metaimage"``, ``"png"``, ``"jpeg"``, ``"dicom"``, ``"memory"``.
+        modality: DICOM modality code where known, else ``""``.
+        series: DICOM identity, or None.
+        warnings: what the reader noticed.
+    """
+
+    data: np.ndarray
+    affine: np.ndarray
+    spatial_dims: int = 3
+    spacing_known: bool = True
+    source: str = ""
+    format: str = "memory"
+    modality: str = ""
+    series: Series | None = None
+    warnings: tuple[Notice, ...] = field(default=())
+
+    def __post_init__(self) -> None:
+        affine = np.asarray(self.affine, dtype=np.float64)
+        object.__setattr__(self, "affine", affine)
+        name = self.source or "the volume"
+        if self.data.ndim != 3:
+            raise VolumeError(
+                "too_many_dimensions", f"{name}: voxels have shape {self.data.shape}; (I, J, K) is needed"
+            )
+        if geometry.is_singular(affine):
+            raise VolumeError(
+                "singular_affine",
+                f"{name}: the voxel-to-world matrix cannot be inverted (spacing {geometry.spacing(affine).tolist()}); "
+                "export the scan again with its geometry",
+            )
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Voxels along each index axis."""
+        return tuple(int(n) for n in self.data.shape)  # type: ignore[return-value]
+
+    @property
+    def spacing(self) -> np.ndarray:
+        """Voxel edge lengths, mm, ``(3,)``."""
+        return geometry.spacing(self.affine)
+
+    @property
+    def axis_codes(self) -> str:
+        """Direction each index axis runs towards, such as ``"LPS"``."""
+        return geometry.axis_codes(self.affine)
+
+    def like(self, data: np.ndarray) -> Volume:
+        """The same geometry and identity with other voxels."""
+        if data.shape != self.data.shape:
+            raise VolumeError("bad_argument", f"shape {data.shape} does not lie on the grid {self.data.shape}")
+        return replace(self, data=data, warnings=())
+
+    def with_warnings(self, *notices: Notice) -> Volume:
+        """The same volume with further warnings."""
+        return replace(self, warnings=self.warnings + notices)

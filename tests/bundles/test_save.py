@@ -1,0 +1,198 @@
+"""Saving: whole or not at all, never over something else."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from medattn_core.bundles import Bundle, load, load_network, model_card, save_bundle, seal
+from medattn_core.bundles.bundle import LISTED_FILES, METADATA
+from medattn_core.errors import BundleError
+from medattn_core.networks.attention_cnn import AttentionCNN
+from medattn_core.tasks import IntensityRule, TaskSpec
+
+Make = Callable[..., Bundle]
+
+
+def tree(folder: Path) -> dict[str, bytes]:
+    return {p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+def test_a_bundle_holds_its_files_and_nothing_is_left_beside_it(make: Make, tmp_path: Path) -> None:
+    bundle = make()
+    assert set(tree(bundle.path)) == {METADATA, *LISTED_FILES}
+    assert [p.name for p in tmp_path.iterdir()] == ["lumps"]
+    assert "Apache License" in (bundle.path / "LICENSE").read_text(encoding="utf-8")
+    assert (bundle.path / "docs" / "data_license.txt").read_text(encoding="utf-8") == "CC BY 4.0, invented data\n"
+    assert bundle.path.stat().st_mode & 0o055 == 0o055
+
+
+def test_parents_are_made(make: Make, tmp_path: Path) -> None:
+    assert make(tmp_path / "a" / "b" / "lumps").name == "lumps"
+
+
+def test_records_are_kept(make: Make) -> None:
+    bundle = make(
+        calibration={"temperature": np.float32(1.5), "fold": 2},
+        training={"seed": 7},
+        about={"authors": "A. Author", "references": ["doi:10.1/x"], "version": "9"},
+        metrics={"auc": torch.tensor(0.5), "confusion": np.eye(2, dtype=int)},
+    )
+    assert bundle.calibration == {"temperature": 1.5, "fold": 2}
+    assert bundle.metadata["medattn"]["training"] == {"seed": 7}
+    assert bundle.metadata["authors"] == "A. Author"
+    assert bundle.version == "1.2.0"
+    assert bundle.metadata["eval_metrics"] == {"auc": 0.5, "confusion": [[1, 0], [0, 1]]}
+
+
+def test_an_old_bundle_is_replaced(make: Make, tmp_path: Path) -> None:
+    make(version="1.0.0")
+    (tmp_path / "lumps" / "docs" / "old.txt").write_text("old")
+    assert make(version="2.0.0").version == "2.0.0"
+    assert not (tmp_path / "lumps" / "docs" / "old.txt").exists()
+    assert [p.name for p in tmp_path.iterdir()] == ["lumps"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "code", "word"),
+    [
+        ({"state_dict": {"a": torch.zeros(2)}}, "weights_mismatch", "missing"),
+        ({"version": ""}, "bad_bundle", "version"),
+        ({"network_settings": {"spatial_dims": 2}}, "bad_bundle", "no network can be built"),
+        ({"metrics": {"auc": float("nan")}}, "bad_bundle", "metrics"),
+        ({"training": {"path": object()}}, "bad_bundle", "training"),
+        ({"task": TaskSpec(name="x", labels=("a", "b"), spatial_dims=2, spacing=(1, 1))}, "bad_bundle", "out_channels"),
+    ],
+)
+def test_a_failed_save_leaves_the_old_bundle_and_no_trace(
+    make: Make, tmp_path: Path, changes: dict[str, Any], code: str, word: str
+) -> None:
+    before = tree(make().path)
+    with pytest.raises(BundleError, match=word) as caught:
+        make(**changes)
+    assert caught.value.code == code
+    assert "/.lumps" not in caught.value.message  # the user's folder, not the temporary one
+    assert tree(tmp_path / "lumps") == before
+    assert [p.name for p in tmp_path.iterdir()] == ["lumps"]
+
+
+def test_nan_weights_are_not_saved(make: Make, network: AttentionCNN, tmp_path: Path) -> None:
+    state = dict(network.state_dict())
+    state["pooling.bias"] = torch.full((3,), float("nan"))
+    with pytest.raises(BundleError, match="NaN or infinite") as caught:
+        make(state_dict=state)
+    assert caught.value.code == "bad_bundle"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_is_no_bundle_is_not_replaced(make: Make, tmp_path: Path) -> None:
+    target = tmp_path / "lumps"
+    target.mkdir()
+    make()  # an empty folder may be filled
+    other = tmp_path / "thesis"
+    other.mkdir()
+    (other / "thesis.tex").write_text("years of work")
+    for path in (other, other / "thesis.tex"):
+        with pytest.raises(BundleError, match="thesis") as caught:
+            make(path)
+        assert caught.value.code == "bad_argument"
+    assert (other / "thesis.tex").read_text() == "years of work"
+
+
+def test_a_link_is_not_replaced(make: Make, tmp_path: Path) -> None:
+    real = make(tmp_path / "real").path
+    (tmp_path / "lumps").symlink_to(real)
+    with pytest.raises(BundleError, match="lumps") as caught:
+        make()
+    assert caught.value.code == "bad_argument"
+
+
+def test_a_place_that_cannot_be_written(make: Make, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(BundleError, match="cannot be written") as caught:
+        make(tmp_path / "file" / "lumps")
+    assert caught.value.code == "unwritable"
+
+
+def test_seal_after_a_change_of_ones_own(make: Make) -> None:
+    bundle = make()
+    (bundle.path / "docs" / "README.md").write_text("# Mine\n", encoding="utf-8")
+    (bundle.path / "models" / "model.ts").write_bytes(b"export")
+    with pytest.raises(BundleError, match=r"README\.md"):
+        load(bundle.path)
+    sealed = seal(bundle.path)
+    assert set(sealed.metadata["medattn"]["files"]) == {*LISTED_FILES, "models/model.ts"}
+    assert not list((bundle.path / "configs").glob(".*"))
+    load_network(load(bundle.path))
+
+
+def test_seal_wants_a_bundle(tmp_path: Path) -> None:
+    with pytest.raises(BundleError, match="missing"):
+        seal(tmp_path)
+    (tmp_path / "configs").mkdir()
+    (tmp_path / METADATA).write_text("{}")
+    with pytest.raises(BundleError, match="not a MedAttn bundle"):
+        seal(tmp_path)
+
+
+# ---------------------------------------------------------------- model card
+
+
+def test_the_card_states_the_facts(make: Make) -> None:
+    text = (make().path / "docs" / "README.md").read_text(encoding="utf-8")
+    for fact in (
+        "# lumps 1.2.0",
+        "tells lumps apart",
+        "Research use only",
+        "modality: MR",
+        "single slices and whole volumes",
+        "round, square, none: a probability for each",
+        "evidence cells of 8 x 8 mm",
+        "A cell can see at most",
+        "| accuracy | 0.950 |",
+        "| fold, 2 | 1.000 |",
+        "medattn predict SCAN --bundle lumps",
+    ):
+        assert fact in text
+
+
+def test_a_card_of_ones_own_is_kept(make: Make) -> None:
+    assert (make(card="# My card").path / "docs" / "README.md").read_text(encoding="utf-8") == "# My card"
+
+
+def test_the_card_of_a_regression() -> None:
+    task = TaskSpec(
+        name="age", kind="regression", activation="identity", labels=("age",), unit="years", size=(96, 96, 96),
+        intensity=IntensityRule(rule="window", lower=-100, upper=300), field_of_view=200.0,
+    )  # fmt: skip
+    text = model_card(name="age", task=task, network={"evidence_stride": 16}, limitations="Adults only.")
+    for fact in ("- age, in years", "central 96 x 96 x 96", "window between -100 and 300", "16 x 16 x 16 mm", "Adults"):
+        assert fact in text
+    assert "How well" not in text
+    assert "A cell can see" not in text
+
+
+def test_a_3d_regression_bundle(tmp_path: Path) -> None:
+    task = TaskSpec(
+        name="age", kind="regression", activation="identity", labels=("age",), unit="years", size=(32, 64, 64)
+    )
+    settings = {
+        "spatial_dims": 3, "in_channels": 1, "out_channels": 1, "bias": [50.0],
+        "encoder_options": {"widths": [4, 4, 4, 4], "blocks": [1, 1, 1, 1]},
+    }  # fmt: skip
+    network = AttentionCNN(**settings).eval()
+    state = network.state_dict()
+    bundle = save_bundle(
+        tmp_path / "age", task=task, network_settings=settings, state_dict=state, description="", version="1"
+    )
+    metadata = json.loads((bundle.path / METADATA).read_text(encoding="utf-8"))
+    assert metadata["network_data_format"]["inputs"]["image"]["spatial_shape"] == [32, 64, 64]
+    x = torch.rand(1, 1, 32, 64, 64)
+    with torch.no_grad():
+        torch.testing.assert_close(load_network(bundle)(x), network(x), atol=1e-2, rtol=1e-3)

@@ -1,0 +1,130 @@
+"""Arguments to inputs: files, wildcards, folders of images and of DICOM."""
+
+from __future__ import annotations
+
+import gzip
+import os
+import shutil
+import struct
+from pathlib import Path
+
+import pytest
+
+from medattn_core.inference.inputs import expand
+
+pydicom = pytest.importorskip("pydicom")
+
+
+def names(arguments: list[str | Path], root: Path) -> list[str]:
+    return [os.path.relpath(path, root) for path in expand(arguments).inputs]
+
+
+def dicom(path: Path, *, study: str = "1.2.3", series: str = "1.2.3.4", preamble: bool = True) -> Path:
+    """A real, small MR slice."""
+    data = pydicom.Dataset()
+    data.SOPClassUID = "1.2.840.10008.5.1.4.1.1.4"
+    data.SOPInstanceUID = pydicom.uid.generate_uid()
+    data.StudyInstanceUID, data.SeriesInstanceUID, data.Modality = study, series, "MR"
+    data.Rows = data.Columns = 2
+    data.BitsAllocated = data.BitsStored = 16
+    data.HighBit, data.PixelRepresentation, data.SamplesPerPixel = 15, 0, 1
+    data.PhotometricInterpretation = "MONOCHROME2"
+    data.PixelSpacing, data.ImageOrientationPatient, data.ImagePositionPatient = [1, 1], [1, 0, 0, 0, 1, 0], [0, 0, 0]
+    data.PixelData = bytes(range(8))
+    data.file_meta = pydicom.dataset.FileMetaDataset()
+    data.file_meta.TransferSyntaxUID = pydicom.uid.ImplicitVRLittleEndian
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if preamble:
+        data.save_as(path, enforce_file_format=True)
+    else:
+        pydicom.dcmwrite(path, data, implicit_vr=True, little_endian=True, enforce_file_format=False)
+    return path
+
+
+@pytest.fixture
+def images(tmp_path: Path, sample_data: Path) -> Path:
+    """A folder with two images, one of them deeper and without a telling name, and files that are none."""
+    (tmp_path / "deep").mkdir()
+    shutil.copy(sample_data / "brain1_label.nrrd", tmp_path / "b.nrrd")
+    shutil.copy(sample_data / "brain1_label.nrrd", tmp_path / "deep" / "a.scan")
+    (tmp_path / "README.md").write_text("words")
+    (tmp_path / "notes.gz").write_bytes(gzip.compress(b"words"))
+    (tmp_path / ".hidden.nrrd").write_text("x")
+    (tmp_path / "__MACOSX").mkdir()
+    (tmp_path / "__MACOSX" / "b.nrrd").write_text("x")
+    return tmp_path
+
+
+def test_a_file_is_one_input_whatever_it_holds(images: Path) -> None:
+    given = [images / "README.md", images / "absent.nii", images / "b.nrrd"]
+    assert list(expand(given).inputs) == given
+
+
+def test_a_folder_is_each_image_in_it(images: Path) -> None:
+    found = expand([images])
+    assert names([images], images) == ["b.nrrd", "deep/a.scan"]
+    assert {path.name for path in found.skipped} == {"README.md", "notes.gz"}
+
+
+def test_bad_images_in_a_folder_stay_inputs(tmp_path: Path) -> None:
+    for name in ("empty.nii.gz", "text.PNG", "broken.dcm", "z.zip"):
+        (tmp_path / name).write_text("")
+    (tmp_path / "gone.mha").symlink_to(tmp_path / "nowhere")
+    (tmp_path / "cut").write_bytes(struct.pack("<i", 348) + bytes(40))
+    assert names([tmp_path], tmp_path) == ["broken.dcm", "cut", "empty.nii.gz", "gone.mha", "text.PNG", "z.zip"]
+
+
+def test_wildcards_are_sorted_and_each_input_comes_once(images: Path) -> None:
+    shutil.copy(images / "b.nrrd", images / "a.nrrd")
+    assert names([str(images / "*.nrrd"), images / "b.nrrd", images / "deep" / ".." / "a.nrrd"], images) == [
+        "a.nrrd",
+        "b.nrrd",
+    ]
+    assert names([str(images / "**" / "*.scan")], images) == ["deep/a.scan"]
+    assert names([str(images / "*.mha")], images) == ["*.mha"]
+
+
+def test_a_name_with_brackets_is_a_file(images: Path) -> None:
+    path = images / "scan[1].nrrd"
+    shutil.copy(images / "b.nrrd", path)
+    assert expand([path]).inputs == (path,)
+
+
+def test_an_empty_folder_stays_an_input(tmp_path: Path) -> None:
+    assert expand([tmp_path]).inputs == (tmp_path,)
+
+
+@pytest.mark.parametrize("preamble", [True, False])
+def test_a_folder_of_dicom_is_one_input(tmp_path: Path, preamble: bool) -> None:
+    for number in range(3):
+        dicom(tmp_path / f"IM{number}", preamble=preamble)
+    dicom(tmp_path / "more" / "IM9", series="1.2.3.5")
+    (tmp_path / "README.txt").write_text("words")
+    assert expand([tmp_path]).inputs == (tmp_path,)
+
+
+def test_a_dicomdir_makes_one_input(tmp_path: Path) -> None:
+    (tmp_path / "DICOMDIR").write_bytes(b"")
+    dicom(tmp_path / "A" / "IM0")
+    dicom(tmp_path / "B" / "IM0", study="9.9")
+    assert expand([tmp_path]).inputs == (tmp_path,)
+
+
+def test_series_of_one_study_are_one_input_and_patients_are_many(tmp_path: Path) -> None:
+    for patient, study in (("p1", "1.1"), ("p2", "2.2")):
+        dicom(tmp_path / patient / "s1" / "IM0", study=study, series=study + ".1")
+        dicom(tmp_path / patient / "s2" / "IM0", study=study, series=study + ".2")
+    assert names([tmp_path], tmp_path) == ["p1", "p2"]
+    assert names([tmp_path / "p1"], tmp_path) == ["p1"]
+
+
+def test_dicom_beside_other_images(images: Path) -> None:
+    dicom(images / "single.dcm")
+    assert names([images], images) == ["b.nrrd", "single.dcm", "deep/a.scan"]
+    dicom(images / "another.dcm")
+    assert names([images], images) == [".", "b.nrrd"]
+
+
+def test_a_link_to_the_folder_above_ends(images: Path) -> None:
+    (images / "deep" / "up").symlink_to(images, target_is_directory=True)
+    assert names([images], images) == ["b.nrrd", "deep/a.scan"]

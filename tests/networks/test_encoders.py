@@ -1,0 +1,127 @@
+"""Encoders: every name of the registry builds, states its strides truly and trains; the compact one does not drift."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+from medattn_core.networks.encoders import ENCODERS, CompactResNet, build_encoder, mixes_image
+
+torch.set_num_threads(1)
+
+MIXING = {"seresnet50", "efficientnet-b0"}
+QUICK = settings(max_examples=15, deadline=None)
+
+
+def mirrored(module: nn.Module, axes: tuple[int, ...]) -> dict[str, Tensor]:
+    """The state of a network with every convolution kernel flipped along spatial ``axes``."""
+    kernels = {f"{name}.weight" for name, layer in module.named_modules() if isinstance(layer, (nn.Conv2d, nn.Conv3d))}
+    state = module.state_dict()
+    return {key: value.flip([axis + 2 for axis in axes]) if key in kernels else value for key, value in state.items()}
+
+
+@pytest.mark.parametrize("spatial_dims", [2, 3])
+@pytest.mark.parametrize("name", sorted(ENCODERS))
+def test_every_encoder_builds_and_trains(name: str, spatial_dims: int) -> None:
+    torch.manual_seed(0)
+    encoder = build_encoder(name, spatial_dims=spatial_dims, in_channels=2)
+    assert encoder.training
+    size = 64 if spatial_dims == 2 else 32
+    x = torch.randn(2, 2, *[size] * spatial_dims, requires_grad=True)
+    maps = encoder(x) if spatial_dims == 2 else encoder.eval()(x)  # 1 position a channel: no batch statistics
+    assert encoder.strides == [4, 8, 16, 32]
+    assert [m.shape[1] for m in maps] == encoder.channels
+    assert [tuple(m.shape[2:]) for m in maps] == [(size // stride,) * spatial_dims for stride in encoder.strides]
+    sum(m.square().mean() for m in maps).backward()
+    assert x.grad is not None
+    assert x.grad.abs().sum() > 0
+    trained = [p for p in encoder.parameters() if p.grad is not None and p.grad.abs().sum() > 0]
+    assert len(trained) > 0.8 * len(list(encoder.parameters()))
+
+
+@pytest.mark.parametrize("name", sorted(ENCODERS))
+def test_mixes_is_true(name: str) -> None:
+    """Whether a pixel in one corner changes the finest feature in the other corner, 190 pixels away."""
+    torch.manual_seed(0)
+    encoder = build_encoder(name, spatial_dims=2, in_channels=1).eval()
+    x = torch.randn(1, 1, 192, 192)
+    other = x.clone()
+    other[..., :8, :8] += 5.0
+    with torch.no_grad():
+        change = (encoder(other)[0] - encoder(x)[0])[..., -1, -1].abs().max()
+    assert encoder.mixes == (name in MIXING)
+    assert (change > 0) == (name in MIXING)
+
+
+def test_a_norm_over_the_image_counts_as_mixing() -> None:
+    options = {"norm": ("group", {"num_groups": 4})}
+    assert build_encoder("resnet10", spatial_dims=2, in_channels=1, **options).mixes
+    assert not build_encoder("resnet10", spatial_dims=2, in_channels=1).mixes
+    assert mixes_image(nn.Sequential(nn.InstanceNorm3d(4)))
+
+
+def test_encoders_that_claim_locality_hold_no_mixing_layer() -> None:
+    assert not mixes_image(CompactResNet(2, 1))
+
+
+def test_unknown_names_and_dimensions_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"unknown encoder 'vgg'; accepted: compact, densenet121, .*seresnet50"):
+        build_encoder("vgg", spatial_dims=2, in_channels=1)
+    with pytest.raises(ValueError, match="spatial_dims=1; accepted: 2, 3"):
+        build_encoder("compact", spatial_dims=1, in_channels=1)
+    with pytest.raises(ValueError, match="widths has 3 stages and blocks 4"):
+        build_encoder("compact", spatial_dims=2, in_channels=1, widths=[8, 16, 32])
+
+
+def test_compact_options_from_json_lists() -> None:
+    encoder = build_encoder("compact", spatial_dims=3, in_channels=1, widths=[4, 8, 8, 8, 8], blocks=[1, 1, 1, 1, 1])
+    assert encoder.strides == [4, 8, 16, 32, 64]
+    assert encoder.channels == [4, 8, 8, 8, 8]
+
+
+@QUICK
+@given(st.integers(0, 2**31 - 1), st.sampled_from([(2, (0,)), (2, (1,)), (2, (0, 1)), (3, (2,)), (3, (0, 1, 2))]))
+def test_compact_mirrors_exactly(seed: int, case: tuple[int, tuple[int, ...]]) -> None:
+    """Flipping the input and every kernel flips every map: nothing is off-centre, so nothing drifts."""
+    spatial_dims, axes = case
+    torch.manual_seed(seed)
+    encoder = CompactResNet(spatial_dims, 1, widths=(4, 4, 8, 8), blocks=(1, 2, 1, 1)).double().eval()
+    twin = CompactResNet(spatial_dims, 1, widths=(4, 4, 8, 8), blocks=(1, 2, 1, 1)).double().eval()
+    twin.load_state_dict(mirrored(encoder, axes))
+    flips = [axis + 2 for axis in axes]
+    x = torch.randn(1, 1, *[64 if spatial_dims == 2 else 32] * spatial_dims, dtype=torch.float64)
+    with torch.no_grad():
+        for here, there in zip(encoder(x), twin(x.flip(flips)), strict=True):
+            torch.testing.assert_close(here.flip(flips), there)
+
+
+def test_an_odd_strided_encoder_does_not_mirror() -> None:
+    """Why the even kernels: MONAI's ResNet fails the property above."""
+    torch.manual_seed(0)
+    encoder = build_encoder("resnet10", spatial_dims=2, in_channels=1).eval()
+    twin = build_encoder("resnet10", spatial_dims=2, in_channels=1).eval()
+    twin.load_state_dict(mirrored(encoder, (0, 1)))
+    x = torch.randn(1, 1, 64, 64)
+    with torch.no_grad():
+        assert not torch.allclose(encoder(x)[1].flip([2, 3]), twin(x.flip([2, 3]))[1], atol=1e-3)
+
+
+@pytest.mark.parametrize("level", [0, 1, 2])
+def test_compact_features_are_centred_on_their_blocks(level: int) -> None:
+    """The gradient of one cell, averaged over random networks' channels, balances on the middle of its block."""
+    torch.manual_seed(1)
+    encoder = CompactResNet(2, 1, widths=(64, 64, 64, 64), blocks=(1, 1, 1, 1)).eval()
+    stride = encoder.strides[level]
+    cell = 256 // stride // 2
+    x = torch.zeros(1, 1, 256, 256, requires_grad=True)
+    mass = torch.zeros(256)
+    for _ in range(4):
+        noise = (0.1 * torch.randn(1, 1, 256, 256)).requires_grad_(True)
+        feature = encoder(x + noise)[level][0, :, cell, cell]
+        (gradient,) = torch.autograd.grad((feature * torch.randn_like(feature)).sum(), noise)
+        mass += gradient[0, 0].square().sum(1).detach()
+    centre = float((mass * torch.arange(256)).sum() / mass.sum())
+    assert abs(centre - (cell * stride + (stride - 1) / 2)) < 0.25 * stride

@@ -1,0 +1,86 @@
+"""Names that every file system takes, each once; files whole or not at all."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from medattn_core.errors import VolumeError
+from medattn_core.outputs import files
+
+
+@pytest.mark.parametrize(
+    ("source", "name"),
+    [
+        ("sample_data/brain1_image.nrrd", "brain1_image"),
+        ("a/b/scan.nii.gz", "scan"),
+        ("SCAN.NII.GZ", "SCAN"),
+        ("scan.v2.mha", "scan.v2"),
+        ("dicom/series 3/", "series_3"),
+        ("1.2.840.113.4", "1.2.840.113.4"),
+        ("study.zip", "study"),
+        ("im.dcm", "im"),
+        ("a/.nii", "nii"),
+        ("../../etc/passwd", "passwd"),
+        ("<b>x</b>.png", "b"),
+        ("con.nii", "con_"),
+        ("CON.2.nii", "CON.2_"),
+        ("", "image"),
+        ("???.jpg", "image"),
+        ("-rf.nii", "rf"),
+        ("Ge\N{LATIN SMALL LETTER U WITH DIAERESIS}bt.nii", "Ge\N{LATIN SMALL LETTER U WITH DIAERESIS}bt"),
+        ("Geu\N{COMBINING DIAERESIS}bt.nii", "Ge\N{LATIN SMALL LETTER U WITH DIAERESIS}bt"),
+    ],
+)
+def test_name_of(source: str, name: str) -> None:
+    assert files.name_of(source) == name
+
+
+def test_the_folder_here_has_its_own_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "series 9"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    assert files.name_of(".") == "series_9"
+
+
+@given(st.text(max_size=300))
+def test_any_text_makes_a_usable_name(text: str) -> None:
+    name = files.clean_name(text)
+    assert name
+    assert len(name.encode()) <= 121
+    assert name[0] not in ".-"
+    assert not set(name) & set('/\\:*?"<>|\0\n\t ')
+
+
+def test_equal_names_are_told_apart_whatever_their_case() -> None:
+    names = files.UniqueNames()
+    given_names = [names.take(name) for name in ("scan", "Scan", "scan_2", "scan", "other")]
+    assert given_names == ["scan", "Scan_2", "scan_2_2", "scan_3", "other"]
+    assert len({name.casefold() for name in given_names}) == 5
+
+
+def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
+    path = files.write_text(tmp_path / "a.json", "old")
+
+    def fail() -> None:
+        with files.replacing(path) as temporary:
+            temporary.write_text("half")
+            raise ValueError("in between")
+
+    with pytest.raises(ValueError, match="in between"):
+        fail()
+    assert path.read_text() == "old"
+    assert [p.name for p in tmp_path.iterdir()] == ["a.json"]
+
+
+def test_unwritable_is_said(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(VolumeError, match="file") as caught:
+        files.make_folder(tmp_path / "file")
+    assert caught.value.code == "unwritable"
+    with pytest.raises(VolumeError, match="gone") as caught:
+        files.write_text(tmp_path / "gone" / "a.json", "x")
+    assert caught.value.code == "unwritable"

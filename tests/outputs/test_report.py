@@ -1,0 +1,148 @@
+"""The HTML page: complete, self-contained, escaped, true to the prediction."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+from typing import TYPE_CHECKING
+
+import pytest
+
+from medattn_core.errors import Notice
+from medattn_core.outputs.report import report
+from medattn_core.outputs.text import number, percent, position_mm, signed
+from medattn_core.outputs.view import View
+from medattn_core.volumes import Series, Volume
+
+if TYPE_CHECKING:
+    from tests.outputs.conftest import Predict
+
+pytest.importorskip("PIL")
+VOID = {"meta", "img", "input", "br", "hr", "link"}
+
+
+class Checker(HTMLParser):
+    """Collects tags, attributes and text, and insists that tags close in order."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.words: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if "style" not in self.open:
+            self.words.append(data)
+
+
+def parsed(page: str) -> Checker:
+    checker = Checker()
+    checker.feed(page)
+    checker.close()
+    assert checker.open == []
+    return checker
+
+
+def words_of(page: str) -> str:
+    return re.sub(r"\s+", " ", " ".join(parsed(page).words))
+
+
+def test_page_is_self_contained(predict: Predict, head_volume: Volume) -> None:
+    checker = parsed(report(View.of(predict(head_volume))))
+    names = {tag for tag, _ in checker.tags}
+    assert not names & {"script", "link", "iframe", "object", "embed", "a"}
+    for tag, attributes in checker.tags:
+        assert not any(name.startswith("on") for name in attributes), tag
+        if tag == "img":
+            assert (attributes["src"] or "").startswith("data:image/png;base64,")
+            assert attributes["alt"]
+    assert "url(" not in report(View.of(predict(head_volume)))
+
+
+def test_page_says_what_the_prediction_says(predict: Predict, head_volume: Volume) -> None:
+    prediction = predict(head_volume, threshold=0.5)
+    view = View.of(prediction)
+    words = words_of(report(view))
+    order = [
+        "head.nii.gz",
+        "Calibrated probabilities",
+        "Evidence for",
+        "Region 1",
+        "How to read this",
+        "Research use only",
+    ]
+    assert [words.index(text) for text in order] == sorted(words.index(text) for text in order)
+    for label, probability in prediction.probabilities.items():
+        assert f"{label} {percent(probability)}" in words
+    for region in prediction.regions():
+        assert position_mm(region.world_position_mm) in words
+        assert signed(region.contribution) in words
+        assert percent(region.probability_without) in words
+    for value in view.scale.ticks():
+        assert number(value) in words
+    assert "logit/mL" in words
+    assert "need not sum to one" in words
+    index = prediction.task.index(prediction.label)
+    assert signed(float(prediction.logits[index])) in words
+    assert "version 1.2.3" in words
+    assert "0123456789abcdef" in words
+    assert "60 \N{MULTIPLICATION SIGN} 72 \N{MULTIPLICATION SIGN} 12 voxels" in words
+    assert "2 \N{MULTIPLICATION SIGN} 2 \N{MULTIPLICATION SIGN} 6 mm" in words
+    assert "L, P, S" in words
+
+
+def test_softmax_is_told_from_one_against_the_rest(predict: Predict, head_volume: Volume) -> None:
+    words = words_of(report(View.of(predict(head_volume, activation="softmax"))))
+    assert "these sum to one" in words
+    assert "need not" not in words
+
+
+def test_regression_page(predict: Predict, head_volume: Volume) -> None:
+    prediction = predict(head_volume, activation="identity", labels=("volume",), unit="mL", bias=30.0)
+    words = words_of(report(View.of(prediction)))
+    assert f"{number(prediction.value, 4)} mL" in words
+    assert "probabilit" not in words.lower()
+    assert "logit" not in words
+    assert "mL/mL" in words
+
+
+def test_picture_page(predict: Predict, picture: Volume) -> None:
+    words = words_of(report(View.of(predict(picture))))
+    assert "logit/cm2" in words
+    assert re.search(r"column \d+, row \d+", words)
+    assert "not stated by the file" in words
+
+
+def test_empty_map_page(predict: Predict, head_volume: Volume) -> None:
+    view = View.of(predict(head_volume, gain=1.0, threshold=0.5))
+    words = words_of(report(view))
+    assert "No region speaks for" in words
+    assert "No label reaches it here." in words
+
+
+def test_everything_from_outside_is_escaped(predict: Predict, head_volume: Volume) -> None:
+    evil = '<img src=x onerror="alert(1)">&\'"'
+    volume = replace(
+        head_volume,
+        source=f"scans/{evil}.nii",
+        modality=evil,
+        format=evil,
+        series=Series(series_instance_uid=evil, modality=evil),
+    )
+    labels = (f"{evil}1", f"{evil}2")
+    prediction = predict(volume, labels=labels, warnings=(Notice("upsampled", evil),), bundle=evil)
+    prediction = replace(prediction, bundle_version=evil, weights_sha256=evil, timings={evil: 1.0})
+    page = report(View.of(prediction))
+    assert "<img src=x" not in page
+    checker = parsed(page)
+    assert all(name in {"src", "alt", "class"} for tag, attrs in checker.tags if tag == "img" for name in attrs)
+    assert evil in words_of(page)

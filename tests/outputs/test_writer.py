@@ -1,0 +1,215 @@
+"""Result folders: complete, unique, atomic, and nothing lost when something fails."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+from medattn_core import volumes
+from medattn_core.errors import MedAttnError, VolumeError
+from medattn_core.outputs import ResultWriter, save
+from medattn_core.volumes import Volume
+from tests.strategies import rotation
+
+if TYPE_CHECKING:
+    from tests.outputs.conftest import Predict
+
+pytest.importorskip("PIL")
+
+
+def leftovers(folder: Path) -> list[str]:
+    return [p.name for p in folder.iterdir() if p.name.startswith(".") or p.suffix in (".tmp", ".part")]
+
+
+def read_json(folder: Path) -> list[dict]:
+    return json.loads((folder / "predictions.json").read_text(encoding="utf-8"))
+
+
+def test_save_one_scan(predict: Predict, head_volume: Volume, tmp_path: Path) -> None:
+    paths = save(predict(head_volume), tmp_path / "new" / "out")
+    folder = tmp_path / "new" / "out"
+    assert {kind: path.name for kind, path in paths.items()} == {
+        "evidence": "head_evidence.nii.gz",
+        "overlay": "head_overlay.png",
+        "report": "report.html",
+        "json": "predictions.json",
+        "csv": "predictions.csv",
+    }
+    assert all(path.parent == folder and path.stat().st_size > 0 for path in paths.values())
+    assert "head.nii.gz" in (folder / "report.html").read_text(encoding="utf-8")
+    assert (folder / "head_overlay.png").read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
+    assert leftovers(folder) == []
+
+
+def test_save_without_pictures_under_another_name(predict: Predict, head_volume: Volume, tmp_path: Path) -> None:
+    paths = save(predict(head_volume), tmp_path, name="case 1/a", report=False)
+    assert set(paths) == {"evidence", "json", "csv"}
+    assert paths["evidence"].name == "case_1_a_evidence.nii.gz"
+
+
+@pytest.mark.parametrize("kind", ["straight", "oblique", "picture"])
+def test_evidence_file_lies_on_the_input_and_sums_to_the_logit(
+    predict: Predict, head_volume: Volume, picture: Volume, tmp_path: Path, kind: str
+) -> None:
+    import nibabel as nib
+
+    volume = picture if kind == "picture" else head_volume
+    if kind == "oblique":
+        affine = head_volume.affine.copy()
+        affine[:3, :3] = rotation((0.3, -0.2, 0.4)) @ affine[:3, :3]
+        volume = replace(head_volume, affine=affine)
+    prediction = predict(volume)
+    paths = save(prediction, tmp_path, report=False)
+    (record,) = read_json(tmp_path)
+    stated = record["evidence"]
+    assert stated["path"] == paths["evidence"].name
+    assert stated["unit"] == ("logit/cm2" if kind == "picture" else "logit/mL")
+    image = nib.load(paths["evidence"])
+    assert image.shape[:3] == volume.shape
+    assert np.allclose(image.affine, volume.affine, atol=1e-5)
+    assert prediction.label in bytes(image.header["descrip"]).decode()
+    back = volumes.read(paths["evidence"])
+    assert back.shape == volume.shape
+    assert back.data.dtype == np.float32
+    edges = volume.affine[:3, :3]
+    size = abs(np.linalg.det(edges)) / 1000
+    if kind == "picture":
+        size = np.linalg.norm(np.cross(edges[:, 0], edges[:, 1])) / 100
+    total = back.data.sum(dtype=np.float64) * size
+    assert total == pytest.approx(stated["sum"], rel=1e-5)
+    logit, bias = record["logits"][record["label"]], record["bias"][record["label"]]
+    assert stated["sum"] + stated["residual"] == pytest.approx(logit - bias, rel=1e-6)
+    assert abs(bias + total + stated["residual"] - logit) <= 1e-4 * max(1, abs(logit))
+
+
+def test_many_inputs(predict: Predict, head_volume: Volume, picture: Volume, tmp_path: Path) -> None:
+    again = replace(head_volume, source="elsewhere/HEAD.nrrd")
+    error = VolumeError("truncated_file", "scans/<i>bad</i>.nii: the file ends before its voxels; copy it again")
+    with ResultWriter(tmp_path, report=True) as writer:
+        first = writer.add(predict(head_volume))
+        assert len(read_json(tmp_path)) == 1  # already there while the batch runs
+        writer.add_error("scans/<i>bad</i>.nii", error)
+        second = writer.add(predict(again))
+        writer.add(predict(picture))
+        assert writer.failed == 1
+    assert first["evidence"].name == "head_evidence.nii.gz"
+    assert second["evidence"].name == "HEAD_2_evidence.nii.gz"
+    names = [p.name for p in tmp_path.iterdir()]
+    assert len({name.casefold() for name in names}) == len(names) == 3 * 3 + 3
+    records = read_json(tmp_path)
+    assert [record["error"]["code"] if record["error"] else None for record in records] == [
+        None,
+        "truncated_file",
+        None,
+        None,
+    ]
+    with (tmp_path / "predictions.csv").open(encoding="utf-8", newline="") as file:
+        assert [row["input"] for row in csv.DictReader(file)] == [record["input"] for record in records]
+    overview = (tmp_path / "report.html").read_text(encoding="utf-8")
+    for link in ("head_report.html", "HEAD_2_report.html", "slice_7_report.html"):
+        assert f'href="{link}"' in overview
+        assert (tmp_path / link).is_file()
+    assert "truncated_file" in overview
+    assert "<i>" not in overview
+    assert "1 failed" in overview
+    assert leftovers(tmp_path) == []
+
+
+def test_a_single_failure_is_listed_too(tmp_path: Path) -> None:
+    with ResultWriter(tmp_path, report=True) as writer:
+        writer.add_error("a.nii", VolumeError("empty_file", "a.nii: has no bytes; copy it again"))
+    assert "a.nii: has no bytes" in (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert read_json(tmp_path)[0]["error"]["code"] == "empty_file"
+
+
+def test_an_empty_batch_writes_empty_tables(tmp_path: Path) -> None:
+    with ResultWriter(tmp_path):
+        pass
+    assert read_json(tmp_path) == []
+
+
+def test_a_fault_in_drawing_loses_no_number(predict: Predict, head_volume: Volume, tmp_path: Path) -> None:
+    (tmp_path / "head_overlay.png").mkdir()  # the picture cannot take its place
+    with ResultWriter(tmp_path, report=True) as writer:
+        paths = writer.add(predict(head_volume))
+        writer.add(predict(replace(head_volume, source="next.nii")))
+    assert set(paths) == {"evidence"}
+    first, second = read_json(tmp_path)
+    assert first["error"] is None
+    assert first["probabilities"] == second["probabilities"]
+    assert [warning["code"] for warning in first["warnings"]] == ["report_failed"]
+    assert "head.nii.gz" in first["warnings"][0]["message"]
+    assert leftovers(tmp_path) == []
+
+
+def test_evidence_that_cannot_be_written_is_an_error(predict: Predict, head_volume: Volume, tmp_path: Path) -> None:
+    (tmp_path / "head_evidence.nii.gz").mkdir()
+    with ResultWriter(tmp_path, report=True) as writer:
+        assert writer.add(predict(head_volume)) == {}
+        assert writer.failed == 1
+    (record,) = read_json(tmp_path)
+    assert record["error"]["code"] == "unwritable"
+    assert record["probabilities"]
+    assert record["evidence"]["path"] is None
+    with pytest.raises(MedAttnError, match="head_evidence") as caught:
+        save(predict(head_volume), tmp_path)
+    assert caught.value.code == "unwritable"
+    assert leftovers(tmp_path) == []
+
+
+def test_tables_survive_an_exception_in_the_batch(predict: Predict, head_volume: Volume, tmp_path: Path) -> None:
+    def batch() -> None:
+        with ResultWriter(tmp_path) as writer:
+            writer.add(predict(head_volume))
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        batch()
+    assert len(read_json(tmp_path)) == 1
+
+
+@pytest.mark.skipif(os.name == "nt" or os.geteuid() == 0, reason="root may write everywhere")
+def test_a_folder_that_may_not_be_written(tmp_path: Path) -> None:
+    tmp_path.chmod(0o500)
+    try:
+        with pytest.raises(VolumeError) as caught:
+            ResultWriter(tmp_path / "out")
+    finally:
+        tmp_path.chmod(0o700)
+    assert caught.value.code == "unwritable"
+
+
+def test_thousands_of_rows_do_not_rewrite_the_tables_each_time(tmp_path: Path) -> None:
+    import time
+
+    start = time.monotonic()
+    with ResultWriter(tmp_path) as writer:
+        for number in range(3000):
+            writer.add_error(f"{number}.nii", VolumeError("empty_file", f"{number}.nii: has no bytes"))
+    assert time.monotonic() - start < 20
+    assert len(read_json(tmp_path)) == 3000
+
+
+def test_names_and_pages_hold_nothing_of_a_dicom_header(predict: Predict, head_volume: Volume, tmp_path: Path) -> None:
+    series = volumes.Series(series_instance_uid="1.2.3", modality="MR", slices=12)
+    volume = replace(head_volume, source="study/series_b", format="dicom", series=series)
+    save(predict(volume), tmp_path)
+    assert (tmp_path / "series_b_evidence.nii.gz").is_file()
+    assert read_json(tmp_path)[0]["series_instance_uid"] == "1.2.3"
+
+
+def test_a_report_without_pillow_is_refused_before_any_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "PIL", None)  # what an installation without the extra looks like to import
+    with pytest.raises(MedAttnError, match=r"medattn\[report\]") as caught:
+        ResultWriter(tmp_path / "out", report=True)
+    assert caught.value.code == "missing_dependency"
+    ResultWriter(tmp_path / "out").close()
+    assert read_json(tmp_path / "out") == []

@@ -1,0 +1,359 @@
+"""The command line: what it prints where, and its exit status."""
+
+from __future__ import annotations
+
+import csv
+import json
+import logging
+import re
+import shutil
+import subprocess
+import sys
+import zipfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+import medattn_core
+from medattn_core import cli, volumes
+from medattn_core.errors import CODES
+
+BUNDLE = "brain_tumor_t1ce"
+
+
+@dataclass
+class Ran:
+    status: int
+    out: str
+    err: str
+
+    @property
+    def codes(self) -> list[str]:
+        """Codes of the error lines."""
+        return re.findall(r"^error \[(\w+)\] ", self.err, re.MULTILINE)
+
+
+Run = Callable[..., Ran]
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str]) -> Run:
+    """Run ``medattn`` in this process."""
+
+    def _run(*arguments: object) -> Ran:
+        capsys.readouterr()
+        try:
+            with pytest.raises(SystemExit) as ended:
+                cli.app([str(argument) for argument in arguments], prog_name="medattn")
+        finally:
+            logging.disable(logging.NOTSET)
+        captured = capsys.readouterr()
+        return Ran(int(ended.value.code or 0), captured.out, captured.err)
+
+    return _run
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A real bundle with a small, untrained network: the command line is asked, not the model."""
+    import torch
+
+    from medattn_core.bundles import save_bundle
+    from medattn_core.networks.attention_cnn import AttentionCNN
+    from medattn_core.tasks import TaskSpec
+
+    task = TaskSpec(
+        name="tiny",
+        labels=("glioma", "meningioma", "pituitary"),
+        modality=("MR",),
+        spatial_dims=2,
+        slicewise=True,
+        spacing=(2.0, 2.0),
+        field_of_view=240.0,
+    )
+    settings = {
+        "spatial_dims": 2,
+        "in_channels": 1,
+        "out_channels": 3,
+        "encoder_options": {"widths": [4, 4, 8, 8]},
+        "width": 8,
+        "slicewise": True,
+    }
+    torch.manual_seed(0)
+    network = AttentionCNN(**settings)
+    folder = tmp_path_factory.mktemp("bundles") / "tiny"
+    save_bundle(
+        folder,
+        task=task,
+        network_settings=settings,
+        state_dict=network.state_dict(),
+        description="untrained",
+        version="0.0.1",
+        data_license="none",
+    )
+    return folder
+
+
+def test_as_a_program(sample_data: Path) -> None:
+    command = [sys.executable, "-m", "medattn_core"]
+    done = subprocess.run([*command, "--version"], capture_output=True, text=True, check=True)
+    assert done.stdout == f"medattn {medattn_core.__version__}\n"
+    done = subprocess.run([*command, "info", "gone.nii"], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert re.fullmatch(r"error \[not_found\] gone\.nii: .*\n", done.stderr)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["predict"], "Missing argument"),
+        (["predict", "a.nii", "--output", "x"], "--bundle"),
+        (["predict", "a.nii", "--bundle", BUNDLE], "--output"),
+        (["predict", "a.nii", "--bundle", BUNDLE, "--output", "x", "--device", "tpu"], "tpu"),
+        (["predict", "a.nii", "--bundle", BUNDLE, "--output", "x", "--no-such"], "--no-such"),
+        (
+            ["predict", "a.nii", "b.nii", "--bundle", BUNDLE, "--output", "x", "--mask", "m.nii"],
+            "--mask belongs to one",
+        ),
+        (
+            ["predict", "a.nii", "b.nii", "--bundle", BUNDLE, "--output", "x", "--series", "1.2"],
+            "--series belongs to one",
+        ),
+        (["train", "--data", "list.json"], "--output"),
+        (["train", "--data", "list.json", "--output", "x", "--epochs", "0"], "epochs"),
+        (["paint"], "paint"),
+    ],
+)
+def test_wrong_usage_ends_with_2(run: Run, arguments: list[str], said: str) -> None:
+    ran = run(*arguments)
+    assert ran.status == 2
+    assert said in ran.err
+    assert ran.out == ""
+    assert not Path("x").exists()
+
+
+def test_help_names_every_command_and_rule(run: Run) -> None:
+    root = run("--help")
+    assert root.status == 0
+    for word in ("predict", "train", "bundles", "info", "Research use only"):
+        assert word in root.out
+    words = " ".join(re.sub(r"[│╭╮╰╯─]", " ", run("predict", "--help").out).split())
+    for option in ("--bundle", "--output", "--series", "--mask", "--device", "--report", "--verbose"):
+        assert option in words
+    for rule in ("each image in it", "one input"):
+        assert rule in words
+
+
+def test_info_shows_what_the_reader_saw(run: Run, sample_data: Path) -> None:
+    path = sample_data / "brain1_image.nrrd"
+    ran = run("info", path)
+    assert (ran.status, ran.err) == (0, "")
+    for words in (str(path), "256 x 256 x 25", "0.78125  0.78125  6.5", "int16", "0  3057"):
+        assert words in ran.out
+
+
+def test_info_as_json(run: Run, sample_data: Path) -> None:
+    path = sample_data / "brain1_image.nrrd"
+    seen = json.loads(run("info", path, "--json").out)
+    volume = volumes.read(path)
+    assert seen["shape"] == [256, 256, 25]
+    assert seen["axis_codes"] == volume.axis_codes
+    np.testing.assert_allclose(seen["affine_ras_mm"], volume.affine, atol=1e-5)
+    assert (seen["format"], seen["series"], seen["warnings"]) == ("nrrd", [], [])
+
+
+def test_info_lists_the_series_and_warns(run: Run, shared_data: Path) -> None:
+    path = shared_data / "messy_ct_dicom" / "dcm_qa_ct_subset.zip"
+    seen = json.loads(run("info", path, "--json").out)
+    assert [one["slices"] for one in seen["series"]] == [28, 6, 1]
+    assert seen["series_instance_uid"] == seen["series"][0]["uid"]
+    assert "gantry_tilt" in {warning["code"] for warning in seen["warnings"]}
+    ran = run("info", path)
+    assert all(one["uid"] in ran.out for one in seen["series"])
+    assert "warning [gantry_tilt]" in ran.out
+    other = json.loads(run("info", path, "--json", "--series", seen["series"][1]["uid"]).out)
+    assert other["series_instance_uid"] == seen["series"][1]["uid"]
+    assert run("info", path, "--series", "1.2.3").codes == ["no_such_series"]
+
+
+def test_errors_are_one_line_and_verbose_shows_the_trace(run: Run, tmp_path: Path) -> None:
+    path = tmp_path / "empty.nii.gz"
+    path.touch()
+    ran = run("info", path)
+    assert (ran.status, ran.codes, ran.err.count("\n")) == (1, ["empty_file"], 1)
+    assert str(path) in ran.err
+    ran = run("info", path, "--verbose")
+    assert "Traceback" in ran.err
+    assert ran.codes == ["empty_file"]
+
+
+def test_a_foreign_error_is_not_repeated() -> None:
+    """It may quote a header, and so a patient."""
+    error = cli._known(ValueError("PatientName Mustermann^Erika"), "scan.dcm")
+    assert error.code == "internal"
+    assert error.message.startswith("scan.dcm: unexpected ValueError")
+    assert "Mustermann" not in error.message
+    assert cli._known(MemoryError(), "scan.dcm").code == "too_large"
+
+
+def test_bundles_are_listed(run: Run) -> None:
+    ran = run("bundles")
+    assert ran.status == 0
+    assert BUNDLE in ran.out
+    assert "glioma" in ran.out
+    listed = {entry["name"]: entry for entry in json.loads(run("bundles", "--json").out)}
+    assert listed[BUNDLE]["task"]["labels"] == ["glioma", "meningioma", "pituitary"]
+    assert re.fullmatch(r"[0-9a-f]{64}", listed[BUNDLE]["weights_sha256"])
+
+
+def test_an_unknown_bundle_is_wrong_usage(run: Run, sample_data: Path, tmp_path: Path) -> None:
+    ran = run("predict", sample_data / "brain1_image.nrrd", "--bundle", "brain_tumour", "--output", tmp_path / "out")
+    assert (ran.status, ran.codes) == (2, ["unknown_bundle"])
+    assert "brain_tumour" in ran.err
+    assert not (tmp_path / "out").exists()
+
+
+def test_predict_one(run: Run, sample_data: Path, tiny: Path, tmp_path: Path) -> None:
+    path = sample_data / "brain1_image.nrrd"
+    ran = run("predict", path, "--bundle", tiny, "--output", tmp_path, "--report", "--device", "cpu")
+    assert (ran.status, ran.codes) == (0, [])
+    (line,) = ran.out.splitlines()
+    name, label, probability, seconds = re.fullmatch(r"(\S+)\s+(\w+)\s+(0\.\d+|1\.0+)\s+([\d.]+) s", line).groups()  # type: ignore[union-attr]
+    (record,) = json.loads((tmp_path / "predictions.json").read_text(encoding="utf-8"))
+    assert name == record["input"] == str(path)
+    assert label == record["label"]
+    assert float(probability) == pytest.approx(record["probabilities"][label], abs=6e-4)
+    assert float(seconds) > 0
+    assert record["error"] is None
+    evidence, scan = volumes.read(tmp_path / record["evidence"]["path"]), volumes.read(path)
+    assert evidence.shape == scan.shape
+    np.testing.assert_allclose(evidence.affine, scan.affine, atol=1e-4)
+    for name in ("predictions.csv", "report.html", "brain1_image_overlay.png"):
+        assert (tmp_path / name).stat().st_size > 100
+    assert f"[1/1] {path}" in ran.err
+    assert "1 of 1 predicted" in ran.err
+
+
+def test_a_region_of_interest(run: Run, sample_data: Path, tiny: Path, tmp_path: Path) -> None:
+    path, mask = sample_data / "brain1_image.nrrd", sample_data / "brain1_label.nrrd"
+    free = run("predict", path, "--bundle", tiny, "--output", tmp_path / "a", "--device", "cpu")
+    bound = run("predict", path, "--bundle", tiny, "--output", tmp_path / "b", "--device", "cpu", "--mask", mask)
+    assert (free.status, bound.status) == (0, 0)
+    records = [json.loads((tmp_path / name / "predictions.json").read_text(encoding="utf-8"))[0] for name in "ab"]
+    assert records[0]["logits"] != records[1]["logits"]
+    other = sample_data / "brain1_absent.nrrd"
+    ran = run("predict", path, "--bundle", tiny, "--output", tmp_path / "c", "--device", "cpu", "--mask", other)
+    assert ran.status == 1
+    assert "brain1_absent.nrrd" in ran.err
+
+
+def good_inputs(folder: Path, sample_data: Path) -> int:
+    """20 readable inputs: slices and thin volumes of brain1 in several formats."""
+    volume = volumes.read(sample_data / "brain1_image.nrrd")
+    data = np.asarray(volume.data)
+    for k in range(2, 22):
+        if k % 3 == 0:
+            nib.save(nib.Nifti1Image(data[:, :, k - 1 : k + 1], volume.affine), folder / f"good{k:02}.nii")
+        elif k % 3 == 1:
+            nib.save(
+                nib.Nifti1Image(data[:, :, k : k + 1].astype(np.float32), volume.affine), folder / f"good{k:02}.nii.gz"
+            )
+        else:
+            image = pytest.importorskip("PIL.Image")
+            grey = np.clip(data[:, :, k] / data.max() * 255, 0, 255).astype(np.uint8)
+            image.fromarray(grey.T).save(folder / f"good{k:02}.png")
+    return 20
+
+
+def bad_inputs(folder: Path, sample_data: Path) -> dict[str, str | None]:
+    """20 inputs that must fail, with the code of each (None: any but ``internal``)."""
+    volume = volumes.read(sample_data / "brain1_image.nrrd")
+    data, affine = np.asarray(volume.data), volume.affine
+    image = pytest.importorskip("PIL.Image")
+    noise = np.random.default_rng(0)
+
+    def nifti(name: str, voxels: np.ndarray, matrix: np.ndarray = affine) -> None:
+        nib.save(nib.Nifti1Image(voxels, matrix), folder / name)
+
+    for name in ("empty.nii.gz", "empty.nrrd", "empty.png", "empty.dcm"):
+        (folder / name).touch()
+    for name in ("text.nii", "text.mha", "text.jpg", "text.zip"):
+        (folder / name).write_text("These are words and no voxels.\n" * 20)
+    nifti("whole.nii", data)
+    raw = (folder / "whole.nii").read_bytes()
+    (folder / "truncated.nii").write_bytes(raw[: len(raw) // 2])
+    header = bytearray(raw[:352])
+    header[40:48] = np.array([3, 1024, 1024, 1024], "<i2").tobytes()
+    (folder / "oversized.nii").write_bytes(bytes(header) + b"\0" * 1000)
+    (folder / "whole.nii").unlink()
+    whole = (sample_data / "brain1_image.nrrd").read_bytes()
+    (folder / "truncated.nrrd").write_bytes(whole[: len(whole) // 2])
+    shutil.copy(sample_data / "brain1_label.nrrd", folder / "renamed.nii.gz")
+    nifti("four.nii.gz", noise.integers(0, 99, (8, 8, 8, 3)).astype(np.int16))
+    nifti("nan.nii.gz", np.full((8, 8, 8), np.nan, np.float32))
+    nifti("constant.nii.gz", np.full((8, 8, 8), 7, np.int16))
+    image.fromarray(noise.integers(0, 255, (32, 32, 3)).astype(np.uint8)).save(folder / "colour.png")
+    image.fromarray(np.full((32, 32), 9, np.uint8)).save(folder / "constant.png")
+    with zipfile.ZipFile(folder / "nothing.zip", "w") as archive:
+        archive.writestr("readme.txt", "no image")
+    (folder / "gone.mha").symlink_to(folder / "nowhere.mha")
+    return {
+        "empty.nii.gz": "empty_file",
+        "empty.nrrd": "empty_file",
+        "empty.png": "empty_file",
+        "empty.dcm": "empty_file",
+        "text.nii": "not_an_image",
+        "text.mha": "not_an_image",
+        "text.jpg": "not_an_image",
+        "text.zip": None,
+        "truncated.nii": "truncated_file",
+        "oversized.nii": None,
+        "truncated.nrrd": None,
+        "renamed.nii.gz": "wrong_extension",
+        "four.nii.gz": "too_many_dimensions",
+        "nan.nii.gz": "non_finite_voxels",
+        "constant.nii.gz": "constant_image",
+        "colour.png": "colour_image",
+        "constant.png": "constant_image",
+        "nothing.zip": "no_images",
+        "gone.mha": "not_found",
+        "singular.nii": "singular_affine",
+    }
+
+
+def singular(path: Path) -> None:
+    """A NIfTI whose sform has two equal axes and no qform."""
+    header = nib.Nifti1Header()
+    header.set_data_dtype(np.int16)
+    header.set_data_shape((8, 8, 8))
+    header["sform_code"], header["qform_code"], header["vox_offset"], header["magic"] = 1, 0, 352, b"n+1"
+    header["srow_x"], header["srow_y"], header["srow_z"] = (1, 1, 0, 0), (0, 0, 0, 0), (0, 0, 1, 0)
+    path.write_bytes(header.binaryblock + bytes(4) + np.arange(512, dtype=np.int16).tobytes())
+
+
+def test_bad_inputs_never_stop_the_good(run: Run, sample_data: Path, tiny: Path, tmp_path: Path) -> None:
+    folder, output = tmp_path / "in", tmp_path / "out"
+    folder.mkdir()
+    good = good_inputs(folder, sample_data)
+    bad = bad_inputs(folder, sample_data)
+    singular(folder / "singular.nii")
+    ran = run("predict", folder, "--bundle", tiny, "--output", output, "--device", "cpu")
+    assert ran.status == 1
+    records = {Path(r["input"]).name: r for r in json.loads((output / "predictions.json").read_text(encoding="utf-8"))}
+    assert len(records) == 40
+    failed = {name: record["error"]["code"] for name, record in records.items() if record["error"]}
+    assert set(failed) == set(bad)
+    assert {name: code for name, code in failed.items() if bad[name] not in (None, code)} == {}
+    assert set(failed.values()) <= set(CODES) - {"internal"}
+    assert all(Path(r["input"]).name in r["error"]["message"] for r in records.values() if r["error"])
+    assert len(ran.out.splitlines()) == good
+    assert len(ran.codes) == len(bad)
+    assert len(list(output.glob("*_evidence.nii.gz"))) == good
+    with (output / "predictions.csv").open(encoding="utf-8", newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    assert [row["error_code"] for row in rows].count("") == good
+    assert "20 of 40 predicted" in ran.err

@@ -1,0 +1,93 @@
+"""The losses say what they claim: bags equal a real concatenation, location is the attention in the box."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional as F
+
+from medattn_core.networks.attention import EvidencePooling
+from medattn_core.training.losses import LossWeights, classification_loss, map_losses
+
+
+def batch(count: int = 6, size: int = 5, seed: int = 0):
+    torch.manual_seed(seed)
+    pooling = EvidencePooling(8, 3, bias=[-3.0, -2.0, -1.0])
+    torch.nn.init.normal_(pooling.null_key)
+    features = torch.randn(count, 8, size, size)
+    target = F.one_hot(torch.randint(0, 3, (count,)), 3).float()
+    inside = torch.zeros(count, size, size)
+    for item in range(count):
+        inside[item, item % 3 : item % 3 + 2, 1:3] = 1.0
+    return pooling, features, pooling(features), target, inside
+
+
+def run(weights: LossWeights, *, activation: str = "sigmoid", located: torch.Tensor | None = None):
+    pooling, features, out, target, inside = batch()
+    located = torch.ones(len(target), dtype=torch.bool) if located is None else located
+    generator = torch.Generator().manual_seed(3)
+    losses = map_losses(out, pooling.bias, target, inside, located, weights, activation, generator)
+    return pooling, features, out, target, inside, losses
+
+
+def test_location_is_minus_log_of_the_attention_inside_the_box():
+    _, _, out, target, inside, losses = run(LossWeights(location=1.0, elsewhere=0, bag=0, background=0, empty=0))
+    attention = (out.weights * inside.unsqueeze(1)).flatten(2).sum(dim=2)
+    expected = -(attention.log() * target).sum() / target.sum()
+    assert float(losses["location"]) == pytest.approx(float(expected), abs=1e-4)
+
+
+def test_background_bag_equals_pooling_all_background_regions_together():
+    pooling, features, _, target, inside, losses = run(LossWeights(background=1.0, bag=1.0))
+    near = F.max_pool2d(inside.unsqueeze(1), 3, 1, 1)[:, 0] > 0
+    # Replay the draws to know who was thrown together.
+    generator = torch.Generator().manual_seed(3)
+    count = len(target)
+    share = torch.rand(count, 1, generator=generator)
+    joins = torch.rand(count, count, generator=generator) < share
+    joins.fill_diagonal_(False)
+    with_guests, nothing = [], []
+    for item in range(count):
+        guests = [g for g in range(count) if bool(joins[item, g])]
+        rows = features.flatten(2)
+        outside = [rows[g][:, ~near[g].flatten()] for g in guests]
+        with_guests.append(pooling(torch.cat([rows[item], *outside], dim=1).unsqueeze(0)).logits)
+        alone = [*outside, rows[item][:, ~near[item].flatten()]]
+        nothing.append(pooling(torch.cat(alone, dim=1).unsqueeze(0)).logits)
+    bag = classification_loss(torch.cat(with_guests), target, "sigmoid").mean()
+    background = classification_loss(torch.cat(nothing), torch.zeros_like(target), "sigmoid").mean()
+    assert float(losses["bag"]) == pytest.approx(float(bag), rel=1e-4)
+    assert float(losses["background"]) == pytest.approx(float(background), rel=1e-4)
+
+
+def test_items_without_a_box_take_no_part():
+    assert run(LossWeights(), located=torch.zeros(6, dtype=torch.bool))[-1] == {}
+
+
+def test_softmax_has_no_background_losses():
+    losses = run(LossWeights(), activation="softmax")[-1]
+    assert set(losses) == {"location", "elsewhere"}
+
+
+def test_every_part_moves_the_weights():
+    pooling, *_, losses = run(LossWeights())
+    assert set(losses) == {"location", "elsewhere", "bag", "bag_location", "background", "empty"}
+    for name, loss in losses.items():
+        (gradient,) = torch.autograd.grad(loss, pooling.query, retain_graph=True)
+        assert bool(torch.isfinite(gradient).all()), name
+        assert float(gradient.abs().sum()) > 0, name
+
+
+@pytest.mark.parametrize("activation", ["softmax", "sigmoid"])
+def test_classification_loss_prefers_the_right_class(activation):
+    target = torch.tensor([[0.0, 1.0, 0.0]])
+    right = classification_loss(torch.tensor([[-2.0, 2.0, -2.0]]), target, activation)
+    wrong = classification_loss(torch.tensor([[2.0, -2.0, -2.0]]), target, activation)
+    assert float(right) < float(wrong)
+
+
+def test_sigmoid_of_nothing_pushes_all_classes_down():
+    logits = torch.zeros(1, 3, requires_grad=True)
+    classification_loss(logits, torch.zeros(1, 3), "sigmoid").sum().backward()
+    assert (np.asarray(logits.grad) > 0).all()

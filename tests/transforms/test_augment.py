@@ -1,0 +1,65 @@
+"""Augmentation moves image and mask together, keeps shapes, repeats from a seed, and can be switched off."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from medattn_core.transforms.augment import Augmentation
+
+OFF = Augmentation(
+    flip=0, rotate=0, scale=1, stretch=1, translate=0, gamma=1, brightness=1, bias_field=0, noise=0, coarsen=0
+)
+
+
+def generator(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+@pytest.mark.parametrize("shape", [(2, 1, 32, 48), (2, 1, 16, 24, 20)])
+def test_switched_off_it_changes_nothing(shape):
+    image = torch.rand(shape)
+    result, mask = OFF(image.clone(), image.clone(), generator())
+    torch.testing.assert_close(result, image, atol=1e-4, rtol=0)
+    torch.testing.assert_close(mask, image, atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("shape", [(4, 1, 48, 64), (4, 1, 24, 32, 28)])
+def test_the_mask_moves_with_the_image(shape):
+    image = torch.zeros(shape)
+    image[(slice(None), slice(None), *[slice(n // 3, n // 2) for n in shape[2:]])] = 1.0
+    moving = Augmentation(gamma=1, brightness=1, bias_field=0, noise=0, coarsen=0, rotate=30, translate=0.15)
+    result, mask = moving(image.clone(), image.clone(), generator(1))
+    assert mask is not None
+    assert result.shape == image.shape
+    torch.testing.assert_close(result, mask)
+    assert float((result - image).abs().max()) > 0.5
+
+
+def test_rotation_keeps_shape_on_a_grid_that_is_not_square():
+    """A square stays a square of the same area when turned on a 2:1 grid."""
+    image = torch.zeros(64, 1, 32, 64)
+    image[:, :, 12:20, 28:36] = 1.0
+    turning = Augmentation(
+        flip=0, rotate=45, scale=1, stretch=1, translate=0, gamma=1, brightness=1, bias_field=0, noise=0, coarsen=0
+    )
+    result, _ = turning(image, None, generator())
+    assert result.sum(dim=(1, 2, 3)).numpy() == pytest.approx(64.0, rel=0.06)
+
+
+def test_flip_mirrors_columns_only():
+    image = torch.rand(8, 1, 16, 16)
+    mirrored = Augmentation(
+        flip=1, rotate=0, scale=1, stretch=1, translate=0, gamma=1, brightness=1, bias_field=0, noise=0, coarsen=0
+    )
+    result, _ = mirrored(image.clone(), None, generator())
+    torch.testing.assert_close(result, image.flip(3), atol=1e-4, rtol=0)
+
+
+def test_the_same_seed_gives_the_same_batch():
+    image = torch.rand(4, 1, 32, 32)
+    first, _ = Augmentation()(image.clone(), None, generator(5))
+    second, _ = Augmentation()(image.clone(), None, generator(5))
+    third, _ = Augmentation()(image.clone(), None, generator(6))
+    torch.testing.assert_close(first, second, atol=0, rtol=0)
+    assert not torch.equal(first, third)

@@ -1,0 +1,169 @@
+"""Stored values to voxels: rescale, signs, unused bits, MONOCHROME1, byte orders, compression, multi-frame."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pydicom
+import pytest
+from dicom_builder import codes, edit, edit_all, failure, files, message, multi_frame, pixels_of, world_value
+from pydicom.dataset import Dataset
+
+from medattn_core.volumes.dicom import read_dicom
+
+
+def test_whole_rescale_stays_int16(series: Path) -> None:
+    edit_all(series, RescaleSlope="1", RescaleIntercept="-1024")
+    volume = read_dicom(series)
+    assert volume.data.dtype == np.int16
+    np.testing.assert_array_equal(volume.data[:, :, 7], pixels_of(files(series)[0]) - 1024)
+
+
+def test_rescale_differs_slice_by_slice(series: Path) -> None:
+    for number, path in enumerate(files(series)):
+        edit(path, RescaleSlope=str(0.5 + number), RescaleIntercept=str(-number))
+    volume = read_dicom(series)
+    assert volume.data.dtype == np.float32
+    for number, path in enumerate(files(series)):
+        np.testing.assert_allclose(volume.data[:, :, 7 - number], pixels_of(path) * (0.5 + number) - number, rtol=1e-6)
+
+
+def test_whole_rescale_that_does_not_fit_becomes_float(series: Path) -> None:
+    edit_all(series, RescaleSlope="1", RescaleIntercept="40000")
+    volume = read_dicom(series)
+    assert volume.data.dtype == np.float32
+    np.testing.assert_array_equal(volume.data[:, :, 7], pixels_of(files(series)[0]).astype(int) + 40000)
+
+
+def test_real_world_values_stand_in_for_a_missing_rescale(series: Path) -> None:
+    mapping = Dataset()
+    mapping.RealWorldValueSlope, mapping.RealWorldValueIntercept = 0.25, 3.0
+    edit_all(series, RealWorldValueMappingSequence=[mapping])
+    volume = read_dicom(series)
+    np.testing.assert_allclose(volume.data[:, :, 7], pixels_of(files(series)[0]) * 0.25 + 3)
+    edit_all(series, RescaleSlope="1", RescaleIntercept="5")
+    np.testing.assert_array_equal(read_dicom(series).data[:, :, 7], pixels_of(files(series)[0]) + 5)
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"), [([0, 65535, 40000], np.uint16), ([0, 32767, 5], np.int16)], ids=["large", "small"]
+)
+def test_unsigned_values_are_not_wrapped(series: Path, values: list[int], expected: type) -> None:
+    path = files(series)[0]
+    stored = np.resize(np.array(values, np.uint16), (48, 64))
+    edit(path, PixelData=stored.tobytes(), PixelRepresentation=0)
+    volume = read_dicom(path)
+    assert volume.data.dtype == expected
+    np.testing.assert_array_equal(volume.data[:, :, 0], stored.T)
+
+
+def test_mixed_signs_in_one_series(series: Path) -> None:
+    """Slices of one series may differ in pixel representation; -5 must not become 65531."""
+    edit(files(series)[0], PixelData=np.full((48, 64), 60000, np.uint16).tobytes(), PixelRepresentation=0)
+    edit(files(series)[1], PixelData=np.full((48, 64), -5, np.int16).tobytes())
+    volume = read_dicom(series)
+    assert set(np.unique(volume.data[:, :, 7])) == {60000}
+    assert set(np.unique(volume.data[:, :, 6])) == {-5}
+
+
+@pytest.mark.parametrize("signed", [False, True])
+def test_bits_above_the_stored_ones_are_cleared(series: Path, signed: bool) -> None:
+    path = files(series)[0]
+    true = np.resize(np.arange(-2048, 2048) if signed else np.arange(4096), (48, 64)).astype(np.int32)
+    stored = (true & 0x0FFF) | 0x5000  # an old overlay in the upper bits
+    edit(
+        path,
+        PixelData=stored.astype(np.uint16).tobytes(),
+        BitsStored=12,
+        HighBit=11,
+        PixelRepresentation=int(signed),
+    )
+    np.testing.assert_array_equal(read_dicom(path).data[:, :, 0], true.T)
+    edit(path, PixelData=(((true & 0x0FFF) << 4) | 0x3).astype(np.uint16).tobytes(), HighBit=15)
+    np.testing.assert_array_equal(read_dicom(path).data[:, :, 0], true.T)
+
+
+def test_monochrome1_is_turned_unless_values_have_units(series: Path) -> None:
+    path = files(series)[0]
+    stored = np.resize(np.arange(4096), (48, 64)).astype(np.uint16)
+    edit(
+        path,
+        PixelData=stored.tobytes(),
+        BitsStored=12,
+        HighBit=11,
+        PixelRepresentation=0,
+        PhotometricInterpretation="MONOCHROME1",
+    )
+    np.testing.assert_array_equal(read_dicom(path).data[:, :, 0], 4095 - stored.T.astype(int))
+    edit(path, Modality="CT")
+    np.testing.assert_array_equal(read_dicom(path).data[:, :, 0], stored.T)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "MR_small_RLE.dcm",
+        "MR_small_bigendian.dcm",
+        "MR_small_expb.dcm",
+        "MR_small_implicit.dcm",
+        "MR_small_jp2klossless.dcm",
+        "MR_small_jpeg_ls_lossless.dcm",
+        "MR_small_padded.dcm",
+    ],
+)
+def test_every_encoding_gives_the_same_image(pydicom_files: Path, name: str) -> None:
+    """Real files: one MR image in eight transfer syntaxes, JPEG 2000 and JPEG-LS lossless among them."""
+    plain = read_dicom(pydicom_files / "MR_small.dcm")
+    other = read_dicom(pydicom_files / name)
+    np.testing.assert_array_equal(other.data, plain.data)
+    np.testing.assert_array_equal(other.affine, plain.affine)
+
+
+def test_deflated_and_lossy_files(pydicom_files: Path) -> None:
+    assert read_dicom(pydicom_files / "image_dfl.dcm").data.dtype == np.uint8
+    assert read_dicom(pydicom_files / "JPGExtended.dcm").data.max() == 264
+
+
+def test_rescaled_ct_of_a_real_scanner(pydicom_files: Path) -> None:
+    volume = read_dicom(pydicom_files / "CT_small.dcm")
+    source = pydicom.dcmread(pydicom_files / "CT_small.dcm")
+    np.testing.assert_array_equal(volume.data[:, :, 0], source.pixel_array.T - 1024)
+
+
+def test_multi_frame_with_frames_in_any_order(series: Path, tmp_path: Path) -> None:
+    right = read_dicom(series)
+    path = multi_frame(series, tmp_path / "enhanced.dcm", [3, 0, 7, 1, 6, 2, 5, 4])
+    volume = read_dicom(path)
+    assert codes(volume) == ["multi_frame"]
+    assert "enhanced.dcm" in message(volume, "multi_frame")
+    assert "8 frames" in message(volume, "multi_frame")
+    np.testing.assert_allclose(volume.affine, right.affine, atol=1e-9)
+    np.testing.assert_array_equal(volume.data, right.data.astype(np.float32) * 2 - 10)
+    assert world_value(volume, right.affine[:3, 3]) == right.data[0, 0, 0] * 2 - 10
+    missing = multi_frame(series, tmp_path / "gap.dcm", [0, 1, 2, 5, 6, 7])
+    assert set(codes(read_dicom(missing))) == {"multi_frame", "missing_slices"}
+
+
+def test_multi_frame_without_positions_is_refused(series: Path, tmp_path: Path) -> None:
+    path = multi_frame(series, tmp_path / "legacy.dcm", range(8), groups=False)
+    error = failure(path)
+    assert error.code == "incomplete_geometry"
+    assert "legacy.dcm" in error.message
+
+
+def test_multi_frame_that_contradicts_itself(series: Path, tmp_path: Path) -> None:
+    path = multi_frame(series, tmp_path / "wrong.dcm", range(8))
+    edit(path, lambda dataset: dataset.PerFrameFunctionalGroupsSequence.pop())
+    assert failure(path).code == "corrupt_file"
+    edit(path, NumberOfFrames=900)
+    assert failure(path).code == "truncated_file"
+
+
+def test_compressed_multi_frame(series: Path, tmp_path: Path) -> None:
+    path = multi_frame(series, tmp_path / "enhanced.dcm", range(8))
+    right = read_dicom(path)
+    dataset = pydicom.dcmread(path)
+    dataset.compress(pydicom.uid.RLELossless)
+    dataset.save_as(tmp_path / "rle.dcm")
+    np.testing.assert_array_equal(read_dicom(tmp_path / "rle.dcm").data, right.data)

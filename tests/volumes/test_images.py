@@ -1,0 +1,114 @@
+"""Pictures: .png and .jpg."""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+import SimpleITK
+
+from medattn_core.volumes import read
+from tests.volumes.making import LPS_IDENTITY, codes, refused, voxels
+
+
+def picture(path: Path, pixels: np.ndarray) -> Path:
+    """``(rows, columns[, channels])`` as a picture."""
+    SimpleITK.WriteImage(SimpleITK.GetImageFromArray(pixels, isVector=pixels.ndim == 3), str(path))
+    return path
+
+
+def smooth(rows: int = 48, columns: int = 64) -> np.ndarray:
+    y, x = np.mgrid[:rows, :columns]
+    return (127 + 100 * np.sin(y / 9) * np.cos(x / 7)).astype(np.uint8)
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "uint16"])
+def test_png(tmp_path: Path, dtype: str) -> None:
+    pixels = voxels((4, 6), dtype)
+    result = read(picture(tmp_path / "a.png", pixels))
+    assert (result.shape, result.format, result.spatial_dims, result.spacing_known) == ((6, 4, 1), "png", 2, False)
+    np.testing.assert_array_equal(result.data[:, :, 0], pixels.T)
+    np.testing.assert_array_equal(result.affine, LPS_IDENTITY)
+    assert result.data.dtype == dtype
+    assert codes(result) == []
+
+
+def test_jpeg(tmp_path: Path) -> None:
+    for name in ("a.jpg", "a.jpeg", "b.JPG"):
+        result = read(picture(tmp_path / name, smooth()))
+        assert (result.shape, result.format, result.spatial_dims) == ((64, 48, 1), "jpeg", 2)
+        np.testing.assert_allclose(result.data[:, :, 0].astype(float), smooth().T, atol=6)
+
+
+def test_real_slices(shared_data: Path) -> None:
+    for path in sorted((shared_data / "brain_tumor_t1ce" / "images").glob("*.jpg"))[:3]:
+        result = read(path)
+        assert (result.shape, result.data.dtype, codes(result)) == ((512, 512, 1), np.uint8, [])
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.jpg"])
+def test_grey_in_colour_channels(tmp_path: Path, name: str) -> None:
+    result = read(picture(tmp_path / name, np.repeat(smooth()[..., None], 3, axis=-1)))
+    assert codes(result) == ["grey_in_rgb"]
+    np.testing.assert_allclose(result.data[:, :, 0].astype(float), smooth().T, atol=6)
+    coloured = np.stack([smooth(), smooth() // 2, smooth()], axis=-1)
+    refused(picture(tmp_path / name, coloured), "colour_image", "colour map")
+
+
+def test_png_with_transparency(tmp_path: Path) -> None:
+    grey = np.repeat(smooth()[..., None], 4, axis=-1)
+    grey[..., 3] = 255
+    result = read(picture(tmp_path / "a.png", grey))
+    assert codes(result) == ["grey_in_rgb"]
+    np.testing.assert_array_equal(result.data[:, :, 0], smooth().T)
+    grey[0, 0, 3] = 0
+    refused(picture(tmp_path / "b.png", grey), "colour_image", "transparency")
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.jpg"])
+def test_truncated(tmp_path: Path, name: str, capfd: pytest.CaptureFixture[str]) -> None:
+    content = picture(tmp_path / name, smooth(200, 200)).read_bytes()
+    for kept in (12, 40, len(content) // 2, len(content) - 2):
+        (tmp_path / name).write_bytes(content[:kept])
+        refused(tmp_path / name, "truncated_file", "cut off", "again")
+    assert capfd.readouterr() == ("", "")
+
+
+def test_damage_is_noticed_and_nothing_is_printed(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    path = picture(tmp_path / "a.png", smooth(200, 200))
+    content = path.read_bytes()
+    path.write_bytes(content[:200] + bytes([content[200] ^ 1]) + content[201:])
+    refused(path, "corrupt_file", "checksum")
+    path = picture(tmp_path / "a.jpg", voxels((200, 200), "uint8"))
+    content = path.read_bytes()
+    frame = content.index(b"\xff\xda")
+    path.write_bytes(content[: frame + 4000] + b"\xff\xd3" + content[frame + 4002 :])
+    refused(path, "corrupt_file", "decoded")
+    path.write_bytes(content[: frame + 5] + b"\7\7\7\7\7" + content[frame + 10 :])
+    refused(path, "corrupt_file")
+    assert capfd.readouterr() == ("", "")
+
+
+def test_constant(tmp_path: Path) -> None:
+    for name in ("a.png", "a.jpg"):
+        refused(picture(tmp_path / name, np.full((9, 9), 7, np.uint8)), "constant_image", "value 7")
+
+
+def test_promises_too_large(tmp_path: Path) -> None:
+    def block(kind: bytes, content: bytes) -> bytes:
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+    header = block(b"IHDR", struct.pack(">IIBBBBB", 60000, 60000, 8, 0, 0, 0, 0))
+    data = block(b"IDAT", zlib.compress(bytes(1000)))
+    (tmp_path / "a.png").write_bytes(b"\x89PNG\r\n\x1a\n" + header + data + block(b"IEND", b""))
+    refused(tmp_path / "a.png", "oversized_header", "60000 x 60000")
+
+
+def test_what_other_code_prints_is_not_lost(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    print("before", flush=True)
+    read(picture(tmp_path / "a.jpg", smooth()))
+    print("after", flush=True)
+    assert capfd.readouterr().out == "before\nafter\n"
