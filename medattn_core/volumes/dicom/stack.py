@@ -140,8 +140,8 @@ def _difference(main: list[Slice], stack: list[Slice]) -> str:
             raise VolumeError(
                 "incomplete_geometry",
                 f"{lacking[0].name}: {len(lacking)} of {count} slices lack ImagePositionPatient, "
-                "ImageOrientationPatient or PixelSpacing, so they cannot be placed; export the series again, or move them "
-                "away",
+                "ImageOrientationPatient or PixelSpacing, so they cannot be placed; export the series again, or move "
+                "them away",
             )
         return "unplaced"
     return "size" if _same_direction(first, other) else "turned"

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
+import subprocess
+import sys
 import warnings
 from pathlib import Path
 
@@ -144,6 +146,25 @@ def test_a_damaged_compressed_slice_is_named(pydicom_files: Path, tmp_path: Path
     assert "cut.dcm" in error.message
 
 
+def test_damaged_jpeg_ls_does_not_end_the_process(pydicom_files: Path, tmp_path: Path) -> None:
+    """GDCM, where installed, ends the process on this file: its JPEG-LS header states 202 bits instead of 16."""
+    content = bytearray((pydicom_files / "MR_small_jpeg_ls_lossless.dcm").read_bytes())
+    place = content.index(b"\xff\xd8\xff\xf7") + 6
+    assert content[place] == 16
+    content[place] = 202
+    path = tmp_path / "damaged.dcm"
+    path.write_bytes(content)
+    script = (
+        "import sys; from medattn_core.errors import VolumeError; from medattn_core.volumes.dicom import read_dicom\n"
+        "try: read_dicom(sys.argv[1])\nexcept VolumeError as error: print(error.code, error.message)"
+    )
+    root = Path(__file__).resolve().parents[3]
+    run = subprocess.run([sys.executable, "-c", script, path], cwd=root, capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr
+    assert run.stdout.startswith("corrupt_file")
+    assert "damaged.dcm" in run.stdout
+
+
 @pytest.mark.parametrize("value", [0, 300])
 def test_a_constant_series(series: Path, value: int) -> None:
     for path in files(series):
@@ -178,3 +199,15 @@ def test_pydicom_is_silent_and_left_as_it_was(
         warnings.simplefilter("always")
         warnings.warn("still heard", stacklevel=1)
     assert len(caught) == 1
+
+
+def test_without_pydicom_the_message_says_what_to_install(series: Path) -> None:
+    script = (
+        "import sys; sys.modules['pydicom'] = None\n"  # what Python itself does with a package that must not be found
+        "from medattn_core.errors import VolumeError; from medattn_core.volumes.dicom import read_dicom\n"
+        "try: read_dicom(sys.argv[1])\nexcept VolumeError as error: print(error.code, error.message)"
+    )
+    root = Path(__file__).resolve().parents[3]
+    run = subprocess.run([sys.executable, "-c", script, series], cwd=root, capture_output=True, text=True, check=True)
+    assert run.stdout.startswith("missing_dependency")
+    assert 'pip install "medattn[dicom]"' in run.stdout

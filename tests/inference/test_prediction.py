@@ -1,0 +1,190 @@
+"""What-if, completeness and the record of a prediction, on real volumes with a real network."""
+
+from __future__ import annotations
+
+import json
+import time
+
+import numpy as np
+import pytest
+
+from medattn_core.errors import PredictionError, TaskError, VolumeError
+from medattn_core.volumes import Volume, read, write
+
+
+@pytest.fixture(scope="module")
+def scan(sample_data):
+    return read(sample_data / "brain1_image.nrrd")
+
+
+@pytest.fixture(scope="module")
+def tumour(sample_data):
+    return read(sample_data / "brain1_label.nrrd")
+
+
+@pytest.fixture(scope="module")
+def prediction(predictor, scan):
+    return predictor(scan)
+
+
+@pytest.mark.parametrize("label", ["a", "b", "c"])
+def test_bias_and_evidence_and_residual_are_the_logit(prediction, label):
+    evidence = prediction.evidence(label)
+    k = prediction.task.index(label)
+    total = prediction.bias[k] + evidence.data.sum(dtype=np.float64) + evidence.residual
+    assert total == pytest.approx(prediction.logits[k], abs=1e-4 * max(1, abs(prediction.logits[k])))
+    assert abs(evidence.residual) < 0.02 * np.abs(evidence.data).sum(dtype=np.float64)
+    density = evidence.density()
+    voxel_ml = abs(np.linalg.det(density.affine[:3, :3])) / 1000
+    assert density.data.sum(dtype=np.float64) * voxel_ml == pytest.approx(evidence.total, rel=1e-4, abs=1e-5)
+    assert evidence.shape == prediction.volume.shape
+    np.testing.assert_array_equal(evidence.affine, prediction.volume.affine)
+
+
+def test_the_logit_of_the_head_is_the_logit_of_the_network(predictor, prediction, scan):
+    import torch
+
+    from medattn_core.transforms.conform import conform
+
+    conformed = conform(scan, predictor.task)
+    inside = torch.from_numpy(conformed.grid.inside(predictor.network.evidence_stride))
+    with torch.inference_mode():
+        out = predictor.network.attend(torch.from_numpy(conformed.image)[None], inside[None])
+    np.testing.assert_allclose(prediction.logits, out.logits[0].numpy(), atol=1e-4)
+
+
+def test_against_another_label_is_the_difference(prediction):
+    difference = prediction.evidence("a", against="b")
+    expected = (prediction.logits - prediction.bias)[0] - (prediction.logits - prediction.bias)[1]
+    assert difference.total + difference.residual == pytest.approx(expected, abs=1e-6)
+
+
+def test_only_a_mask_is_predicting_with_that_mask(predictor, prediction, scan, tumour):
+    again = predictor(scan, mask=tumour)
+    np.testing.assert_allclose(prediction.only(tumour).logits, again.logits, atol=1e-5)
+
+
+def test_without_a_mask_is_predicting_with_the_rest(predictor, prediction, scan, tumour):
+    rest = tumour.data == 0
+    again = predictor(scan, mask=rest)
+    np.testing.assert_allclose(prediction.without(tumour).logits, again.logits, atol=1e-5)
+
+
+def test_without_a_region_follows_the_removal_formula(prediction):
+    region = prediction.regions("a")[0]
+    k = prediction.task.index("a")
+    z, b = prediction.logits[k], prediction.bias[k]
+    expected = b + (z - b - region.contribution) / (1 - region.weight)
+    answer = prediction.without(region)
+    assert answer.logits[k] == pytest.approx(expected, abs=1e-5 * max(1, abs(expected)))
+    assert answer.probabilities["a"] == pytest.approx(region.probability_without)
+
+
+def test_a_mask_file_on_another_grid_is_placed_by_world_coordinates(predictor, prediction, tumour, tmp_path):
+    """The tumour mask stored flipped and twice as fine selects the same regions."""
+    fine = np.repeat(np.repeat(np.repeat(tumour.data, 2, 0), 2, 1), 2, 2)
+    affine = tumour.affine.copy()
+    affine[:3, :3] /= 2
+    affine[:3, 3] -= affine[:3, :3] @ np.array([0.5, 0.5, 0.5])
+    flipped = fine[::-1].copy()
+    affine[:3, 3] += affine[:3, 0] * (fine.shape[0] - 1)
+    affine[:3, 0] *= -1
+    path = tmp_path / "fine.nii.gz"
+    write(Volume(data=flipped.astype(np.uint8), affine=affine), path)
+    np.testing.assert_allclose(prediction.only(path).logits, prediction.only(tumour).logits, atol=1e-9)
+
+
+def test_a_tiny_mask_selects_one_cell_and_says_so(prediction):
+    mask = np.zeros(prediction.volume.shape, bool)
+    mask[128, 128, 12] = True
+    answer = prediction.only(mask)
+    assert [n.code for n in answer.warnings] == ["small_mask"]
+
+
+def test_masks_that_cannot_be_used(prediction, tumour):
+    with pytest.raises(PredictionError) as caught:
+        prediction.only(np.zeros(prediction.volume.shape, bool))
+    assert caught.value.code == "empty_mask"
+    with pytest.raises(PredictionError, match="shape") as caught:
+        prediction.only(np.ones((3, 3, 3), bool))
+    assert caught.value.code == "bad_mask"
+    with pytest.raises(PredictionError) as caught:
+        prediction.without(np.ones(prediction.volume.shape, bool))
+    assert caught.value.code == "empty_mask"
+    far = tumour.affine.copy()
+    far[:3, 3] += 5000
+    with pytest.raises(PredictionError) as caught:
+        prediction.only(Volume(data=tumour.data, affine=far))
+    assert caught.value.code == "empty_mask"
+
+
+def test_regions_are_ranked_connected_and_consistent(prediction):
+    regions = prediction.regions("a")
+    assert [r.rank for r in regions] == list(range(1, len(regions) + 1))
+    assert all(x.contribution >= y.contribution for x, y in zip(regions, regions[1:], strict=False))
+    first = regions[0]
+    assert first.mask.shape == prediction.volume.shape
+    assert first.mask[first.voxel_index]
+    assert first.volume_mm3 == pytest.approx(first.mask.sum() * np.prod(prediction.volume.spacing), rel=1e-6)
+    assert sum(r.contribution for r in regions) <= prediction.contributions("a").clip(0).sum() + 1e-9
+
+
+def test_unknown_label_names_the_known_ones(prediction):
+    with pytest.raises(TaskError, match="a, b, c"):
+        prediction.evidence("tumour")
+
+
+def test_record_is_plain_json(prediction):
+    record = json.loads(json.dumps(prediction.to_dict(), allow_nan=False))
+    assert record["label"] in prediction.task.labels
+    assert set(record) == {
+        "input", "series_instance_uid", "bundle", "bundle_version", "weights_sha256", "label", "probabilities", "value",
+        "unit", "logits", "bias", "uncertainty", "evidence", "regions", "warnings", "error", "timings_s",
+    }  # fmt: skip
+    e = record["evidence"]
+    assert record["bias"][e["label"]] + e["sum"] + e["residual"] == pytest.approx(record["logits"][e["label"]])
+
+
+def test_what_if_is_immediate(prediction, tumour):
+    """After the first pass; median of nine, so that a busy machine does not decide."""
+    region = prediction.regions("a")[0]
+    for question in (lambda: prediction.without(region), lambda: prediction.only(tumour)):
+        question()
+        times = []
+        for _ in range(9):
+            start = time.perf_counter()
+            question()
+            times.append(time.perf_counter() - start)
+        assert sorted(times)[4] < 0.05
+
+
+def test_same_scan_twice_gives_the_same_numbers(predictor, prediction, scan):
+    np.testing.assert_array_equal(predictor(scan).logits, prediction.logits)
+
+
+def test_modality_that_is_not_the_tasks(predictor, scan):
+    from dataclasses import replace
+
+    with pytest.raises(VolumeError, match="takes MR") as caught:
+        predictor(replace(scan, modality="CT"))
+    assert caught.value.code == "wrong_modality"
+
+
+def test_a_slice_and_a_volume_go_through_the_same_model(predictor, scan):
+    from dataclasses import replace
+
+    one = replace(scan, data=scan.data[:, :, 12:13].copy())
+    prediction = predictor(one)
+    assert prediction.evidence().shape == one.shape
+    assert np.isfinite(prediction.logits).all()
+
+
+def test_device_that_is_not_there(random_bundle):
+    import torch
+
+    from medattn_core.inference import Predictor
+
+    if torch.cuda.is_available():
+        pytest.skip("this machine has CUDA")
+    with pytest.raises(PredictionError, match="auto, cpu"):
+        Predictor.from_bundle(random_bundle, device="cuda")
