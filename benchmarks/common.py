@@ -28,3 +28,9 @@ def markdown_table(header: list[str], rows: list[list[str]]) -> str:
     """A table for docs/benchmarks.md."""
     lines = ["| " + " | ".join(header) + " |", "|" + "---|" * len(header)]
     return "\n".join(lines + ["| " + " | ".join(row) + " |" for row in rows])
+
+
+def print_progress(step: int, steps: int, losses: dict[str, float]) -> None:
+    """Training progress for a log file."""
+    if step % 50 == 0 or step == steps:
+        print(step, steps, " ".join(f"{k} {v:.3f}" for k, v in losses.items()), flush=True)

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.common import machine, markdown_table
+from benchmarks.common import machine, markdown_table, print_progress
 from medattn_core import datalists
 from medattn_core.bundles import load
 from medattn_core.inference import Predictor
@@ -82,10 +82,10 @@ def main() -> None:
             start = time.time()
             if not folder.exists():
                 train(arguments.data, folder, config=arguments.config, seed=arguments.seed, validation_fold=fold,
-                      resume=True, progress=_print_progress)  # fmt: skip
+                      resume=True, progress=print_progress)  # fmt: skip
             predictor = Predictor.from_bundle(folder)
             measured = measure(predictor, [case for case in cases if case.fold == fold])
-            measured["temperature"] = load(folder).metadata["medattn"]["metrics"]["temperature"]
+            measured["temperature"] = load(folder).metadata["medattn"]["calibration"]["temperature"]
             measured["seconds"] = time.time() - start
             result.write_text(json.dumps(measured))
         measured = json.loads(result.read_text())
@@ -122,11 +122,6 @@ def _calibration(raw: dict, pooled: dict, config: Path, path: Path, means: dict[
           f"{np.mean(errors):.3f} (folds: {', '.join(f'{e:.3f}' for e in errors)})")  # fmt: skip
     numbers = {name: round(float(value), 4) for name, value in means.items()}
     path.write_text(json.dumps({"temperature": temperature, "ece": float(np.mean(errors)), **numbers}))
-
-
-def _print_progress(step: int, steps: int, losses: dict[str, float]) -> None:
-    if step % 50 == 0 or step == steps:
-        print(step, steps, " ".join(f"{k} {v:.3f}" for k, v in losses.items()), flush=True)
 
 
 if __name__ == "__main__":

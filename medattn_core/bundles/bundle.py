@@ -41,6 +41,7 @@ NETWORK_SETTINGS = (
     "bias",
     "dropout",
     "slicewise",
+    "mirror",
 )
 """Keyword arguments of AttentionCNN, repeated here so that checking a bundle needs no torch (a test compares)."""
 

@@ -90,6 +90,8 @@ class AttentionCNN(nn.Module):
         bias: frozen output biases: prior log-odds, or mean target in regression.
         dropout: channel dropout on the features before pooling, in training only.
         slicewise: see above.
+        mirror: spatial axis along which, in evaluation, features are averaged with those of the mirrored image; -1 for
+            none. The head stays one sum, and the map of a mirrored scan is exactly the mirrored map.
 
     Raises:
         ValueError: unknown encoder or pooling, a stride the encoder does not have, a bias of another length than
@@ -112,6 +114,7 @@ class AttentionCNN(nn.Module):
         bias: Optional[list[float]] = None,
         dropout: float = 0.0,
         slicewise: bool = False,
+        mirror: int = -1,
     ) -> None:
         super().__init__()
         if slicewise and spatial_dims != 2:
@@ -132,6 +135,7 @@ class AttentionCNN(nn.Module):
         self.in_channels = in_channels
         self.out_channels = out_channels
         self.slicewise = slicewise
+        self.mirror = mirror
         self.local = not (mixing or bool(getattr(self.encoder, "mixes", False)))
         self.top_down = TopDown(spatial_dims, channels[self.first :], width)
         self.dropout = nn.Dropout1d(dropout)
@@ -152,6 +156,13 @@ class AttentionCNN(nn.Module):
         """
         if not torch.jit.is_tracing():
             self._check_input(x)
+        features = self._encode(x)
+        if self.mirror >= 0 and not self.training:
+            axis = [self.mirror + 2]
+            features = 0.5 * (features + self._encode(x.flip(axis)).flip(axis))
+        return features
+
+    def _encode(self, x: Tensor) -> Tensor:
         depth = -1
         if self.slicewise and x.dim() == 5:
             depth = x.shape[4]

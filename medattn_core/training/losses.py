@@ -25,7 +25,7 @@ class LossWeights:
         location: ``-log`` of the attention of a present class inside its box or mask.
         elsewhere: the same for absent classes, where looking at nothing (the null token) is right too.
         bag: the image thrown together with the background of others still has its label.
-        background: background alone has no label.
+        background: background alone is worth no more than the prior.
         empty: ``-log`` of the null token's attention on background alone.
         smoothing: label smoothing of every classification loss.
     """
@@ -45,7 +45,7 @@ def classification_loss(logits: Tensor, target: Tensor, activation: str, smoothi
         logits: ``(B, K)``.
         target: ``(B, K)``: one-hot or multi-hot; all zeros for an image without any finding.
         activation: ``softmax``: cross-entropy. ``sigmoid``: binary cross-entropy summed over classes, and for items
-            with exactly one class half the cross-entropy between the classes, which sharpens the decision among them.
+            with exactly one class the cross-entropy between the classes, which sharpens the decision among them.
         smoothing: label smoothing: this share of the target is spread evenly (Szegedy et al. 2016).
     """
     single = (target.sum(dim=1) == 1).float()
@@ -56,7 +56,7 @@ def classification_loss(logits: Tensor, target: Tensor, activation: str, smoothi
         return -(F.log_softmax(logits, dim=1) * target).sum(dim=1)
     loss = F.binary_cross_entropy_with_logits(logits, target, reduction="none").sum(dim=1)
     if logits.shape[1] > 1:
-        loss = loss - 0.5 * single * (F.log_softmax(logits, dim=1) * target).sum(dim=1)
+        loss = loss - single * (F.log_softmax(logits, dim=1) * target).sum(dim=1)
     return loss
 
 
@@ -130,10 +130,10 @@ def map_losses(
     guests = out_sum.unsqueeze(0).masked_fill(~joins.unsqueeze(2), -1e4)
     empty_total = torch.logaddexp(null, torch.logsumexp(guests, dim=1))
     say = (torch.exp(guests - empty_total.unsqueeze(1)) * out_say).sum(dim=1)
-    nothing = torch.zeros_like(target)
-    losses["background"] = (
-        weights.background * classification_loss(bias + say, nothing, activation, weights.smoothing).mean()
-    )
+    # What shows nothing is worth the prior: the target is the bias itself, so looking at nothing is the optimum.
+    prior = torch.sigmoid(bias).expand_as(target)
+    surprise = F.binary_cross_entropy_with_logits(bias + say, prior, reduction="none")
+    losses["background"] = weights.background * surprise.sum(dim=1).mean()
     losses["empty"] = weights.empty * (empty_total - null).mean()
     return losses
 

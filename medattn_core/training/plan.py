@@ -12,7 +12,7 @@ from medattn_core.datalists import Case
 from medattn_core.tasks import TaskSpec
 from medattn_core.volumes import Volume, read
 
-PRIOR = 0.05
+PRIOR = 0.1
 """Probability that a one-against-the-rest model starts from before it has seen anything."""
 
 LOOK_AT = 20

@@ -85,12 +85,16 @@ def train(
     ).to("cpu")  # fmt: skip
     if task.kind == "regression":
         fold_scale(trained, spread, mean)
-    metrics: dict[str, float] = {}
+    about = dict(parts.get("bundle", {}))
+    metrics: dict[str, Any] = dict(about.get("metrics", {}))
+    calibration: dict[str, Any] = {}
     if validation_fold is not None:
         metrics = _validate(trained, prepared.subset(folds == validation_fold), task)
-    about = dict(parts.get("bundle", {}))
-    if "temperature" in about:  # measured elsewhere, such as on the held-out folds of a cross-validation
+        if "temperature" in metrics:
+            calibration = {"temperature": metrics.pop("temperature"), "from": f"held-out fold {validation_fold}"}
+    elif "temperature" in about:  # measured elsewhere, such as on the held-out folds of a cross-validation
         fold_scale(trained, 1.0 / float(about["temperature"]))
+        calibration = {"temperature": float(about["temperature"]), "from": about.get("calibrated_on", "configuration")}
     bundle = save_bundle(
         output,
         task=task,
@@ -101,6 +105,7 @@ def train(
         card=about.get("card", ""),
         data_license=about.get("data_license", "Licence of the training data: state it here before sharing."),
         metrics=metrics,
+        calibration=calibration,
         training=settings.to_dict(),
     )
     shutil.rmtree(work, ignore_errors=True)

@@ -30,6 +30,8 @@ class Augmentation:
         bias_field: largest log amplitude of a smooth multiplicative field (coil sensitivity).
         noise: largest standard deviation of added noise.
         coarsen: probability of a loss of resolution (down to half) along with its interpolation.
+        erase: probability of blanking up to three blocks away from the finding (DeVries and Taylor 2017), so that
+            the rest of one patient's head is not what is learnt.
     """
 
     flip: float = 0.5
@@ -43,6 +45,7 @@ class Augmentation:
     bias_field: float = 0.25
     noise: float = 0.08
     coarsen: float = 0.25
+    erase: float = 0.0
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "flip_axes", tuple(self.flip_axes))
@@ -60,7 +63,7 @@ class Augmentation:
         image = F.grid_sample(image, grid, align_corners=False)
         if mask is not None:
             mask = F.grid_sample(mask, grid, align_corners=False)
-        return self._intensity(image, generator), mask
+        return self._erase(self._intensity(image, generator), mask, generator), mask
 
     def _affine(self, image: Tensor, generator: torch.Generator) -> Tensor:
         batch, dims = image.shape[0], image.dim() - 2
@@ -85,6 +88,23 @@ class Augmentation:
         matrix = matrix * flips.unsqueeze(1)
         shift = uniform(batch, dims, 1) * 2 * self.translate
         return torch.cat([matrix, shift], dim=2)
+
+    def _erase(self, image: Tensor, mask: Tensor | None, generator: torch.Generator) -> Tensor:
+        if self.erase <= 0:
+            return image
+        shape = image.shape[2:]
+        for item in range(len(image)):
+            if float(torch.rand(1, generator=generator)) >= self.erase:
+                continue
+            for _ in range(3):
+                draw = torch.rand(2, len(shape), generator=generator).tolist()
+                sides = [max(1, int(n * (0.1 + 0.25 * d))) for n, d in zip(shape, draw[0], strict=True)]
+                starts = [int((n - s) * d) for n, s, d in zip(shape, sides, draw[1], strict=True)]
+                block = (item, ..., *[slice(a, a + s) for a, s in zip(starts, sides, strict=True)])
+                # A block that cut into the finding would draw its outline.
+                if mask is None or float(mask[block].max()) <= 0:
+                    image[block] = 0.0
+        return image
 
     def _intensity(self, image: Tensor, generator: torch.Generator) -> Tensor:
         batch, ones = image.shape[0], [1] * (image.dim() - 1)

@@ -47,7 +47,7 @@ def brightness_predictor(tmp_path_factory: pytest.TempPathFactory) -> Callable[.
             slicewise=slicewise,
             spacing=(spacing,) * dims,
             slice_spacing=spacing,
-            intensity=IntensityRule(rule="window", lower=0.0, upper=100.0),
+            intensity=IntensityRule(rule="window", lower=0.0, upper=10_000.0),
         )
         network = AttentionCNN(
             spatial_dims=dims, in_channels=1, out_channels=2, encoder="brightness", evidence_stride=8, width=1,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -121,7 +122,7 @@ def test_masks_that_cannot_be_used(prediction, tumour):
 def test_regions_are_ranked_connected_and_consistent(prediction):
     regions = prediction.regions("a")
     assert [r.rank for r in regions] == list(range(1, len(regions) + 1))
-    assert all(x.contribution >= y.contribution for x, y in zip(regions, regions[1:], strict=False))
+    assert all(x.contribution >= y.contribution for x, y in pairwise(regions))
     first = regions[0]
     assert first.mask.shape == prediction.volume.shape
     assert first.mask[first.voxel_index]

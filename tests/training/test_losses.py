@@ -35,7 +35,7 @@ def test_location_is_minus_log_of_the_attention_inside_the_box():
     _, _, out, target, inside, losses = run(LossWeights(location=1.0, elsewhere=0, bag=0, background=0, empty=0))
     attention = (out.weights * inside.unsqueeze(1)).flatten(2).sum(dim=2)
     expected = -(attention.log() * target).sum() / target.sum()
-    assert float(losses["location"]) == pytest.approx(float(expected), abs=1e-4)
+    assert losses["location"].item() == pytest.approx(expected.item(), abs=1e-4)
 
 
 def test_background_bag_equals_pooling_all_background_regions_together():
@@ -56,9 +56,24 @@ def test_background_bag_equals_pooling_all_background_regions_together():
         alone = [*outside, rows[item][:, ~near[item].flatten()]]
         nothing.append(pooling(torch.cat(alone, dim=1).unsqueeze(0)).logits)
     bag = classification_loss(torch.cat(with_guests), target, "sigmoid").mean()
-    background = classification_loss(torch.cat(nothing), torch.zeros_like(target), "sigmoid").mean()
+    prior = torch.sigmoid(pooling.bias).expand_as(target)
+    background = F.binary_cross_entropy_with_logits(torch.cat(nothing), prior, reduction="none").sum(dim=1).mean()
     assert float(losses["bag"]) == pytest.approx(float(bag), rel=1e-4)
     assert float(losses["background"]) == pytest.approx(float(background), rel=1e-4)
+
+
+def test_looking_at_nothing_is_the_optimum_on_background():
+    """The gradient of the background loss with respect to the values vanishes where the null token has it all."""
+    pooling, _, out, target, inside = batch()
+    values = out.values.detach().requires_grad_(True)
+    certain = out._replace(values=values, null_scores=torch.full_like(out.null_scores, 50.0))
+    weights = LossWeights(location=0, elsewhere=0, bag=0, background=1.0, empty=0)
+    everyone = torch.ones(len(target), dtype=torch.bool)
+    losses = map_losses(
+        certain, pooling.bias, target, inside, everyone, weights, "sigmoid", torch.Generator().manual_seed(0)
+    )
+    (gradient,) = torch.autograd.grad(losses["background"], values)
+    assert float(gradient.abs().max()) < 1e-9
 
 
 def test_items_without_a_box_take_no_part():

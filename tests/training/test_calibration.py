@@ -1,0 +1,48 @@
+"""Temperature: found again where it is known, folded into the head so that the map still sums to the logit."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from medattn_core.networks.attention_cnn import AttentionCNN
+from medattn_core.tasks import TaskSpec
+from medattn_core.training.calibration import expected_calibration_error, fit_temperature, fold_scale
+
+SOFTMAX = TaskSpec(name="t", labels=("a", "b", "c"))
+SIGMOID = TaskSpec(name="t", labels=("a", "b", "c"), activation="sigmoid")
+
+
+@pytest.mark.parametrize("task", [SOFTMAX, SIGMOID])
+@pytest.mark.parametrize("temperature", [0.5, 1.0, 3.0])
+def test_the_temperature_of_overconfident_logits_is_found(task, temperature):
+    rng = np.random.default_rng(0)
+    true = rng.normal(0, 2, (20_000, 3))
+    p = task.probabilities(true)
+    if task.activation == "softmax":
+        targets = np.eye(3)[[rng.choice(3, p=row) for row in p]]
+    else:
+        targets = (rng.random(p.shape) < p).astype(float)
+    assert fit_temperature(true * temperature, targets, task) == pytest.approx(temperature, rel=0.05)
+
+
+def test_folding_scales_logits_and_map_together():
+    torch.manual_seed(0)
+    network = AttentionCNN(spatial_dims=2, in_channels=1, out_channels=3, bias=[-1.0, 0.0, 2.0]).eval()
+    x = torch.rand(2, 1, 64, 64)
+    with torch.no_grad():
+        before = network.attend(x)
+        fold_scale(network, 1 / 2.5, 7.0)
+        after = network.attend(x)
+    torch.testing.assert_close(after.logits, before.logits / 2.5 + 7.0, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(
+        after.logits, network.pooling.bias + after.contributions.flatten(2).sum(2), atol=1e-5, rtol=1e-5
+    )
+    torch.testing.assert_close(after.weights, before.weights)
+
+
+def test_calibration_error_of_a_known_table():
+    probability = np.array([0.9] * 10 + [0.6] * 10)
+    correct = np.array([True] * 9 + [False] + [True] * 3 + [False] * 7)
+    assert expected_calibration_error(probability, correct) == pytest.approx(0.5 * 0.0 + 0.5 * 0.3)

@@ -1,0 +1,158 @@
+"""Training from a data list to a bundle that predicts: resume, seeds, settings, errors."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from medattn_core import datalists
+from medattn_core.bundles import load, load_network
+from medattn_core.errors import TrainingError
+from medattn_core.inference import Predictor
+from medattn_core.networks.attention_cnn import AttentionCNN
+from medattn_core.training import TrainingConfig, train
+from medattn_core.training.data import prepare
+from medattn_core.training.loop import epoch_order, fit
+from medattn_core.training.plan import plan_network, plan_task
+from tests.training.conftest import SETTINGS
+
+
+def changed(**training: object) -> dict:
+    settings = copy.deepcopy(SETTINGS)
+    settings["training"] |= training
+    return settings
+
+
+def pieces(squares: Path, **training: object):
+    cases = datalists.load(squares)
+    task, size = plan_task(cases, dict(SETTINGS["task"]), "squares")
+    torch.manual_seed(0)
+    network = AttentionCNN(**plan_network(task, dict(SETTINGS["network"])))
+    config = TrainingConfig.from_dict(changed(**training)["training"])
+    return network, prepare(cases, task, size), task, config
+
+
+def test_train_writes_a_bundle_that_learnt_something_and_shows_where(squares, tmp_path):
+    folder = tmp_path / "out" / "squares"
+    bundle = train(
+        squares, folder, config=changed(epochs=45, learning_rate=5e-3, ema_decay=0.9), device="cpu", validation_fold=1
+    )
+    assert bundle.task.labels == ("bright", "dark")
+    assert bundle.metadata["eval_metrics"]["accuracy"] >= 0.9
+    assert bundle.metadata["medattn"]["calibration"]["temperature"] > 0
+    assert not folder.with_name("squares.training").exists()
+    predictor = Predictor.from_bundle(folder, device="cpu")
+    hits = []
+    for case in datalists.load(squares):
+        if case.fold != 1:
+            continue
+        evidence = predictor(case.image).evidence(case.label).data[:, :, 0]
+        column, row = np.unravel_index(int(np.argmax(evidence)), evidence.shape)
+        x, y, width, height = case.box
+        hits.append(x - 4 <= column <= x + width + 4 and y - 4 <= row <= y + height + 4)
+    assert np.mean(hits) >= 0.75
+
+
+def test_resume_ends_in_the_weights_of_an_uninterrupted_run(squares, tmp_path):
+    network, data, task, config = pieces(squares, epochs=3)
+    whole = fit(network, data, task, config)
+
+    class KilledError(Exception):
+        pass
+
+    def stop(step: int, steps: int, losses: dict[str, float]) -> None:
+        if step == 7:  # inside the second of three epochs of four steps
+            raise KilledError
+
+    checkpoint = tmp_path / "work" / "checkpoint.pt"
+    network, data, task, config = pieces(squares, epochs=3)
+    with pytest.raises(KilledError):
+        fit(network, data, task, config, checkpoint=checkpoint, progress=stop)
+    network, data, task, config = pieces(squares, epochs=3)
+    resumed = fit(network, data, task, config, checkpoint=checkpoint, resume=True)
+    for name, value in whole.state_dict().items():
+        torch.testing.assert_close(resumed.state_dict()[name], value, atol=0, rtol=0, msg=name)
+
+
+def test_a_checkpoint_of_other_settings_is_refused(squares, tmp_path):
+    checkpoint = tmp_path / "checkpoint.pt"
+    network, data, task, config = pieces(squares, epochs=1)
+    fit(network, data, task, config, checkpoint=checkpoint)
+    network, data, task, config = pieces(squares, epochs=1, learning_rate=0.5)
+    with pytest.raises(TrainingError, match="another config") as caught:
+        fit(network, data, task, config, checkpoint=checkpoint, resume=True)
+    assert caught.value.code == "bad_config"
+
+
+def test_the_same_seed_gives_the_same_bundle_and_another_seed_another(squares, tmp_path):
+    weights = {}
+    for name, seed in (("a", 0), ("b", 0), ("c", 1)):
+        train(squares, tmp_path / name, config=changed(epochs=1), seed=seed, device="cpu")
+        weights[name] = load_network(load(tmp_path / name)).state_dict()
+    for key, value in weights["a"].items():
+        assert torch.equal(value, weights["b"][key]), key
+    assert not torch.equal(weights["a"]["pooling.query"], weights["c"]["pooling.query"])
+
+
+def test_regression_predicts_in_the_unit_of_the_target(squares, tmp_path):
+    """The folding of the standardisation keeps the sum: bias + evidence is the value, far from zero."""
+    rng = np.random.default_rng(1)
+    lines = ["image,value", *[f"{i}.png,{3000 + 300 * rng.normal():.1f}" for i in range(32)]]
+    path = squares.with_name("values.csv")
+    path.write_text("\n".join(lines))
+    settings = changed(epochs=1)
+    del settings["task"]["activation"]
+    settings["task"] |= {"labels": ["volume"], "unit": "mm3"}
+    bundle = train(path, tmp_path / "volume", config=settings, device="cpu")
+    prediction = Predictor.from_bundle(bundle, device="cpu")(squares.with_name("3.png"))
+    assert 2000 < prediction.value < 4000
+    assert prediction.unit == "mm3"
+    evidence = prediction.evidence()
+    assert evidence.unit == "mm3"
+    assert prediction.bias[0] + evidence.total + evidence.residual == pytest.approx(prediction.value, rel=1e-6)
+
+
+def test_epoch_order_is_balanced_and_leaves_nobody_out_where_there_is_room():
+    targets = np.repeat(np.eye(3, dtype=np.float32), [60, 30, 10], axis=0)
+    order = epoch_order(targets, balanced=True, generator=torch.Generator().manual_seed(0))
+    counts = np.bincount(targets[order].argmax(axis=1), minlength=3)
+    assert counts.tolist() == [34, 33, 33]
+    assert set(range(60, 100)) <= set(order.tolist())
+    plain = epoch_order(targets, balanced=False, generator=torch.Generator().manual_seed(0))
+    assert sorted(plain.tolist()) == list(range(100))
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"training": {"epochs": 0}}, "epochs=0"),
+        ({"training": {"speed": 3}}, "speed"),
+        ({"training": {"precision": "fp8"}}, "bf16, fp32"),
+    ],
+)
+def test_bad_settings_say_what_is_accepted(squares, tmp_path, settings, words):
+    with pytest.raises(TrainingError, match=words) as caught:
+        train(squares, tmp_path / "x", config=settings, device="cpu")
+    assert caught.value.code == "bad_config"
+    assert not (tmp_path / "x").exists()
+
+
+def test_a_fold_that_is_not_there(squares, tmp_path):
+    with pytest.raises(TrainingError, match=r"\[0, 1\]"):
+        train(squares, tmp_path / "x", config=SETTINGS, device="cpu", validation_fold=7)
+
+
+def test_configuration_files_are_checked(tmp_path):
+    from medattn_core.training.config import read_config
+
+    path = tmp_path / "c.json"
+    path.write_text("{")
+    with pytest.raises(TrainingError, match=r"c\.json"):
+        read_config(path)
+    path.write_text('{"model": {}}')
+    with pytest.raises(TrainingError, match="model"):
+        read_config(path)
