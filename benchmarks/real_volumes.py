@@ -88,7 +88,7 @@ def row(name: str, prediction: Prediction, mask: np.ndarray | None) -> list[str]
     """One line of the first table."""
     evidence = prediction.evidence()
     k = prediction.task.index(prediction.label)
-    lost = prediction.bias[k] + evidence.data.sum(dtype=np.float64) + evidence.residual - prediction.logits[k]
+    lost = prediction.bias[k] + evidence.data.sum(dtype=np.float64) - prediction.logits[k]
     share = abs(evidence.residual) / max(float(np.abs(evidence.data).sum(dtype=np.float64)), 1e-12)
     inside, near = "-", "-"
     regions = prediction.regions()

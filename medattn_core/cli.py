@@ -94,7 +94,7 @@ def predict(
     with _reported(verbose):
         from medattn_core.inference.inputs import expand
 
-        found = expand(inputs)
+        found = expand(inputs, exclude=output)
         if len(found.inputs) > 1 and (mask is not None or series is not None):
             option = "--mask" if mask is not None else "--series"
             raise MedAttnError(

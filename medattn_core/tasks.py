@@ -53,10 +53,10 @@ class TaskSpec:
         slicewise: each slice of a volume by itself, all pooled together (needs ``spatial_dims=2``).
         spacing: mm of the model grid, two values in plane (2D) or three in R-A-S order (3D).
         slice_spacing: thinnest slice distance in mm that a slicewise model is given; thinner volumes are averaged.
-        size: fixed model grid; None takes the whole image whatever its size.
+        size: largest model grid, of which the centre is seen; None takes the whole image whatever its size.
         field_of_view: mm along the longer side assumed for pictures without pixel size.
         intensity: the intensity rule.
-        threshold: probability from which a label is reported, each label; None for softmax.
+        threshold: probability below which the most probable label carries the warning ``below_threshold``.
     """
 
     name: str
@@ -93,6 +93,7 @@ class TaskSpec:
         need(self.activation in ACTIVATIONS, f"activation {self.activation!r}; accepted: {', '.join(ACTIVATIONS)}")
         need((self.kind == "regression") == (self.activation == "identity"), "identity goes with regression only")
         need(len(self.labels) > 0, "labels are empty; name each output")
+        need(self.kind != "regression" or len(self.labels) == 1, "regression has one quantity")
         need(len(set(self.labels)) == len(self.labels), f"labels repeat: {list(self.labels)}")
         need(self.kind != "multilabel" or self.activation == "sigmoid", "multilabel wants activation 'sigmoid'")
         need(self.activation != "softmax" or len(self.labels) > 1, "softmax wants at least two labels")

@@ -14,14 +14,15 @@ from medattn_core.bundles.load import load, shipped_names
 from medattn_core.bundles.registry import list_bundles
 
 if TYPE_CHECKING:
-    from medattn_core.bundles.save import save_bundle, seal
+    from medattn_core.bundles.save import check_target, save_bundle, seal
     from medattn_core.bundles.weights import load_network
 
-_HOME = {"load_network": "weights", "save_bundle": "save", "seal": "save"}
+_HOME = {"check_target": "save", "load_network": "weights", "save_bundle": "save", "seal": "save"}
 
 __all__ = [
     "FORMAT",
     "Bundle",
+    "check_target",
     "list_bundles",
     "load",
     "load_network",

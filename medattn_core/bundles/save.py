@@ -78,7 +78,7 @@ def save_bundle(
             no bundle lies at ``folder``), ``unwritable``.
     """
     target = Path(folder)
-    _check_target(target)
+    check_target(target)
     network = _plain_json(network_settings, "network_settings")
     skeleton = build_network(network, where=f"{target}")
     card = card or model_card(
@@ -156,7 +156,12 @@ def seal(folder: str | os.PathLike[str]) -> Bundle:
     return load(root)
 
 
-def _check_target(target: Path) -> None:
+def check_target(target: Path) -> None:
+    """Refuse to write a bundle where something else lies.
+
+    Raises:
+        BundleError: ``bad_argument``.
+    """
     if target.is_symlink() or (target.exists() and not target.is_dir()):
         raise BundleError("bad_argument", f"{target}: exists and is no folder; choose another name for the bundle")
     if target.is_dir() and any(target.iterdir()) and not (target / METADATA).is_file():

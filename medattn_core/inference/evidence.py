@@ -44,13 +44,4 @@ class Evidence(Volume):
 
     def density(self) -> Volume:
         """The same map as a density in :attr:`density_unit`, which does not depend on the voxel size: for files."""
-        return Volume(
-            data=(self.data * np.float32(self.density_factor)).astype(np.float32),
-            affine=self.affine,
-            spatial_dims=self.spatial_dims,
-            spacing_known=self.spacing_known,
-            source=self.source,
-            format="memory",
-            modality=self.modality,
-            series=self.series,
-        )
+        return Volume(data=(self.data * np.float32(self.density_factor)).astype(np.float32), **self.identity())

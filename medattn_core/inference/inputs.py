@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import glob
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -22,6 +22,8 @@ from medattn_core.volumes import list_series, sniff
 from medattn_core.volumes.dicom import looks_like_dicom
 
 _SYSTEM_FILES = ("__macosx", "thumbs.db", "desktop.ini")
+_RESULTS = ("_evidence.nii.gz", "_overlay.png")
+"""Ends of the names of result files that are images."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,16 +41,24 @@ class _Found:
     dicom_only: bool = True
 
 
-def expand(arguments: Sequence[str | Path]) -> Expansion:
+def expand(arguments: Sequence[str | Path], *, exclude: str | Path | None = None) -> Expansion:
     """Turn arguments into inputs by the rules above.
 
     What does not exist, or is an empty folder, stays an input, so that it ends as an error of its own.
+
+    Args:
+        arguments: files, folders, wildcards.
+        exclude: the folder of results: the evidence of the last run is no scan. Inside a folder of ``arguments`` it is
+            left out; where it is that folder, or holds it, only its result files are. A file that is typed is taken.
     """
     found = _Found()
     for argument in arguments:
+        ours = _results_of(exclude, str(argument))
         for path in _wildcards(str(argument)):
+            if path != Path(argument) and ours(path):
+                continue
             if path.is_dir():
-                inside = _folder(path)
+                inside = _folder(path, ours)
                 found.inputs += inside.inputs or [path]
                 found.skipped += inside.skipped
             else:
@@ -69,10 +79,28 @@ def _wildcards(argument: str) -> list[Path]:
     return [Path(match) for match in sorted(glob.glob(argument, recursive=True))] or [Path(argument)]
 
 
-def _folder(folder: Path) -> _Found:
-    """Inputs of one folder, recursively; none if it holds no image."""
+def _results_of(output: str | Path | None, argument: str) -> Callable[[Path], bool]:
+    """Whether a path that an argument leads to is a result of ours, or the folder of results."""
+    if output is None:
+        return lambda path: False
+    folder = Path(output).resolve()
+    parts = Path(argument).parts
+    fixed = next((n for n, part in enumerate(parts) if glob.has_magic(part)), len(parts))
+    start = Path(argument if os.path.lexists(argument) else Path(*parts[:fixed])).resolve()
+    inside = folder != start and folder.is_relative_to(start)
+
+    def ours(path: Path) -> bool:
+        if inside and path.resolve().is_relative_to(folder):
+            return True
+        return path.name.endswith(_RESULTS) and path.resolve().parent == folder
+
+    return ours
+
+
+def _folder(folder: Path, ours: Callable[[Path], bool]) -> _Found:
+    """Inputs of one folder, recursively, without results; none if it holds no image."""
     try:
-        entries = sorted(entry for entry in folder.iterdir() if not _hidden(entry))
+        entries = sorted(entry for entry in folder.iterdir() if not _hidden(entry) and not ours(entry))
     except OSError:
         return _Found(inputs=[folder])  # the reader says why
     if any(entry.name.upper() == "DICOMDIR" for entry in entries):
@@ -87,7 +115,7 @@ def _folder(folder: Path) -> _Found:
         return _Found(inputs=[folder, *images], skipped=skipped, dicom_only=False)
 
     found = _Found(inputs=sorted(dicom + images), skipped=skipped, dicom_only=not images)
-    for inside in map(_folder, (entry for entry in entries if entry.is_dir() and not _loops(entry))):
+    for inside in (_folder(entry, ours) for entry in entries if entry.is_dir() and not _loops(entry)):
         found.inputs += inside.inputs
         found.skipped += inside.skipped
         found.dicom_only &= inside.dicom_only

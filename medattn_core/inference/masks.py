@@ -9,7 +9,8 @@ import numpy as np
 
 from medattn_core.errors import Notice, PredictionError
 from medattn_core.transforms.grid import ModelGrid
-from medattn_core.volumes import Volume, geometry, read
+from medattn_core.volumes import Volume, read
+from medattn_core.volumes.placement import place_mask
 
 MaskLike = str | os.PathLike[str] | Volume | np.ndarray
 
@@ -41,7 +42,7 @@ def native_mask(mask: MaskLike, volume: Volume) -> np.ndarray:
     ):
         inside = mask.data != 0
     else:
-        inside = _place(mask, volume)
+        inside = place_mask(mask, volume)
     if not inside.any():
         raise PredictionError(
             "empty_mask", f"{name}: no voxel of it lies on the scan; draw it on this scan, or check its geometry"
@@ -49,30 +50,25 @@ def native_mask(mask: MaskLike, volume: Volume) -> np.ndarray:
     return inside
 
 
-def _place(mask: Volume, volume: Volume) -> np.ndarray:
-    """Nearest-voxel sampling of a mask at the world positions of another grid, slab by slab to bound memory."""
-    to_mask = np.linalg.inv(mask.affine) @ volume.affine
-    inside = np.zeros(volume.shape, bool)
-    i, j = np.meshgrid(np.arange(volume.shape[0]), np.arange(volume.shape[1]), indexing="ij")
-    source = mask.data != 0
-    for k in range(volume.shape[2]):
-        index = np.rint(geometry.to_world(to_mask, np.stack([i, j, np.full_like(i, k)], axis=-1))).astype(np.int64)
-        valid = ((index >= 0) & (index < np.array(mask.shape))).all(axis=-1)
-        inside[:, :, k][valid] = source[tuple(index[valid].T)]
-    return inside
-
-
 def cells_of_mask(mask: np.ndarray, grid: ModelGrid, stride: int) -> tuple[np.ndarray, Notice | None]:
     """Evidence cells that a native mask selects: those it covers at least half.
 
-    A mask smaller than that selects the cell it covers most, with a notice.
+    A mask too small or thin for that selects the cells it covers at least half as well as the best, with a notice.
+
+    Raises:
+        PredictionError: the mask lies outside what the model sees of the scan.
     """
-    inside = grid.inside(stride)
-    coverage = np.where(inside, grid.coverage(mask, stride), 0.0)
-    cells = coverage >= 0.5 - 1e-6
-    if cells.any():
-        return cells, None
-    cells = np.zeros_like(inside)
-    cells[np.unravel_index(int(np.argmax(coverage)), coverage.shape)] = True
-    side = grid.cell_volume_mm3(stride)
-    return cells, Notice("small_mask", f"the mask is smaller than an evidence cell ({side:.0f} mm3); one cell is used")
+    coverage = np.where(grid.inside(stride), grid.coverage(mask, stride), 0.0)
+    best = float(coverage.max())
+    if best <= 0:
+        raise PredictionError(
+            "empty_mask", "the mask lies outside the part of the scan that this model sees; draw it further inside"
+        )
+    if best >= 0.5 - 1e-6:
+        return coverage >= 0.5 - 1e-6, None
+    cells = coverage >= 0.5 * best
+    volume = grid.cell_volume_mm3(stride)
+    return cells, Notice(
+        "small_mask",
+        f"the mask covers no evidence cell ({volume:.0f} mm3) by half; the {int(cells.sum())} it covers best are used",
+    )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -60,6 +60,9 @@ class Prediction:
     warnings: tuple[Notice, ...] = ()
     timings: dict[str, float] = field(default_factory=dict)
     pooled: Pooled = field(init=False, repr=False)
+    _kept: dict[tuple[str, str, str | None], object] = field(
+        init=False, repr=False, compare=False, default_factory=dict
+    )
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "pooled", self.head.pool())
@@ -121,25 +124,24 @@ class Prediction:
             TaskError: unknown label.
         """
         label = label or self.label
-        cells = self.contributions(label, against)
-        data = self.grid.spread(cells, self.stride)
-        total = float(data.sum(dtype=np.float64))
-        volume = self.volume
-        return Evidence(
-            data=data,
-            affine=volume.affine,
-            spatial_dims=volume.spatial_dims,
-            spacing_known=volume.spacing_known,
-            source=volume.source,
-            format="memory",
-            modality=volume.modality,
-            series=volume.series,
-            label=label,
-            against=against,
-            unit=(self.task.unit or "unit") if self.task.kind == "regression" else "logit",
-            total=total,
-            residual=float(cells.sum()) - total,
-        )
+        if ("evidence", label, against) not in self._kept:
+            cells = self.contributions(label, against)
+            data = self.grid.spread(cells, self.stride)
+            total = float(data.sum(dtype=np.float64))
+            evidence = Evidence(
+                **self.volume.identity(),
+                data=data,
+                label=label,
+                against=against,
+                unit=(self.task.unit or "unit") if self.task.kind == "regression" else "logit",
+                total=total,
+                residual=float(cells.sum()) - total,
+            )
+            # Only the last map is kept: each is as large as the scan.
+            for key in [key for key in self._kept if key[0] == "evidence"]:
+                del self._kept[key]
+            self._kept["evidence", label, against] = evidence
+        return cast(Evidence, self._kept["evidence", label, against])
 
     def regions(self, label: str | None = None, limit: int | None = None) -> list[Region]:
         """Connected parts of the positive evidence for a label, strongest first.
@@ -148,12 +150,17 @@ class Prediction:
             TaskError: unknown label.
         """
         label = label or self.label
+        if ("regions", label, None) not in self._kept:
+            self._kept["regions", label, None] = self._find_regions(label)
+        return list(cast("list[Region]", self._kept["regions", label, None])[:limit])
+
+    def _find_regions(self, label: str) -> list[Region]:
         index = self.task.index(label)
         cells = self.contributions(label)
         floor = MIN_CONTRIBUTION if self.task.kind != "regression" else 0.01 * float(np.abs(cells).sum())
         voxel = abs(float(np.linalg.det(self.volume.affine[:3, :3])))
         regions = []
-        for rank, part in enumerate(connected_parts(cells, min_contribution=floor)[:limit], start=1):
+        for rank, part in enumerate(connected_parts(cells, min_contribution=floor), start=1):
             peak = np.unravel_index(int(np.argmax(np.where(part, cells, -np.inf))), cells.shape)
             position = self.grid.cell_index(tuple(int(i) for i in peak), self.stride)
             nearest = np.clip(np.rint(position), 0, np.array(self.volume.shape) - 1).astype(int)

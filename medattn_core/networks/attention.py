@@ -99,7 +99,30 @@ def _at_least_float32(x: Tensor) -> Tensor:
     return x.float() if x.dtype == torch.float16 or x.dtype == torch.bfloat16 else x
 
 
-class EvidencePooling(nn.Module):
+class _Pooling(nn.Module):
+    """What the pooling layers share: the call, in full precision."""
+
+    def forward(self, features: Tensor, mask: Optional[Tensor] = None) -> Attended:
+        """Pool ``features`` (B, F, *spatial); ``mask`` (B, *spatial) boolean, True = may be attended.
+
+        An autocast around the call is switched off: in half precision the scores lose their small differences.
+        (TorchScript cannot switch it off; there the scores are half precision, the softmax and the sums are not.)
+
+        Raises:
+            ValueError: the mask has another shape than the regions or excludes all of them.
+        """
+        if not torch.jit.is_scripting():
+            device = features.device.type
+            if torch.is_autocast_enabled(device):
+                with torch.autocast(device, enabled=False):
+                    return self._pool(features, mask)
+        return self._pool(features, mask)
+
+    def _pool(self, features: Tensor, mask: Optional[Tensor]) -> Attended:
+        raise NotImplementedError
+
+
+class EvidencePooling(_Pooling):
     """Attention pooling followed by one linear layer, written so that the map survives.
 
     ``e_ki = q_k . W_K f_i / sqrt(d)``, ``a_k = softmax_i(e_k)``, ``s_ki = w_k . f_i``,
@@ -141,22 +164,6 @@ class EvidencePooling(nn.Module):
         self.value = nn.Linear(in_channels, out_channels, bias=False)
         self.register_buffer("bias", _frozen_bias(out_channels, bias))
 
-    def forward(self, features: Tensor, mask: Optional[Tensor] = None) -> Attended:
-        """Pool ``features`` (B, F, *spatial); ``mask`` (B, *spatial) boolean, True = may be attended.
-
-        An autocast around the call is switched off: in half precision the scores lose their small differences.
-        (TorchScript cannot switch it off; there the scores are half precision, the softmax and the sums are not.)
-
-        Raises:
-            ValueError: the mask has another shape than the regions or excludes all of them.
-        """
-        if not torch.jit.is_scripting():
-            device = features.device.type
-            if torch.is_autocast_enabled(device):
-                with torch.autocast(device, enabled=False):
-                    return self._pool(features, mask)
-        return self._pool(features, mask)
-
     def _pool(self, features: Tensor, mask: Optional[Tensor]) -> Attended:
         flat = features.to(self.value.weight.dtype).flatten(2).transpose(1, 2)
         keys = self.key(flat)
@@ -173,7 +180,7 @@ class EvidencePooling(nn.Module):
         return pool_evidence(scores, values, null, self.bias, mask, list(features.shape[2:]))
 
 
-class AveragePooling(nn.Module):
+class AveragePooling(_Pooling):
     """Global average pooling and a linear layer: the baseline, whose map is the class activation map.
 
     ``a_ki = 1 / N`` over the allowed regions (Zhou et al. 2016, arXiv 1512.04150). Same output as EvidencePooling.
@@ -186,15 +193,6 @@ class AveragePooling(nn.Module):
         super().__init__()
         self.value = nn.Linear(in_channels, out_channels, bias=False)
         self.register_buffer("bias", _frozen_bias(out_channels, bias))
-
-    def forward(self, features: Tensor, mask: Optional[Tensor] = None) -> Attended:
-        """Pool ``features`` (B, F, *spatial); ``mask`` (B, *spatial) boolean, True = may be attended."""
-        if not torch.jit.is_scripting():
-            device = features.device.type
-            if torch.is_autocast_enabled(device):
-                with torch.autocast(device, enabled=False):
-                    return self._pool(features, mask)
-        return self._pool(features, mask)
 
     def _pool(self, features: Tensor, mask: Optional[Tensor]) -> Attended:
         flat = features.to(self.value.weight.dtype).flatten(2).transpose(1, 2)

@@ -156,13 +156,6 @@ def _reading(view: View) -> list[str]:
     index = prediction.task.index(evidence.label)
     logit, bias = float(prediction.logits[index]), float(prediction.bias[index])
     what = "value" if view.regression else "logit"
-    additive = not any(notice.code == "not_additive" for notice in prediction.warnings)
-    if not additive:
-        return [
-            "<h2>How to read this</h2>",
-            "<p>This model has no evidence pooling: the map shows where the network was sensitive and does not sum "
-            "to the decision. Taking a region away may change the probability by more or less than it shows.</p>",
-        ]
     equation = (
         f"{view.amount(bias)} bias {_term(view, evidence.total)} evidence {_term(view, evidence.residual)} residual "
         f"= <strong>{view.amount(logit)}</strong> {what}"

@@ -92,7 +92,8 @@ class ResultWriter:
             try:
                 self._draw(view, unique, paths)
             except Exception as error:  # a fault in drawing must not cost the result
-                reason = error.message if isinstance(error, MedAttnError) else f"{type(error).__name__}: {error}"
+                # Of a foreign exception the class name only: its text may quote a header.
+                reason = error.message if isinstance(error, MedAttnError) else type(error).__name__
                 message = f"{prediction.volume.source}: the pictures or the page could not be made ({reason})"
                 record["warnings"].append(Notice("report_failed", " ".join(message.split())).to_dict())
         self._append(record, paths["report"].name if "report" in paths else None)

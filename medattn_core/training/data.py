@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
@@ -12,6 +13,7 @@ from medattn_core.errors import DataListError
 from medattn_core.tasks import TaskSpec
 from medattn_core.transforms.conform import conform
 from medattn_core.volumes import Volume, read
+from medattn_core.volumes.placement import place_mask
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +36,11 @@ class TrainingData:
 
     def __len__(self) -> int:
         return len(self.images)
+
+    def fingerprint(self) -> str:
+        """Hash of what is trained on: a resumed run must have the same cases in the same order."""
+        thumbnails = self.images.reshape(len(self), -1)[:, ::997]
+        return hashlib.sha256(self.targets.tobytes() + np.ascontiguousarray(thumbnails).tobytes()).hexdigest()
 
     def subset(self, chosen: np.ndarray) -> TrainingData:
         """The cases that a boolean or index array selects."""
@@ -71,15 +78,22 @@ def targets_of(case: Case, task: TaskSpec) -> np.ndarray:
 def location_of(case: Case, volume: Volume) -> np.ndarray | None:
     """Native mask of the finding, from the mask file or the box, float32; None where the case has neither.
 
+    A mask on another grid is placed by its world coordinates.
+
     Raises:
-        DataListError: the mask lies on another grid than the image.
+        DataListError: a box for a volume of several slices.
+        VolumeError: the mask cannot be read.
     """
     if case.mask is not None:
         mask = read(case.mask, allow_constant=True)
-        if mask.shape != volume.shape or not np.allclose(mask.affine, volume.affine, atol=1e-2):
-            raise DataListError("bad_datalist", f"{case.mask}: not on the grid of {case.image}")
-        return (mask.data > 0).astype(np.float32)
+        same = mask.shape == volume.shape and np.allclose(mask.affine, volume.affine, atol=1e-2)
+        return (mask.data > 0 if same else place_mask(mask, volume)).astype(np.float32)
     if case.box is not None:
+        if volume.shape[2] != 1:
+            raise DataListError(
+                "bad_datalist",
+                f"{case.image}: a box belongs to a single 2D image, this has {volume.shape[2]} slices; give a mask",
+            )
         x, y, width, height = case.box
         columns, rows = np.arange(volume.shape[0]), np.arange(volume.shape[1])
         # Pixel c covers [c, c + 1) in the box's coordinates, whose origin is the upper left corner of the image.
@@ -109,14 +123,16 @@ def prepare(
     for index, case in enumerate(cases):
         volume = read(case.image, modality=task.modality)
         conformed = conform(volume, fixed)
-        image = conformed.image
+        image = _pad(conformed.image, tuple(size))
         if flat and image.shape[-1] != 1:
             raise DataListError(
                 "bad_datalist",
                 f"{case.image}: {image.shape[-1]} slices; this task is trained on single slices, give one a file",
             )
         native = location_of(case, volume)
-        mask = np.zeros(image.shape[1:], np.float32) if native is None else conformed.grid.conform(native)
+        mask = np.zeros(image.shape[1:], np.float32)
+        if native is not None:
+            mask = _pad(conformed.grid.conform(native)[None], tuple(size))[0]
         images.append((image[..., 0] if flat else image).astype(np.float16))
         masks.append(np.round((mask[..., 0] if flat else mask) * 255).astype(np.uint8))
         targets.append(targets_of(case, task))
@@ -130,3 +146,11 @@ def prepare(
         located=np.array(located),
         folds=np.array([-1 if c.fold is None else c.fold for c in cases]),
     )
+
+
+def _pad(image: np.ndarray, size: tuple[int, ...]) -> np.ndarray:
+    """``(1, *spatial)`` with zeros around it up to the common size of a batch, the image in the middle."""
+    lack = [max(0, wanted - have) for wanted, have in zip(size, image.shape[1:], strict=False)]
+    widths = [(0, 0), *[(n // 2, n - n // 2) for n in lack]]
+    widths += [(0, 0)] * (image.ndim - len(widths))
+    return np.pad(image, widths)

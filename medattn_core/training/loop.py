@@ -89,7 +89,12 @@ def fit(
     steps_per_epoch = max(1, len(data) // config.batch_size)
     total, first_epoch = steps_per_epoch * config.epochs, 0
     warmup = max(1, round(config.warmup_epochs * steps_per_epoch))
-    identity = {"config": config.to_dict(), "task": task.to_dict(), "cases": len(data)}
+    identity = {
+        "config": config.to_dict(),
+        "task": task.to_dict(),
+        "network": {name: list(value.shape) for name, value in network.state_dict().items()},
+        "data": data.fingerprint(),
+    }
     if resume and checkpoint is not None and checkpoint.exists():
         first_epoch = _restore(checkpoint, identity, network, average, optimizer)
 

@@ -134,7 +134,8 @@ def map_losses(
     prior = torch.sigmoid(bias).expand_as(target)
     surprise = F.binary_cross_entropy_with_logits(bias + say, prior, reduction="none")
     losses["background"] = weights.background * surprise.sum(dim=1).mean()
-    losses["empty"] = weights.empty * (empty_total - null).mean()
+    if weights.empty > 0 and bool(torch.isfinite(null).all()):  # there is a null token to look at
+        losses["empty"] = weights.empty * (empty_total - null).mean()
     return losses
 
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from medattn_core.datalists import Case
 from medattn_core.tasks import TaskSpec
-from medattn_core.volumes import Volume, read
+from medattn_core.volumes import Volume, geometry, read
 
 PRIOR = 0.1
 """Probability that a one-against-the-rest model starts from before it has seen anything."""
@@ -54,7 +54,7 @@ def plan_task(cases: Sequence[Case], given: dict[str, Any], name: str) -> tuple[
     known = all(v.spacing_known for v in volumes)
     limit = 224 if dims == 2 else 96
     if "spacing" not in given:
-        native = np.median([v.spacing[:dims] for v in volumes], axis=0)
+        native = np.median([v.spacing[_model_axes(v, dims)] for v in volumes], axis=0)
         settings["spacing"] = [round(float(max(n, e / limit)), 4) for n, e in zip(native, extent, strict=True)]
     if dims == 2 and not known and "field_of_view" not in given:
         settings["field_of_view"] = float(max(extent))
@@ -69,9 +69,13 @@ def plan_task(cases: Sequence[Case], given: dict[str, Any], name: str) -> tuple[
 
 
 def _extent(volume: Volume, dims: int) -> np.ndarray:
-    """Millimetres (or pixels) along the model axes; rows and columns are voxel axes 1 and 0 of a picture."""
-    extent = np.array(volume.shape) * volume.spacing
-    return extent[[1, 0]] if dims == 2 else extent
+    """Millimetres (or pixels) along the model axes."""
+    return (np.array(volume.shape) * volume.spacing)[_model_axes(volume, dims)]
+
+
+def _model_axes(volume: Volume, dims: int) -> list[int]:
+    """Voxel axes that run along the axes of the model: rows and columns of a picture, or R, A, S."""
+    return [1, 0] if dims == 2 else geometry.axis_order(volume.affine)[0]
 
 
 def plan_network(task: TaskSpec, given: dict[str, Any]) -> dict[str, Any]:

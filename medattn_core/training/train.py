@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import tempfile
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import numpy as np
 import torch
 
 from medattn_core import datalists
-from medattn_core.bundles import Bundle, save_bundle
+from medattn_core.bundles import Bundle, check_target, save_bundle
 from medattn_core.errors import TrainingError
 from medattn_core.networks.attention_cnn import AttentionCNN
 from medattn_core.tasks import TaskSpec
@@ -70,6 +71,14 @@ def train(
         )
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
+    elif device.startswith("cuda") and not torch.cuda.is_available():
+        raise TrainingError("bad_argument", f"device {device!r}: this torch sees no CUDA device; accepted: auto, cpu")
+    torch.manual_seed(settings.seed)
+    try:
+        network = AttentionCNN(**network_settings)
+    except (TypeError, ValueError) as error:
+        raise TrainingError("bad_config", f"network settings: {error}") from error
+    _check_before(output, task, size, network, network_settings)
     prepared = prepare(cases, task, size, reading)
     training = prepared if validation_fold is None else prepared.subset(folds != validation_fold)
     mean, spread = 0.0, 1.0
@@ -77,10 +86,9 @@ def train(
         mean, spread = float(training.targets.mean()), float(training.targets.std()) or 1.0
         training = replace(training, targets=(training.targets - mean) / spread)
 
-    torch.manual_seed(settings.seed)
     work = output.with_name(output.name + ".training")
     trained = fit(
-        AttentionCNN(**network_settings), training, task, settings,
+        network, training, task, settings,
         device=device, checkpoint=work / "checkpoint.pt", resume=resume, progress=progress,
     ).to("cpu")  # fmt: skip
     if task.kind == "regression":
@@ -110,6 +118,31 @@ def train(
     )
     shutil.rmtree(work, ignore_errors=True)
     return bundle
+
+
+def _check_before(
+    output: Path, task: TaskSpec, size: tuple[int, ...], network: AttentionCNN, settings: dict[str, Any]
+) -> None:
+    """Everything about the result that is knowable before hours of training: writes and loads an untrained bundle.
+
+    Raises:
+        MedAttnError: the name, target, size or network settings would be refused afterwards.
+    """
+    stride = network.evidence_stride
+    if any(n % stride for n in size):
+        raise TrainingError(
+            "bad_config", f"training size {list(size)}: each must be a multiple of the evidence stride {stride}"
+        )
+    check_target(output)
+    with tempfile.TemporaryDirectory() as folder:
+        save_bundle(
+            Path(folder) / output.name,
+            task=task,
+            network_settings=settings,
+            state_dict=network.state_dict(),
+            description="a trial",
+            version="0.0.0",
+        )
 
 
 def outputs_on(network: AttentionCNN, data: TrainingData, batch: int = 16) -> np.ndarray:

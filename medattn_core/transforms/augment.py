@@ -20,7 +20,7 @@ class Augmentation:
 
     Attributes:
         flip: probability of mirroring along each axis in ``flip_axes``.
-        flip_axes: model axes; columns (left-right on the screen) by default.
+        flip_axes: model axes; None is left-right: columns of slices and pictures, the R axis of volumes.
         rotate: largest rotation, degrees (each plane in 3D).
         scale: zoom between ``1 / scale`` and ``scale``.
         stretch: the same for each axis by itself.
@@ -30,12 +30,12 @@ class Augmentation:
         bias_field: largest log amplitude of a smooth multiplicative field (coil sensitivity).
         noise: largest standard deviation of added noise.
         coarsen: probability of a loss of resolution (down to half) along with its interpolation.
-        erase: probability of blanking up to three blocks away from the finding (DeVries and Taylor 2017), so that
-            the rest of one patient's head is not what is learnt.
+        erase: probability of blanking up to three blocks (DeVries and Taylor 2017), away from the finding where its
+            place is known, so that the rest of one patient's head is not what is learnt.
     """
 
     flip: float = 0.5
-    flip_axes: tuple[int, ...] = (1,)
+    flip_axes: tuple[int, ...] | None = None
     rotate: float = 15.0
     scale: float = 1.25
     stretch: float = 1.1
@@ -48,7 +48,8 @@ class Augmentation:
     erase: float = 0.0
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "flip_axes", tuple(self.flip_axes))
+        if self.flip_axes is not None:
+            object.__setattr__(self, "flip_axes", tuple(self.flip_axes))
 
     def __call__(self, image: Tensor, mask: Tensor | None, generator: torch.Generator) -> tuple[Tensor, Tensor | None]:
         """Augment.
@@ -83,7 +84,7 @@ class Augmentation:
         matrix = matrix * zoom.unsqueeze(1)
         matrix = matrix * extent[None, None, :] / extent[None, :, None]  # rotate in pixels, not in half-widths
         flips = torch.ones(batch, dims)
-        for axis in self.flip_axes:
+        for axis in self.flip_axes if self.flip_axes is not None else ((1,) if dims == 2 else (0,)):
             flips[:, dims - 1 - axis] = 1 - 2 * (torch.rand(batch, generator=generator) < self.flip).float()
         matrix = matrix * flips.unsqueeze(1)
         shift = uniform(batch, dims, 1) * 2 * self.translate
@@ -100,10 +101,10 @@ class Augmentation:
                 draw = torch.rand(2, len(shape), generator=generator).tolist()
                 sides = [max(1, int(n * (0.1 + 0.25 * d))) for n, d in zip(shape, draw[0], strict=True)]
                 starts = [int((n - s) * d) for n, s, d in zip(shape, sides, draw[1], strict=True)]
-                block = (item, ..., *[slice(a, a + s) for a, s in zip(starts, sides, strict=True)])
+                block = tuple(slice(a, a + s) for a, s in zip(starts, sides, strict=True))
                 # A block that cut into the finding would draw its outline.
-                if mask is None or float(mask[block].max()) <= 0:
-                    image[block] = 0.0
+                if mask is None or float(mask[item, 0][block].max()) <= 0:
+                    image[item][(slice(None), *block)] = 0.0
         return image
 
     def _intensity(self, image: Tensor, generator: torch.Generator) -> Tensor:

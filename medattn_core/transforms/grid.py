@@ -22,8 +22,8 @@ from medattn_core.errors import Notice, VolumeError
 from medattn_core.tasks import TaskSpec
 from medattn_core.volumes import Volume, geometry
 
-MULTIPLE = 32
-"""Model grids that follow the image are whole multiples of this, the coarsest stride of the encoders."""
+MULTIPLE = 8
+"""Model grids are rounded up to this, the usual evidence stride: less than half a cell of it lies outside the scan."""
 
 MAX_VOXELS = 512**3
 """Largest model grid, in voxels: beyond it a request is an error, not a machine out of memory."""
@@ -59,9 +59,13 @@ class Axis:
         """Native position (in voxels, along the axis direction) of continuous model index ``index``."""
         return (self.count - 1) / 2 + (np.asarray(index, dtype=float) - (self.size - 1) / 2) * self.step
 
+    def cells(self, stride: int) -> int:
+        """Cells of ``stride`` pixels along it; the last may be cut off, as in the network."""
+        return -(-self.size // stride)
+
     def inside(self, stride: int = 1) -> np.ndarray:
-        """Which cells of ``stride`` pixels have their centre inside the image, boolean ``(size / stride,)``."""
-        centres = self.centre(np.arange(self.size // stride) * stride + (stride - 1) / 2)
+        """Which cells of ``stride`` pixels have their centre inside the image, boolean ``(cells,)``."""
+        centres = self.centre(np.arange(self.cells(stride)) * stride + (stride - 1) / 2)
         inside = (centres > -0.5 - 1e-9) & (centres < self.count - 0.5 + 1e-9)
         if not inside.any():  # an image narrower than one cell
             inside[np.argmin(np.abs(centres - (self.count - 1) / 2))] = True
@@ -86,7 +90,7 @@ class Axis:
         width = stride * self.step
         if abs(width - 1.0) < 1e-6 and stride == 1 and self.size == self.count:
             return np.eye(self.count)
-        cells = self.size // stride
+        cells = self.cells(stride)
         centres = self.centre(np.arange(cells) * stride + (stride - 1) / 2)[None]
         edges = np.arange(self.count + 1)[:, None] - 0.5
         mass = np.diff(_bump_integral((edges - centres) / width), axis=0)
@@ -97,7 +101,7 @@ class Axis:
     def block_matrix(self, stride: int) -> np.ndarray:
         """``(cells, count)``, the share of each cell's own block that lies in each voxel; rows sum to one."""
         width = stride * self.step
-        cells = self.size // stride
+        cells = self.cells(stride)
         centres = self.centre(np.arange(cells) * stride + (stride - 1) / 2)[:, None]
         edges = np.clip((np.arange(self.count + 1)[None] - 0.5 - centres) / width, -0.5, 0.5)
         mass = np.diff(edges, axis=1)
@@ -105,11 +109,15 @@ class Axis:
         total = mass.sum(axis=1, keepdims=True)
         return np.divide(mass, total, out=np.zeros_like(mass), where=total > 1e-12)
 
-    def nearest_cell(self, stride: int) -> np.ndarray:
-        """For each native voxel (along the axis direction) the nearest cell inside the image, ``(count,)``."""
+    def nearest_cell(self, stride: int) -> tuple[np.ndarray, np.ndarray]:
+        """For each native voxel (along the axis direction) the nearest cell, and whether it lies in that cell's block.
+
+        Voxels outside every block are those that a model of fixed size does not see.
+        """
         cells = np.flatnonzero(self.inside(stride))
         centres = self.centre(cells * stride + (stride - 1) / 2)
-        return cells[np.argmin(np.abs(np.arange(self.count)[:, None] - centres[None]), axis=1)]
+        distance = np.abs(np.arange(self.count)[:, None] - centres[None])
+        return cells[np.argmin(distance, axis=1)], distance.min(axis=1) <= max(stride * self.step, 1.0) / 2 + 1e-6
 
 
 def _hat_integral(x: np.ndarray) -> np.ndarray:
@@ -157,7 +165,7 @@ class ModelGrid:
 
     def cells(self, stride: int) -> tuple[int, int, int]:
         """Evidence cells along each model axis."""
-        return tuple(a.size // s for a, s in zip(self.axes, self.strides(stride), strict=True))  # type: ignore
+        return tuple(a.cells(s) for a, s in zip(self.axes, self.strides(stride), strict=True))  # type: ignore
 
     @property
     def affine(self) -> np.ndarray:
@@ -200,14 +208,25 @@ class ModelGrid:
 
     def coverage(self, mask: np.ndarray, stride: int) -> np.ndarray:
         """Share of each cell's own block that a native mask covers, float32 in [0, 1]."""
-        strides = self.strides(stride)
-        matrices = [axis.block_matrix(s) for axis, s in zip(self.axes, strides, strict=True)]
-        return _apply(self._to_model_axes(mask), matrices)
+        mask = self._to_model_axes(np.asarray(mask, dtype=bool))
+        matrices = [axis.block_matrix(s) for axis, s in zip(self.axes, self.strides(stride), strict=True)]
+        # A what-if has to be immediate: only the box around the voxels that are set (or not set) is worked through.
+        inverse = 2 * np.count_nonzero(mask) > mask.size
+        marked = ~mask if inverse else mask
+        along = [np.flatnonzero(marked.any(axis=tuple(a for a in range(3) if a != axis))) for axis in range(3)]
+        share = np.zeros(self.cells(stride), np.float32)
+        if along[0].size:
+            box = tuple(slice(int(a[0]), int(a[-1]) + 1) for a in along)
+            share = _apply(marked[box], [m[:, s] for m, s in zip(matrices, box, strict=True)])
+        return np.where(self.inside(stride), 1.0 - share, 0.0).astype(np.float32) if inverse else share
 
     def paint(self, cells: np.ndarray, stride: int) -> np.ndarray:
-        """Cell values to the native voxels nearest to each cell, ``(I, J, K)``: for masks, not for sums."""
+        """A mask of cells ``(*cells)`` as the voxels of their blocks, boolean ``(I, J, K)``."""
         nearest = [a.nearest_cell(s) for a, s in zip(self.axes, self.strides(stride), strict=True)]
-        return np.ascontiguousarray(self._to_native_axes(cells[np.ix_(*nearest)]))
+        rows, columns, slices = (near for _, near in nearest)
+        seen = rows[:, None, None] & columns[:, None] & slices
+        painted = cells[np.ix_(*[index for index, _ in nearest])] & seen
+        return np.ascontiguousarray(self._to_native_axes(painted))
 
     def cell_index(self, cell: tuple[int, ...] | np.ndarray, stride: int) -> np.ndarray:
         """Continuous native voxel index ``(3,)`` of a cell's centre."""
@@ -287,7 +306,8 @@ def plan_grid(volume: Volume, task: TaskSpec) -> ModelGrid:
             step = task.spacing[position] / native_mm
             extent = count / step
             fixed = task.size[position] if task.size is not None else None
-            size = fixed if fixed is not None else max(1, math.ceil(extent / MULTIPLE - 1e-3)) * MULTIPLE
+            size = max(1, math.ceil(extent / MULTIPLE - 1e-3)) * MULTIPLE
+            size = size if fixed is None else min(size, fixed)  # no padding: what is not there says nothing
             if size * 1.02 < extent:
                 notices.append(
                     Notice(

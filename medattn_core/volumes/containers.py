@@ -12,14 +12,17 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
 from medattn_core.errors import VolumeError
-from medattn_core.volumes import checks, memory, sniff
+from medattn_core.volumes import checks, memory, naming, sniff
 
 _IMAGES = ("nifti", "nrrd", "metaimage", "png", "jpeg")
 _LISTED = 5
 
 
-def only_image(folder: Path, name: str) -> Path | None:
-    """The one non-DICOM image in a folder and its subfolders; None where DICOM has to be looked for.
+def only_image(folder: Path, name: str) -> tuple[Path | None, str]:
+    """The one non-DICOM image in a folder and its subfolders, and how messages name it.
+
+    Returns:
+        ``(file, name)``, or ``(None, "")`` where DICOM has to be looked for.
 
     Raises:
         VolumeError: ``several_images``, ``no_images`` (an empty folder), ``unreadable``.
@@ -38,10 +41,11 @@ def only_image(folder: Path, name: str) -> Path | None:
     if not images and not others:
         raise VolumeError("no_images", f"{name}: the folder is empty; give a folder with a scan, or a file")
     if not images or any(_is_dicom(file) for file in others):
-        return None
+        return None, ""
+    names = naming.inside(name, [image.relative_to(folder) for image in images])
     if len(images) > 1:
-        raise _several(name, [os.path.relpath(image, folder) for image in images])
-    return images[0]
+        raise _several(name, names)
+    return images[0], names[0]
 
 
 def _visible(name: str) -> bool:
@@ -57,48 +61,52 @@ def _is_dicom(path: Path) -> bool:
         return False
 
 
-def _several(name: str, found: Sequence[str]) -> VolumeError:
+def _several(name: str, found: Sequence[str], advice: str = "name the one to read") -> VolumeError:
     listed = ", ".join(found[:_LISTED]) + (f" and {len(found) - _LISTED} more" if len(found) > _LISTED else "")
-    return VolumeError("several_images", f"{name}: holds {len(found)} images ({listed}); name the one to read")
+    return VolumeError("several_images", f"{name}: holds {len(found)} images ({listed}); {advice}")
 
 
 @contextmanager
 def opened_zip(path: Path, name: str) -> Iterator[tuple[Path | None, str]]:
-    """The one non-DICOM image of a zip archive, unpacked for the time of the block, and its name in the archive.
+    """The one non-DICOM image of a zip archive, unpacked for the time of the block, and how messages name it.
 
     Yields:
-        ``(file, member)``, or ``(None, "")`` where the archive is for the DICOM reader.
+        ``(file, name)``, or ``(None, "")`` where the archive is for the DICOM reader.
 
     Raises:
         VolumeError: ``several_images``, ``no_images``, ``corrupt_file``, ``unsafe_archive``.
     """
     try:
         with zipfile.ZipFile(path) as archive, tempfile.TemporaryDirectory(prefix="medattn-") as folder:
-            chosen = _chosen(archive, name)
-            yield (None, "") if chosen is None else (_extract(archive, chosen, Path(folder), name), chosen.filename)
+            number, chosen = _chosen(archive, name)
+            if chosen is None:
+                yield None, ""
+            else:
+                yield _extract(archive, chosen, Path(folder), name), naming.entry(name, number)
     except zipfile.BadZipFile as error:
         raise checks.corrupt(name, "the zip archive is cut off or broken") from error
     except (zlib.error, EOFError, NotImplementedError) as error:
         raise checks.corrupt(name, f"the zip archive cannot be unpacked ({type(error).__name__})") from error
 
 
-def _chosen(archive: zipfile.ZipFile, name: str) -> zipfile.ZipInfo | None:
+def _chosen(archive: zipfile.ZipFile, name: str) -> tuple[int, zipfile.ZipInfo | None]:
+    """The one image and its place in the archive's list; ``(0, None)`` where DICOM has to be looked for."""
     for member in archive.infolist():
         if ".." in PurePosixPath(member.filename).parts or member.filename.startswith(("/", "\\")):
             raise VolumeError("unsafe_archive", f"{name}: an entry leads out of the archive; ask for a clean copy")
     members = [
-        m
-        for m in archive.infolist()
+        (number, m)
+        for number, m in enumerate(archive.infolist(), start=1)
         if not m.is_dir() and all(_visible(part) for part in PurePosixPath(m.filename).parts)
     ]
     if not members:
         raise VolumeError("no_images", f"{name}: the zip archive is empty; give an archive with a scan")
-    images = [m for m in members if sniff.expected(m.filename) in _IMAGES]
-    others = [m for m in members if m not in images]
+    images = [(number, m) for number, m in members if sniff.expected(m.filename) in _IMAGES]
+    others = [m for _, m in members if sniff.expected(m.filename) not in _IMAGES]
     if not images or any(_starts_as_dicom(archive, m) for m in others):
-        return None
+        return 0, None
     if len(images) > 1:
-        raise _several(name, [m.filename for m in images])
+        raise _several(name, [f"entry {number}" for number, _ in images], "unpack it and name the one to read")
     return images[0]
 
 

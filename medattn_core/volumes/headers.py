@@ -233,10 +233,15 @@ def _beside(header: Path, data_file: str, name: str) -> Path:
     if not location.is_file():
         raise VolumeError(
             "not_found",
-            f"{name}: its voxels lie in {os.path.basename(data_file)}, which is missing beside it; copy both files",
+            f"{name}: its voxels lie in {_shown(header, data_file, name)}, which is missing beside it; copy both files",
         )
-    checks.check_file(location)
+    checks.check_file(location, name if name != str(header) else os.path.join(os.path.dirname(name), location.name))
     return location
+
+
+def _shown(header: Path, data_file: str, name: str) -> str:
+    """Name of a data file; only where the user typed the header himself: within a folder or archive it may tell more."""
+    return os.path.basename(data_file) if name == str(header) else "another file"
 
 
 def _after_lines(path: Path, start: int, count: int) -> int:

@@ -45,8 +45,10 @@ def read(
         is_folder = False  # an embedded null character; check_file says so
     try:
         if is_folder:
-            return _read_folder(place, source, series, modality, allow_constant)
-        return _read_file(place, source, series, modality, allow_constant)
+            volume = _read_folder(place, source, series, modality, allow_constant)
+        else:
+            volume = _read_file(place, source, series, modality, allow_constant)
+        return replace(volume, source=source)  # as typed, whichever file inside it was read
     except OSError as error:
         raise checks.unreadable(source, error) from error
     except MemoryError as error:
@@ -110,12 +112,12 @@ def _read_file(path: Path, name: str, series: str | None, modality: tuple[str, .
     if kind == "zip":
         from medattn_core.volumes import containers
 
-        with containers.opened_zip(path, name) as (image, member):
+        with containers.opened_zip(path, name) as (image, entry):
             if image is None:
                 from medattn_core.volumes import dicom
 
                 return dicom.read_dicom(path, series=series, modality=modality)
-            return replace(_read_file(image, f"{name}/{member}", series, modality, allow_constant), source=name)
+            return _read_file(image, entry, series, modality, allow_constant)
     if series is not None:
         raise VolumeError(
             "no_such_series",
@@ -141,10 +143,9 @@ def _reader(kind: str) -> Callable[..., Volume]:
 def _read_folder(path: Path, name: str, series: str | None, modality: tuple[str, ...], allow_constant: bool) -> Volume:
     from medattn_core.volumes import containers
 
-    image = containers.only_image(path, name)
+    image, inside = containers.only_image(path, name)
     if image is None:
         from medattn_core.volumes import dicom
 
         return dicom.read_dicom(path, series=series, modality=modality)
-    inside = os.path.join(name, os.path.relpath(image, path))
     return _read_file(image, inside, series, modality, allow_constant)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 
@@ -84,12 +85,13 @@ class Volume:
         """Direction each index axis runs towards, such as ``"LPS"``."""
         return geometry.axis_codes(self.affine)
 
+    def identity(self) -> dict[str, Any]:
+        """Everything but the voxels and the warnings: what a map made from this scan shares with it."""
+        names = ("affine", "spatial_dims", "spacing_known", "source", "modality", "series")
+        return {name: getattr(self, name) for name in names}
+
     def like(self, data: np.ndarray) -> Volume:
         """The same geometry and identity with other voxels."""
         if data.shape != self.data.shape:
             raise VolumeError("bad_argument", f"shape {data.shape} does not lie on the grid {self.data.shape}")
         return replace(self, data=data, warnings=())
-
-    def with_warnings(self, *notices: Notice) -> Volume:
-        """The same volume with further warnings."""
-        return replace(self, warnings=self.warnings + notices)

@@ -84,6 +84,34 @@ def test_wildcards_are_sorted_and_each_input_comes_once(images: Path) -> None:
     assert names([str(images / "*.mha")], images) == ["*.mha"]
 
 
+def test_results_are_no_inputs(images: Path) -> None:
+    """The second run takes what the first took, wherever the results went."""
+    first = names([images], images)
+    output = images / "out"
+    (output / "before").mkdir(parents=True)
+    for folder in (output, output / "before"):
+        shutil.copy(images / "b.nrrd", folder / "b_evidence.nii.gz")
+        (folder / "b_overlay.png").write_bytes(b"\x89PNG")
+
+    def found(argument: str | Path, exclude: str | Path) -> list[str]:
+        return [os.path.relpath(path, images) for path in expand([argument], exclude=exclude).inputs]
+
+    assert len(names([images], images)) == len(first) + 4
+    assert found(images, output) == first
+    assert found(f"{images}/", images / "deep" / ".." / "out") == first
+    assert found(str(images / "[bdo]*"), output) == first
+    assert found(str(images / "[do]*" / "*"), output) == ["deep/a.scan"]
+    assert found(images / "deep", output) == ["deep/a.scan"]
+    # A file that is typed is meant.
+    assert found(output / "b_evidence.nii.gz", output) == ["out/b_evidence.nii.gz"]
+    # Results beside the scans, or above them.
+    shutil.rmtree(output)
+    (images / "b_evidence.nii.gz").write_bytes(b"")
+    assert found(images, images) == first
+    assert found(str(images / "b*"), images) == ["b.nrrd"]
+    assert found(images / "deep", images) == ["deep/a.scan"]
+
+
 def test_a_name_with_brackets_is_a_file(images: Path) -> None:
     path = images / "scan[1].nrrd"
     shutil.copy(images / "b.nrrd", path)

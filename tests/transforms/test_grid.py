@@ -164,3 +164,22 @@ def test_cropping_is_said():
     small = TaskSpec(name="c", labels=("a", "b"), spatial_dims=3, spacing=(1.0, 1.0, 1.0), size=(16, 16, 16))
     grid = plan_grid(volume((40, 16, 16), np.eye(4)), small)
     assert [n.code for n in grid.notices] == ["cropped"]
+
+
+def test_painting_cells_stays_inside_what_a_cropping_model_sees():
+    """All cells together are the field of view, not the whole scan."""
+    small = TaskSpec(name="c", labels=("a", "b"), spatial_dims=3, spacing=(1.0, 1.0, 1.0), size=(16, 16, 16))
+    grid = plan_grid(volume((40, 16, 20), np.eye(4)), small)
+    painted = grid.paint(np.ones(grid.cells(8), bool), 8)
+    assert painted.dtype == bool
+    assert painted.sum() == 16 * 16 * 16
+    assert painted[12:28, :, 2:18].all()
+
+
+@settings(max_examples=40, deadline=None)
+@given(affines(), shapes, st.sampled_from([SLICEWISE, CUBE]))
+def test_a_grid_that_follows_the_image_has_no_cell_outside_it(affine, shape, task):
+    """So a network that is given the grid alone sees what Predictor sees."""
+    grid = plan_grid(volume(shape, affine), task)
+    assert grid.inside(8).all()
+    assert grid.cells(8) == tuple(-(-n // s) for n, s in zip(grid.shape, grid.strides(8), strict=True))

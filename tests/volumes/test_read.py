@@ -166,10 +166,10 @@ def test_folder_with_one_image(tmp_path: Path) -> None:
     (tmp_path / "deep" / "er").mkdir(parents=True)
     (tmp_path / "deep" / "scan.json").write_text("{}")
     (tmp_path / ".hidden.nii").write_text("x")
-    path = save_nifti(tmp_path / "deep" / "er" / "scan.nii.gz", voxels())
+    save_nifti(tmp_path / "deep" / "er" / "scan.nii.gz", voxels())
     result = read(tmp_path)
     np.testing.assert_array_equal(result.data, voxels())
-    assert result.source == str(path)
+    assert result.source == str(tmp_path)
     save_nrrd(tmp_path / "deep" / "other.nrrd", voxels())
     refused(tmp_path, "several_images", "2 images", "other.nrrd", "scan.nii.gz", "name the one")
 
@@ -195,7 +195,7 @@ def test_zip_with_one_image(tmp_path: Path) -> None:
     np.testing.assert_array_equal(read(tmp_path / "b.zip").data, voxels())
     with zipfile.ZipFile(tmp_path / "a.zip", "a") as archive:
         archive.write(tmp_path / "scan.nii.gz", "two.nii.gz")
-    refused(tmp_path / "a.zip", "several_images", "two.nii.gz")
+    refused(tmp_path / "a.zip", "several_images", "(entry 1, entry 4)", "unpack it and name the one")
 
 
 def test_zip_that_is_broken_or_empty(tmp_path: Path) -> None:
@@ -211,7 +211,7 @@ def test_zip_that_is_broken_or_empty(tmp_path: Path) -> None:
     refused(tmp_path / "b.zip", "no_images", "empty")
     with zipfile.ZipFile(tmp_path / "c.zip", "w") as archive:
         archive.writestr("scan.nii", b"Dear colleague")
-    refused(tmp_path / "c.zip", "not_an_image", "scan.nii")
+    refused(tmp_path / "c.zip", "not_an_image", "c.zip (entry 1)", "not a NIfTI file")
 
 
 def test_zip_that_is_unsafe(tmp_path: Path) -> None:

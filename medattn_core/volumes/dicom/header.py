@@ -152,7 +152,7 @@ def read_header(member: Member) -> ImageFile | NotAnImage | Broken | None:
     with file:
         try:
             head = file.read(132)
-            claims = member.name.lower().endswith((".dcm", ".dicom", ".ima"))
+            claims = member.file_name.lower().endswith((".dcm", ".dicom", ".ima"))
             if not head:
                 return Broken(member, "empty_file", f"{member.name}: the file has no bytes") if claims else None
             if not begins_like_dicom(head):

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
 from medattn_core.errors import Notice, VolumeError
-from medattn_core.volumes import checks
+from medattn_core.volumes import checks, naming
 from medattn_core.volumes.dicom.archive import Member, is_zip, zip_members
 from medattn_core.volumes.dicom.pydicom_door import pydicom, quiet
 
@@ -35,21 +37,25 @@ class Found:
     notices: list[Notice] = field(default_factory=list)
 
 
-def find(path: Path) -> Found:
+def find(path: Path, keep: ExitStack) -> Found:
     """The files behind a path.
+
+    Args:
+        path: as typed.
+        keep: closes the zip archives; until then their members can be opened.
 
     Raises:
         VolumeError: ``not_found``, ``unreadable``, ``empty_file``, ``not_an_image``, ``unsafe_archive``,
             ``corrupt_file``.
     """
     if path.is_dir():
-        return _folder(path)
+        return _folder(path, keep)
     size = checks.check_file(path)
     if is_zip(path):
-        return Found(zip_members(path))
+        return Found(zip_members(path, str(path), keep))
     if is_dicomdir(path):
-        return _dicomdir(path)
-    return Found([_file(path, size)], single=True)
+        return _dicomdir(path, keep)
+    return Found([_file(path, str(path), size)], single=True)
 
 
 def is_dicomdir(path: Path) -> bool:
@@ -65,49 +71,56 @@ def is_dicomdir(path: Path) -> bool:
     return head[128:132] == b"DICM" and at > 0 and head[at + len(uid) : at + len(uid) + 1] not in _UID_CHARACTERS
 
 
-def _file(path: Path, size: int) -> Member:
+def _file(path: Path, name: str, size: int) -> Member:
     def open_file() -> BinaryIO:
         return open(path, "rb")
 
-    return Member(name=str(path), folder=str(path.parent), size=size, open=open_file)
+    return Member(name=name, folder=str(path.parent), file_name=path.name, size=size, open=open_file)
 
 
-def _folder(path: Path) -> Found:
+def _folder(path: Path, keep: ExitStack) -> Found:
     found = Found([])
+    files: list[Path] = []
 
     def refused(error: OSError) -> None:
         if Path(error.filename or "") == path:
             raise checks.unreadable(str(path), error) from error
-        found.skipped.append(f"{error.filename} (may not be read)")
+        found.skipped.append(f"{path}: a folder inside it may not be read")
 
     for folder, subfolders, names in os.walk(path, onerror=refused):
         subfolders.sort()
-        for name in sorted(names):
-            file = Path(folder, name)
-            try:
-                size = file.stat().st_size
-                if not file.is_file():
-                    continue  # pipes and sockets would block
-                if file.suffix.lower() == ".zip" and is_zip(file):
-                    found.members += zip_members(file)
-                else:
-                    found.members.append(_file(file, size))
-            except VolumeError as error:
-                found.skipped.append(error.message)
-            except OSError as error:
-                found.skipped.append(f"{file} ({error.strerror})")
+        files += [Path(folder, name) for name in sorted(names)]
+    for file, name in zip(files, _names(path, files), strict=True):
+        try:
+            size = file.stat().st_size
+            if not file.is_file():
+                continue  # pipes and sockets would block
+            if file.suffix.lower() == ".zip" and is_zip(file):
+                found.members += zip_members(file, name, keep)
+            else:
+                found.members.append(_file(file, name, size))
+        except VolumeError as error:
+            found.skipped.append(error.message)
+        except OSError as error:
+            found.skipped.append(f"{name} ({error.strerror})")
     return found
 
 
-def _dicomdir(path: Path) -> Found:
+def _names(folder: Path, files: Sequence[Path]) -> list[str]:
+    return naming.inside(str(folder), [file.relative_to(folder) for file in files])
+
+
+def _dicomdir(path: Path, keep: ExitStack) -> Found:
     """Files a DICOMDIR lists. Where it lists none that is there, the folder it lies in is searched instead."""
     listed = _listed(path)
     files = [file for file in (_resolve(path.parent, parts) for parts in listed) if file is not None]
     if not files:
-        found = _folder(path.parent)
+        found = _folder(path.parent, keep)
         text = f"{path}: none of the {len(listed)} files it lists is there; the folder it lies in was searched instead"
     else:
-        found = Found([_file(file, file.stat().st_size) for file in sorted(set(files))])
+        there = sorted(set(files))
+        names = _names(path.parent, there)
+        found = Found([_file(file, name, file.stat().st_size) for file, name in zip(there, names, strict=True)])
         text = f"{path}: the images were found through this DICOMDIR"
         if len(files) < len(listed):
             text += f"; {len(listed) - len(files)} of the {len(listed)} files it lists are not there"

@@ -113,11 +113,11 @@ def _stored(slices: Sequence[Slice]) -> np.ndarray:
 
 def _by_file(slices: Sequence[Slice]) -> Iterator[tuple[Member, list[int]]]:
     """Each file once, with the places its frames take in the stack, in order of the frames."""
-    places: dict[str, list[int]] = {}
+    places: dict[Member, list[int]] = {}
     for place, item in enumerate(slices):
-        places.setdefault(item.file.member.name, []).append(place)
-    for group in places.values():
-        yield slices[group[0]].file.member, sorted(group, key=lambda place: slices[place].frame.index)
+        places.setdefault(item.file.member, []).append(place)
+    for member, group in places.items():
+        yield member, sorted(group, key=lambda place: slices[place].frame.index)
 
 
 def _dtype(pixels: Pixels) -> np.dtype[Any]:

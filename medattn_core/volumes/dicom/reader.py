@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +25,8 @@ def list_series(path: str | Path) -> list[Series]:
     Raises:
         VolumeError: as :func:`medattn_core.volumes.dicom.scan.scan`.
     """
-    return [found.identity for found in scan(Path(path)).series]
+    with ExitStack() as keep:
+        return [found.identity for found in scan(Path(path), keep).series]
 
 
 def read_dicom(path: str | Path, *, series: str | None = None, modality: tuple[str, ...] = ()) -> Volume:
@@ -42,8 +44,12 @@ def read_dicom(path: str | Path, *, series: str | None = None, modality: tuple[s
     Raises:
         VolumeError: with a code and the name of the file or folder, for everything that cannot be read rightly.
     """
-    path = Path(path)
-    found = scan(path)
+    with ExitStack() as keep:
+        return _read(Path(path), series, modality, keep)
+
+
+def _read(path: Path, series: str | None, modality: tuple[str, ...], keep: ExitStack) -> Volume:
+    found = scan(path, keep)
     chosen, notices = choose(found, uid=series, modality=modality)
     slices, left_out = one_stack(chosen.files, path)
     notices = [*found.notices, *notices, *left_out]
@@ -51,7 +57,7 @@ def read_dicom(path: str | Path, *, series: str | None = None, modality: tuple[s
     data, affine, used, known = _arrange(slices, path, notices)
     data, replaced = checks.check_values(data, str(path))
     notices += replaced
-    unclassed = sum(not item.sop_class for item in {slice_.file.member.name: slice_.file for slice_ in used}.values())
+    unclassed = sum(not item.sop_class for item in {slice_.file.member: slice_.file for slice_ in used}.values())
     if unclassed:
         text = f"{path}: {unclassed} files without SOPClassUID were taken as images"
         notices.append(Notice("no_sop_class", text))

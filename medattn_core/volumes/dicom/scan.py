@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from medattn_core.errors import Notice, VolumeError
-from medattn_core.volumes.dicom.archive import is_zip, zip_members
+from medattn_core.volumes.dicom.archive import Member, is_zip, zip_members
 from medattn_core.volumes.dicom.header import Broken, ImageFile, NotAnImage, begins_like_dicom, read_header
 from medattn_core.volumes.dicom.members import Found, find
 from medattn_core.volumes.dicom.pydicom_door import pydicom, quiet
@@ -58,15 +59,19 @@ class Scan:
     notices: list[Notice]
 
 
-def scan(path: Path) -> Scan:
+def scan(path: Path, keep: ExitStack) -> Scan:
     """Reads the headers of all DICOM files behind a file, folder, zip archive or DICOMDIR.
+
+    Args:
+        path: as typed.
+        keep: closes the zip archives; until then the files found can be opened.
 
     Raises:
         VolumeError: as :func:`medattn_core.volumes.dicom.members.find`; ``missing_dependency``; where there is no image
             at all ``no_images`` or ``unsupported_dicom``, and for a single file ``not_an_image``, ``corrupt_file``,
             ``truncated_file``, ``unsupported_dicom``.
     """
-    found = find(path)
+    found = find(path, keep)
     pydicom()
     groups: dict[str, FoundSeries] = {}
     others: list[NotAnImage] = []
@@ -150,21 +155,23 @@ def _nothing(path: Path, found: Found, others: list[NotAnImage], broken: list[Br
 
 def looks_like_dicom(path: Path) -> bool:
     """Whether a file is DICOM, or a folder or archive holds a DICOM file. Reads first bytes only; never raises."""
-    try:
-        if path.is_dir():
-            members = find(path).members
-        elif is_zip(path):
-            members = zip_members(path)
-        else:
-            with open(path, "rb") as file:
-                return begins_like_dicom(file.read(132))
-    except (OSError, VolumeError):
-        return False
-    for member in members:
+    with ExitStack() as keep:
         try:
-            with member.open() as file:
-                if begins_like_dicom(file.read(132)):
-                    return True
-        except Exception:  # an unreadable file or damaged entry is no sign of DICOM; the reader will name it
-            continue
-    return False
+            if path.is_dir():
+                members = find(path, keep).members
+            elif is_zip(path):
+                members = zip_members(path, str(path), keep)
+            else:
+                with open(path, "rb") as file:
+                    return begins_like_dicom(file.read(132))
+        except (OSError, VolumeError):
+            return False
+        return any(_begins_like_dicom(member) for member in members)
+
+
+def _begins_like_dicom(member: Member) -> bool:
+    try:
+        with member.open() as file:
+            return begins_like_dicom(file.read(132))
+    except Exception:  # an unreadable file or damaged entry is no sign of DICOM; the reader will name it
+        return False

@@ -225,7 +225,8 @@ def test_archives_that_lead_out_are_refused(tmp_path: Path) -> None:
         error = failure(path)
         assert error.code == "unsafe_archive"
         assert str(path) in error.message
-        assert "evil.dcm" in error.message
+        assert "(entry 2)" in error.message
+        assert "evil.dcm" not in error.message  # entries may be named after patients
 
 
 def test_archive_with_a_link_is_refused(tmp_path: Path) -> None:
@@ -271,7 +272,7 @@ def test_cut_archive_and_damaged_entry(series: Path, tmp_path: Path) -> None:
     stored.write_bytes(damaged)
     error = failure(stored)
     assert error.code == "corrupt_file"
-    assert "IM0011.dcm" in error.message
+    assert "stored.zip (entry 3)" in error.message
 
 
 def test_nothing_to_read(tmp_path: Path) -> None:
