@@ -87,7 +87,7 @@ def _gives(task: TaskSpec) -> str:
     }[task.activation]
     lines = [f"- {', '.join(task.labels)}: {how}"]
     if task.threshold is not None:
-        lines.append(f"- a label is reported from a probability of {task.threshold:g}")
+        lines.append(f"- where no label reaches {task.threshold:g} the result carries the warning `below_threshold`")
     return "\n".join(lines)
 
 

@@ -51,7 +51,7 @@ def _probabilities(view: View) -> list[str]:
     else:
         text = ""
     if task.threshold is not None:
-        text += f" A label is reported from {100 * task.threshold:g} %."
+        text += f" Where none reaches {100 * task.threshold:g} %, take the result as undecided."
         if not view.reported:
             text += " No label reaches it here."
     if text:

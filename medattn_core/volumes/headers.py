@@ -230,18 +230,16 @@ def _beside(header: Path, data_file: str, name: str) -> Path:
     location = (inside / data_file).resolve()
     if not location.is_relative_to(inside):
         location = inside / location.name
+    # Named only where its name tells nothing that the header's own name, as shown, does not tell.
+    known = header.name in name and location.stem == header.stem
+    shown = location.name if known else "another file, named in its header"
     if not location.is_file():
         raise VolumeError(
             "not_found",
-            f"{name}: its voxels lie in {_shown(header, data_file, name)}, which is missing beside it; copy both files",
+            f"{name}: its voxels lie in {shown}; it is missing beside it: copy both files",
         )
-    checks.check_file(location, name if name != str(header) else os.path.join(os.path.dirname(name), location.name))
+    checks.check_file(location, os.path.join(os.path.dirname(name), shown) if known else f"{name}, its data file")
     return location
-
-
-def _shown(header: Path, data_file: str, name: str) -> str:
-    """Name of a data file; only where the user typed the header himself: within a folder or archive it may tell more."""
-    return os.path.basename(data_file) if name == str(header) else "another file"
 
 
 def _after_lines(path: Path, start: int, count: int) -> int:

@@ -150,6 +150,24 @@ def test_a_fault_in_drawing_loses_no_number(predict: Predict, head_volume: Volum
     assert leftovers(tmp_path) == []
 
 
+def test_a_foreign_error_in_drawing_is_not_quoted(predict: Predict, head_volume: Volume, tmp_path: Path) -> None:
+    """Its text may quote a header, and so a patient."""
+
+    class Odd(Volume):
+        @property
+        def axis_codes(self) -> str:
+            raise LookupError("PatientName Doe^John")
+
+    fields = {name: getattr(head_volume, name) for name in head_volume.__dataclass_fields__}
+    with ResultWriter(tmp_path, report=True) as writer:
+        writer.add(replace(predict(head_volume), volume=Odd(**fields)))
+    (record,) = read_json(tmp_path)
+    (warning,) = record["warnings"]
+    assert (warning["code"], record["error"]) == ("report_failed", None)
+    assert "(LookupError)" in warning["message"]
+    assert "Doe" not in (tmp_path / "predictions.json").read_text(encoding="utf-8")
+
+
 def test_evidence_that_cannot_be_written_is_an_error(predict: Predict, head_volume: Volume, tmp_path: Path) -> None:
     (tmp_path / "head_evidence.nii.gz").mkdir()
     with ResultWriter(tmp_path, report=True) as writer:

@@ -112,7 +112,11 @@ def test_nrrd_detached(tmp_path: Path) -> None:
     ):
         path = save_nrrd(folder / "a.nhdr", data, *PLACED, *fields, encoding=encoding, payload=b"")
         np.testing.assert_array_equal(read(path).data, data)
-    refused(save_nrrd(folder / "d.nhdr", data, *PLACED, "data file: gone.raw", payload=b""), "not_found", "gone.raw")
+    refused(save_nrrd(folder / "d.nhdr", data, *PLACED, "data file: d.raw", payload=b""), "not_found", "d.raw")
+    path = save_nrrd(folder / "d.nhdr", data, *PLACED, "data file: gone.raw", payload=b"")
+    assert "gone" not in refused(path, "not_found", "another file, named in its header")  # it may name a patient
+    (folder / "gone.raw").touch()
+    assert "gone" not in refused(path, "empty_file", "its data file")
     refused(save_nrrd(folder / "e.nhdr", data, *PLACED, "data file: LIST", payload=b"\na\n"), "unsupported_storage")
     short = save_nrrd(folder / "f.nhdr", voxels((9, 9, 9)), *PLACED, "data file: vöxel.raw", payload=b"")
     refused(short, "truncated_file", "1,458")
@@ -123,7 +127,7 @@ def test_a_header_cannot_reach_other_folders(tmp_path: Path) -> None:
     (tmp_path / "inner").mkdir()
     for target in ("../secret.raw", str(tmp_path / "secret.raw")):
         refused(save_nrrd(tmp_path / "inner" / "a.nhdr", voxels(), *PLACED, f"data file: {target}"), "not_found")
-        refused(save_mha(tmp_path / "inner" / "a.mhd", voxels(), *META, where=target), "not_found", "secret.raw")
+        refused(save_mha(tmp_path / "inner" / "a.mhd", voxels(), *META, where=target), "not_found", "another file")
 
 
 def test_nrrd_dimensions_and_channels(tmp_path: Path) -> None:
