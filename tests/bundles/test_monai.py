@@ -105,7 +105,7 @@ def test_the_inference_configuration_is_the_bundle(make: Make, tmp_path: Path) -
 def test_postprocessing_is_the_activation_of_the_task(activation: str, kind: str) -> None:
     from medattn_core.bundles.configs import inference_config
 
-    task = TaskSpec(name="x", kind=kind, activation=activation, labels=("a", "b"))
+    task = TaskSpec(name="x", kind=kind, activation=activation, labels=("a", "b") if kind == "multiclass" else ("a",))
     transforms = inference_config(task, {})["postprocessing"]["transforms"]
     softmax = {"_target_": "Activationsd", "keys": "pred", "softmax": True}
     assert transforms == ([softmax] if kind == "multiclass" else [])

@@ -109,6 +109,21 @@ def test_a_tiny_mask_selects_one_cell_and_says_so(prediction):
     assert [n.code for n in answer.warnings] == ["small_mask"]
 
 
+def test_a_mask_outside_the_field_of_view_is_an_error_not_another_place(brightness_predictor):
+    from dataclasses import replace
+
+    predictor = brightness_predictor(slicewise=False, spacing=1.0)
+    predictor.task = replace(predictor.task, size=(16, 16, 16))
+    scan = Volume(data=np.arange(64**3, dtype=np.int16).reshape(64, 64, 64) % 997, affine=np.eye(4))
+    prediction = predictor(scan)
+    assert [n.code for n in prediction.warnings] == ["cropped"] * 3
+    corner = np.zeros(scan.shape, bool)
+    corner[:4, :4, :4] = True
+    with pytest.raises(PredictionError) as caught:
+        prediction.only(corner)
+    assert caught.value.code == "empty_mask"
+
+
 def test_masks_that_cannot_be_used(prediction, tumour):
     with pytest.raises(PredictionError) as caught:
         prediction.only(np.zeros(prediction.volume.shape, bool))
@@ -197,3 +212,17 @@ def test_device_that_is_not_there(random_bundle):
         pytest.skip("this machine has CUDA")
     with pytest.raises(PredictionError, match="auto, cpu"):
         Predictor.from_bundle(random_bundle, device="cuda")
+
+
+@pytest.mark.parametrize("shape", [(100, 70, 4), (33, 128, 9), (256, 256, 25)])
+def test_the_network_on_the_dictionary_transform_says_what_predictor_says(predictor, scan, shape):
+    """What MONAI's engines see: sizes that are no multiple of anything."""
+    import torch
+
+    from medattn_core.transforms.dictionary import ConformD
+
+    part = Volume(data=np.ascontiguousarray(scan.data[tuple(slice(n) for n in shape)]), affine=scan.affine)
+    image = ConformD("image", predictor.task)({"image": part})["image"]
+    with torch.inference_mode():
+        logits = predictor.network(image[None])[0].numpy()
+    np.testing.assert_allclose(predictor(part).logits, logits, atol=1e-4)
