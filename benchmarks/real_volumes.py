@@ -128,7 +128,7 @@ def main() -> None:
                 name,
                 " x ".join(map(str, prediction.volume.shape)),
                 f"{median_ms(lambda path=path: predictor(path), 3):.0f}",
-                f"{median_ms(prediction.evidence):.0f}",
+                f"{median_ms(lambda p=prediction: p.grid.spread(p.contributions(), p.stride)):.0f}",
                 f"{median_ms(lambda p=prediction, r=regions: p.without(r[0])):.1f}" if regions else "-",
                 f"{median_ms(lambda p=prediction, q=question: p.only(q)):.1f}",
             ]

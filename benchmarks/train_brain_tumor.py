@@ -37,7 +37,7 @@ Tumour boxes as redistributed with the slices. The images are not part of this b
 """
 
 TRAINING_DATA = """\
-2,400 T1 contrast-enhanced slices (axial, coronal, sagittal) of adults with one of the three tumours, from hospitals in
+2,400 T1 contrast-enhanced slices (axial, coronal, sagittal) of patients with one of the three tumours, from hospitals in
 Guangzhou and Tianjin (Cheng 2017, CC BY 4.0), with one tumour box each. Classes were drawn equally often. Every slice
 shows a tumour: what has no tumour was taught with the tissue outside the boxes, alone and mixed into bags of up to 32
 slices."""
@@ -47,7 +47,7 @@ LIMITS = """\
   without a tumour, or with another disease, can still get a high probability.
 - One-against-the-rest probabilities do not sum to one. Where none reaches 0.5 the result carries `below_threshold`.
 - Meningiomas beside the sella are often taken for pituitary tumours, with confidence.
-- Thick-slice T1 with contrast agent of adults, from one country. Other sequences, ages, scanners, post-operative scans
+- Thick-slice T1 with contrast agent from two hospitals. Other sequences, ages, scanners, post-operative scans
   and skull-stripped images are outside the training data.
 - Temperature was fitted on single slices; for whole volumes the calibration is not measured."""
 
