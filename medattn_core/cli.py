@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from medattn_core.inference import Prediction
     from medattn_core.volumes import Series, Volume
 
-FAILED, WRONG_USAGE = 1, 2
+FAILED, WRONG_USAGE, INTERRUPTED = 1, 2, 130
 _USAGE_CODES = ("bad_argument", "bad_config", "unknown_bundle")
 
 app = typer.Typer(
@@ -31,7 +31,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Classify medical images, with the evidence: a map whose voxels sum to the decision. Research use only.",
-    epilog="Exit status: 0 all good, 1 an input failed (the others are done and saved), 2 wrong usage.",
+    epilog="Exit status: 0 all good, 1 an input failed (the others are done), 2 wrong usage, 130 interrupted.",
 )
 
 
@@ -92,6 +92,9 @@ def predict(
     """Predict images: predictions.json and .csv, and the evidence of each on its own grid."""
     _prepare(verbose)
     with _reported(verbose):
+        for option, given in (("--bundle", bundle), ("--mask", mask), ("--series", series)):
+            if given is not None and str(given) in ("", "."):
+                raise MedAttnError("bad_argument", f"{option} is empty; perhaps a variable is not set")
         from medattn_core.inference.inputs import expand
 
         found = expand(inputs, exclude=output)
@@ -366,6 +369,9 @@ def _reported(verbose: bool) -> Iterator[None]:
         yield
     except (typer.Exit, typer.Abort):
         raise
+    except KeyboardInterrupt:
+        _say("interrupted; what was finished is saved")
+        raise typer.Exit(INTERRUPTED) from None
     except Exception as error:
         known = _known(error)
         _show(known, verbose)

@@ -70,6 +70,7 @@ CODES: dict[str, str] = {
     "non_finite_logits": "the network gave NaN or infinite logits",
     "too_large": "the input is larger than this model or machine can take",
     "bad_argument": "an argument is invalid",
+    "masked": "the attention was limited to a region of interest",
     "small_mask": "the mask covers no evidence cell by half; the cells it covers best are used",
     "upsampled": "the input is much coarser than the model's grid",
     "cropped": "the input is larger than the model's field of view and was cropped",

@@ -53,13 +53,17 @@ def expand(arguments: Sequence[str | Path], *, exclude: str | Path | None = None
     """
     found = _Found()
     for argument in arguments:
+        if not str(argument):
+            raise MedAttnError("bad_argument", "an INPUT is empty (an unset variable?); give a file or a folder")
         ours = _results_of(exclude, str(argument))
         for path in _wildcards(str(argument)):
             if path != Path(argument) and ours(path):
                 continue
-            if path.is_dir():
+            if os.path.isdir(path):
                 inside = _folder(path, ours)
-                found.inputs += inside.inputs or [path]
+                # One examination below the typed folder goes by the folder's name: the inner one may name a patient.
+                alone = len(inside.inputs) == 1 and inside.dicom_only
+                found.inputs += [path] if alone else inside.inputs or [path]
                 found.skipped += inside.skipped
             else:
                 found.inputs.append(path)
@@ -83,16 +87,15 @@ def _results_of(output: str | Path | None, argument: str) -> Callable[[Path], bo
     """Whether a path that an argument leads to is a result of ours, or the folder of results."""
     if output is None:
         return lambda path: False
-    folder = Path(output).resolve()
+    folder = Path(os.path.realpath(output))  # unlike Path.resolve it does not raise on a circle of links
     parts = Path(argument).parts
     fixed = next((n for n, part in enumerate(parts) if glob.has_magic(part)), len(parts))
-    start = Path(argument if os.path.lexists(argument) else Path(*parts[:fixed])).resolve()
+    start = Path(os.path.realpath(argument if os.path.lexists(argument) else Path(*parts[:fixed])))
     inside = folder != start and folder.is_relative_to(start)
 
     def ours(path: Path) -> bool:
-        if inside and path.resolve().is_relative_to(folder):
-            return True
-        return path.name.endswith(_RESULTS) and path.resolve().parent == folder
+        real = Path(os.path.realpath(path))
+        return (inside and real.is_relative_to(folder)) or (path.name.endswith(_RESULTS) and real.parent == folder)
 
     return ours
 
@@ -105,7 +108,7 @@ def _folder(folder: Path, ours: Callable[[Path], bool]) -> _Found:
         return _Found(inputs=[folder])  # the reader says why
     if any(entry.name.upper() == "DICOMDIR" for entry in entries):
         return _Found(inputs=[folder])
-    kinds = {entry: _kind(entry) for entry in entries if not entry.is_dir()}
+    kinds = {entry: _kind(entry) for entry in entries if not os.path.isdir(entry)}
     dicom = [entry for entry, kind in kinds.items() if kind == "dicom"]
     images = [entry for entry, kind in kinds.items() if kind == "image"]
     skipped = [entry for entry, kind in kinds.items() if kind == "other"]
@@ -115,7 +118,7 @@ def _folder(folder: Path, ours: Callable[[Path], bool]) -> _Found:
         return _Found(inputs=[folder, *images], skipped=skipped, dicom_only=False)
 
     found = _Found(inputs=sorted(dicom + images), skipped=skipped, dicom_only=not images)
-    for inside in (_folder(entry, ours) for entry in entries if entry.is_dir() and not _loops(entry)):
+    for inside in (_folder(entry, ours) for entry in entries if os.path.isdir(entry) and not _loops(entry)):
         found.inputs += inside.inputs
         found.skipped += inside.skipped
         found.dicom_only &= inside.dicom_only
@@ -130,14 +133,14 @@ def _hidden(path: Path) -> bool:
 
 def _loops(folder: Path) -> bool:
     """Whether this is a link to a folder that it lies in."""
-    return folder.is_symlink() and folder.parent.resolve().is_relative_to(folder.resolve())
+    return folder.is_symlink() and Path(os.path.realpath(folder.parent)).is_relative_to(os.path.realpath(folder))
 
 
 def _kind(path: Path) -> str:
     """``image``, ``dicom`` or ``other``, by name, else by the first bytes."""
     kind = sniff.expected(path.name)
     if not kind:
-        if not path.is_file():  # a pipe would keep us waiting
+        if not os.path.isfile(path):  # a pipe would keep us waiting
             return "other"
         try:
             kind = sniff.content(sniff.head(path))

@@ -29,6 +29,16 @@ def native_mask(mask: MaskLike, volume: Volume) -> np.ndarray:
         mask = read(Path(mask), allow_constant=True)
     else:
         name = mask.source if isinstance(mask, Volume) and mask.source else "the mask"
+    if not isinstance(mask, (np.ndarray, Volume)):
+        raise PredictionError(
+            "bad_mask", f"the mask is a {type(mask).__name__}; accepted: an array on the scan's grid, a Volume, a file"
+        )
+    if isinstance(mask, Volume) and mask.shape != volume.shape and not (mask.spacing_known and volume.spacing_known):
+        raise PredictionError(
+            "bad_mask",
+            f"{name} has shape {mask.shape}, the scan {volume.shape}, and without pixel size it cannot be placed; "
+            "give a mask on the scan's grid",
+        )
     if isinstance(mask, np.ndarray):
         if mask.shape != volume.shape:
             raise PredictionError(

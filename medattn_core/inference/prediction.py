@@ -7,7 +7,7 @@ from typing import Any, cast
 
 import numpy as np
 
-from medattn_core.errors import Notice
+from medattn_core.errors import Notice, PredictionError
 from medattn_core.inference.evidence import Evidence
 from medattn_core.inference.head import Head, Pooled
 from medattn_core.inference.masks import MaskLike, cells_of_mask, native_mask
@@ -209,6 +209,10 @@ class Prediction:
 
     def _cells(self, region: Region | MaskLike) -> tuple[np.ndarray, tuple[Notice, ...]]:
         if isinstance(region, Region):
+            if region.cells.shape != self.head.allowed.shape or region.mask.shape != self.volume.shape:
+                raise PredictionError(
+                    "bad_mask", "the region belongs to another scan; give a region of this prediction, or a mask"
+                )
             return region.cells, ()
         cells, notice = cells_of_mask(native_mask(region, self.volume), self.grid, self.stride)
         return cells, (notice,) if notice else ()

@@ -16,7 +16,7 @@ from medattn_core.inference.head import Head
 from medattn_core.inference.masks import MaskLike, cells_of_mask, native_mask
 from medattn_core.inference.prediction import Prediction
 from medattn_core.transforms.conform import Conformed, conform
-from medattn_core.volumes import Volume, read
+from medattn_core.volumes import Volume, geometry, read
 
 if TYPE_CHECKING:
     import torch
@@ -75,19 +75,33 @@ class Predictor:
             MedAttnError: the scan cannot be read or does not fit the task; the code says why.
         """
         start = time.perf_counter()
+        if not isinstance(source, (str, os.PathLike, Volume)):
+            raise PredictionError(
+                "bad_argument",
+                f"source is a {type(source).__name__}; accepted: a path, or Volume(data=array, affine=matrix)",
+            )
         volume = (
             source if isinstance(source, Volume) else read(Path(source), series=series, modality=self.task.modality)
         )
         self._check_modality(volume)
         after_read = time.perf_counter()
         conformed = conform(volume, self.task)
+        if not np.isfinite(conformed.image).all():
+            raise VolumeError(
+                "non_finite_voxels",
+                f"{volume.source or 'the volume'}: NaN, infinite or enormous voxels; export the scan again",
+            )
         stride = self.network.evidence_stride
         notices = list(volume.warnings) + list(conformed.grid.notices)
         allowed = conformed.grid.inside(stride)
         if mask is not None:
-            cells, notice = cells_of_mask(native_mask(mask, volume), conformed.grid, stride)
+            inside = native_mask(mask, volume)
+            cells, notice = cells_of_mask(inside, conformed.grid, stride)
             allowed &= cells
             notices += [notice] if notice else []
+            millilitres = float(inside.sum()) * geometry.voxel_volume_ml(volume.affine)
+            what = Path(mask).name if isinstance(mask, (str, os.PathLike)) else "an array or volume"
+            notices.append(Notice("masked", f"only a region of interest could speak: {what}, {millilitres:.3g} mL"))
         after_conform = time.perf_counter()
         head = self._head(conformed, allowed, volume)
         after_network = time.perf_counter()

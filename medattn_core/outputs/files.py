@@ -105,7 +105,7 @@ def write_text(path: Path, content: str) -> Path:
     Raises:
         VolumeError: ``unwritable``.
     """
-    return write_bytes(path, content.encode("utf-8", errors="surrogateescape"))
+    return write_bytes(path, content.encode("utf-8", errors="backslashreplace"))
 
 
 def make_folder(folder: str | os.PathLike[str]) -> Path:

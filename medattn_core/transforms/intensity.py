@@ -27,6 +27,6 @@ def apply_intensity(image: np.ndarray, inside: np.ndarray, rule: IntensityRule) 
     else:
         values = image[inside]
         foreground = values[values > rule.lower * np.percentile(values, 99.5)]
-        mean = float(foreground.mean()) if foreground.size else 1.0
-        result = np.clip(image / max(mean, 1e-12), 0.0, rule.upper)
+        mean = float(foreground.mean(dtype=np.float64)) if foreground.size else 0.0
+        result = np.clip(image.astype(np.float64) / (mean if mean > 0 else 1.0), 0.0, rule.upper)
     return np.where(inside, result, 0.0).astype(np.float32)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from medattn_core.errors import MedAttnError
 from medattn_core.inference.inputs import expand
 
 pydicom = pytest.importorskip("pydicom")
@@ -156,3 +157,24 @@ def test_dicom_beside_other_images(images: Path) -> None:
 def test_a_link_to_the_folder_above_ends(images: Path) -> None:
     (images / "deep" / "up").symlink_to(images, target_is_directory=True)
     assert names([images], images) == ["b.nrrd", "deep/a.scan"]
+
+
+def test_a_circle_of_links_is_an_input_that_fails_alone(tmp_path):
+    (tmp_path / "loop.nii.gz").symlink_to(tmp_path / "loop.nii.gz")
+    (tmp_path / "scan.nrrd").write_bytes(b"NRRD0004\n")
+    long = tmp_path / ("b" * 300 + ".nii.gz")
+    found = expand([tmp_path / "loop.nii.gz", tmp_path / "scan.nrrd", long], exclude=tmp_path / "out")
+    assert len(found.inputs) == 3
+    assert tmp_path / "scan.nrrd" in expand([tmp_path], exclude=tmp_path / "out").inputs
+
+
+def test_an_empty_argument_is_not_the_current_folder():
+    with pytest.raises(MedAttnError) as caught:
+        expand([""])
+    assert caught.value.code == "bad_argument"
+
+
+def test_one_examination_below_a_folder_goes_by_the_typed_name(tmp_path, sample_data):
+    """The inner folder of an export may name the patient."""
+    shutil.copytree(sample_data / "brain1_dicom", tmp_path / "case" / "Smith^John")
+    assert expand([tmp_path / "case"]).inputs == (tmp_path / "case",)

@@ -226,3 +226,40 @@ def test_the_network_on_the_dictionary_transform_says_what_predictor_says(predic
     with torch.inference_mode():
         logits = predictor.network(image[None])[0].numpy()
     np.testing.assert_allclose(predictor(part).logits, logits, atol=1e-4)
+
+
+def test_a_region_of_interest_leaves_its_trace(predictor, scan, tumour, sample_data):
+    notices = predictor(scan, mask=sample_data / "brain1_label.nrrd").warnings
+    assert [n.code for n in notices if n.code == "masked"] == ["masked"]
+    assert "brain1_label.nrrd" in next(n.message for n in notices if n.code == "masked")
+
+
+def test_things_that_are_no_scan_no_mask_and_no_region_of_it(predictor, prediction, bright, scan):
+    from dataclasses import replace
+
+    with pytest.raises(PredictionError, match="ndarray") as caught:
+        predictor(scan.data)
+    assert caught.value.code == "bad_argument"
+    for mask in ([1, 2], None, 3):
+        with pytest.raises(PredictionError) as caught:
+            prediction.only(mask)
+        assert caught.value.code == "bad_mask"
+    fewer = predictor(replace(scan, data=scan.data[:, :, :20].copy()))
+    with pytest.raises(PredictionError, match="another scan"):
+        fewer.without(bright.regions("bright")[0])
+    picture = Volume(data=np.ones((9, 9, 1), np.uint8), affine=np.eye(4), spatial_dims=2, spacing_known=False)
+    with pytest.raises(PredictionError, match="pixel size"):
+        prediction.only(picture)
+
+
+def test_voxels_that_no_scanner_makes(predictor, scan):
+    from dataclasses import replace
+
+    nan = np.where(scan.data > 50, scan.data, np.nan).astype(np.float32)
+    with pytest.raises(VolumeError) as caught:
+        predictor(replace(scan, data=nan))
+    assert caught.value.code == "non_finite_voxels"
+    # Units are arbitrary: the same scan in others is the same scan.
+    for factor in (1e-30, 1e30):
+        other = predictor(replace(scan, data=scan.data.astype(np.float32) * np.float32(factor)))
+        np.testing.assert_allclose(other.logits, predictor(scan).logits, atol=1e-3)

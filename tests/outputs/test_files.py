@@ -84,3 +84,8 @@ def test_unwritable_is_said(tmp_path: Path) -> None:
     with pytest.raises(VolumeError, match="gone") as caught:
         files.write_text(tmp_path / "gone" / "a.json", "x")
     assert caught.value.code == "unwritable"
+
+
+def test_names_that_are_not_utf8_leave_the_tables_readable(tmp_path):
+    path = files.write_text(tmp_path / "table.csv", "caf\udce9,1")
+    assert path.read_text(encoding="utf-8") == "caf\\udce9,1"

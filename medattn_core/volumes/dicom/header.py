@@ -210,6 +210,17 @@ def _parse(member: Member, file: BinaryIO, *, force: bool) -> ImageFile | NotAnI
         if not known and not rows:
             return Broken(member, "truncated_file", text)  # cut so early that nothing says it was an image
         return image(None, (), ("truncated_file", text))
+    if syntax and syntax not in module.uid.AllTransferSyntaxes:
+        # Reading it as plain little-endian voxels would be a guess.
+        return image(
+            None,
+            (),
+            (
+                "missing_codec",
+                f"{member.name}: unknown transfer syntax {syntax}; export it again "
+                "uncompressed (Explicit VR Little Endian)",
+            ),
+        )
     if bits not in (8, 16, 32) or "ModalityLUTSequence" in dataset:
         what = f"{bits} bits a pixel" if bits not in (8, 16, 32) else "a modality look-up table"
         text = f"{member.name}: images with {what} are not supported; 8, 16 and 32 bits with a linear rescale are"
