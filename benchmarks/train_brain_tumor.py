@@ -39,8 +39,8 @@ Tumour boxes as redistributed with the slices. The images are not part of this b
 TRAINING_DATA = """\
 2,400 T1 contrast-enhanced slices (axial, coronal, sagittal) of patients with one of the three tumours, from hospitals
 in Guangzhou and Tianjin (Cheng 2017, CC BY 4.0), with one tumour box each. Classes were drawn equally often. Every
-slice shows a tumour: what has no tumour was taught with the tissue outside the boxes, alone and mixed into bags of up to 32
-slices."""
+slice shows a tumour: what has no tumour was taught with the tissue outside the boxes, alone and mixed into bags of up
+to 32 slices."""
 
 LIMITS = """\
 - It tells three tumours apart; it is **not a tumour detector** and has no class for the absence of a tumour. A scan
