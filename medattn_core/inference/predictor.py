@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from medattn_core.bundles import Bundle, load, load_network
-from medattn_core.errors import MedAttnError, Notice, PredictionError, VolumeError
+from medattn_core.errors import Notice, PredictionError, VolumeError
 from medattn_core.inference.head import Head
 from medattn_core.inference.masks import MaskLike, cells_of_mask, native_mask
 from medattn_core.inference.prediction import Prediction
@@ -203,6 +203,3 @@ def _device(device: str) -> str:
             "bad_argument", f"device {device!r} cannot be used ({message}); accepted: auto, cpu, cuda, cuda:N"
         ) from error
     return device
-
-
-__all__ = ["MedAttnError", "Predictor"]

@@ -196,8 +196,6 @@ class ModelGrid:
     def inside(self, stride: int = 1) -> np.ndarray:
         """Cells whose centre lies inside the image, boolean; the others must not be attended."""
         per_axis = [a.inside(s) for a, s in zip(self.axes, self.strides(stride), strict=True)]
-        if stride == 1:
-            per_axis = [axis.inside() for axis in self.axes]
         return per_axis[0][:, None, None] & per_axis[1][None, :, None] & per_axis[2][None, None, :]
 
     def spread(self, cells: np.ndarray, stride: int) -> np.ndarray:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -89,9 +89,3 @@ class Volume:
         """Everything but the voxels and the warnings: what a map made from this scan shares with it."""
         names = ("affine", "spatial_dims", "spacing_known", "source", "modality", "series")
         return {name: getattr(self, name) for name in names}
-
-    def like(self, data: np.ndarray) -> Volume:
-        """The same geometry and identity with other voxels."""
-        if data.shape != self.data.shape:
-            raise VolumeError("bad_argument", f"shape {data.shape} does not lie on the grid {self.data.shape}")
-        return replace(self, data=data, warnings=())
