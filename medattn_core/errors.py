@@ -76,6 +76,8 @@ CODES: dict[str, str] = {
     "cropped": "the input is larger than the model's field of view and was cropped",
     "report_failed": "the pictures or the page of a result could not be made; its numbers are complete",
     "below_threshold": "no label reaches the task's threshold",
+    "abstained": "the model is not sure enough to decide, by the rule chosen on its validation data",
+    "unlike_training": "the scan is unlike those the model was trained on",
     "internal": "an unexpected error in MedAttn",
 }
 

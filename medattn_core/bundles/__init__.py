@@ -15,9 +15,15 @@ from medattn_core.bundles.registry import list_bundles
 
 if TYPE_CHECKING:
     from medattn_core.bundles.save import check_target, save_bundle, seal
-    from medattn_core.bundles.weights import load_network
+    from medattn_core.bundles.weights import load_network, load_networks
 
-_HOME = {"check_target": "save", "load_network": "weights", "save_bundle": "save", "seal": "save"}
+_HOME = {
+    "check_target": "save",
+    "load_network": "weights",
+    "load_networks": "weights",
+    "save_bundle": "save",
+    "seal": "save",
+}
 
 __all__ = [
     "FORMAT",
@@ -26,6 +32,7 @@ __all__ = [
     "list_bundles",
     "load",
     "load_network",
+    "load_networks",
     "model_card",
     "save_bundle",
     "seal",

@@ -6,10 +6,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from medattn_core.bundles.trust import InputCheck
 from medattn_core.tasks import TaskSpec
 
-FORMAT = 1
-"""Version of the ``medattn`` part of metadata.json that this package reads and writes."""
+FORMAT = 2
+"""Version of the ``medattn`` part of metadata.json that this package reads; ensembles are written as 2, single models as 1."""
 
 SCHEMA_DATE = 20240725
 SCHEMA = (
@@ -20,6 +21,9 @@ SCHEMA = (
 METADATA = "configs/metadata.json"
 INFERENCE = "configs/inference.json"
 WEIGHTS = "models/model.pt"
+MEMBER = "models/model_{}.pt"
+"""Weights of the further members of an ensemble, numbered from 1."""
+INPUT_CHECK = "configs/input_check.json"
 CARD = "docs/README.md"
 DATA_LICENSE = "docs/data_license.txt"
 LICENSE = "LICENSE"
@@ -59,6 +63,8 @@ class Bundle:
         network: keyword arguments of :class:`medattn_core.networks.attention_cnn.AttentionCNN`.
         weights_path: state dict.
         weights_sha256: of that file.
+        members: state dicts of the further members of an ensemble, each with its SHA-256.
+        input_check: what the training scans were like, where the bundle knows.
         calibration: how probabilities were calibrated, as a record: the weights already contain it.
         metadata: all of configs/metadata.json.
     """
@@ -71,5 +77,7 @@ class Bundle:
     network: dict[str, Any] = field(repr=False)
     weights_path: Path = field(repr=False)
     weights_sha256: str
+    members: tuple[tuple[Path, str], ...] = field(default=(), repr=False)
+    input_check: InputCheck | None = field(default=None, repr=False)
     calibration: dict[str, Any] = field(default_factory=dict, repr=False)
     metadata: dict[str, Any] = field(default_factory=dict, repr=False)

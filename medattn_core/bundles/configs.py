@@ -31,6 +31,7 @@ def metadata_config(
     training: dict[str, Any],
     about: dict[str, Any],
     files: dict[str, str],
+    members: int = 1,
 ) -> dict[str, Any]:
     """``configs/metadata.json``: MONAI's keys (schema 20240725, and those that 20220324 asks for) and ours."""
     packages = {package: installed(package) for package in ("medattn", "nibabel", "SimpleITK")}
@@ -57,7 +58,8 @@ def metadata_config(
         "eval_metrics": metrics,
         "network_data_format": _io(task),
         "medattn": {
-            "format": FORMAT,
+            "format": FORMAT if members > 1 else 1,  # older readers know single models
+            **({"members": members} if members > 1 else {}),
             "task": task.to_dict(),
             "network": network,
             "calibration": calibration,

@@ -12,8 +12,19 @@ import re
 from pathlib import Path
 from typing import Any
 
-from medattn_core.bundles.bundle import FORMAT, LISTED_FILES, METADATA, NETWORK_SETTINGS, SCHEMA_DATE, WEIGHTS, Bundle
+from medattn_core.bundles.bundle import (
+    FORMAT,
+    INPUT_CHECK,
+    LISTED_FILES,
+    MEMBER,
+    METADATA,
+    NETWORK_SETTINGS,
+    SCHEMA_DATE,
+    WEIGHTS,
+    Bundle,
+)
 from medattn_core.bundles.files import MAX_WEIGHTS, member, read_json, sha256
+from medattn_core.bundles.trust import InputCheck, Trust
 from medattn_core.errors import BundleError, TaskError
 from medattn_core.tasks import TaskSpec
 
@@ -76,6 +87,7 @@ def load(name_or_path: str | os.PathLike[str]) -> Bundle:
     calibration = own.get("calibration", {})
     if not isinstance(calibration, dict):
         raise BundleError("bad_bundle", f"{metadata_path}: medattn.calibration is no object")
+    Trust.from_calibration(calibration, str(metadata_path))
     name = metadata.get("name", root.resolve().name)
     if not isinstance(name, str) or not _NAME.fullmatch(name):
         raise BundleError("bad_bundle", f"{metadata_path}: name {name!r}; letters, digits, '.', '_', '-' are accepted")
@@ -88,6 +100,10 @@ def load(name_or_path: str | os.PathLike[str]) -> Bundle:
         network=network,
         weights_path=root / WEIGHTS,
         weights_sha256=hashes[WEIGHTS],
+        members=_members(own.get("members", 1), root, hashes, metadata_path),
+        input_check=InputCheck.from_dict(read_json(root / INPUT_CHECK), str(root / INPUT_CHECK))
+        if INPUT_CHECK in hashes
+        else None,
         calibration=calibration,
         metadata=metadata,
     )
@@ -157,6 +173,17 @@ def _network(settings: object, task: TaskSpec, path: Path) -> dict[str, Any]:
             "bad_bundle", f"{path}: network encoder_options {options!r}; sizes and names are accepted, no 'pretrained'"
         )
     return settings
+
+
+def _members(count: object, root: Path, hashes: dict[str, str], path: Path) -> tuple[tuple[Path, str], ...]:
+    """Weights of the further members of an ensemble of ``count`` networks."""
+    if not isinstance(count, int) or isinstance(count, bool) or not 1 <= count <= 64:
+        raise BundleError("bad_bundle", f"{path}: medattn.members is {count!r}; 1 to 64 are accepted")
+    names = [MEMBER.format(i) for i in range(1, count)]
+    missing = [name for name in names if name not in hashes]
+    if missing:
+        raise BundleError("bad_bundle", f"{path}: medattn.files does not list {missing[0]}, a member of the ensemble")
+    return tuple((root / name, hashes[name]) for name in names)
 
 
 def _plain(value: object, depth: int = 0) -> bool:

@@ -7,7 +7,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +18,10 @@ from medattn_core.bundles.bundle import (
     CARD,
     DATA_LICENSE,
     INFERENCE,
+    INPUT_CHECK,
     LICENSE,
     LISTED_FILES,
+    MEMBER,
     METADATA,
     WEIGHTS,
     Bundle,
@@ -28,7 +30,8 @@ from medattn_core.bundles.card import model_card
 from medattn_core.bundles.configs import inference_config, metadata_config
 from medattn_core.bundles.files import member, read_json, sha256
 from medattn_core.bundles.load import load
-from medattn_core.bundles.weights import build_network, load_network
+from medattn_core.bundles.trust import InputCheck
+from medattn_core.bundles.weights import build_network, load_networks
 from medattn_core.errors import BundleError
 from medattn_core.networks.receptive_field import receptive_field
 from medattn_core.tasks import TaskSpec
@@ -43,6 +46,7 @@ def save_bundle(
     task: TaskSpec,
     network_settings: Mapping[str, Any],
     state_dict: Mapping[str, Tensor],
+    members: Sequence[Mapping[str, Tensor]] = (),
     description: str,
     version: str,
     card: str = "",
@@ -50,7 +54,9 @@ def save_bundle(
     metrics: Mapping[str, Any] | None = None,
     half: bool = True,
     calibration: Mapping[str, Any] | None = None,
+    input_check: InputCheck | None = None,
     training: Mapping[str, Any] | None = None,
+    data_list: str = "datalist.json",
     about: Mapping[str, Any] | None = None,
 ) -> Bundle:
     """Write a bundle folder and load it back.
@@ -62,14 +68,18 @@ def save_bundle(
         task: what the model takes and gives.
         network_settings: keyword arguments of AttentionCNN.
         state_dict: weights of that network, calibration and units folded in.
+        members: further state dicts of the same network: the bundle is an ensemble then, the mean of all.
         description: one line for a person.
         version: of the model, such as ``1.0.0``.
         card: model card (Markdown); written from the facts where empty.
         data_license: licence and source of the training data.
         metrics: measured scores, name to value.
         half: store large tensors as float16 (half the size, relative error up to 5e-4).
-        calibration: record of how probabilities were calibrated.
+        calibration: record of how probabilities were calibrated, and the rules of
+            :class:`medattn_core.bundles.trust.Trust`.
+        input_check: what the training scans were like.
         training: record of the training settings.
+        data_list: name of the data list, beside the bundle, that `train.json` and `evaluate.json` start from.
         about: further metadata of MONAI's schema (``authors``, ``copyright``, ``references``, ``changelog``...); what
             the other arguments say cannot be overruled here.
 
@@ -99,6 +109,13 @@ def save_bundle(
     try:
         _write(work / INFERENCE, _json(inference_config(task, network)))
         _write(work / WEIGHTS, _weights(state_dict, half=half))
+        listed = list(LISTED_FILES)
+        for number, state in enumerate(members, start=1):
+            _write(work / MEMBER.format(number), _weights(state, half=half))
+            listed.append(MEMBER.format(number))
+        if input_check is not None:
+            _write(work / INPUT_CHECK, (json.dumps(input_check.to_dict(), allow_nan=False) + "\n").encode())
+            listed.append(INPUT_CHECK)
         _write(work / CARD, card.encode())
         _write(work / DATA_LICENSE, (data_license.strip() + "\n").encode())
         _write(work / LICENSE, (Path(__file__).parent / "apache-2.0.txt").read_bytes())
@@ -112,10 +129,11 @@ def save_bundle(
             calibration=_plain_json(calibration or {}, "calibration"),
             training=_plain_json(training or {}, "training"),
             about=_plain_json(about or {}, "about"),
-            files={name: sha256(work / name) for name in LISTED_FILES},
+            files={name: sha256(work / name) for name in listed},
+            members=1 + len(members),
         )
         _write(work / METADATA, _json(metadata))
-        load_network(load(work))
+        load_networks(load(work))
         work.chmod(0o755)  # mkdtemp makes folders private
         _replace(work, target)
     except BundleError as error:

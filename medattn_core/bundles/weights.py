@@ -7,6 +7,7 @@ import io
 import pickle
 import zipfile
 from itertools import chain
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -18,15 +19,29 @@ from medattn_core.networks.attention_cnn import AttentionCNN
 
 
 def load_network(bundle: Bundle, device: str | torch.device = "cpu") -> AttentionCNN:
-    """The network of a bundle in eval mode, float32.
+    """The network of a bundle in eval mode, float32; of an ensemble, its first member.
 
     Raises:
         BundleError: ``hash_mismatch`` (the file changed since the bundle was checked), ``bad_bundle`` (damaged, holds
             more than tensors, NaN; settings no network can be built from), ``weights_mismatch``.
     """
-    state = read_weights(bundle)
+    return _load(bundle, bundle.weights_path, bundle.weights_sha256, device)
+
+
+def load_networks(bundle: Bundle, device: str | torch.device = "cpu") -> list[AttentionCNN]:
+    """All members of an ensemble; a single model is a list of one.
+
+    Raises:
+        BundleError: as :func:`load_network`.
+    """
+    files = [(bundle.weights_path, bundle.weights_sha256), *bundle.members]
+    return [_load(bundle, path, digest, device) for path, digest in files]
+
+
+def _load(bundle: Bundle, path: Path, digest: str, device: str | torch.device) -> AttentionCNN:
+    state = read_weights(path, digest)
     network = build_network(bundle.network, where=str(bundle.path))
-    _check_fit(network, state, str(bundle.weights_path))
+    _check_fit(network, state, str(path))
     network.load_state_dict(state, assign=True)
     if any(tensor.is_meta for tensor in chain(network.parameters(), network.buffers())):
         # an encoder with buffers outside its state dict: they have to be computed
@@ -63,27 +78,27 @@ def _plainly_small(settings: dict[str, Any]) -> bool:
         and settings.get("width", 128) <= 512
         and isinstance(options, dict)
         and all(
-            key in limits
+            (key == "stem_stride" and sizes in (2, 4))
+            or (key in limits
             and isinstance(sizes, (list, tuple))
             and len(sizes) <= 6
-            and all(isinstance(size, int) and size <= limits[key] for size in sizes)
+            and all(isinstance(size, int) and size <= limits[key] for size in sizes))
             for key, sizes in options.items()
         )
     )
 
 
-def read_weights(bundle: Bundle) -> dict[str, Tensor]:
-    """The state dict of a bundle; half precision becomes float32.
+def read_weights(path: Path, digest: str) -> dict[str, Tensor]:
+    """The state dict in a file of this SHA-256; half precision becomes float32.
 
     Raises:
         BundleError: as :func:`load_network`.
     """
-    path = bundle.weights_path
     try:
         data = path.read_bytes()
     except OSError as error:
         raise BundleError("unreadable", f"{path}: cannot be read ({error.strerror}); check its permissions") from error
-    if hashlib.sha256(data).hexdigest() != bundle.weights_sha256:
+    if hashlib.sha256(data).hexdigest() != digest:
         raise BundleError("hash_mismatch", f"{path}: changed since the bundle was checked; load the bundle again")
     state = _unpickle(data, str(path))
     if not isinstance(state, dict) or not state or not all(_is_entry(k, v) for k, v in state.items()):

@@ -60,3 +60,40 @@ class Head:
         weights[:, allowed] = mass / (mass.sum(axis=1) + np.exp(self.null_scores - top))[:, None]
         contributions = weights * self.values
         return Pooled(self.bias + contributions.reshape(len(self.bias), -1).sum(axis=1), weights, contributions)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ensemble:
+    """Several models' heads on the same cells, asked as one: means of their logits, weights and contributions.
+
+    The mean of sums is the sum of means, so the contributions still add up to the logit; a question "without this" is
+    answered by each member exactly and then averaged.
+
+    Attributes:
+        members: heads of equal shape.
+    """
+
+    members: tuple[Head, ...]
+
+    @property
+    def bias(self) -> np.ndarray:
+        """``(K,)``."""
+        return np.mean([head.bias for head in self.members], axis=0)
+
+    @property
+    def allowed(self) -> np.ndarray:
+        """``(*cells)``; the same for all members."""
+        return self.members[0].allowed
+
+    def pool(self, keep: np.ndarray | None = None) -> Pooled:
+        """As :meth:`Head.pool`.
+
+        Raises:
+            PredictionError: nothing is left to look at.
+        """
+        pooled = [head.pool(keep) for head in self.members]
+        return Pooled(
+            np.mean([p.logits for p in pooled], axis=0),
+            np.mean([p.weights for p in pooled], axis=0),
+            np.mean([p.contributions for p in pooled], axis=0),
+        )

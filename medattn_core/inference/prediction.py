@@ -7,9 +7,10 @@ from typing import Any, cast
 
 import numpy as np
 
+from medattn_core.bundles.trust import Trust
 from medattn_core.errors import Notice, PredictionError
 from medattn_core.inference.evidence import Evidence
-from medattn_core.inference.head import Head, Pooled
+from medattn_core.inference.head import Ensemble, Head, Pooled
 from medattn_core.inference.masks import MaskLike, cells_of_mask, native_mask
 from medattn_core.inference.regions import MIN_CONTRIBUTION, Region, connected_parts
 from medattn_core.tasks import TaskSpec
@@ -41,7 +42,7 @@ class Prediction:
     Attributes:
         volume: the scan, on its own grid.
         task: what the model takes and gives.
-        head: scores and values of every evidence cell.
+        head: scores and values of every evidence cell, of one model or of each of an ensemble.
         grid: how cells and voxels lie on each other.
         stride: evidence stride in model pixels.
         bundle, bundle_version, weights_sha256: which model said it.
@@ -51,12 +52,13 @@ class Prediction:
 
     volume: Volume
     task: TaskSpec
-    head: Head
+    head: Head | Ensemble
     grid: ModelGrid
     stride: int
     bundle: str = ""
     bundle_version: str = ""
     weights_sha256: str = ""
+    trust: Trust = field(default_factory=Trust)
     warnings: tuple[Notice, ...] = ()
     timings: dict[str, float] = field(default_factory=dict)
     pooled: Pooled = field(init=False, repr=False)
@@ -96,6 +98,36 @@ class Prediction:
     def unit(self) -> str:
         """Unit of :attr:`value`."""
         return self.task.unit
+
+    @property
+    def label_set(self) -> tuple[str, ...] | None:
+        """Labels that are credible at the coverage of ``trust``, most probable first; None without such a rule."""
+        return self.trust.label_set(self.probabilities) if self.task.kind == "multiclass" else None
+
+    @property
+    def interval(self) -> tuple[float, float] | None:
+        """Where the true quantity lies with the coverage of ``trust``; None in classification or without a rule."""
+        return self.trust.interval(self.value)
+
+    @property
+    def abstained(self) -> bool:
+        """Whether the model is not sure enough to decide, by the rule chosen on its validation data."""
+        return self.task.kind == "multiclass" and self.trust.abstains(self.probabilities[self.label])
+
+    @property
+    def uncertainty(self) -> dict[str, Any] | None:
+        """How far the members of an ensemble disagree (standard deviations); None for a single model."""
+        if not isinstance(self.head, Ensemble):
+            return None
+        logits = np.stack([head.pool().logits for head in self.head.members])
+        found: dict[str, Any] = {"members": len(logits)}
+        if self.task.kind == "regression":
+            return found | {"value_std": float(logits[:, 0].std(ddof=1))}
+        probabilities = self.task.probabilities(logits)
+        for name, values in (("logit_std", logits), ("probability_std", probabilities)):
+            spread = values.std(axis=0, ddof=1)
+            found[name] = {label: float(s) for label, s in zip(self.task.labels, spread, strict=True)}
+        return found
 
     def _named(self, logits: np.ndarray) -> dict[str, float]:
         values = self.task.probabilities(logits)
@@ -243,7 +275,11 @@ class Prediction:
             "unit": self.unit or None,
             "logits": {k: float(v) for k, v in zip(labels, self.logits, strict=True)},
             "bias": {k: float(v) for k, v in zip(labels, self.bias, strict=True)},
-            "uncertainty": None,
+            "uncertainty": self.uncertainty,
+            "label_set": list(self.label_set) if self.label_set is not None else None,
+            "interval": list(self.interval) if self.interval is not None else None,
+            "coverage": self.trust.coverage,
+            "abstained": self.abstained,
             "evidence": {
                 "path": None,
                 "label": evidence.label,

@@ -6,16 +6,18 @@ import os
 import time
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
-from medattn_core.bundles import Bundle, load, load_network
+from medattn_core.bundles import Bundle, load, load_networks
+from medattn_core.bundles.trust import Trust
 from medattn_core.errors import Notice, PredictionError, VolumeError
-from medattn_core.inference.head import Head
+from medattn_core.inference.head import Ensemble, Head
 from medattn_core.inference.masks import MaskLike, cells_of_mask, native_mask
 from medattn_core.inference.prediction import Prediction
 from medattn_core.transforms.conform import Conformed, conform
+from medattn_core.transforms.statistics import image_statistics
 from medattn_core.volumes import Volume, geometry, read
 
 if TYPE_CHECKING:
@@ -32,18 +34,24 @@ class Predictor:
 
     Args:
         bundle: what the network is.
-        network: in eval mode, on ``device``.
+        networks: one, or the members of an ensemble.
         device: torch device.
     """
 
-    def __init__(self, bundle: Bundle, network: AttentionCNN, *, device: str = "cpu") -> None:
+    def __init__(self, bundle: Bundle, *networks: AttentionCNN, device: str = "cpu") -> None:
         import torch
 
         self.bundle = bundle
         self.device = device
         self.task = bundle.task
         layout = torch.channels_last if self.task.spatial_dims == 2 else torch.channels_last_3d
-        self.network = network.to(device=device, memory_format=layout).eval()  # type: ignore[call-overload]
+        self.networks = [n.to(device=device, memory_format=layout).eval() for n in networks]  # type: ignore[call-overload]
+        self.trust = Trust.from_calibration(bundle.calibration, str(bundle.path))
+
+    @property
+    def network(self) -> AttentionCNN:
+        """The network; the first of an ensemble."""
+        return self.networks[0]
 
     @classmethod
     def from_bundle(cls, bundle: str | os.PathLike[str] | Bundle, *, device: str = "auto") -> Predictor:
@@ -59,7 +67,7 @@ class Predictor:
         """
         loaded = bundle if isinstance(bundle, Bundle) else load(bundle)
         device = _device(device)
-        return cls(loaded, load_network(loaded, device=device), device=device)
+        return cls(loaded, *load_networks(loaded, device=device), device=device)
 
     def __call__(
         self, source: str | os.PathLike[str] | Volume, mask: MaskLike | None = None, series: str | None = None
@@ -103,17 +111,21 @@ class Predictor:
             what = Path(mask).name if isinstance(mask, (str, os.PathLike)) else "an array or volume"
             notices.append(Notice("masked", f"only a region of interest could speak: {what}, {millilitres:.3g} mL"))
         after_conform = time.perf_counter()
-        head = self._head(conformed, allowed, volume)
+        heads, looked_at = zip(*(self._head(n, conformed, allowed, volume) for n in self.networks), strict=True)
+        if self.bundle.input_check is not None:
+            notice = self.bundle.input_check.notice(looked_at[0], image_statistics(conformed.image, volume))
+            notices += [notice] if notice else []
         after_network = time.perf_counter()
         prediction = Prediction(
             volume=volume,
             task=self.task,
-            head=head,
+            head=heads[0] if len(heads) == 1 else Ensemble(members=heads),
             grid=conformed.grid,
             stride=stride,
             bundle=self.bundle.name,
             bundle_version=self.bundle.version,
             weights_sha256=self.bundle.weights_sha256,
+            trust=self.trust,
             warnings=tuple(notices),
             timings={
                 "read": after_read - start,
@@ -121,7 +133,7 @@ class Predictor:
                 "network": after_network - after_conform,
             },
         )
-        return self._with_threshold(prediction)
+        return _with_doubts(prediction)
 
     def _check_modality(self, volume: Volume) -> None:
         accepted = self.task.modality
@@ -132,14 +144,20 @@ class Predictor:
                 "choose another bundle or series",
             )
 
-    def _head(self, conformed: Conformed, allowed: np.ndarray, volume: Volume) -> Head:
+    def _head(
+        self, network: AttentionCNN, conformed: Conformed, allowed: np.ndarray, volume: Volume
+    ) -> tuple[Head, np.ndarray]:
+        """The head of one network, and the features it looked at ``(F,)``."""
         import torch
+
+        from medattn_core.networks.attention import attended_features
 
         try:
             with torch.inference_mode():
-                features = self._features(torch.from_numpy(conformed.image).unsqueeze(0))
+                features = self._features(network, torch.from_numpy(conformed.image).unsqueeze(0))
                 flat = features.squeeze(-1) if self.task.spatial_dims == 2 and not self.task.slicewise else features
-                out = self.network.pool(flat)
+                out = network.pool(flat)
+                looked_at = attended_features(flat, out.weights)[0].cpu().numpy()
         except (MemoryError, RuntimeError) as error:
             if "memory" not in str(error).lower() and not isinstance(error, MemoryError):
                 raise
@@ -153,7 +171,7 @@ class Predictor:
             scores=out.scores[0].cpu().numpy().astype(np.float64).reshape(cells),
             values=out.values[0].cpu().numpy().astype(np.float64).reshape(cells),
             null_scores=out.null_scores[0].cpu().numpy().astype(np.float64),
-            bias=self.network.pooling.bias.detach().cpu().numpy().astype(np.float64),
+            bias=cast("torch.Tensor", network.pooling.bias).detach().cpu().numpy().astype(np.float64),
             allowed=allowed,
         )
         if not (np.isfinite(head.values).all() and np.isfinite(head.scores).all()):
@@ -161,33 +179,40 @@ class Predictor:
                 "non_finite_logits",
                 f"{volume.source}: the network gave NaN or infinite values; check the bundle's weights and the scan",
             )
-        return head
+        return head, looked_at
 
-    def _features(self, image: torch.Tensor) -> torch.Tensor:
+    def _features(self, network: AttentionCNN, image: torch.Tensor) -> torch.Tensor:
         """Features ``(1, F, *cells)``, always with three spatial axes for slicewise and 2D models."""
         import torch
 
         if self.task.spatial_dims == 3:
-            return self.network.features(image.to(self.device))
+            return network.features(image.to(self.device))
         chunks = []
         for first in range(0, image.shape[-1], SLICES_AT_ONCE):
             slices = image[0, :, :, :, first : first + SLICES_AT_ONCE].permute(3, 0, 1, 2)
             slices = slices.to(self.device).contiguous(memory_format=torch.channels_last)
-            chunks.append(self.network.features(slices))
+            chunks.append(network.features(slices))
         return torch.cat(chunks).permute(1, 2, 3, 0).unsqueeze(0)
 
-    def _with_threshold(self, prediction: Prediction) -> Prediction:
-        threshold = self.task.threshold
-        if threshold is None or self.task.kind != "multiclass":
-            return prediction
-        best = prediction.probabilities[prediction.label]
-        if best >= threshold:
-            return prediction
-        notice = Notice(
-            "below_threshold",
-            f"no label reaches {threshold:.2f}; the most likely, {prediction.label}, has {best:.2f}",
+
+def _with_doubts(prediction: Prediction) -> Prediction:
+    """The prediction with a warning where its best label is not probable enough."""
+    if prediction.task.kind != "multiclass":
+        return prediction
+    threshold, trust = prediction.task.threshold, prediction.trust
+    best = prediction.probabilities[prediction.label]
+    notices = []
+    if threshold is not None and best < threshold:
+        what = f"no label reaches {threshold:.2f}; the most likely, {prediction.label}, has {best:.2f}"
+        notices.append(Notice("below_threshold", what))
+    if prediction.abstained:
+        notices.append(
+            Notice(
+                "abstained",
+                f"not decided: {prediction.label} has {best:.2f}, and the model decides from {trust.abstain_below:.2f}",
+            )
         )
-        return replace(prediction, warnings=(*prediction.warnings, notice))
+    return replace(prediction, warnings=(*prediction.warnings, *notices)) if notices else prediction
 
 
 def _device(device: str) -> str:

@@ -254,6 +254,21 @@ def pool_evidence(
     )
 
 
+def attended_features(features: Tensor, weights: Tensor) -> Tensor:
+    """What the model looked at, as one vector an image: the mean of the features under the attention.
+
+    Args:
+        features: ``(B, F, *spatial)`` as the pooling layer got them.
+        weights: ``(B, K, *spatial)`` of :class:`Attended`; averaged over classes.
+
+    Returns:
+        ``(B, F)``.
+    """
+    share = weights.mean(dim=1).flatten(1)
+    share = share / share.sum(dim=1, keepdim=True).clamp_min(1e-12)
+    return torch.bmm(features.float().flatten(2), share.unsqueeze(2).to(torch.float32)).squeeze(2)
+
+
 class SelfAttentionMixing(nn.Module):
     """One pre-norm residual self-attention block over regions, through torch's fused kernel (N x N work).
 

@@ -81,7 +81,7 @@ class ResidualBlock(nn.Module):
 
 
 class CompactResNet(nn.Module):
-    """A small residual encoder: stem at stride 4, then one stage a stride.
+    """A small residual encoder: a stem, then one stage a stride.
 
     Every feature is centred on its block of ``stride`` pixels (even kernels wherever it strides), so the map of a
     mirrored image is the mirrored map and nothing drifts.
@@ -89,8 +89,9 @@ class CompactResNet(nn.Module):
     Args:
         spatial_dims: 2 or 3.
         in_channels: image channels.
-        widths: channels of the stages; strides are 4, 8, 16, 32, ...
+        widths: channels of the stages; strides are 4, 8, 16, 32, ... with the default stem.
         blocks: residual blocks a stage.
+        stem_stride: stride of the first stage, 4, or 2 for images of a few dozen pixels.
     """
 
     mixes = False
@@ -101,17 +102,20 @@ class CompactResNet(nn.Module):
         in_channels: int,
         widths: tuple[int, ...] = (32, 64, 128, 256),
         blocks: tuple[int, ...] = (2, 2, 2, 2),
+        stem_stride: int = 4,
     ) -> None:
         super().__init__()
+        if stem_stride not in (2, 4):
+            raise ValueError(f"stem_stride={stem_stride}; accepted: 2, 4")
         if len(widths) != len(blocks):
             raise ValueError(f"widths has {len(widths)} stages and blocks {len(blocks)}: they must be equal")
         self.channels = list(widths)
-        self.strides = [4 * 2**i for i in range(len(widths))]
+        self.strides = [stem_stride * 2**i for i in range(len(widths))]
         self.stem = nn.Sequential(
             CONV[spatial_dims](in_channels, widths[0], 6, stride=2, padding=2, bias=False),
             NORM[spatial_dims](widths[0]),
             nn.ReLU(inplace=True),
-            POOL[spatial_dims](2),
+            POOL[spatial_dims](2) if stem_stride == 4 else nn.Identity(),
         )
         stages = []
         previous = widths[0]
@@ -152,7 +156,7 @@ class StagedEncoder(nn.Module):
 
 @register("compact")
 def compact(*, spatial_dims: int, in_channels: int, **options: object) -> nn.Module:
-    """MedAttn's compact residual encoder; options ``widths``, ``blocks``."""
+    """MedAttn's compact residual encoder; options ``widths``, ``blocks``, ``stem_stride``."""
     for name in ("widths", "blocks"):
         if name in options:
             options[name] = tuple(options[name])  # type: ignore[arg-type]

@@ -16,7 +16,8 @@ from medattn_core.errors import MedAttnError
 
 KEYS = (
     *("input", "series_instance_uid", "bundle", "bundle_version", "weights_sha256", "label", "probabilities", "value"),
-    *("unit", "logits", "bias", "uncertainty", "evidence", "regions", "warnings", "error", "timings_s"),
+    *("unit", "logits", "bias", "uncertainty", "label_set", "interval", "coverage", "abstained"),
+    *("evidence", "regions", "warnings", "error", "timings_s"),
 )
 """Keys of each object of predictions.json, in order; all are always there."""
 

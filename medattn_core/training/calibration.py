@@ -58,6 +58,64 @@ def expected_calibration_error(probability: np.ndarray, correct: np.ndarray, bin
     return float(sum(gaps))
 
 
+def fit_conformal(probabilities: np.ndarray, targets: np.ndarray, coverage: float = 0.9) -> dict[str, float]:
+    """Split-conformal label sets: the quantile of ``1 - p(true label)`` over held-out cases.
+
+    The ``ceil((n + 1) * coverage)``-th smallest score: sets then cover at least that share of exchangeable new cases
+    (Vovk 2005; least ambiguous sets of Sadinle, Lei and Wasserman 2019).
+
+    Args:
+        probabilities: ``(N, K)`` calibrated, of cases the model was not trained on.
+        targets: ``(N, K)`` one-hot.
+        coverage: wanted share of sets that hold the truth.
+    """
+    scores = np.sort(1.0 - (probabilities * targets).sum(axis=1))
+    return {"coverage": coverage, "quantile": float(scores[_rank(len(scores), coverage)]), "cases": len(scores)}
+
+
+def fit_conformal_value(residuals: np.ndarray, coverage: float = 0.9) -> dict[str, float]:
+    """Half width of the interval around a predicted value, as :func:`fit_conformal` (absolute residuals ``(N,)``)."""
+    scores = np.sort(np.abs(residuals))
+    return {"coverage": coverage, "half_width": float(scores[_rank(len(scores), coverage)]), "cases": len(scores)}
+
+
+def _rank(count: int, coverage: float) -> int:
+    """Index of the conformal quantile among sorted scores; the largest where there are too few."""
+    return min(count - 1, int(np.ceil((count + 1) * coverage)) - 1)
+
+
+def fit_abstain(
+    probabilities: np.ndarray, targets: np.ndarray, accuracy: float | None = None
+) -> dict[str, float | int] | None:
+    """The lowest probability of the reported label from which decisions reach an accuracy on held-out cases.
+
+    Args:
+        probabilities: ``(N, K)`` calibrated, of cases the model was not trained on.
+        targets: ``(N, K)`` one-hot.
+        accuracy: to reach; by default half of the errors are to go.
+
+    Returns:
+        ``threshold``, the ``accuracy`` on the decided cases and their ``share``; None where no threshold reaches it.
+    """
+    best = probabilities.max(axis=1)
+    right = probabilities.argmax(axis=1) == targets.argmax(axis=1)
+    wanted = 1 - 0.5 * (1 - float(right.mean())) if accuracy is None else accuracy
+    order = np.argsort(-best, kind="stable")
+    reached = np.cumsum(right[order]) / np.arange(1, len(order) + 1)
+    # Only where the next case has another probability may the line be drawn.
+    ends = np.append(best[order][1:] < best[order][:-1], True)
+    fits = np.flatnonzero((reached >= wanted) & ends)
+    if len(fits) == 0:
+        return None
+    last = int(fits[-1])
+    return {
+        "threshold": float(best[order[last]]),
+        "accuracy": float(reached[last]),
+        "share": (last + 1) / len(order),
+        "cases": len(order),
+    }
+
+
 @torch.no_grad()
 def fold_scale(network: AttentionCNN, factor: float, offset: float = 0.0) -> None:
     """Make the network's output ``factor * output + offset``, map included; in place.

@@ -24,6 +24,10 @@ class TrainingConfig:
         warmup_epochs: linear warm-up.
         ema_decay: of the exponential moving average of the weights, which is what is kept; 0 switches it off.
         balanced: draw each class equally often.
+        class_weights: factor of each class in the loss, in the order of the task's labels; empty for none.
+        focal_gamma: exponent of the focal loss; 0 is the plain one.
+        patience: epochs without a better validation metric after which training stops, and the best weights are kept;
+            0 never stops early. The metric is the macro AUC, or the mean absolute error in regression.
         seed: of everything random.
         precision: ``fp32``, or ``bf16`` (autocast): twice as fast where the processor has it, slow where not.
         augmentation, losses: see there.
@@ -36,6 +40,9 @@ class TrainingConfig:
     warmup_epochs: float = 1.0
     ema_decay: float = 0.998
     balanced: bool = True
+    class_weights: tuple[float, ...] = ()
+    focal_gamma: float = 0.0
+    patience: int = 0
     seed: int = 0
     precision: str = "fp32"
     augmentation: Augmentation = field(default_factory=Augmentation)
@@ -46,6 +53,11 @@ class TrainingConfig:
             value = getattr(self, name)
             if isinstance(value, dict):
                 object.__setattr__(self, name, kind(**value))
+        object.__setattr__(self, "class_weights", tuple(float(w) for w in self.class_weights))
+        if self.focal_gamma < 0 or self.patience < 0 or any(w <= 0 for w in self.class_weights):
+            raise TrainingError(
+                "bad_config", "focal_gamma and patience may not be negative, class_weights are positive"
+            )
         for name in ("epochs", "batch_size", "learning_rate"):
             if not getattr(self, name) > 0:
                 raise TrainingError("bad_config", f"{name}={getattr(self, name)!r}; it must be positive")

@@ -12,6 +12,7 @@ from medattn_core.datalists import Case
 from medattn_core.errors import DataListError
 from medattn_core.tasks import TaskSpec
 from medattn_core.transforms.conform import conform
+from medattn_core.transforms.statistics import image_statistics
 from medattn_core.volumes import Volume, read
 from medattn_core.volumes.placement import place_mask
 
@@ -26,6 +27,7 @@ class TrainingData:
         masks: ``(N, *spatial)`` uint8, 255 inside the box or mask of the finding.
         located: ``(N,)`` whether the case has a box or mask.
         folds: ``(N,)``, -1 where the list names none.
+        statistics: of each case, see :func:`medattn_core.transforms.statistics.image_statistics`.
     """
 
     images: np.ndarray
@@ -33,6 +35,7 @@ class TrainingData:
     masks: np.ndarray
     located: np.ndarray
     folds: np.ndarray
+    statistics: tuple[dict[str, float], ...] = ()
 
     def __len__(self) -> int:
         return len(self.images)
@@ -50,6 +53,7 @@ class TrainingData:
             masks=self.masks[chosen],
             located=self.located[chosen],
             folds=self.folds[chosen],
+            statistics=tuple(np.array(self.statistics, dtype=object)[chosen]) if self.statistics else (),
         )
 
 
@@ -119,10 +123,11 @@ def prepare(
     """
     fixed = replace(task, size=tuple(size))
     flat = task.spatial_dims == 2
-    images, targets, masks, located = [], [], [], []
+    images, targets, masks, located, statistics = [], [], [], [], []
     for index, case in enumerate(cases):
         volume = read(case.image, modality=task.modality)
         conformed = conform(volume, fixed)
+        statistics.append(image_statistics(conformed.image, volume))
         image = _pad(conformed.image, tuple(size))
         if flat and image.shape[-1] != 1:
             raise DataListError(
@@ -145,6 +150,7 @@ def prepare(
         masks=np.stack(masks),
         located=np.array(located),
         folds=np.array([-1 if c.fold is None else c.fold for c in cases]),
+        statistics=tuple(statistics),
     )
 
 

@@ -1,13 +1,15 @@
-"""The training loop: balanced batches, augmentation, losses on logits and map, EMA, cosine schedule, resume."""
+"""Training through MONAI's engine: balanced batches, losses on logits and map, EMA, cosine schedule, resume."""
 
 from __future__ import annotations
 
+import logging
 import math
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
@@ -17,10 +19,16 @@ from torch.nn import functional as F
 from medattn_core.errors import TrainingError
 from medattn_core.networks.attention_cnn import AttentionCNN
 from medattn_core.tasks import TaskSpec
+from medattn_core.training import logs
 from medattn_core.training.config import TrainingConfig
 from medattn_core.training.data import TrainingData
+from medattn_core.training.early_stop import EarlyStop
 from medattn_core.training.ema import MovingAverage
-from medattn_core.training.losses import classification_loss, map_losses, regression_loss
+from medattn_core.training.losses import classification_loss, map_losses, regression_loss, regression_map_loss
+from medattn_core.training.processes import Processes
+
+if TYPE_CHECKING:
+    from monai.engines import SupervisedTrainer
 
 Progress = Callable[[int, int, dict[str, float]], None]
 
@@ -56,6 +64,142 @@ def _rate(step: int, warmup: int, total: int) -> float:
     return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, total - warmup)))
 
 
+class Batches:
+    """Indices of the items of each step, one epoch after another: what the trainer iterates over.
+
+    Seeded by epoch, so that a resumed run draws what the uninterrupted one would have drawn.
+    """
+
+    def __init__(self, data: TrainingData, task: TaskSpec, config: TrainingConfig) -> None:
+        self.targets, self.config = data.targets, config
+        self.balanced = config.balanced and task.kind != "regression"
+        self.epoch = 0
+        self.generator = torch.Generator()
+
+    def __len__(self) -> int:
+        return max(1, len(self.targets) // self.config.batch_size)
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        # Not before the first batch is asked for: `epoch` is set between making the iterator and that.
+        seed = self.config.seed * 100_003 + self.epoch
+        self.generator.manual_seed(seed)
+        torch.manual_seed(seed)
+        order = epoch_order(self.targets, balanced=self.balanced, generator=self.generator)
+        size = self.config.batch_size
+        for batch in range(len(self)):
+            yield np.sort(order[batch * size : (batch + 1) * size])
+
+
+def build_trainer(
+    network: AttentionCNN,
+    data: TrainingData,
+    task: TaskSpec,
+    config: TrainingConfig,
+    *,
+    max_epochs: int | None = None,
+    device: str = "cpu",
+    checkpoint: Path | None = None,
+    resume: bool = False,
+    progress: Progress | None = None,
+    validation: TrainingData | None = None,
+    log_dir: Path | None = None,
+) -> SupervisedTrainer:
+    """MONAI's trainer with the steps, schedule, moving average, checkpoint and logs of a MedAttn training.
+
+    Args:
+        network, data, task, config, device, checkpoint, resume, progress, validation, log_dir: see :func:`fit`.
+        max_epochs: instead of ``config.epochs``, for the schedule too.
+
+    Returns:
+        A trainer whose ``run()`` trains ``network``; ``trainer.average`` is its moving average.
+
+    Raises:
+        TrainingError: the checkpoint belongs to other settings; later, in ``run``, if the loss is no longer finite.
+    """
+    from ignite.engine import Events
+    from monai.engines import SupervisedTrainer
+
+    config = config if max_epochs is None else replace(config, epochs=max_epochs)
+    processes = Processes()
+    memory_format = torch.channels_last if task.spatial_dims == 2 else torch.channels_last_3d
+    processes.prepare(network)
+    network.to(device, memory_format=memory_format).train()  # type: ignore[call-overload]
+    optimizer = _optimizer(network, config)
+    average = MovingAverage(network, config.ema_decay)
+    batches = Batches(data, task, config)
+    total = len(batches) * config.epochs
+    warmup = max(1, round(config.warmup_epochs * len(batches)))
+    identity = {
+        "config": config.to_dict(),
+        "task": task.to_dict(),
+        "network": {name: list(value.shape) for name, value in network.state_dict().items()},
+        "data": data.fingerprint(),
+    }
+    stop = EarlyStop(config, validation, task)
+    first_epoch = 0
+    if resume and checkpoint is not None and checkpoint.exists():
+        first_epoch = _restore(checkpoint, identity, network, average, optimizer, stop)
+    running: dict[str, float] = {}
+
+    def update(engine: Any, chosen: np.ndarray) -> dict[str, float]:
+        step = engine.state.iteration - 1
+        for group in optimizer.param_groups:
+            group["lr"] = config.learning_rate * _rate(step, warmup, total)
+        losses = _losses(network, data, chosen, task, config, batches.generator, device, memory_format, processes)
+        loss = torch.stack(list(losses.values())).sum()
+        if not bool(torch.isfinite(loss)):
+            raise TrainingError(
+                "bad_config", f"the loss is not finite at step {step}; lower learning_rate={config.learning_rate}"
+            )
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        processes.average_gradients(network)
+        nn.utils.clip_grad_norm_(network.parameters(), 5.0)
+        optimizer.step()
+        average.update(network)
+        values = {name: float(value.detach()) for name, value in losses.items()}
+        for name, value in values.items():
+            running[name] = 0.95 * running.get(name, value) + 0.05 * value
+        return {"loss": sum(values.values()), **values}
+
+    trainer = SupervisedTrainer(
+        device=torch.device(device),
+        max_epochs=config.epochs,
+        train_data_loader=batches,
+        network=network,
+        optimizer=optimizer,
+        loss_function=regression_loss if task.kind == "regression" else classification_loss,
+        iteration_update=update,
+        epoch_length=len(batches),
+        decollate=False,
+    )
+    trainer.average = average  # type: ignore[attr-defined]
+    trainer.state.epoch, trainer.state.iteration = first_epoch, first_epoch * len(batches)
+    trainer.logger.setLevel(logging.WARNING)
+
+    @trainer.on(Events.EPOCH_STARTED)
+    def _start(engine: Any) -> None:
+        batches.epoch = engine.state.epoch - 1
+        running.clear()
+
+    @trainer.on(Events.EPOCH_COMPLETED)
+    def _finish(engine: Any) -> None:
+        if stop.after(average.network, engine.state.epoch):
+            engine.terminate()
+        if checkpoint is not None and processes.rank == 0:
+            _store(checkpoint, identity, engine.state.epoch, network, average, optimizer, stop)
+
+    if progress is not None:
+        trainer.add_event_handler(
+            Events.ITERATION_COMPLETED, lambda engine: progress(engine.state.iteration, total, running)
+        )
+    if log_dir is not None and processes.rank == 0:
+        logs.attach(trainer, log_dir, optimizer, stop)
+    trainer.done = first_epoch >= config.epochs or stop.stopped  # type: ignore[attr-defined]
+    trainer.best = stop  # type: ignore[attr-defined]
+    return trainer
+
+
 def fit(
     network: AttentionCNN,
     data: TrainingData,
@@ -66,8 +210,12 @@ def fit(
     checkpoint: Path | None = None,
     resume: bool = False,
     progress: Progress | None = None,
+    validation: TrainingData | None = None,
+    log_dir: Path | None = None,
 ) -> AttentionCNN:
-    """Train.
+    """Train, through MONAI's :class:`~monai.engines.SupervisedTrainer`.
+
+    Under ``torchrun`` each process takes its part of every batch; the result is that of one process.
 
     Args:
         network: changed in place; what is returned is its moving average.
@@ -78,56 +226,21 @@ def fit(
         checkpoint: file written after every epoch, whole or not at all.
         resume: continue from ``checkpoint`` where it exists; the result is that of an uninterrupted run.
         progress: called after every step with (step, steps, running losses).
+        validation: held-out cases for ``config.patience``.
+        log_dir: folder for TensorBoard.
 
     Raises:
         TrainingError: the checkpoint belongs to other settings, or the loss is no longer finite.
     """
-    memory_format = torch.channels_last if task.spatial_dims == 2 else torch.channels_last_3d
-    network.to(device, memory_format=memory_format).train()  # type: ignore[call-overload]
-    optimizer = _optimizer(network, config)
-    average = MovingAverage(network, config.ema_decay)
-    steps_per_epoch = max(1, len(data) // config.batch_size)
-    total, first_epoch = steps_per_epoch * config.epochs, 0
-    warmup = max(1, round(config.warmup_epochs * steps_per_epoch))
-    identity = {
-        "config": config.to_dict(),
-        "task": task.to_dict(),
-        "network": {name: list(value.shape) for name, value in network.state_dict().items()},
-        "data": data.fingerprint(),
-    }
-    if resume and checkpoint is not None and checkpoint.exists():
-        first_epoch = _restore(checkpoint, identity, network, average, optimizer)
-
-    for epoch in range(first_epoch, config.epochs):
-        # Seeded by epoch, so that a resumed run draws what the uninterrupted one would have drawn.
-        generator = torch.Generator().manual_seed(config.seed * 100_003 + epoch)
-        torch.manual_seed(config.seed * 100_003 + epoch)
-        order = epoch_order(data.targets, balanced=config.balanced and task.kind != "regression", generator=generator)
-        running: dict[str, float] = {}
-        for batch in range(steps_per_epoch):
-            step = epoch * steps_per_epoch + batch
-            for group in optimizer.param_groups:
-                group["lr"] = config.learning_rate * _rate(step, warmup, total)
-            chosen = np.sort(order[batch * config.batch_size : (batch + 1) * config.batch_size])
-            losses = _losses(network, data, chosen, task, config, generator, device, memory_format)
-            loss = torch.stack(list(losses.values())).sum()
-            if not bool(torch.isfinite(loss)):
-                raise TrainingError(
-                    "bad_config", f"the loss is not finite at step {step}; lower learning_rate={config.learning_rate}"
-                )
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-            nn.utils.clip_grad_norm_(network.parameters(), 5.0)
-            optimizer.step()
-            average.update(network)
-            for name, value in losses.items():
-                previous = running.get(name, float(value.detach()))
-                running[name] = 0.95 * previous + 0.05 * float(value.detach())
-            if progress is not None:
-                progress(step + 1, total, running)
-        if checkpoint is not None:
-            _store(checkpoint, identity, epoch + 1, network, average, optimizer)
-    return average.network  # type: ignore[return-value]
+    trainer = build_trainer(
+        network, data, task, config, device=device, checkpoint=checkpoint, resume=resume, progress=progress,
+        validation=validation, log_dir=log_dir,
+    )  # fmt: skip
+    if not trainer.done:  # type: ignore[attr-defined]
+        trainer.run()
+    average = trainer.average.network  # type: ignore[attr-defined]
+    trainer.best.keep(average)  # type: ignore[attr-defined]
+    return average  # type: ignore[no-any-return]
 
 
 def _losses(
@@ -139,24 +252,38 @@ def _losses(
     generator: torch.Generator,
     device: str,
     memory_format: torch.memory_format,
+    processes: Processes,
 ) -> dict[str, Tensor]:
     image = torch.from_numpy(data.images[chosen].astype(np.float32))
     mask = torch.from_numpy(data.masks[chosen].astype(np.float32) / 255.0).unsqueeze(1)
     target = torch.from_numpy(data.targets[chosen]).to(device)
     image, moved = config.augmentation(image, mask, generator)
-    image = image.to(device, memory_format=memory_format)
+    image = processes.part(image).to(device, memory_format=memory_format)
     with torch.autocast(torch.device(device).type, dtype=torch.bfloat16, enabled=config.precision == "bf16"):
         features = network.features(image)
-    out = network.pool(features.float())
+    out = network.pool(processes.gather(features.float()))
     if task.kind == "regression":
         losses = {"value": regression_loss(out.logits, target).mean()}
     else:
-        losses = {"label": classification_loss(out.logits, target, task.activation, config.losses.smoothing).mean()}
-    if moved is not None and task.kind != "regression":
+        per_item = classification_loss(
+            out.logits,
+            target,
+            task.activation,
+            config.losses.smoothing,
+            focal=config.focal_gamma,
+            weights=torch.tensor(config.class_weights, device=device) if config.class_weights else None,
+        )
+        losses = {"label": per_item.mean()}
+    if moved is not None:
         pool = F.avg_pool2d if task.spatial_dims == 2 else F.avg_pool3d
         inside = pool(moved.to(device), network.evidence_stride)[:, 0]
         # A finding that augmentation pushed out of the picture teaches nothing about location.
         located = torch.from_numpy(data.located[chosen]).to(device) & (inside.flatten(1).sum(dim=1) > 0.5)
+        if task.kind == "regression":
+            if bool(located.any()) and config.losses.location > 0:
+                location = regression_map_loss(out.contributions, inside, located)
+                losses["location"] = config.losses.location * location
+            return losses
         losses |= map_losses(
             out,
             cast(Tensor, network.pooling.bias),
@@ -171,7 +298,13 @@ def _losses(
 
 
 def _store(
-    path: Path, identity: dict[str, Any], epoch: int, network: nn.Module, average: MovingAverage, optimizer: Any
+    path: Path,
+    identity: dict[str, Any],
+    epoch: int,
+    network: nn.Module,
+    average: MovingAverage,
+    optimizer: Any,
+    stop: EarlyStop,
 ) -> None:
     state = {
         "identity": identity,
@@ -180,6 +313,7 @@ def _store(
         "average": average.network.state_dict(),
         "average_steps": average.steps,
         "optimizer": optimizer.state_dict(),
+        "early_stop": stop.state_dict(),
         "time": time.time(),
     }
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -188,7 +322,9 @@ def _store(
     os.replace(temporary, path)
 
 
-def _restore(path: Path, identity: dict[str, Any], network: nn.Module, average: MovingAverage, optimizer: Any) -> int:
+def _restore(
+    path: Path, identity: dict[str, Any], network: nn.Module, average: MovingAverage, optimizer: Any, stop: EarlyStop
+) -> int:
     state = torch.load(path, weights_only=True, map_location="cpu")
     if state["identity"] != identity:
         changed = [key for key in identity if state["identity"].get(key) != identity[key]]
@@ -201,4 +337,5 @@ def _restore(path: Path, identity: dict[str, Any], network: nn.Module, average: 
     average.network.load_state_dict(state["average"])
     average.steps = state["average_steps"]
     optimizer.load_state_dict(state["optimizer"])
+    stop.load_state_dict(state["early_stop"])
     return int(state["epoch"])

@@ -38,7 +38,14 @@ class LossWeights:
     smoothing: float = 0.0
 
 
-def classification_loss(logits: Tensor, target: Tensor, activation: str, smoothing: float = 0.0) -> Tensor:
+def classification_loss(
+    logits: Tensor,
+    target: Tensor,
+    activation: str,
+    smoothing: float = 0.0,
+    focal: float = 0.0,
+    weights: Tensor | None = None,
+) -> Tensor:
     """Loss of each item, ``(B,)``.
 
     Args:
@@ -47,22 +54,49 @@ def classification_loss(logits: Tensor, target: Tensor, activation: str, smoothi
         activation: ``softmax``: cross-entropy. ``sigmoid``: binary cross-entropy summed over classes, and for items
             with exactly one class the cross-entropy between the classes, which sharpens the decision among them.
         smoothing: label smoothing: this share of the target is spread evenly (Szegedy et al. 2016).
+        focal: exponent on the probability that is still missing (Lin et al. 2017); 0 is none.
+        weights: ``(K,)`` factor of each class (of the items that show it, in ``softmax``).
     """
     single = (target.sum(dim=1) == 1).float()
+    labels = target
     if smoothing > 0:
         even = 1.0 / target.shape[1] if activation == "softmax" else 0.5
         target = target * (1 - smoothing) + smoothing * even
+    log_p = F.log_softmax(logits, dim=1)
+    factor = 1.0 if weights is None else (labels * weights).sum(dim=1)  # of the class that an item shows
+    missing = 1 - (log_p.exp() * labels).sum(dim=1)
+    choice = -(log_p * target).sum(dim=1) * factor * (missing.clamp_min(1e-6) ** focal if focal > 0 else 1.0)
     if activation == "softmax":
-        return -(F.log_softmax(logits, dim=1) * target).sum(dim=1)
-    loss = F.binary_cross_entropy_with_logits(logits, target, reduction="none").sum(dim=1)
-    if logits.shape[1] > 1:
-        loss = loss - single * (F.log_softmax(logits, dim=1) * target).sum(dim=1)
-    return loss
+        return choice
+    each = F.binary_cross_entropy_with_logits(logits, target, reduction="none")
+    if focal > 0:
+        p = torch.sigmoid(logits)
+        each = each * (labels * (1 - p) + (1 - labels) * p).clamp_min(1e-6) ** focal
+    loss = (each if weights is None else each * (1 + labels * (weights - 1))).sum(dim=1)
+    return loss + single * choice if logits.shape[1] > 1 else loss
 
 
 def regression_loss(prediction: Tensor, target: Tensor) -> Tensor:
     """Huber loss of standardised targets, ``(B,)``."""
     return F.smooth_l1_loss(prediction, target, reduction="none").sum(dim=1)
+
+
+def regression_map_loss(contributions: Tensor, inside: Tensor, located: Tensor) -> Tensor:
+    """How far the evidence for a quantity is from lying evenly in the mask: a scalar, lowest where it does.
+
+    Cross-entropy of each region's share of the absolute contributions against its share of the mask. It says nothing
+    about the sum of the contributions, which is the value.
+
+    Args:
+        contributions: ``(B, 1, *regions)``.
+        inside: ``(B, *regions)``, share of each region inside the mask.
+        located: ``(B,)`` boolean, which items have a mask; the others take no part.
+    """
+    share = contributions[located].abs().flatten(1) + 1e-6
+    share = share / share.sum(dim=1, keepdim=True)
+    cover = inside[located].flatten(1)
+    cover = cover / cover.sum(dim=1, keepdim=True).clamp_min(1e-6)
+    return -(cover * share.log()).sum(dim=1).mean()
 
 
 def map_losses(

@@ -10,6 +10,7 @@ import numpy as np
 
 from medattn_core.datalists import Case
 from medattn_core.tasks import TaskSpec
+from medattn_core.training.config import TrainingConfig
 from medattn_core.volumes import Volume, geometry, read
 
 PRIOR = 0.1
@@ -94,3 +95,19 @@ def plan_network(task: TaskSpec, given: dict[str, Any]) -> dict[str, Any]:
     if task.activation == "sigmoid":
         settings["bias"] = [math.log(PRIOR / (1 - PRIOR))] * len(task.labels)
     return settings | given
+
+
+def describe(task: TaskSpec, size: tuple[int, ...], network: dict[str, Any], settings: TrainingConfig) -> list[str]:
+    """What will be trained, in lines for a person; each can be overruled in the configuration."""
+    spacing, grid = (" x ".join(f"{n:g}" for n in numbers) for numbers in (task.spacing, size))
+    what = f"{task.labels[0]} in {task.unit or 'its unit'}" if task.kind == "regression" else ", ".join(task.labels)
+    rule = task.intensity
+    return [
+        f"task: {task.kind} ({task.activation}) of {what}",
+        f"grid: {grid} at {spacing} mm{', slice by slice' if task.slicewise else ''}; intensity {rule.rule} "
+        f"{rule.lower:g} to {rule.upper:g}",
+        f"network: {network['encoder']} {network.get('encoder_options', '')}, {network['pooling']} pooling, "
+        f"an evidence cell is {network['evidence_stride']} pixels wide",
+        f"training: {settings.epochs} epochs, batches of {settings.batch_size}, learning rate "
+        f"{settings.learning_rate:g}, {settings.precision}, seed {settings.seed}",
+    ]

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +18,28 @@ from medattn_core.bundles import Bundle, check_target, save_bundle
 from medattn_core.errors import TrainingError
 from medattn_core.networks.attention_cnn import AttentionCNN
 from medattn_core.tasks import TaskSpec
-from medattn_core.training.calibration import expected_calibration_error, fit_temperature, fold_scale
+from medattn_core.training.calibration import fold_scale
 from medattn_core.training.config import TrainingConfig, read_config
 from medattn_core.training.data import TrainingData, prepare
+from medattn_core.training.early_stop import outputs_on
+from medattn_core.training.folds import assign
 from medattn_core.training.loop import Progress, fit
-from medattn_core.training.plan import plan_network, plan_task
+from medattn_core.training.plan import describe, plan_network, plan_task
+from medattn_core.training.reliability import HeldOut, assess, learn_input_check
+from medattn_core.training.units import start_at_mean
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Run:
+    """What every fold of a training shares."""
+
+    task: TaskSpec
+    network: dict[str, Any]
+    settings: TrainingConfig
+    device: str
+    work: Path
+    resume: bool
+    progress: Progress | None
 
 
 def train(
@@ -34,26 +52,33 @@ def train(
     device: str = "auto",
     resume: bool = False,
     validation_fold: int | None = None,
+    folds: int | None = None,
     progress: Progress | None = None,
     reading: Any = None,
+    say: Callable[[str], None] | None = None,
 ) -> Bundle:
     """Train a model and write it as a bundle.
 
     Args:
         data: data list (JSON or CSV).
         output: bundle folder to write; appears only when whole.
-        config: JSON file or dictionary with the optional parts ``task``, ``network``, ``training``, ``bundle``.
+        config: JSON file or dictionary with the optional parts ``task``, ``network``, ``training``, ``bundle``. In
+            regression ``network.bias`` is the value, in its unit, above which the evidence counts: zero by default.
         epochs, seed: override the configuration.
         device: ``auto``, ``cpu`` or ``cuda``.
         resume: continue an interrupted run of the same settings.
-        validation_fold: hold this fold out, measure on it, and fit the temperature there.
+        validation_fold: hold this fold out, measure on it, and calibrate there.
+        folds: cross-validate over so many patient-wise folds (those of the list, where it names them) and keep all
+            models as an ensemble; calibrated on the held-out cases.
         progress: called after every step with (step, steps, losses).
         reading: called with (done, all) while images are read.
+        say: called with lines for a person: what was chosen, what was measured.
 
     Raises:
         MedAttnError: invalid data list, configuration or image; the code says which.
     """
     output = Path(output)
+    say = say or (lambda _: None)
     parts = config if isinstance(config, dict) else read_config(Path(config)) if config is not None else {}
     cases = datalists.load(Path(data))
     task, size = plan_task(cases, dict(parts.get("task", {})), output.name)
@@ -64,74 +89,139 @@ def train(
         seed=settings.seed if seed is None else seed,
     )
     network_settings = plan_network(task, dict(parts.get("network", {})))
-    folds = np.array([-1 if case.fold is None else case.fold for case in cases])
-    if validation_fold is not None and not (folds == validation_fold).any():
-        raise TrainingError(
-            "bad_config", f"validation fold {validation_fold}: no such fold; the list has {sorted(set(folds.tolist()))}"
-        )
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    elif device.startswith("cuda") and not torch.cuda.is_available():
-        raise TrainingError("bad_argument", f"device {device!r}: this torch sees no CUDA device; accepted: auto, cpu")
-    torch.manual_seed(settings.seed)
-    try:
-        network = AttentionCNN(**network_settings)
-    except (TypeError, ValueError) as error:
-        raise TrainingError("bad_config", f"network settings: {error}") from error
-    _check_before(output, task, size, network, network_settings)
+    for line in describe(task, size, network_settings, settings):
+        say(line)
+    held_out = _held_out(cases, folds, validation_fold, settings.seed)
+    device = _device(device)
+    _check_before(output, task, size, network_settings, settings)
     prepared = prepare(cases, task, size, reading)
-    training = prepared if validation_fold is None else prepared.subset(folds != validation_fold)
-    mean, spread = 0.0, 1.0
-    if task.kind == "regression":
-        mean, spread = float(training.targets.mean()), float(training.targets.std()) or 1.0
-        training = replace(training, targets=(training.targets - mean) / spread)
-
-    work = output.with_name(output.name + ".training")
-    trained = fit(
-        network, training, task, settings,
-        device=device, checkpoint=work / "checkpoint.pt", resume=resume, progress=progress,
-    ).to("cpu")  # fmt: skip
-    if task.kind == "regression":
-        fold_scale(trained, spread, mean)
+    run = _Run(
+        task=task,
+        network=network_settings,
+        settings=settings,
+        device=device,
+        work=output.with_name(output.name + ".training"),
+        resume=resume,
+        progress=progress,
+    )
+    members, found = [], []
+    for number, chosen in enumerate(held_out):
+        if len(held_out) > 1:
+            say(f"fold {number + 1} of {len(held_out)}: {int((~chosen).sum())} cases train, {int(chosen.sum())} test")
+        trained = _train_one(run, prepared, chosen, number if len(held_out) > 1 else None)
+        members.append(trained)
+        if chosen.any():
+            test = prepared.subset(chosen)
+            found.append(HeldOut(outputs=outputs_on(trained, test), targets=test.targets))
     about = dict(parts.get("bundle", {}))
-    metrics: dict[str, Any] = dict(about.get("metrics", {}))
-    calibration: dict[str, Any] = {}
-    if validation_fold is not None:
-        metrics = _validate(trained, prepared.subset(folds == validation_fold), task)
-        if "temperature" in metrics:
-            calibration = {"temperature": metrics.pop("temperature"), "from": f"held-out fold {validation_fold}"}
+    where = "the held-out folds of the cross-validation" if len(found) > 1 else f"held-out fold {validation_fold}"
+    metrics, calibration = dict(about.get("metrics", {})), dict(about.get("calibration", {}))
+    if found:
+        metrics, calibration = assess(found, task)
+        calibration["from"] = where
     elif "temperature" in about:  # measured elsewhere, such as on the held-out folds of a cross-validation
-        fold_scale(trained, 1.0 / float(about["temperature"]))
-        calibration = {"temperature": float(about["temperature"]), "from": about.get("calibrated_on", "configuration")}
+        calibration |= {"temperature": float(about["temperature"]), "from": about.get("calibrated_on", "configuration")}
+    for trained in members:
+        fold_scale(trained, 1.0 / float(calibration.get("temperature", 1.0)))
+    for name, value in metrics.items():
+        say(f"{name.replace('_', ' ')} {value:.4g}")
     bundle = save_bundle(
         output,
         task=task,
         network_settings=network_settings,
-        state_dict=trained.state_dict(),
+        state_dict=members[0].state_dict(),
+        members=[member.state_dict() for member in members[1:]],
         description=about.get("description", task.description or f"{task.name}, trained with medattn train"),
         version=about.get("version", "0.1.0"),
         card=about.get("card", ""),
         data_license=about.get("data_license", "Licence of the training data: state it here before sharing."),
         metrics=metrics,
         calibration=calibration,
+        input_check=learn_input_check(members[0], prepared, held_out[0]),
         training=settings.to_dict(),
+        data_list=Path(data).name,
     )
-    shutil.rmtree(work, ignore_errors=True)
+    shutil.rmtree(run.work, ignore_errors=True)
     return bundle
 
 
+def _held_out(
+    cases: list[datalists.Case], folds: int | None, validation_fold: int | None, seed: int
+) -> list[np.ndarray]:
+    """Boolean masks of the cases that each run holds out; one mask of none where everything trains."""
+    if folds is not None:
+        if validation_fold is not None:
+            raise TrainingError("bad_argument", "folds and validation_fold: one of them, not both")
+        number = assign(cases, folds, seed)
+        return [number == fold for fold in sorted(set(number.tolist()))]
+    listed = np.array([-1 if case.fold is None else case.fold for case in cases])
+    if validation_fold is None:
+        return [np.zeros(len(cases), bool)]
+    if not (listed == validation_fold).any():
+        raise TrainingError(
+            "bad_config",
+            f"validation fold {validation_fold}: no such fold; the list has {sorted(set(listed.tolist()))}",
+        )
+    return [listed == validation_fold]
+
+
+def _train_one(run: _Run, prepared: TrainingData, held_out: np.ndarray, number: int | None) -> AttentionCNN:
+    """Train on what is not held out; the network gives logits, or values in their unit."""
+    training = prepared.subset(~held_out)
+    validation = prepared.subset(held_out) if held_out.any() else None
+    settings = replace(run.settings, seed=run.settings.seed + (number or 0))
+    torch.manual_seed(settings.seed)
+    network = _network(run.network)
+    mean, spread = 0.0, 1.0
+    if run.task.kind == "regression":
+        mean, spread = float(training.targets.mean()), float(training.targets.std()) or 1.0
+        training = replace(training, targets=(training.targets - mean) / spread)
+        if validation is not None:
+            validation = replace(validation, targets=(validation.targets - mean) / spread)
+        start_at_mean(network, training, mean, spread)
+    work = run.work if number is None else run.work / f"fold{number}"
+    trained = fit(
+        network, training, run.task, settings,
+        device=run.device, checkpoint=work / "checkpoint.pt", resume=run.resume, progress=run.progress,
+        validation=validation, log_dir=run.work.with_name(run.work.name.removesuffix(".training") + ".logs") / work.name,
+    ).to("cpu")  # fmt: skip
+    if run.task.kind == "regression":
+        fold_scale(trained, spread, mean)
+    return trained
+
+
+def _device(device: str) -> str:
+    if device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    if device.startswith("cuda") and not torch.cuda.is_available():
+        raise TrainingError("bad_argument", f"device {device!r}: this torch sees no CUDA device; accepted: auto, cpu")
+    return device
+
+
+def _network(settings: dict[str, Any]) -> AttentionCNN:
+    try:
+        return AttentionCNN(**settings)
+    except (TypeError, ValueError) as error:
+        raise TrainingError("bad_config", f"network settings: {error}") from error
+
+
 def _check_before(
-    output: Path, task: TaskSpec, size: tuple[int, ...], network: AttentionCNN, settings: dict[str, Any]
+    output: Path, task: TaskSpec, size: tuple[int, ...], settings: dict[str, Any], training: TrainingConfig
 ) -> None:
     """Everything about the result that is knowable before hours of training: writes and loads an untrained bundle.
 
     Raises:
         MedAttnError: the name, target, size or network settings would be refused afterwards.
     """
+    network = _network(settings)
     stride = network.evidence_stride
     if any(n % stride for n in size):
         raise TrainingError(
             "bad_config", f"training size {list(size)}: each must be a multiple of the evidence stride {stride}"
+        )
+    if len(training.class_weights) not in (0, len(task.labels)):
+        raise TrainingError(
+            "bad_config", f"class_weights has {len(training.class_weights)} values for {len(task.labels)} labels"
         )
     check_target(output)
     with tempfile.TemporaryDirectory() as folder:
@@ -143,30 +233,3 @@ def _check_before(
             description="a trial",
             version="0.0.0",
         )
-
-
-def outputs_on(network: AttentionCNN, data: TrainingData, batch: int = 16) -> np.ndarray:
-    """Logits (or values) of prepared cases ``(N, K)``, in float32 on the CPU."""
-    network.eval()
-    with torch.inference_mode():
-        return np.concatenate(
-            [
-                network(torch.from_numpy(data.images[i : i + batch].astype(np.float32))).numpy()
-                for i in range(0, len(data), batch)
-            ]
-        )
-
-
-def _validate(network: AttentionCNN, data: TrainingData, task: TaskSpec) -> dict[str, float]:
-    """Measure on the held-out fold; classification is calibrated there (the head is changed in place)."""
-    logits = outputs_on(network, data)
-    if task.kind == "regression":
-        return {"mae": float(np.abs(logits - data.targets).mean())}
-    temperature = fit_temperature(logits, data.targets, task)
-    fold_scale(network, 1.0 / temperature)
-    metrics = {"temperature": temperature}
-    if task.kind == "multiclass":
-        correct = logits.argmax(axis=1) == data.targets.argmax(axis=1)
-        probability = task.probabilities(logits / temperature).max(axis=1)
-        metrics |= {"accuracy": float(correct.mean()), "ece": expected_calibration_error(probability, correct)}
-    return metrics

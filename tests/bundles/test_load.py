@@ -151,7 +151,7 @@ def put(value: Any, *keys: str) -> Callable[[dict[str, Any]], None]:
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (put(2, "medattn", "format"), ("format 2", "newer MedAttn", "update")),
+        (put(3, "medattn", "format"), ("format 3", "newer MedAttn", "update")),
         (put("1", "medattn", "format"), ("medattn.format is '1'",)),
         (put(True, "medattn", "format"), ("medattn.format is True",)),
         (put("https://example.org/meta_schema_20991231.json", "schema"), ("20991231", "newer", "update")),

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
 DESIGN_KEYS = [
     *("input", "series_instance_uid", "bundle", "bundle_version", "weights_sha256", "label", "probabilities"),
-    *("value", "unit", "logits", "bias", "uncertainty", "evidence", "regions", "warnings", "error", "timings_s"),
+    *("value", "unit", "logits", "bias", "uncertainty", "label_set", "interval", "coverage", "abstained"),
+    *("evidence", "regions", "warnings", "error", "timings_s"),
 ]
 
 

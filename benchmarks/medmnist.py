@@ -1,0 +1,158 @@
+"""Evidence pooling against average pooling of the same encoder on MedMNIST sets, official splits.
+
+    python -m benchmarks.medmnist --data ../shared/data/vesselmnist3d/vesselmnist3d.npz --seeds 0 1 2
+
+Everything but the pooling is equal. The decision threshold is the one that maximises accuracy on the validation
+split; the test split is looked at once, by the weights at the end of training. Finished runs are kept in --work.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from sklearn.metrics import accuracy_score, roc_auc_score
+
+from benchmarks.common import machine, markdown_table
+from benchmarks.convert import medmnist
+from medattn_core import datalists
+from medattn_core.networks.attention_cnn import AttentionCNN
+from medattn_core.tasks import TaskSpec
+from medattn_core.training.config import TrainingConfig
+from medattn_core.training.data import TrainingData, prepare
+from medattn_core.training.loop import fit
+
+POSITIVE = {"vesselmnist3d": "aneurysm", "adrenalmnist3d": "hyperplasia", "breastmnist": "malignant",
+            "pneumoniamnist": "pneumonia"}  # fmt: skip
+
+SETTINGS: dict[str, dict[str, Any]] = json.loads(Path(__file__).with_name("medmnist.json").read_text())
+"""By set and edge (`vesselmnist3d_28`): task, network and training settings, chosen on the validation split."""
+
+
+def task_of(name: str, edge: int, dims: int) -> TaskSpec:
+    """One logit: the finding against its absence; grey values 0 to 255."""
+    spacing = SETTINGS[f"{name}_{edge}"].get("spacing", 1.0)
+    size = round(edge / spacing)
+    return TaskSpec(
+        name=name,
+        kind="multilabel",
+        activation="sigmoid",
+        labels=(POSITIVE[name],),
+        spatial_dims=dims,
+        spacing=(spacing,) * dims,
+        size=(size,) * dims,
+        field_of_view=float(edge) if dims == 2 else None,
+        intensity={"rule": "window", "lower": 0, "upper": 255},  # type: ignore[arg-type]
+    )
+
+
+def network_settings(task: TaskSpec, given: dict[str, Any], pooling: str) -> dict[str, Any]:
+    """Keyword arguments of AttentionCNN."""
+    settings = {
+        "spatial_dims": task.spatial_dims,
+        "in_channels": 1,
+        "out_channels": 1,
+        "width": 128,
+        **given,
+        "pooling": pooling,
+    }
+    return settings | ({"null_token": False} if pooling == "average" else {})
+
+
+def read_split(path: Path, task: TaskSpec) -> TrainingData:
+    """A split on the model grid; the other label is the absence of the finding."""
+    cases = [
+        datalists.Case(image=case.image, labels=tuple(x for x in (case.label,) if x in task.labels))
+        for case in datalists.load(path)
+    ]
+    assert task.size is not None
+    return prepare(cases, task, task.size)
+
+
+def logits_of(network: AttentionCNN, data: TrainingData, batch: int = 32) -> np.ndarray:
+    """``(N,)`` logits of the only output."""
+    network.eval()
+    with torch.inference_mode():
+        parts = [
+            network(torch.from_numpy(data.images[i : i + batch].astype(np.float32)))[:, 0].numpy()
+            for i in range(0, len(data), batch)
+        ]
+    return np.concatenate(parts)
+
+
+def best_threshold(logits: np.ndarray, truth: np.ndarray) -> float:
+    """Logit threshold of highest accuracy, the middle of the best ones."""
+    candidates = np.unique(logits)
+    candidates = np.concatenate([[candidates[0] - 1], (candidates[1:] + candidates[:-1]) / 2, [candidates[-1] + 1]])
+    accuracy = np.array([accuracy_score(truth, logits > c) for c in candidates])
+    best = candidates[accuracy == accuracy.max()]
+    return float(best[len(best) // 2])
+
+
+def run(name: str, edge: int, splits: dict[str, TrainingData], task: TaskSpec, pooling: str, seed: int) -> dict:
+    """Train once; measures of validation and test."""
+    settings = SETTINGS[f"{name}_{edge}"]
+    config = TrainingConfig.from_dict({**settings["training"], "seed": seed})
+    torch.manual_seed(seed)
+    network = AttentionCNN(**network_settings(task, settings["network"], pooling))
+    start = time.time()
+    trained = fit(network, splits["train"], task, config).to("cpu")
+    seconds = time.time() - start
+    logits = {split: logits_of(trained, splits[split]) for split in ("val", "test")}
+    truth = {split: splits[split].targets[:, 0] > 0.5 for split in ("val", "test")}
+    threshold = best_threshold(logits["val"], truth["val"])
+    return {
+        "val_auc": float(roc_auc_score(truth["val"], logits["val"])),
+        "test_auc": float(roc_auc_score(truth["test"], logits["test"])),
+        "test_accuracy": float(accuracy_score(truth["test"], logits["test"] > threshold)),
+        "test_accuracy_at_half": float(accuracy_score(truth["test"], logits["test"] > 0)),
+        "threshold": threshold,
+        "seconds": seconds,
+        "parameters": sum(p.numel() for p in trained.parameters()),
+    }
+
+
+def main() -> None:
+    """Run."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--poolings", nargs="+", default=["evidence", "average"])
+    parser.add_argument("--work", type=Path, default=Path("runs/medmnist"))
+    parser.add_argument("--tag", default="", help="name of a trial of settings, kept apart from the others")
+    parser.add_argument("--set", default="{}", help="JSON merged into the settings, for trials on the validation split")
+    arguments = parser.parse_args()
+    with np.load(arguments.data) as arrays:
+        shape = arrays["train_images"].shape
+    name, edge, dims = arguments.data.stem.split("_")[0], shape[1], len(shape) - 1
+    settings = SETTINGS[f"{name}_{edge}"]
+    for part, values in json.loads(arguments.set).items():
+        settings[part] = {**settings.get(part, {}), **values} if isinstance(values, dict) else values
+    task = task_of(name, edge, dims)
+    lists = medmnist(arguments.data, arguments.work / f"{name}_{edge}")
+    splits = {split: read_split(path, task) for split, path in lists.items()}
+    rows = []
+    for pooling in arguments.poolings:
+        measured = []
+        for seed in arguments.seeds:
+            path = arguments.work / f"{name}_{edge}{arguments.tag}_{pooling}_{seed}.json"
+            if not path.exists():
+                path.write_text(json.dumps(run(name, edge, splits, task, pooling, seed)))
+            measured.append(json.loads(path.read_text()))
+            print(pooling, seed, measured[-1], flush=True)
+        row = [pooling, str(len(measured))]
+        for key in ("val_auc", "test_auc", "test_accuracy", "test_accuracy_at_half"):
+            values = [m[key] for m in measured]
+            row.append(f"{np.mean(values):.3f} ± {np.std(values, ddof=1) if len(values) > 1 else float('nan'):.3f}")
+        rows.append([*row, f"{np.median([m['seconds'] for m in measured]):.0f}"])
+    header = ["pooling", "seeds", "validation AUC", "test AUC", "test accuracy", "accuracy at p = 0.5", "seconds"]
+    print(f"\n{name} {edge}; {settings}; {machine()}\n\n{markdown_table(header, rows)}")
+
+
+if __name__ == "__main__":
+    main()

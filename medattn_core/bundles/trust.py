@@ -1,0 +1,164 @@
+"""What a bundle knows of its own reliability, read from its metadata and applied with NumPy alone.
+
+- Conformal sets: every label whose probability is at least ``1 - quantile`` (split-conformal, least ambiguous sets:
+  Sadinle, Lei and Wasserman 2019). The set holds the truth with the stated coverage, if the scan is like those it was
+  fitted on. It may be empty: then no label is credible at that coverage. For a quantity, value +- half width.
+- Abstaining: below a probability chosen on validation, no label is reported as decided.
+- Input check: distance of the scan's features from the training scans', and ranges of its intensities and geometry.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from medattn_core.errors import BundleError, Notice
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trust:
+    """Rules of one bundle; None where it has none.
+
+    Attributes:
+        coverage: stated coverage of label sets or intervals.
+        quantile: of the conformity scores ``1 - p(true label)``.
+        half_width: of the interval around a value, in its unit.
+        abstain_below: probability of the reported label below which the model does not decide.
+        expected_accuracy: accuracy on the decided cases of the validation set.
+    """
+
+    coverage: float | None = None
+    quantile: float | None = None
+    half_width: float | None = None
+    abstain_below: float | None = None
+    expected_accuracy: float | None = None
+
+    @classmethod
+    def from_calibration(cls, data: Mapping[str, Any], where: str) -> Trust:
+        """Read the ``calibration`` part of a bundle's metadata.
+
+        Raises:
+            BundleError: ``bad_bundle``: a number is missing, no number, or out of its range.
+        """
+        conformal, abstain = _part(data, "conformal", where), _part(data, "abstain", where)
+
+        def number(part: Mapping[str, Any], key: str, top: float) -> float | None:
+            value = part.get(key)
+            if value is None:
+                return None
+            if not isinstance(value, (int, float)) or isinstance(value, bool) or not 0 <= value <= top:
+                raise BundleError("bad_bundle", f"{where}: calibration {key} is {value!r}; 0 to {top:g} is accepted")
+            return float(value)
+
+        return cls(
+            coverage=number(conformal, "coverage", 1.0),
+            quantile=number(conformal, "quantile", 1.0),
+            half_width=number(conformal, "half_width", 1e300),
+            abstain_below=number(abstain, "threshold", 1.0),
+            expected_accuracy=number(abstain, "accuracy", 1.0),
+        )
+
+    def label_set(self, probabilities: Mapping[str, float]) -> tuple[str, ...] | None:
+        """Labels that are credible at :attr:`coverage`, most probable first; None without a rule."""
+        if self.quantile is None or not probabilities:
+            return None
+        ranked = sorted(probabilities.items(), key=lambda item: -item[1])
+        return tuple(label for label, p in ranked if p >= 1 - self.quantile)
+
+    def interval(self, value: float | None) -> tuple[float, float] | None:
+        """Where the true quantity lies with :attr:`coverage`; None without a rule."""
+        if self.half_width is None or value is None:
+            return None
+        return value - self.half_width, value + self.half_width
+
+    def abstains(self, probability: float) -> bool:
+        """Whether the model does not decide at this probability of the reported label."""
+        return self.abstain_below is not None and probability < self.abstain_below
+
+
+@dataclass(frozen=True, kw_only=True)
+class InputCheck:
+    """What the training scans were like.
+
+    Attributes:
+        mean: ``(F,)`` of the training scans' feature vectors.
+        precision: ``(F, F)`` inverse covariance.
+        limit: Mahalanobis distance above which a scan is unlike the training scans.
+        ranges: name of a statistic to its accepted (lowest, highest).
+        quantile: share of training scans within the limit.
+    """
+
+    mean: np.ndarray
+    precision: np.ndarray
+    limit: float
+    ranges: dict[str, tuple[float, float]]
+    quantile: float
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any], where: str) -> InputCheck:
+        """Read :meth:`to_dict` data.
+
+        Raises:
+            BundleError: ``bad_bundle``.
+        """
+        try:
+            mean = np.array(data["mean"], np.float64)
+            precision = np.array(data["precision"], np.float64)
+            ranges = {str(k): (float(low), float(high)) for k, (low, high) in dict(data["ranges"]).items()}
+            check = cls(mean=mean, precision=precision, limit=float(data["limit"]), ranges=ranges,
+                        quantile=float(data["quantile"]))  # fmt: skip
+        except (KeyError, TypeError, ValueError) as error:
+            raise BundleError("bad_bundle", f"{where}: invalid input check ({error})") from error
+        if mean.ndim != 1 or precision.shape != (len(mean), len(mean)) or not np.isfinite(precision).all():
+            raise BundleError("bad_bundle", f"{where}: input check with mean {mean.shape}, matrix {precision.shape}")
+        return check
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON data, five digits."""
+        short = np.vectorize(lambda x: float(f"{x:.5g}"), otypes=[float])
+        return {
+            "mean": short(self.mean).tolist(),
+            "precision": short(self.precision).tolist(),
+            "limit": self.limit,
+            "ranges": {name: list(pair) for name, pair in self.ranges.items()},
+            "quantile": self.quantile,
+        }
+
+    def distance(self, features: np.ndarray) -> float:
+        """Mahalanobis distance of a feature vector ``(F,)`` from the training scans."""
+        gap = np.asarray(features, np.float64) - self.mean
+        return float(np.sqrt(max(0.0, gap @ self.precision @ gap)))
+
+    def notice(self, features: np.ndarray, statistics: Mapping[str, float]) -> Notice | None:
+        """What is unusual about a scan, in words; None where nothing is.
+
+        Args:
+            features: ``(F,)``, see :func:`medattn_core.networks.attention.attended_features`.
+            statistics: of :func:`medattn_core.transforms.statistics.image_statistics`.
+        """
+        strange = []
+        distance = self.distance(features)
+        if len(features) != len(self.mean) or not np.isfinite(distance):
+            return None
+        if distance > self.limit:
+            strange.append(f"it looks different ({distance / self.limit:.1f} times the usual limit)")
+        for name, (low, high) in self.ranges.items():
+            value = statistics.get(name)
+            if value is not None and not low <= value <= high:
+                strange.append(f"{name} is {value:.3g}, {low:.3g} to {high:.3g} is usual")
+        if not strange:
+            return None
+        return Notice(
+            "unlike_training",
+            f"the scan is unlike those the model was trained on: {'; '.join(strange)}; do not rely on it",
+        )
+
+
+def _part(data: Mapping[str, Any], name: str, where: str) -> Mapping[str, Any]:
+    part = data.get(name, {})
+    if not isinstance(part, Mapping):
+        raise BundleError("bad_bundle", f"{where}: calibration {name} is no object")
+    return part

@@ -1,0 +1,44 @@
+"""Patient-wise folds: those of the list, or made with scikit-learn."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from medattn_core.datalists import Case
+from medattn_core.errors import TrainingError
+
+
+def assign(cases: Sequence[Case], folds: int, seed: int = 0) -> np.ndarray:
+    """Fold number of every case ``(N,)``; the images of one patient share one.
+
+    Where every case of the list names a fold, these are taken. Else classes are spread evenly over the folds
+    (StratifiedGroupKFold; GroupKFold for values and several labels); a case without a patient is one by itself.
+
+    Raises:
+        TrainingError: fewer than two folds, another number than the list names, or more than there are patients.
+    """
+    if folds < 2:
+        raise TrainingError("bad_argument", f"folds={folds}; at least 2 are needed")
+    listed = [case.fold for case in cases]
+    if all(fold is not None for fold in listed):
+        names = sorted({int(fold) for fold in listed if fold is not None})
+        if len(names) != folds:
+            raise TrainingError(
+                "bad_argument", f"folds={folds}, but the list names {len(names)} ({names}); use that number, or take "
+                "the folds out of the list"
+            )  # fmt: skip
+        return np.array(listed)
+    groups = np.array([case.patient or f"\0{index}" for index, case in enumerate(cases)])
+    if len(set(groups.tolist())) < folds:
+        raise TrainingError("bad_argument", f"folds={folds}, but there are only {len(set(groups.tolist()))} patients")
+    from sklearn.model_selection import GroupKFold, StratifiedGroupKFold
+
+    labels = np.array([case.label or "" for case in cases])
+    spread = all(case.value is None for case in cases)
+    splitter = (StratifiedGroupKFold if spread else GroupKFold)(n_splits=folds, shuffle=True, random_state=seed)
+    number = np.empty(len(cases), int)
+    for fold, (_, test) in enumerate(splitter.split(np.zeros(len(cases)), labels, groups)):
+        number[test] = fold
+    return number

@@ -1,0 +1,82 @@
+"""Several processes (torchrun): each takes its part of every batch, and all end with the same weights.
+
+Every process augments the whole batch with the same random numbers and passes its part through the encoder; batch
+statistics and features are gathered over all processes, so that the head, the bags of the map losses and the batch
+normalisation see the batch that one process would have seen.
+"""
+
+from __future__ import annotations
+
+import os
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+
+class Processes:
+    """The group of processes that torchrun started; alone without it."""
+
+    def __init__(self) -> None:
+        self.count = int(os.environ.get("WORLD_SIZE", "1"))
+        self.rank = int(os.environ.get("RANK", "0")) if self.count > 1 else 0
+        if self.count > 1 and not dist.is_initialized():
+            dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
+
+    def prepare(self, network: nn.Module) -> None:
+        """Make batch normalisation use the statistics of all processes, from the same start."""
+        if self.count == 1:
+            return
+        for module in network.modules():
+            if isinstance(module, _BatchNorm):
+                module.__class__ = type("Gathered" + type(module).__name__, (_GatheredNorm, type(module)), {})
+        for value in network.state_dict().values():
+            dist.broadcast(value, src=0)
+
+    def part(self, batch: Tensor) -> Tensor:
+        """This process's items of a batch ``(B, ...)``; B must be a multiple of the number of processes."""
+        return batch if self.count == 1 else batch.chunk(self.count)[self.rank]
+
+    def gather(self, part: Tensor) -> Tensor:
+        """The whole batch from every process's part, differentiable."""
+        if self.count == 1:
+            return part
+        from torch.distributed.nn.functional import all_gather
+
+        return torch.cat(list(all_gather(part)))
+
+    def average_gradients(self, network: nn.Module) -> None:
+        """Mean over processes: each has the gradient of the same loss, gathered features' parts counted everywhere."""
+        if self.count == 1:
+            return
+        for parameter in network.parameters():
+            if parameter.grad is not None:
+                dist.all_reduce(parameter.grad)
+                parameter.grad /= self.count
+
+
+class _GatheredNorm(_BatchNorm):
+    """Batch normalisation whose statistics come from the batches of all processes (torch's own wants CUDA)."""
+
+    def _check_input_dim(self, input: Tensor) -> None:  # noqa: A002  torch's name
+        pass
+
+    def forward(self, input: Tensor) -> Tensor:  # noqa: A002  torch's name
+        if not self.training:
+            return super().forward(input)
+        from torch.distributed.nn.functional import all_reduce
+
+        axes = [0, *range(2, input.dim())]
+        x = input.float()
+        count = x.numel() / x.shape[1] * dist.get_world_size()
+        mean = all_reduce(x.sum(axes)) / count
+        shape = [1, -1] + [1] * (input.dim() - 2)
+        variance = all_reduce((x - mean.view(shape)).square().sum(axes)) / count
+        with torch.no_grad():
+            factor = self.momentum if self.momentum is not None else 0.1
+            self.running_mean.lerp_(mean, factor)  # type: ignore[union-attr]
+            self.running_var.lerp_(variance * count / (count - 1), factor)  # type: ignore[union-attr]
+            self.num_batches_tracked += 1  # type: ignore[assignment, operator]
+        x = (x - mean.view(shape)) * torch.rsqrt(variance.view(shape) + self.eps)
+        return (x * self.weight.view(shape) + self.bias.view(shape)).to(input.dtype)

@@ -1,0 +1,36 @@
+"""Regression: the network works in standard deviations from the mean, the evidence is to sum in the target's unit."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import numpy as np
+import torch
+
+from medattn_core.networks.attention import attended_features
+from medattn_core.networks.attention_cnn import AttentionCNN
+from medattn_core.training.data import TrainingData
+
+
+@torch.no_grad()
+def start_at_mean(network: AttentionCNN, data: TrainingData, mean: float, spread: float) -> None:
+    """Set the frozen bias in standardised units and let the untrained network predict the mean; in place.
+
+    The bias that was set (zero by default) is the value above which the evidence counts. Standardised it lies far
+    from the targets, around which training should start: the head is given the value, along the mean feature.
+
+    Args:
+        network: its bias is in the target's unit.
+        data: to look at the features of.
+        mean, spread: of the training targets.
+    """
+    head = cast(Any, network.pooling)
+    head.bias.sub_(mean).div_(spread)
+    images = torch.from_numpy(data.images[:: max(1, len(data) // 16)][:16].astype(np.float32))
+    was_training = network.training
+    features = network.train().features(images)  # batch statistics: the running ones are still to be learnt
+    network.train(was_training)
+    looked_at = attended_features(features, network.pool(features).weights).mean(dim=0)
+    weight = head.value.weight
+    for row, bias in zip(weight, head.bias, strict=True):
+        row.add_(-(bias + row @ looked_at) * looked_at / looked_at.square().sum().clamp_min(1e-12))
