@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -35,7 +36,8 @@ def measure(predictor: Predictor, cases: list[datalists.Case]) -> dict[str, list
         prediction = predictor(case.image)
         evidence = prediction.evidence(predictor.task.labels[0])
         mask = location_of(case, evidence)
-        assert mask is not None and case.value is not None
+        assert mask is not None
+        assert case.value is not None
         near = ndimage.distance_transform_edt(mask < 0.5, sampling=evidence.spacing) <= MARGIN_MM
         amount = np.abs(evidence.data.astype(np.float64))
         found["truth"].append(case.value)
@@ -86,7 +88,9 @@ def main() -> None:
         numbers = summary(measured[-1])
         rows.append([str(fold), str(len(measured[-1]["truth"])), *[f"{v:.4g}" for v in numbers.values()]])
         print(rows[-1], f"{measured[-1]['seconds'][0]:.0f} s", flush=True)
-    together = summary({k: sum((m[k] for m in measured), []) for k in ("truth", "value", "sum", "inside")})
+    together = summary(
+        {k: list(chain.from_iterable(m[k] for m in measured)) for k in ("truth", "value", "sum", "inside")}
+    )
     rows.append(["all", "", *[f"{v:.4g}" for v in together.values()]])
     header = ["fold", "scans", "MAE, mm3", "R2", "largest gap of the sum, mm3", "share of |evidence| within 3 mm"]
     print(f"\nSeed {arguments.seed}; {machine()}\n\n{markdown_table(header, rows)}")

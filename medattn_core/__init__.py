@@ -38,6 +38,7 @@ _ROOMS = (
     "bundles",
     "datalists",
     "errors",
+    "evaluation",
     "inference",
     "networks",
     "outputs",

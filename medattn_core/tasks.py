@@ -49,6 +49,7 @@ class TaskSpec:
         labels: name of each output; for regression the name of the quantity.
         unit: unit of a regression target.
         modality: accepted DICOM modality codes; empty accepts all.
+        channels: name of each image of a case, in order; the first gives the grid.
         spatial_dims: 2 or 3, the dimensions of the convolutions.
         slicewise: each slice of a volume by itself, all pooled together (needs ``spatial_dims=2``).
         spacing: mm of the model grid, two values in plane (2D) or three in R-A-S order (3D).
@@ -66,6 +67,7 @@ class TaskSpec:
     labels: tuple[str, ...] = ()
     unit: str = ""
     modality: tuple[str, ...] = ()
+    channels: tuple[str, ...] = ("image",)
     spatial_dims: int = 3
     slicewise: bool = False
     spacing: tuple[float, ...] = (1.0, 1.0, 1.0)
@@ -76,7 +78,7 @@ class TaskSpec:
     threshold: float | None = None
 
     def __post_init__(self) -> None:
-        for name in ("labels", "modality", "spacing"):
+        for name in ("labels", "modality", "channels", "spacing"):
             object.__setattr__(self, name, tuple(getattr(self, name)))
         if self.size is not None:
             object.__setattr__(self, "size", tuple(int(n) for n in self.size))
@@ -97,6 +99,8 @@ class TaskSpec:
         need(len(set(self.labels)) == len(self.labels), f"labels repeat: {list(self.labels)}")
         need(self.kind != "multilabel" or self.activation == "sigmoid", "multilabel wants activation 'sigmoid'")
         need(self.activation != "softmax" or len(self.labels) > 1, "softmax wants at least two labels")
+        need(len(self.channels) > 0, "channels are empty; name each image of a case")
+        need(len(set(self.channels)) == len(self.channels), f"channels repeat: {list(self.channels)}")
         need(self.spatial_dims in (2, 3), f"spatial_dims {self.spatial_dims}; accepted: 2, 3")
         need(not self.slicewise or self.spatial_dims == 2, "slicewise wants spatial_dims 2")
         need(len(self.spacing) == self.spatial_dims, f"spacing {self.spacing} has not {self.spatial_dims} values")
@@ -129,7 +133,7 @@ class TaskSpec:
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON data; :meth:`from_dict` reads it back."""
         data = asdict(self)
-        for name in ("labels", "modality", "spacing", "size"):
+        for name in ("labels", "modality", "channels", "spacing", "size"):
             if data[name] is not None:
                 data[name] = list(data[name])
         return data

@@ -28,7 +28,8 @@ FLOORS = (
     ("datalists", "transforms"),
     ("bundles",),
     ("inference", "training"),
-    ("evaluation", "interop", "outputs", "worker"),
+    ("interop", "outputs", "worker"),
+    ("evaluation",),
     ("cli",),
 )
 FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}

@@ -36,7 +36,7 @@ def test_a_wheel_holds_what_is_no_python(tmp_path: Path) -> None:
         for path in (source / "medattn_core").rglob("*")
         if path.is_file()
     }
-    for name in ("medattn_core/py.typed", "medattn_core/bundles/apache-2.0.txt", "medattn_core/cli.py"):
+    for name in ("medattn_core/py.typed", "medattn_core/bundles/apache-2.0.txt", "medattn_core/cli/__init__.py"):
         assert name in packed
     assert {name: packed.get(name) for name in there} == there  # the shipped bundle's files among them
     assert [name for name in packed if not name.startswith("medattn_core/") and ".dist-info/" not in name] == []

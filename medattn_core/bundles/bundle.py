@@ -10,7 +10,7 @@ from medattn_core.bundles.trust import InputCheck
 from medattn_core.tasks import TaskSpec
 
 FORMAT = 2
-"""Version of the ``medattn`` part of metadata.json that this package reads; ensembles are written as 2, single models as 1."""
+"""Version of the ``medattn`` part of metadata.json that is read here; ensembles have it, single models have 1."""
 
 SCHEMA_DATE = 20240725
 SCHEMA = (
@@ -42,6 +42,7 @@ NETWORK_SETTINGS = (
     "pooling",
     "mixing",
     "null_token",
+    "null_score",
     "bias",
     "dropout",
     "slicewise",

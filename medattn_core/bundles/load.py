@@ -152,7 +152,11 @@ def _network(settings: object, task: TaskSpec, path: Path) -> dict[str, Any]:
     unknown = sorted(set(settings) - set(NETWORK_SETTINGS))
     if unknown:
         raise BundleError("bad_bundle", f"{path}: unknown network settings {unknown}; accepted: {NETWORK_SETTINGS}")
-    for key, wanted in (("spatial_dims", task.spatial_dims), ("out_channels", len(task.labels)), ("in_channels", 1)):
+    for key, wanted in (
+        ("spatial_dims", task.spatial_dims),
+        ("out_channels", len(task.labels)),
+        ("in_channels", len(task.channels)),
+    ):
         if settings.get(key) != wanted:
             raise BundleError("bad_bundle", f"{path}: network {key} is {settings.get(key)!r}, the task needs {wanted}")
     if bool(settings.get("slicewise", False)) != task.slicewise:

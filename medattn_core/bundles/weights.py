@@ -79,10 +79,12 @@ def _plainly_small(settings: dict[str, Any]) -> bool:
         and isinstance(options, dict)
         and all(
             (key == "stem_stride" and sizes in (2, 4))
-            or (key in limits
-            and isinstance(sizes, (list, tuple))
-            and len(sizes) <= 6
-            and all(isinstance(size, int) and size <= limits[key] for size in sizes))
+            or (
+                key in limits
+                and isinstance(sizes, (list, tuple))
+                and len(sizes) <= 6
+                and all(isinstance(size, int) and size <= limits[key] for size in sizes)
+            )
             for key, sizes in options.items()
         )
     )

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     import torch
 
     from medattn_core.networks.attention_cnn import AttentionCNN
+
+Source = str | os.PathLike[str] | Volume
 
 SLICES_AT_ONCE = 8
 """Slices of a slicewise model that go through the encoder together: bounds memory, costs no speed."""
@@ -70,12 +73,13 @@ class Predictor:
         return cls(loaded, *load_networks(loaded, device=device), device=device)
 
     def __call__(
-        self, source: str | os.PathLike[str] | Volume, mask: MaskLike | None = None, series: str | None = None
+        self, source: Source | Sequence[Source], mask: MaskLike | None = None, series: str | None = None
     ) -> Prediction:
         """Predict one scan.
 
         Args:
-            source: file, DICOM folder or zip, or a Volume.
+            source: file, DICOM folder or zip, or a Volume; for a task of several channels a list of them, whose first
+                gives the grid.
             mask: region of interest: the attention looks nowhere else.
             series: SeriesInstanceUID to take from a DICOM folder.
 
@@ -83,17 +87,20 @@ class Predictor:
             MedAttnError: the scan cannot be read or does not fit the task; the code says why.
         """
         start = time.perf_counter()
-        if not isinstance(source, (str, os.PathLike, Volume)):
+        sources: list[Any] = list(source) if isinstance(source, (list, tuple)) and source else [source]
+        wrong = [one for one in sources if not isinstance(one, (str, os.PathLike, Volume))]
+        if wrong:
             raise PredictionError(
                 "bad_argument",
-                f"source is a {type(source).__name__}; accepted: a path, or Volume(data=array, affine=matrix)",
+                f"source is a {type(wrong[0]).__name__}; accepted: a path, or Volume(data=array, affine=matrix)",
             )
-        volume = (
-            source if isinstance(source, Volume) else read(Path(source), series=series, modality=self.task.modality)
-        )
+        modality = self.task.modality
+        first = sources[0]
+        volume = first if isinstance(first, Volume) else read(Path(first), series=series, modality=modality)
         self._check_modality(volume)
         after_read = time.perf_counter()
-        conformed = conform(volume, self.task)
+        channels = [other if isinstance(other, Volume) else read(Path(other)) for other in sources[1:]]
+        conformed = conform(volume, self.task, channels)
         if not np.isfinite(conformed.image).all():
             raise VolumeError(
                 "non_finite_voxels",

@@ -136,6 +136,8 @@ class EvidencePooling(_Pooling):
         out_channels: classes (or targets) K.
         key_dim: d.
         null_token: add one region that says nothing (``s = 0``), so that a negative image may have an empty map.
+        null_score: added to the score of that region. Far above the logarithm of the number of regions the weights
+            hardly compete, and the sum grows with the extent of what is found: for volumes and counts.
         bias: K frozen biases, zeros by default.
         gated: score with ``q_k . (tanh(V f) * sigmoid(U f))`` (Ilse et al. 2018, eq. 9) instead of ``q_k . W_K f``.
     """
@@ -150,6 +152,7 @@ class EvidencePooling(_Pooling):
         *,
         key_dim: int = 64,
         null_token: bool = True,
+        null_score: float = 0.0,
         bias: Optional[list[float]] = None,
         gated: bool = False,
     ) -> None:
@@ -157,6 +160,7 @@ class EvidencePooling(_Pooling):
         self.key_dim = key_dim
         self.gated = gated
         self.null_token = null_token
+        self.null_score = float(null_score)
         self.key = nn.Linear(in_channels, key_dim, bias=gated)
         self.gate = nn.Linear(in_channels, key_dim) if gated else nn.Identity()
         self.query = nn.Parameter(torch.randn(out_channels, key_dim) / math.sqrt(key_dim))
@@ -174,7 +178,7 @@ class EvidencePooling(_Pooling):
         values = self.value(flat).transpose(1, 2)
         null_key = self.null_key
         if null_key is not None:
-            null = (torch.matmul(self.query, null_key) * scale).unsqueeze(0).expand(flat.shape[0], -1)
+            null = (torch.matmul(self.query, null_key) * scale + self.null_score).unsqueeze(0).expand(flat.shape[0], -1)
         else:
             null = torch.full_like(scores[:, :, 0], float("-inf"))
         return pool_evidence(scores, values, null, self.bias, mask, list(features.shape[2:]))

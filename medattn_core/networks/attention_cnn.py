@@ -87,6 +87,7 @@ class AttentionCNN(nn.Module):
         pooling: ``evidence``, ``gated`` or ``average``.
         mixing: a self-attention block before pooling (whole-image mixing: evidence is no longer local).
         null_token: a region that says nothing takes part in the attention (not for ``average``).
+        null_score: see :class:`~medattn_core.networks.attention.EvidencePooling`.
         bias: frozen output biases: prior log-odds, or mean target in regression.
         dropout: channel dropout on the features before pooling, in training only.
         slicewise: see above.
@@ -111,6 +112,7 @@ class AttentionCNN(nn.Module):
         pooling: str = "evidence",
         mixing: bool = False,
         null_token: bool = True,
+        null_score: float = 0.0,
         bias: Optional[list[float]] = None,
         dropout: float = 0.0,
         slicewise: bool = False,
@@ -144,7 +146,7 @@ class AttentionCNN(nn.Module):
             self.pooling: nn.Module = AveragePooling(width, out_channels, bias=bias)
         else:
             self.pooling = EvidencePooling(
-                width, out_channels, null_token=null_token, bias=bias, gated=pooling == "gated"
+                width, out_channels, null_token=null_token, null_score=null_score, bias=bias, gated=pooling == "gated"
             )
 
     @torch.jit.export

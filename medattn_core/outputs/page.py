@@ -47,6 +47,8 @@ tr.first .bar i { background: var(--accent); }
 .planes.one { grid-template-columns: minmax(0, 620px); }
 figure { margin: 0; break-inside: avoid; }
 figcaption { font-size: 0.88rem; margin-top: 5px; }
+.charts { display: grid; grid-template-columns: repeat(auto-fit, minmax(300px, 1fr)); gap: 20px; margin: 18px 0; }
+.chart { display: block; width: 100%; max-width: 480px; height: auto; }
 .stack { position: relative; background: #000; }
 .stack img { display: block; width: 100%; height: auto; }
 .stack .evidence { position: absolute; inset: 0; }

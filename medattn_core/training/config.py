@@ -84,18 +84,36 @@ class TrainingConfig:
 
 
 def read_config(path: str | Path) -> dict[str, dict[str, Any]]:
-    """Read a JSON configuration with the optional parts ``task``, ``network`` and ``training``.
+    """Read a configuration, JSON or YAML, with the optional parts ``task``, ``network``, ``training`` and ``bundle``.
 
     Raises:
-        TrainingError: not JSON, or other parts than these.
+        TrainingError: neither JSON nor YAML, or other parts than these.
     """
+    yaml = Path(path).suffix.lower() in (".yaml", ".yml")
     try:
-        data = json.loads(Path(path).read_text(encoding="utf-8"))
+        text = Path(path).read_text(encoding="utf-8")
+        data = _yaml(text) if yaml else json.loads(text)
     except (OSError, ValueError) as error:
-        raise TrainingError("bad_config", f"{path}: cannot be read as JSON ({error})") from error
+        reason = " ".join(str(error).split())
+        raise TrainingError(
+            "bad_config", f"{path}: cannot be read as {'YAML' if yaml else 'JSON'} ({reason})"
+        ) from error
     unknown = set(data) - {"task", "network", "training", "bundle"} if isinstance(data, dict) else {"(not an object)"}
     if unknown:
         raise TrainingError(
             "bad_config", f"{path}: unknown parts {sorted(unknown)}; accepted: task, network, training, bundle"
         )
     return data
+
+
+def _yaml(text: str) -> Any:
+    try:
+        import yaml
+    except ImportError as error:
+        raise TrainingError(
+            "missing_dependency", "YAML settings need PyYAML: pip install 'medattn[train]', or write them as JSON"
+        ) from error
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ValueError(error) from error

@@ -126,7 +126,7 @@ def prepare(
     images, targets, masks, located, statistics = [], [], [], [], []
     for index, case in enumerate(cases):
         volume = read(case.image, modality=task.modality)
-        conformed = conform(volume, fixed)
+        conformed = conform(volume, fixed, [read(channel) for channel in case.channels])
         statistics.append(image_statistics(conformed.image, volume))
         image = _pad(conformed.image, tuple(size))
         if flat and image.shape[-1] != 1:

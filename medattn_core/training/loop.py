@@ -240,7 +240,7 @@ def fit(
         trainer.run()
     average = trainer.average.network  # type: ignore[attr-defined]
     trainer.best.keep(average)  # type: ignore[attr-defined]
-    return average  # type: ignore[no-any-return]
+    return average
 
 
 def _losses(

@@ -39,6 +39,8 @@ def plan_task(cases: Sequence[Case], given: dict[str, Any], name: str) -> tuple[
     flat = all(v.spatial_dims == 2 or v.shape[2] == 1 for v in volumes)
     regression = all(case.value is not None for case in cases)
     settings: dict[str, Any] = {"name": name, "spatial_dims": 2 if flat else 3}
+    if cases[0].channels:
+        settings["channels"] = [f"channel {i + 1}" for i in range(len(cases[0].images))]
     if regression:
         settings |= {"kind": "regression", "activation": "identity", "labels": ["value"]}
     else:
@@ -83,7 +85,7 @@ def plan_network(task: TaskSpec, given: dict[str, Any]) -> dict[str, Any]:
     """Keyword arguments of AttentionCNN; ``given`` wins."""
     settings: dict[str, Any] = {
         "spatial_dims": task.spatial_dims,
-        "in_channels": 1,
+        "in_channels": len(task.channels),
         "out_channels": len(task.labels),
         "encoder": "compact",
         "evidence_stride": 8,

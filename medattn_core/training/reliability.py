@@ -30,7 +30,7 @@ FEWEST = 20
 
 @dataclass(frozen=True, kw_only=True)
 class HeldOut:
-    """Outputs ``(N, K)`` of a model (logits before calibration, or values) on cases it was not trained on, and truth."""
+    """Outputs ``(N, K)`` of a model (logits before calibration, or values) on cases it has not seen, and the truth."""
 
     outputs: np.ndarray
     targets: np.ndarray

@@ -180,10 +180,11 @@ def _train_one(run: _Run, prepared: TrainingData, held_out: np.ndarray, number: 
             validation = replace(validation, targets=(validation.targets - mean) / spread)
         start_at_mean(network, training, mean, spread)
     work = run.work if number is None else run.work / f"fold{number}"
+    logs = run.work.with_name(run.work.name.removesuffix(".training") + ".logs")
     trained = fit(
         network, training, run.task, settings,
         device=run.device, checkpoint=work / "checkpoint.pt", resume=run.resume, progress=run.progress,
-        validation=validation, log_dir=run.work.with_name(run.work.name.removesuffix(".training") + ".logs") / work.name,
+        validation=validation, log_dir=logs if number is None else logs / work.name,
     ).to("cpu")  # fmt: skip
     if run.task.kind == "regression":
         fold_scale(trained, spread, mean)

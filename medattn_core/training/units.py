@@ -7,7 +7,6 @@ from typing import Any, cast
 import numpy as np
 import torch
 
-from medattn_core.networks.attention import attended_features
 from medattn_core.networks.attention_cnn import AttentionCNN
 from medattn_core.training.data import TrainingData
 
@@ -30,7 +29,8 @@ def start_at_mean(network: AttentionCNN, data: TrainingData, mean: float, spread
     was_training = network.training
     features = network.train().features(images)  # batch statistics: the running ones are still to be learnt
     network.train(was_training)
-    looked_at = attended_features(features, network.pool(features).weights).mean(dim=0)
+    weights = network.pool(features).weights.mean(dim=1, keepdim=True)
+    looked_at = (features * weights).flatten(2).sum(dim=2).mean(dim=0)  # what the head sums: the null token's share out
     weight = head.value.weight
     for row, bias in zip(weight, head.bias, strict=True):
         row.add_(-(bias + row @ looked_at) * looked_at / looked_at.square().sum().clamp_min(1e-12))

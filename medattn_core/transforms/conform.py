@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from medattn_core.errors import VolumeError
 from medattn_core.tasks import TaskSpec
 from medattn_core.transforms.grid import ModelGrid, plan_grid
 from medattn_core.transforms.intensity import apply_intensity
 from medattn_core.volumes import Volume
+from medattn_core.volumes.placement import place_image
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,7 +20,7 @@ class Conformed:
     """Network input and how it lies on the scan.
 
     Attributes:
-        image: ``(1, H, W, D)`` (slicewise, 2D) or ``(1, X, Y, Z)`` (3D), float32.
+        image: ``(C, H, W, D)`` (slicewise, 2D) or ``(C, X, Y, Z)`` (3D), float32.
         grid: the way back.
     """
 
@@ -25,12 +28,26 @@ class Conformed:
     grid: ModelGrid
 
 
-def conform(volume: Volume, task: TaskSpec) -> Conformed:
+def conform(volume: Volume, task: TaskSpec, channels: Sequence[Volume] = ()) -> Conformed:
     """Resample a scan once to the grid of the task and apply its intensity rule.
 
+    Args:
+        volume: the first channel; it gives the grid.
+        task: of the model.
+        channels: the others, placed on the grid of the first by world coordinates. Each has its own intensity
+            statistics.
+
     Raises:
-        VolumeError: the scan does not fit the task (see :func:`medattn_core.transforms.grid.plan_grid`).
+        VolumeError: the scan does not fit the task (see :func:`medattn_core.transforms.grid.plan_grid`), or there are
+            fewer or more channels than it wants.
     """
+    if 1 + len(channels) != len(task.channels):
+        raise VolumeError(
+            "bad_argument",
+            f"{volume.source}: {1 + len(channels)} image(s), but {task.name} takes {len(task.channels)} a case: "
+            f"{', '.join(task.channels)}",
+        )
     grid = plan_grid(volume, task)
-    image = apply_intensity(grid.conform(volume.data), grid.inside(), task.intensity)
-    return Conformed(image=image[None], grid=grid)
+    data = [volume.data, *(place_image(channel, volume) for channel in channels)]
+    image = [apply_intensity(grid.conform(one), grid.inside(), task.intensity) for one in data]
+    return Conformed(image=np.stack(image), grid=grid)

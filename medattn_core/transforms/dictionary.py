@@ -16,7 +16,9 @@ from medattn_core.volumes import Volume, read
 
 
 class ConformD(MapTransform):
-    """Read (where the value is a path) and conform to the grid of a task: a tensor ``(1, *spatial)`` replaces it.
+    """Read (where the value is a path) and conform to the grid of a task: a tensor ``(C, *spatial)`` replaces it.
+
+    A list of paths is the channels of one case.
 
     Args:
         keys: keys of the images.
@@ -38,8 +40,10 @@ class ConformD(MapTransform):
         result = dict(data)
         for key in self.key_iterator(result):
             value = result[key]
-            volume = value if isinstance(value, Volume) else read(Path(value), modality=self.task.modality)
-            image = torch.from_numpy(conform(volume, self.task).image)
+            first, *others = value if isinstance(value, (list, tuple)) else [value]
+            volume = first if isinstance(first, Volume) else read(Path(first), modality=self.task.modality)
+            channels = [other if isinstance(other, Volume) else read(Path(other)) for other in others]
+            image = torch.from_numpy(conform(volume, self.task, channels).image)
             flat = self.task.spatial_dims == 2 and not self.task.slicewise
             result[key] = image[..., 0] if flat else image
         return result

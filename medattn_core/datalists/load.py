@@ -1,64 +1,27 @@
-"""Data lists: which images there are, what is true of them, and which belong together. JSON and CSV, checked.
+"""Read data lists, JSON and CSV, checked.
 
 JSON is MONAI's: ``{"labels": [...], "training": [{"image": ..., "label": ..., "fold": 0}, ...]}``, or the bare list.
 CSV has a header with columns of :data:`COLUMNS`; other columns are left alone. Paths are relative to the list.
 
 A label is a name, or in JSON the number of one in ``labels``. Several (multi-label) are a JSON list of names or of
 zeros and ones in the order of ``labels``, or names joined by ``|`` in CSV; none of them is ``[]`` or ``-``.
+Several channels of one case (T1 and FLAIR, PET and CT) are a JSON list of images, or paths joined by ``|`` in CSV.
 """
 
 from __future__ import annotations
 
-import contextlib
 import csv
 import difflib
 import io
 import json
 import math
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from medattn_core.datalists.case import BOX_COLUMNS, COLUMNS, NO_LABEL, SEPARATOR, Case, bad
 from medattn_core.errors import DataListError
-
-BOX_COLUMNS = ("box_x_px", "box_y_px", "box_width_px", "box_height_px")
-COLUMNS = ("image", "label", "value", "mask", *BOX_COLUMNS, "fold", "patient")
-SEPARATOR = "|"
-NO_LABEL = "-"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Case:
-    """One image and what is known of it.
-
-    Attributes:
-        image: file, or folder of a DICOM series.
-        label: the one label that is true, else None.
-        labels: all labels that are true; ``()`` none of them is; None the truth is not stated.
-        value: regression target.
-        mask: file with the region that decides, on the grid of the image or resampled to it.
-        box: 2D, ``(x, y, width, height)`` in pixels of the file, x along the columns, from its upper left corner.
-        fold: number of the cross-validation part.
-        patient: identifier that keeps the images of one person together. Never shown in a message.
-    """
-
-    image: Path
-    label: str | None = None
-    labels: tuple[str, ...] | None = None
-    value: float | None = None
-    mask: Path | None = None
-    box: tuple[float, ...] | None = None
-    fold: int | None = None
-    patient: str | None = None
-
-    def __post_init__(self) -> None:
-        # `label` and `labels` say one thing: whichever was given fills the other.
-        if self.labels is None and self.label is not None:
-            object.__setattr__(self, "labels", (self.label,))
-        elif self.labels is not None and len(self.labels) == 1:
-            object.__setattr__(self, "label", self.labels[0])
 
 
 def load(
@@ -92,15 +55,15 @@ def load(
     elif path.suffix.lower() in (".csv", ".tsv"):
         rows = _csv_rows(path, text, columns or {})
     else:
-        raise _bad(path, f"suffix {path.suffix!r} is not accepted; use .json or .csv")
+        raise bad(path, f"suffix {path.suffix!r} is not accepted; use .json or .csv")
     if not rows:
-        raise _bad(path, "it lists no case; one row an image is needed")
+        raise bad(path, "it lists no case; one row an image is needed")
     cases = []
     for where, row in rows:
         try:
             cases.append(_case(path.parent, _renamed(row, columns or {}), labels))
         except ValueError as error:
-            raise _bad(path, f"{where}: {error}") from error
+            raise bad(path, f"{where}: {error}") from error
     places = [where for where, _ in rows]
     _check_together(path, places, cases)
     if check_files:
@@ -108,74 +71,39 @@ def load(
     return cases
 
 
-def save(cases: Iterable[Case], path: str | Path, *, section: str = "training") -> None:
-    """Write a data list as ``.json`` or ``.csv``; :func:`load` reads it back. Paths become relative to the list.
-
-    Raises:
-        DataListError: ``bad_datalist`` for another suffix or a label that CSV cannot hold, ``unwritable``.
-    """
-    path, cases = Path(path), list(cases)
-    rows = [_row(path.parent, case) for case in cases]
-    if path.suffix.lower() == ".json":
-        text = json.dumps({"labels": list(label_names(cases)), section: rows}, indent=1, ensure_ascii=False) + "\n"
-    elif path.suffix.lower() == ".csv":
-        text = _csv_text(path, rows)
-    else:
-        raise _bad(path, f"suffix {path.suffix!r} is not accepted; use .json or .csv")
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_text(text, encoding="utf-8", newline="")
-        os.replace(temporary, path)
-    except OSError as error:
-        raise DataListError("unwritable", f"{path}: {error.strerror}; choose a folder that may be written") from error
-    finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
-
-
-def label_names(cases: Iterable[Case]) -> tuple[str, ...]:
-    """All labels that are true of some case, in alphabetical order."""
-    return tuple(sorted({name for case in cases for name in case.labels or ()}))
-
-
-def _bad(path: Path, message: str) -> DataListError:
-    return DataListError("bad_datalist", f"{path}: {message}")
-
-
 def _text(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8-sig")  # spreadsheets write a byte order mark
     except UnicodeDecodeError as error:
-        raise _bad(path, "it is not UTF-8 text; save it as CSV UTF-8 or JSON") from error
+        raise bad(path, "it is not UTF-8 text; save it as CSV UTF-8 or JSON") from error
     except FileNotFoundError as error:
-        raise _bad(path, "there is no such file; give the path of a .json or .csv data list") from error
+        raise bad(path, "there is no such file; give the path of a .json or .csv data list") from error
     except OSError as error:
-        raise _bad(path, f"it cannot be read ({error.strerror})") from error
+        raise bad(path, f"it cannot be read ({error.strerror})") from error
 
 
 def _json_rows(path: Path, text: str, section: str) -> tuple[list[tuple[str, dict[str, Any]]], list[str] | None]:
     try:
         data = json.loads(text)
     except ValueError as error:
-        raise _bad(path, f"it is not valid JSON ({error})") from error
+        raise bad(path, f"it is not valid JSON ({error})") from error
     names = None
     if isinstance(data, dict):
         if section not in data:
             found = ", ".join(sorted(key for key, value in data.items() if isinstance(value, list))) or "none"
-            raise _bad(path, f"it has no list {section!r}; lists found: {found}")
+            raise bad(path, f"it has no list {section!r}; lists found: {found}")
         listed = data.get("labels")
         if isinstance(listed, dict):  # the Decathlon's {"0": "background", "1": ...}
             listed = [listed[key] for key in sorted(listed, key=lambda key: (len(key), key))]
         if listed is not None and not (isinstance(listed, list) and all(isinstance(name, str) for name in listed)):
-            raise _bad(path, "'labels' must be a list of names")
+            raise bad(path, "'labels' must be a list of names")
         names, data = listed or None, data[section]
     if not isinstance(data, list):
-        raise _bad(path, f"{section!r} must be a list of objects with the key 'image'")
+        raise bad(path, f"{section!r} must be a list of objects with the key 'image'")
     rows = [(f"{section}[{index}]", entry) for index, entry in enumerate(data)]
     for where, entry in rows:
         if not isinstance(entry, dict):
-            raise _bad(path, f"{where}: must be an object with the key 'image', not {type(entry).__name__}")
+            raise bad(path, f"{where}: must be an object with the key 'image', not {type(entry).__name__}")
     return rows, names
 
 
@@ -186,29 +114,31 @@ def _csv_rows(path: Path, text: str, columns: Mapping[str, str]) -> list[tuple[s
     names = [name.strip() for name in next(reader, [])]
     needed = columns.get("image", "image")
     if needed not in names:
-        raise _bad(path, f"the header has no column {needed!r}; accepted columns: {', '.join(COLUMNS)}")
+        raise bad(path, f"the header has no column {needed!r}; accepted columns: {', '.join(COLUMNS)}")
     repeated = sorted({name for name in names if names.count(name) > 1})
     if repeated:
-        raise _bad(path, f"the header repeats the column {repeated[0]!r}")
+        raise bad(path, f"the header repeats the column {repeated[0]!r}")
     known = [columns.get(name, name) for name in COLUMNS]
     for name in names:
         near = [] if name in known else difflib.get_close_matches(name, known, n=1, cutoff=0.8)
         if near and near[0] not in names:  # a misspelt column would be a truth or a patient lost in silence
-            raise _bad(path, f"column {name!r} is not known; is {near[0]!r} meant?")
+            raise bad(path, f"column {name!r} is not known; is {near[0]!r} meant?")
     rows = []
     for cells in _cells(path, reader):
         if not any(cell.strip() for cell in cells):
             continue
         where = f"row {reader.line_num}"
         if len(cells) != len(names):
-            raise _bad(path, f"{where}: {len(cells)} cells, but the header has {len(names)}")
+            raise bad(path, f"{where}: {len(cells)} cells, but the header has {len(names)}")
         row: dict[str, Any] = {name: cell.strip() for name, cell in zip(names, cells, strict=True) if cell.strip()}
         sides = [name for name in BOX_COLUMNS if name in row]
         if sides and len(sides) < len(BOX_COLUMNS):
             missing = next(name for name in BOX_COLUMNS if name not in row)
-            raise _bad(path, f"{where}: the box has no {missing}; give {', '.join(BOX_COLUMNS)} or none of them")
+            raise bad(path, f"{where}: the box has no {missing}; give {', '.join(BOX_COLUMNS)} or none of them")
         if sides:
             row["box"] = [row.pop(name) for name in BOX_COLUMNS]
+        if SEPARATOR in row.get(needed, ""):
+            row[needed] = [part.strip() for part in row[needed].split(SEPARATOR)]
         label = row.get(columns.get("label", "label"))
         if label == NO_LABEL:
             row[columns.get("label", "label")] = []
@@ -222,7 +152,7 @@ def _cells(path: Path, reader: Iterator[list[str]]) -> Iterator[list[str]]:
     try:
         yield from reader
     except csv.Error as error:
-        raise _bad(path, f"it is not valid CSV ({error})") from error
+        raise bad(path, f"it is not valid CSV ({error})") from error
 
 
 def _renamed(row: Mapping[str, Any], columns: Mapping[str, str]) -> dict[str, Any]:
@@ -233,8 +163,11 @@ def _renamed(row: Mapping[str, Any], columns: Mapping[str, str]) -> dict[str, An
 def _case(folder: Path, entry: dict[str, Any], names: Sequence[str] | None) -> Case:
     """One checked case. Raises ValueError with a message that lacks only the place."""
     image = entry.get("image")
-    if not isinstance(image, str) or not image:
+    images: list[Any] = list(image) if isinstance(image, (list, tuple)) else [image]
+    if not images or not all(isinstance(one, str) and one for one in images):
         raise ValueError("no image; give its path relative to the list")
+    if len(set(images)) < len(images):
+        raise ValueError("the same image twice among the channels")
     labels = _labels(folder, entry.get("label"), names)
     value = None if entry.get("value") is None else _number(entry["value"], "value")
     if labels is not None and value is not None:
@@ -243,7 +176,8 @@ def _case(folder: Path, entry: dict[str, Any], names: Sequence[str] | None) -> C
     if mask is not None and (not isinstance(mask, str) or not mask):
         raise ValueError(f"mask {mask!r}; give its path relative to the list")
     return Case(
-        image=folder / image,
+        image=folder / images[0],
+        channels=tuple(folder / one for one in images[1:]),
         labels=labels,
         value=value,
         mask=None if mask is None else folder / mask,
@@ -317,71 +251,36 @@ def _check_together(path: Path, places: list[str], cases: list[Case]) -> None:
         ("fold", [case.fold is not None for case in cases]),
     ):
         if any(stated) and not all(stated):
-            raise _bad(path, f"{places[stated.index(False)]}: no {name}, but {places[stated.index(True)]} has one")
+            raise bad(path, f"{places[stated.index(False)]}: no {name}, but {places[stated.index(True)]} has one")
+    different = [i for i, case in enumerate(cases) if len(case.channels) != len(cases[0].channels)]
+    if different:
+        counts = len(cases[different[0]].images), len(cases[0].images)
+        raise bad(path, f"{places[different[0]]}: {counts[0]} image(s), but {places[0]} has {counts[1]} channels")
     images: dict[str, str] = {}
     folds: dict[str, tuple[int | None, str]] = {}
     spellings: dict[str, tuple[str, str]] = {}
     for where, case in zip(places, cases, strict=True):
         first = images.setdefault(os.path.abspath(case.image), where)
         if first != where:
-            raise _bad(path, f"{where}: image {case.image.name} is already in {first}")
+            raise bad(path, f"{where}: image {case.image.name} is already in {first}")
         for name in case.labels or ():
             spelling, first = spellings.setdefault(name.casefold(), (name, where))
             if spelling != name:
-                raise _bad(path, f"{where}: label {name!r}, but {spelling!r} in {first}; write one of them")
+                raise bad(path, f"{where}: label {name!r}, but {spelling!r} in {first}; write one of them")
         if case.patient is not None:
             fold, first = folds.setdefault(case.patient, (case.fold, where))
             if fold != case.fold:
-                raise _bad(path, f"{where}: fold {case.fold}, but {first} is the same patient in fold {fold}")
+                raise bad(path, f"{where}: fold {case.fold}, but {first} is the same patient in fold {fold}")
 
 
 def _check_files(path: Path, places: list[str], cases: list[Case]) -> None:
     missing = [
         (where, file)
         for where, case in zip(places, cases, strict=True)
-        for file in (case.image, case.mask)
+        for file in (*case.images, case.mask)
         if file is not None and not file.exists()
     ]
     if missing:
         where, file = missing[0]
         more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
-        raise _bad(path, f"{where}: {file} does not exist{more}; paths are relative to the list")
-
-
-def _row(folder: Path, case: Case) -> dict[str, Any]:
-    def relative(file: Path) -> str:
-        try:
-            return Path(os.path.relpath(file, folder)).as_posix()
-        except ValueError:  # another drive on Windows
-            return file.absolute().as_posix()
-
-    row: dict[str, Any] = {"image": relative(case.image)}
-    if case.labels is not None:
-        row["label"] = case.label if case.label is not None else list(case.labels)
-    for name in ("value", "fold", "patient"):
-        if getattr(case, name) is not None:
-            row[name] = getattr(case, name)
-    if case.mask is not None:
-        row["mask"] = relative(case.mask)
-    if case.box is not None:
-        row["box"] = list(case.box)
-    return row
-
-
-def _csv_text(path: Path, rows: list[dict[str, Any]]) -> str:
-    flat = []
-    for row in rows:
-        label = row.get("label")
-        parts = label if isinstance(label, list) else [label]
-        if any(SEPARATOR in str(part) or part == NO_LABEL for part in parts):
-            raise _bad(path, f"label {label!r} cannot be written in CSV ({SEPARATOR!r} joins labels); use .json")
-        if isinstance(label, list):
-            row["label"] = SEPARATOR.join(label) or NO_LABEL
-        row.update(zip(BOX_COLUMNS, row.pop("box", ()), strict=False))
-        flat.append(row)
-    used = [name for name in COLUMNS if name == "image" or any(name in row for row in flat)]
-    stream = io.StringIO()
-    writer = csv.DictWriter(stream, used, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(flat)
-    return stream.getvalue()
+        raise bad(path, f"{where}: {file} does not exist{more}; paths are relative to the list")

@@ -1,0 +1,46 @@
+"""``medattn``: the command line. It reads arguments, calls the library and prints; what it knows is how to print."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from medattn_core.cli.data import data
+from medattn_core.cli.describe import bundles, info
+from medattn_core.cli.evaluate import evaluate
+from medattn_core.cli.predict import predict
+from medattn_core.cli.train import train
+from medattn_core.version import __version__
+
+app = typer.Typer(
+    name="medattn",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Classify medical images, with the evidence: a map whose voxels sum to the decision. Research use only.",
+    epilog="Exit status: 0 all good, 1 an input failed (the others are done), 2 wrong usage, 130 interrupted.",
+)
+for command in (predict, train, evaluate, bundles, info):
+    app.command()(command)
+app.add_typer(data, name="data")
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"medattn {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and stop.")
+    ] = False,
+) -> None:
+    pass
+
+
+def main() -> None:
+    """The ``medattn`` command."""
+    app()

@@ -1,0 +1,57 @@
+"""`medattn data check`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from medattn_core.cli.shared import FAILED, AsJson, Verbose, bars, prepare, reported, say, table
+
+data = typer.Typer(no_args_is_help=True, help="Work with data lists.")
+
+
+@data.callback()
+def _data() -> None:
+    pass
+
+
+@data.command()
+def check(
+    file: Annotated[Path, typer.Argument(metavar="FILE", show_default=False, help="Data list, JSON or CSV.")],
+    section: Annotated[str, typer.Option(help="List within a JSON object.")] = "training",
+    as_json: AsJson = False,
+    verbose: Verbose = False,
+) -> None:
+    """Check a data list before training: files, labels, patients and folds, counts, geometry."""
+    prepare(verbose)
+    with reported(verbose):
+        from medattn_core.datalists import check as run
+
+        with bars() as (reading, _):
+            found = run(file, section=section, progress=reading)
+        if as_json:
+            typer.echo(json.dumps(found.to_dict(), indent=2, ensure_ascii=False))
+        else:
+            for name, text in found.lines():
+                typer.echo(f"{name:<17} {text}")
+            if found.classes:
+                folds = sorted(
+                    {fold for counts in found.classes.values() for fold in counts}, key=lambda f: (f is None, f)
+                )
+                head = ("label", "cases", *(f"fold {f}" for f in folds if f is not None))
+                rows = [
+                    (label, sum(counts.values()), *(counts.get(f, 0) for f in folds if f is not None))
+                    for label, counts in found.classes.items()
+                ]
+                table(head, rows)
+        for line in found.warnings:
+            say(f"warning {line}")
+        for error in found.errors:
+            say(f"error [{error['code']}] {error['message']}")
+        if found.errors:
+            raise typer.Exit(FAILED)
+        if found.values is not None or found.classes:
+            say(f"{file}: ready for training")

@@ -1,0 +1,76 @@
+"""`medattn evaluate`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from medattn_core.cli.shared import FAILED, Device, Verbose, bars, prepare, reported, say, table
+from medattn_core.errors import MedAttnError
+
+PEERS = "gradcam,gradcampp,occlusion,integrated_gradients"
+
+
+def evaluate(
+    bundle: Annotated[str, typer.Argument(metavar="BUNDLE", show_default=False, help="Shipped name or folder.")],
+    data: Annotated[
+        Path, typer.Option(metavar="FILE", show_default=False, help="Data list of cases the model has not seen.")
+    ],
+    output: Annotated[Path, typer.Option(metavar="DIR", show_default=False, help="Folder for the results.")],
+    validation: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Another list, to choose the thresholds on.")
+    ] = None,
+    fold: Annotated[int | None, typer.Option(min=0, help="Only the cases of this fold.")] = None,
+    compare: Annotated[
+        str, typer.Option(metavar="NAMES", help="Other maps of the same network, with commas; 'none' for none.")
+    ] = PEERS,
+    compared_cases: Annotated[
+        int, typer.Option(min=0, help="Cases (drawn at random) on which maps are compared: it takes a while each.")
+    ] = 30,
+    bootstrap: Annotated[int, typer.Option(min=0, help="Samples of the intervals; 0 for none.")] = 1000,
+    repeat: Annotated[
+        list[str] | None, typer.Option(metavar="DIR", help="The same model with another seed: do the maps agree?")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of the draws.")] = 0,
+    device: Annotated[Device, typer.Option(help="Where the network runs.")] = Device.auto,
+    verbose: Verbose = False,
+) -> None:
+    """Measure a model: metrics.json, cases.csv, curves, and a page, summary.html."""
+    prepare(verbose)
+    with reported(verbose):
+        from medattn_core.evaluation import Settings
+        from medattn_core.evaluation import evaluate as run
+
+        names = () if compare.strip().lower() in ("", "none") else tuple(n.strip() for n in compare.split(","))
+        settings = Settings(compare=names, compared_cases=compared_cases, bootstrap=bootstrap, seed=seed)
+        with bars() as (reading, _):
+            metrics = run(
+                bundle, data, output, validation=validation, fold=fold, repeat=tuple(repeat or ()), settings=settings,
+                device=device.value, progress=reading,
+            )  # fmt: skip
+        _print(metrics)
+        for error in metrics["errors"]:
+            say(f"error [{error['code']}] {MedAttnError(error['code'], error['message']).message}")
+        say(f"{metrics['cases']} cases; results in {output}")
+        if metrics["errors"]:
+            raise typer.Exit(FAILED)
+
+
+def _print(metrics: dict[str, Any]) -> None:
+    kind = "regression" if "regression" in metrics else "classification"
+    rows = []
+    for name, score in metrics[kind].items():
+        value, low, high = (score.get(key) for key in ("value", "low", "high"))
+        if value is not None:
+            rows.append((name, f"{value:.4g}", "" if low is None else f"{low:.4g} to {high:.4g}"))
+    table(("score", "value", "95 % interval"), rows)
+    place = {
+        method: found
+        for method, found in metrics["localisation"].items()
+        if isinstance(found, dict) and "auprc" in found
+    }
+    if place:
+        keys = ("pointing", "energy", "iou", "auprc", "cases")
+        table(("map", *keys), [(m, *(f"{found[k]:.3g}" for k in keys)) for m, found in place.items()])

@@ -1,0 +1,54 @@
+"""`medattn train`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from medattn_core.cli.shared import Device, Verbose, bars, prepare, reported, say
+
+
+def train(
+    data: Annotated[
+        Path, typer.Option(metavar="FILE", show_default=False, help="Data list, JSON or CSV; `medattn data check` it.")
+    ],
+    output: Annotated[Path, typer.Option(metavar="DIR", show_default=False, help="Folder of the new bundle.")],
+    config: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Settings, JSON or YAML; what it leaves out is chosen.")
+    ] = None,
+    folds: Annotated[
+        int | None,
+        typer.Option(min=2, help="Cross-validate over patients and keep all models as an ensemble."),
+    ] = None,
+    validation_fold: Annotated[
+        int | None, typer.Option(min=0, help="Hold this fold of the list out: measured and calibrated on it.")
+    ] = None,
+    epochs: Annotated[int | None, typer.Option(min=1, help="Instead of the number in the settings.")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Instead of the number in the settings.")] = None,
+    device: Annotated[Device, typer.Option(help="Where the network is trained.")] = Device.auto,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue an interrupted run in the output folder.")] = False,
+    verbose: Verbose = False,
+) -> None:
+    """Train a bundle on a data list. Curves for TensorBoard lie in OUTPUT.logs."""
+    prepare(verbose)
+    with reported(verbose):
+        from medattn_core.training import train as run
+
+        with bars() as (reading, progress):
+            run(
+                data,
+                output,
+                config=config,
+                epochs=epochs,
+                seed=seed,
+                device=device.value,
+                resume=resume,
+                validation_fold=validation_fold,
+                folds=folds,
+                reading=reading,
+                progress=progress,
+                say=say,
+            )
+        say(f"the bundle lies in {output}")

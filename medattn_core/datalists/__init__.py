@@ -1,0 +1,8 @@
+"""Data lists: which images there are, what is true of them, and which belong together."""
+
+from medattn_core.datalists.case import BOX_COLUMNS, COLUMNS, Case, label_names
+from medattn_core.datalists.check import Checked, check
+from medattn_core.datalists.load import load
+from medattn_core.datalists.save import save
+
+__all__ = ["BOX_COLUMNS", "COLUMNS", "Case", "Checked", "check", "label_names", "load", "save"]

@@ -1,0 +1,62 @@
+"""Case: one entry of a data list, and the words that both formats share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from medattn_core.errors import DataListError
+
+BOX_COLUMNS = ("box_x_px", "box_y_px", "box_width_px", "box_height_px")
+COLUMNS = ("image", "label", "value", "mask", *BOX_COLUMNS, "fold", "patient")
+SEPARATOR = "|"
+NO_LABEL = "-"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """One image and what is known of it.
+
+    Attributes:
+        image: file, or folder of a DICOM series; the first channel.
+        channels: further channels, resampled to the grid of ``image``.
+        label: the one label that is true, else None.
+        labels: all labels that are true; ``()`` none of them is; None the truth is not stated.
+        value: regression target.
+        mask: file with the region that decides, on the grid of the image or resampled to it.
+        box: 2D, ``(x, y, width, height)`` in pixels of the file, x along the columns, from its upper left corner.
+        fold: number of the cross-validation part.
+        patient: identifier that keeps the images of one person together. Never shown in a message.
+    """
+
+    image: Path
+    channels: tuple[Path, ...] = ()
+    label: str | None = None
+    labels: tuple[str, ...] | None = None
+    value: float | None = None
+    mask: Path | None = None
+    box: tuple[float, ...] | None = None
+    fold: int | None = None
+    patient: str | None = None
+
+    def __post_init__(self) -> None:
+        # `label` and `labels` say one thing: whichever was given fills the other.
+        if self.labels is None and self.label is not None:
+            object.__setattr__(self, "labels", (self.label,))
+        elif self.labels is not None and len(self.labels) == 1:
+            object.__setattr__(self, "label", self.labels[0])
+
+    @property
+    def images(self) -> tuple[Path, ...]:
+        """All channels."""
+        return (self.image, *self.channels)
+
+
+def label_names(cases: Iterable[Case]) -> tuple[str, ...]:
+    """All labels that are true of some case, in alphabetical order."""
+    return tuple(sorted({name for case in cases for name in case.labels or ()}))
+
+
+def bad(path: Path, message: str) -> DataListError:
+    return DataListError("bad_datalist", f"{path}: {message}")

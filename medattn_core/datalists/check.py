@@ -1,0 +1,175 @@
+"""Look at everything a data list names before hours are spent on it."""
+
+from __future__ import annotations
+
+import statistics
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from medattn_core.datalists.case import Case
+from medattn_core.datalists.load import load
+from medattn_core.errors import MedAttnError
+from medattn_core.volumes import Volume, read
+
+FEW = 10
+"""A label with fewer cases cannot be learnt, let alone measured."""
+
+NONE = "(none)"
+"""Row of the cases that show no label."""
+
+
+@dataclass(kw_only=True)
+class Checked:
+    """What a list holds.
+
+    Attributes:
+        cases, patients, channels: numbers; patients counts a case without one as one.
+        classes: label to fold to number of cases; the fold is None where the list names none.
+        values: lowest, mean and highest value, or None.
+        masks, boxes: cases that have one.
+        geometry: range of each quantity over the images that could be read, as ``(lowest, median, highest)``.
+        modalities, dimensions: how many images of each.
+        warnings: what is allowed but probably not meant.
+        errors: ``{"input", "code", "message"}`` of every image or mask that cannot be used.
+    """
+
+    cases: int = 0
+    patients: int = 0
+    channels: int = 1
+    classes: dict[str, dict[int | None, int]] = field(default_factory=dict)
+    values: tuple[float, float, float] | None = None
+    masks: int = 0
+    boxes: int = 0
+    geometry: dict[str, tuple[float, float, float]] = field(default_factory=dict)
+    modalities: dict[str, int] = field(default_factory=dict)
+    dimensions: dict[str, int] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
+    errors: list[dict[str, str]] = field(default_factory=list)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON data; the fold None becomes ``"none"``."""
+        data = asdict(self)
+        data["classes"] = {
+            label: {"none" if fold is None else str(fold): count for fold, count in counts.items()}
+            for label, counts in self.classes.items()
+        }
+        return data
+
+    def lines(self) -> list[tuple[str, str]]:
+        """``(what, text)`` for a person; labels are in :attr:`classes`."""
+        found = [("cases", f"{self.cases} of {self.patients} patients")]
+        if self.channels > 1:
+            found.append(("channels", str(self.channels)))
+        if self.values is not None:
+            low, mean, high = self.values
+            found.append(("values", f"{low:g} to {high:g}, mean {mean:g}"))
+        found.append(("places", f"{self.masks} masks, {self.boxes} boxes"))
+        found.append(("images", ", ".join(f"{n} {kind}" for kind, n in self.dimensions.items()) or "none readable"))
+        if set(self.modalities) - {"not stated"}:
+            found.append(("modality", ", ".join(f"{n} {name}" for name, n in self.modalities.items())))
+        for name, (low, middle, high) in self.geometry.items():
+            text = f"{low:g}" if low == high else f"{low:g} to {high:g}, median {middle:g}"
+            what, unit = name.rpartition("_")[::2]
+            found.append((what, f"{text} {unit}"))
+        return found
+
+
+def check(
+    path: str | Path, *, section: str = "training", progress: Callable[[int, int], None] | None = None
+) -> Checked:
+    """Read a data list and every image and mask it names.
+
+    What makes the list itself unusable (missing files, unknown labels, a patient in two folds) is raised at once;
+    images that cannot be read are collected.
+
+    Args:
+        path: data list.
+        section: list within a JSON object.
+        progress: called with (done, all).
+
+    Raises:
+        DataListError: see :func:`medattn_core.datalists.load`.
+    """
+    cases = load(path, section=section)
+    found = Checked(
+        cases=len(cases),
+        patients=len({case.patient or f"\0{i}" for i, case in enumerate(cases)}),
+        channels=len(cases[0].images),
+        masks=sum(case.mask is not None for case in cases),
+        boxes=sum(case.box is not None for case in cases),
+    )
+    _count(found, cases)
+    modalities: Counter[str] = Counter()
+    dimensions: Counter[str] = Counter()
+    quantities: dict[str, list[float]] = {}
+    for index, case in enumerate(cases):
+        if progress is not None:
+            progress(index, len(cases))
+        volumes = [v for v in (_read(found, file) for file in case.images) if v is not None]
+        if case.mask is not None:
+            mask = _read(found, case.mask, mask=True)
+            if mask is not None and not (mask.data != 0).any():
+                found.warnings.append(f"[empty_mask] {case.mask}: the mask is empty")
+            elif mask is not None and volumes and mask.shape != volumes[0].shape:
+                dimensions["with a mask on another grid"] += 1
+        for volume in volumes:
+            flat = volume.spatial_dims == 2 or min(volume.shape) == 1
+            dimensions["2D" if flat else "3D"] += 1
+            modalities[volume.modality or "not stated"] += 1
+            for name, value in _measures(volume, flat).items():
+                quantities.setdefault(name, []).append(value)
+    if progress is not None:
+        progress(len(cases), len(cases))
+    found.geometry = {
+        name: (round(min(v), 4), round(statistics.median(v), 4), round(max(v), 4)) for name, v in quantities.items()
+    }
+    found.modalities, found.dimensions = dict(modalities), dict(dimensions)
+    if dimensions["2D"] and dimensions["3D"]:
+        found.warnings.append("[mixed_dimensions] pictures and volumes in one list; the model will be one of the two")
+    return found
+
+
+def _count(found: Checked, cases: list[Case]) -> None:
+    for case in cases:
+        for label in case.labels if case.labels else (NONE,) if case.labels is not None else ():
+            counts = found.classes.setdefault(label, {})
+            counts[case.fold] = counts.get(case.fold, 0) + 1
+    found.classes = {
+        label: dict(sorted(counts.items(), key=lambda pair: -1 if pair[0] is None else pair[0]))
+        for label, counts in sorted(found.classes.items())
+    }
+    values = [case.value for case in cases if case.value is not None]
+    if values:
+        found.values = (min(values), statistics.fmean(values), max(values))
+        if found.values[0] == found.values[2]:
+            found.warnings.append("[constant_value] every case has the same value: there is nothing to learn")
+    elif not found.classes:
+        found.warnings.append("[no_truth] no label and no value: the list can be predicted, not trained on")
+    few = [f"{label} ({sum(counts.values())})" for label, counts in found.classes.items() if sum(counts.values()) < FEW]
+    if few:
+        found.warnings.append(f"[few_cases] fewer than {FEW} cases: {', '.join(few)}")
+    if len(found.classes) == 1 and NONE not in found.classes:
+        found.warnings.append("[one_label] every case has the same label: there is nothing to learn")
+    if any(case.patient is None for case in cases) and len(cases) > 1:
+        found.warnings.append("[no_patient] without `patient`, images of one person may fall into several folds")
+
+
+def _read(found: Checked, file: Path, *, mask: bool = False) -> Volume | None:
+    try:
+        return read(file, allow_constant=mask)
+    except MedAttnError as error:
+        found.errors.append({"input": str(file), "code": error.code, "message": error.message})
+        return None
+
+
+def _measures(volume: Volume, flat: bool) -> dict[str, float]:
+    """Lengths along the axes of a volume, sorted, as axis order differs; names end in the unit."""
+    shape = sorted(n for n in volume.shape if not (flat and n == 1))
+    found = {"shortest side_voxels": float(shape[0]), "longest side_voxels": float(shape[-1])}
+    if volume.spacing_known:
+        spacing = [float(s) for s in volume.spacing][: 2 if flat else 3]
+        found |= {"finest spacing_mm": min(spacing), "coarsest spacing_mm": max(spacing)}
+    return found

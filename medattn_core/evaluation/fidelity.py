@@ -1,0 +1,112 @@
+"""Does the map tell what the network uses? Deletion and insertion on the input, weight randomisation, repeatability.
+
+Deletion and insertion: Petsiuk et al. 2018 (arXiv 1806.07421); randomisation: Adebayo et al. 2018 (arXiv 1810.03292).
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from medattn_core.networks.attention_cnn import AttentionCNN
+from medattn_core.tasks import TaskSpec
+from medattn_core.transforms.grid import Axis, ModelGrid
+
+SHARES = (0.0, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0)
+"""Shares of the image at which the curves are measured."""
+
+
+def on_model_grid(cells: np.ndarray, grid: ModelGrid, stride: int) -> np.ndarray:
+    """Evidence cells as a map on the model's own pixels ``(*grid.shape)``, spread as they are on a scan."""
+    axes = [Axis(native=i, flip=False, count=axis.size, size=axis.size, step=1.0) for i, axis in enumerate(grid.axes)]
+    own = ModelGrid(
+        axes=(axes[0], axes[1], axes[2]), native_shape=grid.shape, native_affine=np.eye(4),
+        spatial_dims=grid.spatial_dims,
+    )  # fmt: skip
+    return own.spread(cells, stride)
+
+
+def blurred(image: np.ndarray, stride: int) -> np.ndarray:
+    """The image without its details: what a deleted place is filled with (a black hole is a finding of its own)."""
+    from scipy.ndimage import gaussian_filter
+
+    return np.stack([gaussian_filter(channel, sigma=2.0 * stride, mode="nearest") for channel in image])
+
+
+def curves(
+    network: AttentionCNN,
+    image: np.ndarray,
+    ranking: np.ndarray,
+    inside: np.ndarray,
+    label: int,
+    task: TaskSpec,
+    shares: tuple[float, ...] = SHARES,
+) -> dict[str, np.ndarray]:
+    """Output for a label while the highest pixels of a map are deleted from the image, or put back into a blurred one.
+
+    Args:
+        network: in evaluation mode.
+        image: ``(C, *spatial)`` network input.
+        ranking: ``(*spatial)`` map that orders the pixels.
+        inside: ``(*spatial)`` boolean, pixels that belong to the scan; only they are touched.
+        label: index of the output.
+        task: of the network.
+        shares: of the pixels inside.
+
+    Returns:
+        ``deletion`` and ``insertion``: probability (regression: value) at each share.
+    """
+    order = np.argsort(-np.where(inside, ranking, -np.inf), axis=None, kind="stable")[: int(inside.sum())]
+    empty = blurred(image, network.evidence_stride)
+    batch = []
+    for share in shares:
+        chosen = np.zeros(inside.size, bool)
+        chosen[order[: math.ceil(share * len(order))]] = True
+        mask = chosen.reshape(inside.shape)[None]
+        batch += [np.where(mask, empty, image), np.where(mask, image, empty)]
+    outputs = []
+    with torch.inference_mode():
+        for start in range(0, len(batch), 6):
+            x: Tensor = torch.from_numpy(np.stack(batch[start : start + 6]).astype(np.float32))
+            outputs.append(network(x).cpu().numpy())
+    values = task.probabilities(np.concatenate(outputs))[:, label]
+    return {"deletion": values[0::2], "insertion": values[1::2]}
+
+
+def area(shares: tuple[float, ...], curve: np.ndarray) -> float:
+    """Area under a curve over the shares, by trapezoids."""
+    x = np.asarray(shares)
+    return float(((curve[1:] + curve[:-1]) / 2 * np.diff(x)).sum())
+
+
+def randomised(network: AttentionCNN, seed: int = 0) -> AttentionCNN:
+    """The same architecture with weights drawn anew, statistics of the normalisation included."""
+    import copy
+
+    state = torch.random.get_rng_state()
+    torch.manual_seed(seed)
+    try:
+        fresh = copy.deepcopy(network)
+        for module in fresh.modules():
+            reset = getattr(module, "reset_parameters", None)
+            if callable(reset):
+                reset()
+        with torch.no_grad():
+            for name, parameter in fresh.named_parameters():
+                if name.endswith(("query", "null_key")):  # parameters of no layer
+                    parameter.normal_(std=parameter.shape[-1] ** -0.5)
+    finally:
+        torch.random.set_rng_state(state)
+    return fresh.eval()
+
+
+def rank_correlation(first: np.ndarray, second: np.ndarray) -> float:
+    """Spearman's correlation of two maps; 0 where one of them is flat."""
+    from scipy.stats import spearmanr
+
+    if np.ptp(first) == 0 or np.ptp(second) == 0:
+        return 0.0
+    return float(spearmanr(first, second, axis=None).statistic)

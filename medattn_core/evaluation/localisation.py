@@ -1,0 +1,96 @@
+"""Does the map lie where the finding is? Measures on the scan's own voxels.
+
+Pointing game: Zhang et al. 2018 (arXiv 1608.00507); energy: Wang et al. 2020 (arXiv 1910.01279); FROC: MONAI's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+THRESHOLDS = np.linspace(0.05, 0.95, 19)
+"""Shares of the peak from which the threshold of the overlap is chosen."""
+
+DEFAULT_THRESHOLD = 0.5
+
+
+def overlaps(evidence: np.ndarray, inside: np.ndarray) -> np.ndarray:
+    """Intersection over union of the finding with the map above each of :data:`THRESHOLDS` of its peak."""
+    peak = float(evidence.max())
+    if peak <= 0:
+        return np.zeros(len(THRESHOLDS))
+    found = []
+    for share in THRESHOLDS:
+        above = evidence >= share * peak
+        found.append(float((above & inside).sum() / max(1, (above | inside).sum())))
+    return np.array(found)
+
+
+def scores(evidence: np.ndarray, inside: np.ndarray, threshold: float | None = None) -> dict[str, float]:
+    """Measures of one map.
+
+    Args:
+        evidence: any map on the scan's voxels; what is negative speaks against the label and counts as none.
+        inside: boolean, the same shape: the finding.
+        threshold: share of the peak from which the map counts as the finding; 0.5 where none was chosen.
+
+    Returns:
+        ``pointing`` (the peak lies inside), ``energy`` (share of the positive map inside), ``iou``,
+        ``auprc`` (area under the precision-recall curve over voxels).
+    """
+    from sklearn.metrics import average_precision_score
+
+    evidence = np.asarray(evidence, np.float64)
+    positive = np.clip(evidence, 0, None)
+    total = float(positive.sum())
+    index = int(np.argmin(np.abs(THRESHOLDS - (DEFAULT_THRESHOLD if threshold is None else threshold))))
+    return {
+        "pointing": float(inside.ravel()[int(np.argmax(evidence))]) if total > 0 else 0.0,
+        "energy": float(positive[inside].sum() / total) if total > 0 else 0.0,
+        "iou": float(overlaps(evidence, inside)[index]),
+        "auprc": float(average_precision_score(inside.ravel(), evidence.ravel())),
+    }
+
+
+def choose_threshold(curves: Sequence[np.ndarray]) -> float:
+    """The threshold with the highest mean overlap over validation cases (:func:`overlaps` of each)."""
+    return float(THRESHOLDS[int(np.argmax(np.mean(curves, axis=0)))])
+
+
+def detections(regions: Sequence[Any], lesions: np.ndarray) -> dict[str, Any]:
+    """What FROC needs of one case: strength of each region, which lesion it hits, how many there are.
+
+    A region hits the lesion in which its peak lies; a lesion counts once, by its strongest region.
+
+    Args:
+        regions: of :meth:`medattn_core.inference.Prediction.regions`.
+        lesions: integer labels of the lesions, 0 outside.
+    """
+    from monai.metrics import compute_fp_tp_probs_nd
+
+    count = int(lesions.max())
+    if not regions:
+        return {"false": [], "true": [0.0] * count, "lesions": count}
+    strength = np.array([region.contribution for region in regions], float)
+    places = np.array([region.voxel_index for region in regions], int)
+    false, true, number = compute_fp_tp_probs_nd(strength, places, lesions)
+    return {"false": [float(v) for v in np.ravel(false)], "true": [float(v) for v in np.ravel(true)], "lesions": number}
+
+
+def froc(found: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Sensitivity over false positives a case, and its mean at 1/4, 1/2, 1, 2, 4 and 8 of them (MONAI's FROC)."""
+    from monai.metrics import compute_froc_curve_data, compute_froc_score
+
+    false = np.array([v for case in found for v in case["false"]])
+    true = np.array([v for case in found for v in case["true"]])
+    lesions = int(sum(case["lesions"] for case in found))
+    a_case, sensitivity = compute_froc_curve_data(false, true, lesions, len(found))
+    at = (0.25, 0.5, 1, 2, 4, 8)
+    return {
+        "lesions": lesions,
+        "score": float(compute_froc_score(a_case, sensitivity, at)),
+        "false_positives_a_case": [float(v) for v in a_case],
+        "sensitivity": [float(v) for v in sensitivity],
+    }

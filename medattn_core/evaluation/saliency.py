@@ -1,0 +1,115 @@
+"""Maps of the same network by other methods, MONAI's and Captum's, on the model grid.
+
+They get the network as it is, but without averaging over the mirrored image: their hooks would see the mirrored half.
+Each method works on a copy (MONAI's hooks are never removed).
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from medattn_core.errors import PredictionError
+from medattn_core.networks.attention_cnn import AttentionCNN
+
+LAYER = "top_down"
+"""Where the class activation maps look: the features that the attention pools."""
+
+Method = Callable[[Tensor, int], np.ndarray]
+
+
+def _cam(kind: str) -> Callable[[AttentionCNN], Method]:
+    def build(network: AttentionCNN) -> Method:
+        from monai.visualize import GradCAM, GradCAMpp
+
+        # MONAI's default post-processing turns the map upside down; the raw map is what its authors describe.
+        maker: Any = {"gradcam": GradCAM, "gradcampp": GradCAMpp}[kind]
+        cam = maker(network, target_layers=LAYER, postprocessing=lambda x: x)
+
+        def explain(x: Tensor, label: int) -> np.ndarray:
+            with torch.enable_grad():
+                found = cam(x=x.clone().requires_grad_(), class_idx=label)
+            return np.asarray(found.detach().cpu())[0, 0]
+
+        return explain
+
+    return build
+
+
+def _occlusion(network: AttentionCNN) -> Method:
+    from monai.visualize import OcclusionSensitivity
+
+    size = 2 * network.evidence_stride
+
+    def explain(x: Tensor, label: int) -> np.ndarray:
+        occlusion = OcclusionSensitivity(
+            network, mask_size=[min(size, n) for n in x.shape[2:]], n_batch=8, verbose=False, overlap=0.5
+        )
+        with torch.no_grad():
+            base = float(network(x)[0, label])
+            left, _ = occlusion(x)
+        return base - np.asarray(left.cpu())[0, label]
+
+    return explain
+
+
+def _integrated_gradients(network: AttentionCNN) -> Method:
+    from captum.attr import IntegratedGradients
+
+    attribution = IntegratedGradients(network)
+
+    def explain(x: Tensor, label: int) -> np.ndarray:
+        with torch.enable_grad():
+            found = attribution.attribute(x.clone(), target=label, n_steps=24, internal_batch_size=4)
+        return np.asarray(found.detach().cpu()).sum(axis=1)[0]
+
+    return explain
+
+
+PEERS: dict[str, Callable[[AttentionCNN], Method]] = {
+    "gradcam": _cam("gradcam"),
+    "gradcampp": _cam("gradcampp"),
+    "occlusion": _occlusion,
+    "integrated_gradients": _integrated_gradients,
+}
+"""Grad-CAM, Grad-CAM++, occlusion of blocks of two evidence cells, integrated gradients from black."""
+
+
+class Peers:
+    """The other methods, ready for one network.
+
+    Args:
+        network: in evaluation mode; it is copied.
+        names: of :data:`PEERS`.
+
+    Raises:
+        PredictionError: ``bad_argument``, an unknown name.
+    """
+
+    def __init__(self, network: AttentionCNN, names: tuple[str, ...]) -> None:
+        unknown = [name for name in names if name not in PEERS]
+        if unknown:
+            raise PredictionError("bad_argument", f"compare {unknown[0]!r}; accepted: {', '.join(PEERS)}")
+        self.methods = {}
+        for name in names:
+            own = copy.deepcopy(network).eval()
+            own.mirror = -1
+            self.methods[name] = PEERS[name](own)
+
+    def maps(self, image: np.ndarray, label: int) -> dict[str, np.ndarray]:
+        """Map of every method for one label.
+
+        Args:
+            image: ``(C, *spatial)``, network input.
+            label: index of the output.
+
+        Returns:
+            Name to ``(*spatial)``.
+        """
+        x = torch.from_numpy(np.ascontiguousarray(image[None], np.float32))
+        return {name: method(x, label) for name, method in self.methods.items()}
