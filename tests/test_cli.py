@@ -20,6 +20,7 @@ import pytest
 
 import medattn_core
 from medattn_core import cli, volumes
+from medattn_core.cli import shared
 
 BUNDLE = "brain_tumor_t1ce"
 
@@ -192,11 +193,11 @@ def test_errors_are_one_line_and_verbose_shows_the_trace(run: Run, tmp_path: Pat
 
 def test_a_foreign_error_is_not_repeated() -> None:
     """It may quote a header, and so a patient."""
-    error = cli._known(ValueError("PatientName Mustermann^Erika"), "scan.dcm")
+    error = shared.known_error(ValueError("PatientName Mustermann^Erika"), "scan.dcm")
     assert error.code == "internal"
     assert error.message.startswith("scan.dcm: unexpected ValueError")
     assert "Mustermann" not in error.message
-    assert cli._known(MemoryError(), "scan.dcm").code == "too_large"
+    assert shared.known_error(MemoryError(), "scan.dcm").code == "too_large"
 
 
 def test_bundles_are_listed(run: Run) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from medattn_core.bundles.bundle import FORMAT, Bundle
+from medattn_core.bundles.bundle import FORMAT, Bundle, Recipe
 from medattn_core.bundles.card import model_card
 from medattn_core.bundles.load import load, shipped_names
 from medattn_core.bundles.registry import list_bundles
@@ -28,6 +28,7 @@ _HOME = {
 __all__ = [
     "FORMAT",
     "Bundle",
+    "Recipe",
     "check_target",
     "list_bundles",
     "load",

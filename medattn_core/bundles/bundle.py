@@ -24,6 +24,8 @@ WEIGHTS = "models/model.pt"
 MEMBER = "models/model_{}.pt"
 """Weights of the further members of an ensemble, numbered from 1."""
 INPUT_CHECK = "configs/input_check.json"
+TRAIN = "configs/train.json"
+EVALUATE = "configs/evaluate.json"
 CARD = "docs/README.md"
 DATA_LICENSE = "docs/data_license.txt"
 LICENSE = "LICENSE"
@@ -49,6 +51,21 @@ NETWORK_SETTINGS = (
     "mirror",
 )
 """Keyword arguments of AttentionCNN, repeated here so that checking a bundle needs no torch (a test compares)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """How a bundle was trained, besides task, network and settings: what its `train.json` needs.
+
+    Attributes:
+        data_list: name of the data list, looked for in ``dataset_dir``.
+        size: model grid of the batches.
+        hold_out: fold that was left out.
+    """
+
+    data_list: str
+    size: tuple[int, ...]
+    hold_out: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

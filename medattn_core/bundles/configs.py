@@ -1,11 +1,11 @@
-"""The two configuration files of a bundle, as data: metadata.json and inference.json."""
+"""The configuration files of a bundle, as data: metadata, inference, train and evaluate."""
 
 from __future__ import annotations
 
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-from medattn_core.bundles.bundle import FORMAT, SCHEMA
+from medattn_core.bundles.bundle import FORMAT, SCHEMA, Recipe
 from medattn_core.tasks import TaskSpec
 
 INTENDED_USE = "Research use only. Not a medical device; not for diagnosis or treatment decisions."
@@ -150,4 +150,62 @@ def inference_config(task: TaskSpec, network: dict[str, Any]) -> dict[str, Any]:
             "val_handlers": "@handlers",
         },
         "run": ["$@evaluator.run()"],
+    }
+
+
+def train_config(task: TaskSpec, network: dict[str, Any], training: dict[str, Any], recipe: Recipe) -> dict[str, Any]:
+    """``configs/train.json``: the training of ``medattn train``, started by MONAI; one network, not yet calibrated.
+
+    The new weights go to ``models/retrained.pt``: those of the bundle stay what its manifest says.
+    """
+    return {
+        "imports": ["$import torch"],
+        "bundle_root": ".",
+        "dataset_dir": ".",
+        "data_list": f"$@dataset_dir + '/{recipe.data_list}'",
+        "output": "$@bundle_root + '/models/retrained.pt'",
+        "device": "$'cuda' if torch.cuda.is_available() else 'cpu'",
+        "task": task.to_dict(),
+        "training": training,
+        "network_def": {"_target_": "medattn_core.networks.attention_cnn.AttentionCNN", **network},
+        "train": {
+            "dataset": {
+                "_target_": "medattn_core.training.data.prepare_list",
+                "path": "@data_list",
+                "task": "@task",
+                "size": list(recipe.size),
+                "hold_out": recipe.hold_out,
+            },
+            "inferer": {"_target_": "SimpleInferer"},
+            "trainer": {
+                "_target_": "medattn_core.training.loop.trainer_of",
+                "network": "@network_def",
+                "data": "@train::dataset",
+                "task": "@task",
+                "config": "@training",
+                "max_epochs": training.get("epochs"),
+                "device": "@device",
+            },
+        },
+        "initialize": [f"$torch.manual_seed({int(training.get('seed', 0))})"],
+        "run": ["$@train::trainer.run()"],
+        "finalize": ["$torch.save(@train::trainer.result().state_dict(), @output)"],
+    }
+
+
+def evaluate_config(recipe: Recipe) -> dict[str, Any]:
+    """``configs/evaluate.json``: the measures of ``medattn evaluate``, started by MONAI."""
+    return {
+        "bundle_root": ".",
+        "dataset_dir": ".",
+        "data_list": f"$@dataset_dir + '/{recipe.data_list}'",
+        "output_dir": "$@bundle_root + '/evaluation'",
+        "metrics": {
+            "_target_": "medattn_core.evaluation.evaluate",
+            "bundle": "@bundle_root",
+            "data": "@data_list",
+            "output": "@output_dir",
+            "fold": recipe.hold_out,
+        },
+        "run": ["@metrics"],
     }

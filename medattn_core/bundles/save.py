@@ -17,17 +17,20 @@ from torch import Tensor
 from medattn_core.bundles.bundle import (
     CARD,
     DATA_LICENSE,
+    EVALUATE,
     INFERENCE,
     INPUT_CHECK,
     LICENSE,
     LISTED_FILES,
     MEMBER,
     METADATA,
+    TRAIN,
     WEIGHTS,
     Bundle,
+    Recipe,
 )
 from medattn_core.bundles.card import model_card
-from medattn_core.bundles.configs import inference_config, metadata_config
+from medattn_core.bundles.configs import evaluate_config, inference_config, metadata_config, train_config
 from medattn_core.bundles.files import member, read_json, sha256
 from medattn_core.bundles.load import load
 from medattn_core.bundles.trust import InputCheck
@@ -56,7 +59,7 @@ def save_bundle(
     calibration: Mapping[str, Any] | None = None,
     input_check: InputCheck | None = None,
     training: Mapping[str, Any] | None = None,
-    data_list: str = "datalist.json",
+    recipe: Recipe | None = None,
     about: Mapping[str, Any] | None = None,
 ) -> Bundle:
     """Write a bundle folder and load it back.
@@ -79,7 +82,7 @@ def save_bundle(
             :class:`medattn_core.bundles.trust.Trust`.
         input_check: what the training scans were like.
         training: record of the training settings.
-        data_list: name of the data list, beside the bundle, that `train.json` and `evaluate.json` start from.
+        recipe: with it the bundle holds `train.json` and `evaluate.json`, which repeat the training with MONAI.
         about: further metadata of MONAI's schema (``authors``, ``copyright``, ``references``, ``changelog``...); what
             the other arguments say cannot be overruled here.
 
@@ -116,6 +119,11 @@ def save_bundle(
         if input_check is not None:
             _write(work / INPUT_CHECK, (json.dumps(input_check.to_dict(), allow_nan=False) + "\n").encode())
             listed.append(INPUT_CHECK)
+        if recipe is not None:
+            settings = _plain_json(training or {}, "training")
+            _write(work / TRAIN, _json(train_config(task, network, settings, recipe)))
+            _write(work / EVALUATE, _json(evaluate_config(recipe)))
+            listed += [TRAIN, EVALUATE]
         _write(work / CARD, card.encode())
         _write(work / DATA_LICENSE, (data_license.strip() + "\n").encode())
         _write(work / LICENSE, (Path(__file__).parent / "apache-2.0.txt").read_bytes())

@@ -96,9 +96,11 @@ def predict(
 
 def _result(prediction: Prediction) -> str:
     if prediction.value is not None:
-        return f"{prediction.label}  {prediction.value:.4g} {prediction.unit}".rstrip()
-    probabilities = prediction.probabilities
-    return f"{prediction.label}  {probabilities.get(prediction.label, max(probabilities.values())):.3f}"
+        said = f"{prediction.label}  {prediction.value:.4g} {prediction.unit}".rstrip()
+        between = prediction.interval
+        return said if between is None else f"{said} ({between[0]:.4g} to {between[1]:.4g})"
+    said = f"{prediction.label}  {prediction.probabilities[prediction.label]:.3f}"
+    return f"undecided: {said}" if prediction.abstained else said
 
 
 def _progress(index: int, count: int, elapsed: float, path: Path) -> str:

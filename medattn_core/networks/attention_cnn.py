@@ -174,7 +174,6 @@ class AttentionCNN(nn.Module):
             cells.append((size + self.evidence_stride - 1) // self.evidence_stride)
         x = pad_to_multiple(x, self.coarsest_stride)
         features = crop_to(self.top_down(self.encoder(x)[self.first :]), cells)
-        features = self.dropout(features.flatten(2)).reshape(features.shape)
         if depth >= 0:
             features = features.unflatten(0, [features.shape[0] // depth, depth]).permute(0, 2, 3, 4, 1)
         return features
@@ -210,6 +209,7 @@ class AttentionCNN(nn.Module):
         With ``mixing`` a mask also keeps the excluded regions from being mixed into the others, so the result differs
         from the removal identity of :func:`~medattn_core.networks.attention.pool_evidence`.
         """
+        features = self.dropout(features.flatten(2)).reshape(features.shape)
         mixing = self.mixing
         if mixing is not None:
             features = mixing(features, mask)

@@ -56,6 +56,28 @@ def _probabilities(view: View) -> list[str]:
             text += " No label reaches it here."
     if text:
         parts.append(f'<p class="note">{esc(text.strip())}</p>')
+    return parts + _credible(view)
+
+
+def _credible(view: View) -> list[str]:
+    """What the model's own reliability rules say, where its bundle has them."""
+    prediction, parts = view.prediction, []
+    share = percent(prediction.trust.coverage or 0.0)
+    if prediction.abstained:
+        parts.append("<p><strong>Undecided:</strong> the model is not sure enough to name a label.</p>")
+    if prediction.label_set is not None:
+        named = ", ".join(prediction.label_set) or "none of the labels"
+        parts.append(
+            f"<p>Credible at {esc(share)}: <strong>{esc(named)}</strong> "
+            '<span class="soft">(of scans like those it was tested on, this share has the truth among them)</span></p>'
+        )
+    spread = prediction.uncertainty
+    if spread and prediction.value is None:
+        points = f"{100 * spread['probability_std'][prediction.label]:.1f}"
+        parts.append(
+            f'<p class="note">{spread["members"]} networks were asked; their probabilities of {esc(prediction.label)} '
+            f"differ by {points} percentage points (standard deviation).</p>"
+        )
     return parts
 
 
@@ -65,7 +87,17 @@ def _value(view: View) -> list[str]:
     return [
         f"<h2>{esc(prediction.label or view.evidence.label)}</h2>",
         f'<p class="value">{esc(number(value, 4))} {esc(prediction.unit)}</p>',
+        *_interval(view),
     ]
+
+
+def _interval(view: View) -> list[str]:
+    prediction = view.prediction
+    if prediction.interval is None:
+        return []
+    low, high = (esc(number(end, 4)) for end in prediction.interval)
+    share = esc(percent(prediction.trust.coverage or 0.0))
+    return [f"<p>{share} interval: <strong>{low} to {high} {esc(prediction.unit)}</strong></p>"]
 
 
 def _evidence(view: View) -> list[str]:

@@ -80,6 +80,10 @@ def flat(record: Mapping[str, Any]) -> dict[str, Any]:
     for name, key in (("probability", "probabilities"), ("logit", "logits"), ("bias", "bias")):
         row.update({f"{name}_{label}": value for label, value in _by_label(record, key).items()})
     row.update({key: record[key] for key in ("value", "unit")})
+    low, high = record["interval"] or (None, None)
+    row.update({"value_low": low, "value_high": high})
+    row["label_set"] = None if record["label_set"] is None else "|".join(record["label_set"])
+    row.update({key: record[key] for key in ("coverage", "abstained")})
     uncertainty = record["uncertainty"]
     if isinstance(uncertainty, Mapping):
         row.update({f"uncertainty_{key}": value for key, value in uncertainty.items()})

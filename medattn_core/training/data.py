@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
-from medattn_core.datalists import Case
+from medattn_core.datalists import Case, load
 from medattn_core.errors import DataListError
 from medattn_core.tasks import TaskSpec
 from medattn_core.transforms.conform import conform
@@ -152,6 +153,25 @@ def prepare(
         folds=np.array([-1 if c.fold is None else c.fold for c in cases]),
         statistics=tuple(statistics),
     )
+
+
+def prepare_list(
+    path: str, task: TaskSpec | Mapping[str, Any], size: Sequence[int], hold_out: int | None = None
+) -> TrainingData:
+    """A data list file on the model grid, for the `train.json` of a bundle.
+
+    Args:
+        path: data list.
+        task: of the model, or its ``to_dict`` data.
+        size: model grid of the batches.
+        hold_out: fold that is left out.
+
+    Raises:
+        MedAttnError: the list or a case cannot be used.
+    """
+    cases = [case for case in load(path) if hold_out is None or case.fold != hold_out]
+    task = task if isinstance(task, TaskSpec) else TaskSpec.from_dict(dict(task))
+    return prepare(cases, task, tuple(size))
 
 
 def _pad(image: np.ndarray, size: tuple[int, ...]) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 import math
 import os
@@ -26,6 +27,7 @@ from medattn_core.training.early_stop import EarlyStop
 from medattn_core.training.ema import MovingAverage
 from medattn_core.training.losses import classification_loss, map_losses, regression_loss, regression_map_loss
 from medattn_core.training.processes import Processes
+from medattn_core.training.units import Units, start_at_mean
 
 if TYPE_CHECKING:
     from monai.engines import SupervisedTrainer
@@ -111,7 +113,8 @@ def build_trainer(
         max_epochs: instead of ``config.epochs``, for the schedule too.
 
     Returns:
-        A trainer whose ``run()`` trains ``network``; ``trainer.average`` is its moving average.
+        A trainer whose ``run()`` trains ``network``. ``trainer.result()`` is what is kept afterwards: the moving
+        average, or its best epoch, with values in their unit.
 
     Raises:
         TrainingError: the checkpoint belongs to other settings; later, in ``run``, if the loss is no longer finite.
@@ -120,6 +123,11 @@ def build_trainer(
     from monai.engines import SupervisedTrainer
 
     config = config if max_epochs is None else replace(config, epochs=max_epochs)
+    units = Units.of(data) if task.kind == "regression" else Units()
+    if task.kind == "regression":
+        data = units.standardised(data)
+        validation = units.standardised(validation) if validation is not None else None
+        start_at_mean(network, data, units.mean, units.spread)
     processes = Processes()
     memory_format = torch.channels_last if task.spatial_dims == 2 else torch.channels_last_3d
     processes.prepare(network)
@@ -173,7 +181,6 @@ def build_trainer(
         epoch_length=len(batches),
         decollate=False,
     )
-    trainer.average = average  # type: ignore[attr-defined]
     trainer.state.epoch, trainer.state.iteration = first_epoch, first_epoch * len(batches)
     trainer.logger.setLevel(logging.WARNING)
 
@@ -196,8 +203,22 @@ def build_trainer(
     if log_dir is not None and processes.rank == 0:
         logs.attach(trainer, log_dir, optimizer, stop)
     trainer.done = first_epoch >= config.epochs or stop.stopped  # type: ignore[attr-defined]
-    trainer.best = stop  # type: ignore[attr-defined]
+
+    def result() -> AttentionCNN:
+        kept = cast(AttentionCNN, copy.deepcopy(average.network).to("cpu"))
+        stop.keep(kept)
+        units.restore(kept)
+        return kept
+
+    trainer.result = result  # type: ignore[attr-defined]
     return trainer
+
+
+def trainer_of(
+    network: AttentionCNN, data: TrainingData, task: dict[str, Any], config: dict[str, Any], **options: Any
+) -> SupervisedTrainer:
+    """:func:`build_trainer` from plain data, for the `train.json` of a bundle."""
+    return build_trainer(network, data, TaskSpec.from_dict(task), TrainingConfig.from_dict(config), **options)
 
 
 def fit(
@@ -218,7 +239,7 @@ def fit(
     Under ``torchrun`` each process takes its part of every batch; the result is that of one process.
 
     Args:
-        network: changed in place; what is returned is its moving average.
+        network: changed in place; what is returned is its moving average, on the CPU.
         data: on the model grid.
         task: of the network.
         config: hyperparameters.
@@ -238,9 +259,7 @@ def fit(
     )  # fmt: skip
     if not trainer.done:  # type: ignore[attr-defined]
         trainer.run()
-    average = trainer.average.network  # type: ignore[attr-defined]
-    trainer.best.keep(average)  # type: ignore[attr-defined]
-    return average
+    return cast(AttentionCNN, trainer.result())  # type: ignore[attr-defined]
 
 
 def _losses(
@@ -281,7 +300,8 @@ def _losses(
         located = torch.from_numpy(data.located[chosen]).to(device) & (inside.flatten(1).sum(dim=1) > 0.5)
         if task.kind == "regression":
             if bool(located.any()) and config.losses.location > 0:
-                location = regression_map_loss(out.contributions, inside, located)
+                total = target[:, 0] - cast(Tensor, network.pooling.bias)[0]
+                location = regression_map_loss(out.contributions, inside, total, located)
                 losses["location"] = config.losses.location * location
             return losses
         losses |= map_losses(

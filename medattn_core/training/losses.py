@@ -81,22 +81,28 @@ def regression_loss(prediction: Tensor, target: Tensor) -> Tensor:
     return F.smooth_l1_loss(prediction, target, reduction="none").sum(dim=1)
 
 
-def regression_map_loss(contributions: Tensor, inside: Tensor, located: Tensor) -> Tensor:
+def regression_map_loss(contributions: Tensor, inside: Tensor, total: Tensor, located: Tensor) -> Tensor:
     """How far the evidence for a quantity is from lying evenly in the mask: a scalar, lowest where it does.
 
-    Cross-entropy of each region's share of the absolute contributions against its share of the mask. It says nothing
-    about the sum of the contributions, which is the value.
+    Cross-entropy of each region's share of the absolute contributions against its share of the mask, which finds the
+    place, and the absolute distance of the contributions from the value laid out evenly over the mask, as a share of
+    it, which settles the amounts.
 
     Args:
         contributions: ``(B, 1, *regions)``.
         inside: ``(B, *regions)``, share of each region inside the mask.
+        total: ``(B,)``, target minus bias: what the contributions should sum to.
         located: ``(B,)`` boolean, which items have a mask; the others take no part.
     """
-    share = contributions[located].abs().flatten(1) + 1e-6
-    share = share / share.sum(dim=1, keepdim=True)
+    found = contributions[located].flatten(1)
     cover = inside[located].flatten(1)
     cover = cover / cover.sum(dim=1, keepdim=True).clamp_min(1e-6)
-    return -(cover * share.log()).sum(dim=1).mean()
+    share = found.abs() + 1e-6
+    share = share / share.sum(dim=1, keepdim=True)
+    place = -(cover * share.log()).sum(dim=1)
+    wanted = cover * total[located].unsqueeze(1)
+    amount = (found - wanted).abs().sum(dim=1) / total[located].abs().clamp_min(1e-3)
+    return (place + amount).mean()
 
 
 def map_losses(

@@ -8,6 +8,7 @@ normalisation see the batch that one process would have seen.
 from __future__ import annotations
 
 import os
+from typing import Any, cast
 
 import torch
 import torch.distributed as dist
@@ -40,11 +41,7 @@ class Processes:
 
     def gather(self, part: Tensor) -> Tensor:
         """The whole batch from every process's part, differentiable."""
-        if self.count == 1:
-            return part
-        from torch.distributed.nn.functional import all_gather
-
-        return torch.cat(list(all_gather(part)))
+        return part if self.count == 1 else cast(Tensor, _Gather.apply(part))
 
     def average_gradients(self, network: nn.Module) -> None:
         """Mean over processes: each has the gradient of the same loss, gathered features' parts counted everywhere."""
@@ -54,6 +51,44 @@ class Processes:
             if parameter.grad is not None:
                 dist.all_reduce(parameter.grad)
                 parameter.grad /= self.count
+
+    def wait(self) -> None:
+        """Until all processes are here."""
+        if self.count > 1:
+            dist.barrier()
+
+
+# Not those of torch.distributed.nn: their gradients are scrambled where features lie in memory channels last.
+class _Gather(torch.autograd.Function):
+    """Parts of all processes, one after the other. Each has the same loss, so its own gradient says it all."""
+
+    @staticmethod
+    def forward(ctx: Any, part: Tensor) -> Tensor:
+        part = part.contiguous()
+        parts = [torch.empty_like(part) for _ in range(dist.get_world_size())]
+        dist.all_gather(parts, part)
+        return torch.cat(parts)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        count = dist.get_world_size()
+        return gradients[0].chunk(count)[dist.get_rank()] * count
+
+
+class _Sum(torch.autograd.Function):
+    """Sum over all processes."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        total = x.clone()
+        dist.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        total = gradients[0].clone()
+        dist.all_reduce(total)
+        return total
 
 
 class _GatheredNorm(_BatchNorm):
@@ -65,14 +100,12 @@ class _GatheredNorm(_BatchNorm):
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002  torch's name
         if not self.training:
             return super().forward(input)
-        from torch.distributed.nn.functional import all_reduce
-
         axes = [0, *range(2, input.dim())]
         x = input.float()
         count = x.numel() / x.shape[1] * dist.get_world_size()
-        mean = all_reduce(x.sum(axes)) / count
+        mean = cast(Tensor, _Sum.apply(x.sum(axes))) / count
         shape = [1, -1] + [1] * (input.dim() - 2)
-        variance = all_reduce((x - mean.view(shape)).square().sum(axes)) / count
+        variance = cast(Tensor, _Sum.apply((x - mean.view(shape)).square().sum(axes))) / count
         with torch.no_grad():
             factor = self.momentum if self.momentum is not None else 0.1
             self.running_mean.lerp_(mean, factor)  # type: ignore[union-attr]

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from medattn_core import datalists
-from medattn_core.bundles import Bundle, check_target, save_bundle
+from medattn_core.bundles import Bundle, Recipe, check_target, load, save_bundle
 from medattn_core.errors import TrainingError
 from medattn_core.networks.attention_cnn import AttentionCNN
 from medattn_core.tasks import TaskSpec
@@ -25,8 +25,8 @@ from medattn_core.training.early_stop import outputs_on
 from medattn_core.training.folds import assign
 from medattn_core.training.loop import Progress, fit
 from medattn_core.training.plan import describe, plan_network, plan_task
+from medattn_core.training.processes import Processes
 from medattn_core.training.reliability import HeldOut, assess, learn_input_check
-from medattn_core.training.units import start_at_mean
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,6 +78,9 @@ def train(
         MedAttnError: invalid data list, configuration or image; the code says which.
     """
     output = Path(output)
+    processes = Processes()
+    if processes.rank > 0:  # the first process speaks and writes for all
+        say = progress = reading = None
     say = say or (lambda _: None)
     parts = config if isinstance(config, dict) else read_config(Path(config)) if config is not None else {}
     cases = datalists.load(Path(data))
@@ -121,6 +124,9 @@ def train(
         calibration["from"] = where
     elif "temperature" in about:  # measured elsewhere, such as on the held-out folds of a cross-validation
         calibration |= {"temperature": float(about["temperature"]), "from": about.get("calibrated_on", "configuration")}
+    if processes.rank > 0:
+        processes.wait()
+        return load(output)
     for trained in members:
         fold_scale(trained, 1.0 / float(calibration.get("temperature", 1.0)))
     for name, value in metrics.items():
@@ -139,9 +145,10 @@ def train(
         calibration=calibration,
         input_check=learn_input_check(members[0], prepared, held_out[0]),
         training=settings.to_dict(),
-        data_list=Path(data).name,
+        recipe=Recipe(data_list=Path(data).name, size=size, hold_out=None if folds else validation_fold),
     )
     shutil.rmtree(run.work, ignore_errors=True)
+    processes.wait()
     return bundle
 
 
@@ -172,23 +179,13 @@ def _train_one(run: _Run, prepared: TrainingData, held_out: np.ndarray, number: 
     settings = replace(run.settings, seed=run.settings.seed + (number or 0))
     torch.manual_seed(settings.seed)
     network = _network(run.network)
-    mean, spread = 0.0, 1.0
-    if run.task.kind == "regression":
-        mean, spread = float(training.targets.mean()), float(training.targets.std()) or 1.0
-        training = replace(training, targets=(training.targets - mean) / spread)
-        if validation is not None:
-            validation = replace(validation, targets=(validation.targets - mean) / spread)
-        start_at_mean(network, training, mean, spread)
     work = run.work if number is None else run.work / f"fold{number}"
     logs = run.work.with_name(run.work.name.removesuffix(".training") + ".logs")
-    trained = fit(
+    return fit(
         network, training, run.task, settings,
         device=run.device, checkpoint=work / "checkpoint.pt", resume=run.resume, progress=run.progress,
         validation=validation, log_dir=logs if number is None else logs / work.name,
-    ).to("cpu")  # fmt: skip
-    if run.task.kind == "regression":
-        fold_scale(trained, spread, mean)
-    return trained
+    )  # fmt: skip
 
 
 def _device(device: str) -> str:

@@ -2,13 +2,37 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 import numpy as np
 import torch
 
 from medattn_core.networks.attention_cnn import AttentionCNN
+from medattn_core.training.calibration import fold_scale
 from medattn_core.training.data import TrainingData
+
+
+@dataclass(frozen=True, kw_only=True)
+class Units:
+    """Mean and standard deviation of the training targets; 0 and 1 change nothing (classification)."""
+
+    mean: float = 0.0
+    spread: float = 1.0
+
+    @classmethod
+    def of(cls, data: TrainingData) -> Units:
+        """Of the targets of a regression."""
+        return cls(mean=float(data.targets.mean()), spread=float(data.targets.std()) or 1.0)
+
+    def standardised(self, data: TrainingData) -> TrainingData:
+        """The data with targets in standard deviations from the mean."""
+        return replace(data, targets=((data.targets - self.mean) / self.spread).astype(np.float32))
+
+    def restore(self, network: AttentionCNN) -> None:
+        """Make a network that was trained on standardised targets predict in their unit; in place."""
+        if (self.mean, self.spread) != (0.0, 1.0):
+            fold_scale(network, self.spread, self.mean)
 
 
 @torch.no_grad()

@@ -18,7 +18,7 @@ from medattn_core.training import TrainingConfig, train
 from medattn_core.training.data import prepare
 from medattn_core.training.loop import epoch_order, fit
 from medattn_core.training.plan import plan_network, plan_task
-from tests.training.conftest import SETTINGS
+from tests.squares import SETTINGS
 
 
 def changed(**training: object) -> dict:
@@ -157,3 +157,77 @@ def test_configuration_files_are_checked(tmp_path):
     path.write_text('{"model": {}}')
     with pytest.raises(TrainingError, match="model"):
         read_config(path)
+
+
+def test_cross_validation_keeps_an_ensemble_whose_evidence_still_sums(squares, tmp_path):
+    said: list[str] = []
+    bundle = train(
+        squares, tmp_path / "several", config=changed(epochs=6, learning_rate=5e-3, ema_decay=0.9), device="cpu",
+        folds=2, say=said.append,
+    )  # fmt: skip
+    assert len(bundle.members) == 1
+    assert any(line.startswith("fold 2 of 2: 16 cases train, 16 test") for line in said)
+    calibration = bundle.metadata["medattn"]["calibration"]
+    assert calibration["conformal"]["cases"] == 32
+    predictor = Predictor.from_bundle(bundle, device="cpu")
+    prediction = predictor(squares.with_name("3.png"))
+    index = predictor.task.index(prediction.label)
+    evidence = prediction.evidence()
+    whole = prediction.bias[index] + evidence.total + evidence.residual
+    assert whole == pytest.approx(prediction.logits[index], abs=1e-5)
+    assert prediction.uncertainty["members"] == 2
+    assert prediction.label_set is not None
+    assert (tmp_path / "several.logs" / "fold1").is_dir()
+
+
+def test_train_json_repeats_the_training_with_monai(squares, tmp_path):
+    from monai.bundle import ConfigWorkflow
+
+    folder = tmp_path / "squares"
+    bundle = train(squares, folder, config=changed(epochs=2), device="cpu")
+    workflow = ConfigWorkflow(
+        config_file=str(folder / "configs" / "train.json"), meta_file=str(folder / "configs" / "metadata.json"),
+        workflow_type="train", bundle_root=str(folder), dataset_dir=str(squares.parent),
+    )  # fmt: skip
+    workflow.initialize()
+    workflow.run()
+    workflow.finalize()
+    again = torch.load(folder / "models" / "retrained.pt", weights_only=True)
+    for name, value in load_network(bundle).state_dict().items():
+        torch.testing.assert_close(again[name], value, rtol=1e-3, atol=1e-6, msg=name)  # stored in half precision
+
+
+def test_only_some_cases_have_a_place(squares, tmp_path):
+    lines = squares.read_text().splitlines()
+    some = [
+        lines[0],
+        *(line if i % 2 else ",".join([*line.split(",")[:3], "", "", "", ""]) for i, line in enumerate(lines[1:])),
+    ]
+    squares.write_text("\n".join(some))
+    bundle = train(squares, tmp_path / "some", config=changed(epochs=1), device="cpu")
+    assert bundle.task.labels == ("bright", "dark")
+
+
+def test_several_channels_train_and_predict(squares, tmp_path):
+    rows = [f"{i}.png|{(i + 2) % 32}.png,{'bright' if i % 2 else 'dark'}" for i in range(32)]
+    path = squares.with_name("channels.csv")
+    path.write_text("image,label\n" + "\n".join(rows))
+    bundle = train(path, tmp_path / "two", config=changed(epochs=1), device="cpu")
+    assert bundle.task.channels == ("channel 1", "channel 2")
+    predictor = Predictor.from_bundle(bundle, device="cpu")
+    pair = [squares.with_name("0.png"), squares.with_name("2.png")]
+    one, other = predictor(pair), predictor([pair[0], squares.with_name("7.png")])
+    assert not np.allclose(one.logits, other.logits)
+    with pytest.raises(Exception, match="takes 2 a case: channel 1, channel 2") as caught:
+        predictor(pair[0])
+    assert caught.value.code == "bad_argument"
+
+
+def test_validation_cases_train_nothing(squares, tmp_path):
+    network, data, task, config = pieces(squares, epochs=1)
+    held = data.folds == 1
+    alone = fit(network, data.subset(~held), task, config)
+    network, data, task, config = pieces(squares, epochs=1, patience=5)
+    watched = fit(network, data.subset(~held), task, config, validation=data.subset(held))
+    for name, value in alone.state_dict().items():
+        assert torch.equal(watched.state_dict()[name], value), name

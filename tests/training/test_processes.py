@@ -1,0 +1,42 @@
+"""Two processes give what one gives with the same global batch."""
+
+from __future__ import annotations
+
+import copy
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import torch
+
+from medattn_core.bundles import load, load_network
+from tests.squares import SETTINGS
+
+
+def test_torchrun_with_two_processes_on_the_cpu(squares: Path, tmp_path: Path) -> None:
+    config = tmp_path / "config.json"
+    settings = copy.deepcopy(SETTINGS)
+    settings["training"] |= {"epochs": 2, "augmentation": {"rotate": 10}}
+    config.write_text(json.dumps(settings))
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    several = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", str(port)]
+    for name, launcher in (("one", [sys.executable]), ("two", several)):
+        command = [*launcher, "-m", "medattn_core", "train", "--data", str(squares), "--output", str(tmp_path / name)]
+        command += ["--config", str(config), "--device", "cpu"]
+        done = subprocess.run(
+            command,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=300,
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+        )
+        assert done.returncode == 0, done.stderr
+    one, two = (load_network(load(tmp_path / name)).state_dict() for name in ("one", "two"))
+    for name, value in one.items():
+        torch.testing.assert_close(two[name], value, rtol=5e-3, atol=1e-3, msg=name)

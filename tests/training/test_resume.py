@@ -1,0 +1,57 @@
+"""Kill -9 at any moment: the run goes on, ends in the same weights, and no half bundle ever bears the final name."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from medattn_core.bundles import load, load_network
+from tests.squares import SETTINGS
+
+EPOCHS = 12
+
+
+def start(squares: Path, output: Path, config: Path) -> subprocess.Popen:
+    command = [sys.executable, "-m", "medattn_core", "train", "--data", str(squares), "--output", str(output)]
+    command += ["--config", str(config), "--resume", "--device", "cpu"]
+    return subprocess.Popen(
+        command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env={**os.environ, "OMP_NUM_THREADS": "1"}
+    )
+
+
+@pytest.mark.parametrize("kills", [2, pytest.param(10, marks=pytest.mark.slow)])
+def test_kill_9_at_random_moments(squares: Path, tmp_path: Path, kills: int) -> None:
+    config = tmp_path / "config.json"
+    settings = {**SETTINGS, "training": {**SETTINGS["training"], "epochs": EPOCHS}}
+    config.write_text(json.dumps(settings))
+    began = time.monotonic()
+    process = start(squares, tmp_path / "whole", config)
+    assert process.wait(300) == 0, process.stderr.read().decode()
+    usual = time.monotonic() - began
+    moments = random.Random(0)
+    folder = tmp_path / "killed"
+    for _ in range(kills):
+        process = start(squares, folder, config)
+        try:
+            process.wait(moments.uniform(0.4, 1.0) * usual)
+            break  # it was quicker than the kill
+        except subprocess.TimeoutExpired:
+            process.send_signal(signal.SIGKILL)
+            process.wait()
+        if folder.exists():
+            load(folder)  # complete, every hash right
+    process = start(squares, folder, config)
+    assert process.wait(300) == 0, process.stderr.read().decode()
+    one, other = (load_network(load(tmp_path / name)).state_dict() for name in ("whole", "killed"))
+    for name, value in one.items():
+        assert torch.equal(value, other[name]), name
+    assert not folder.with_name("killed.training").exists()
