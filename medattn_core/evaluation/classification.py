@@ -41,7 +41,7 @@ def best_threshold(probabilities: np.ndarray, targets: np.ndarray, task: TaskSpe
     )
     if truth.min() == truth.max():
         return None
-    false, true, edges = roc_curve(truth > 0.5, score)
+    false, true, edges = roc_curve(truth > 0.5, score, drop_intermediate=False)
     best = int(np.argmax(true - false))
     below = edges[best + 1] if best + 1 < len(edges) else 0.0
     return float((min(edges[best], 1.0) + below) / 2)

@@ -1,0 +1,135 @@
+"""Scores, intervals, maps: against values known by hand."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from medattn_core.evaluation import classification, fidelity, localisation, regression
+from medattn_core.evaluation.bootstrap import intervals
+from medattn_core.tasks import TaskSpec
+from medattn_core.transforms.grid import Axis, ModelGrid
+
+TWO = TaskSpec(name="t", labels=("a", "b"), spatial_dims=2, spacing=(1, 1))
+ONE = TaskSpec(name="t", labels=("a",), activation="sigmoid", spatial_dims=2, spacing=(1, 1))
+
+
+def test_interval_widens_where_patients_have_many_images() -> None:
+    right = np.repeat(np.arange(20) % 4 != 0, 10).astype(float)  # 15 of 20 patients right, ten images each
+    measure = lambda chosen: {"accuracy": float(right[chosen].mean())}  # noqa: E731
+    alone = intervals(measure, list(range(200)))["accuracy"]
+    patients = intervals(measure, [i // 10 for i in range(200)])["accuracy"]
+    assert alone["value"] == patients["value"] == 0.75
+    # Standard errors of 0.75 from 200 and from 20 draws: 0.031 and 0.097.
+    assert alone["high"] - alone["low"] == pytest.approx(4 * 0.031, abs=0.03)
+    assert patients["high"] - patients["low"] == pytest.approx(4 * 0.097, abs=0.08)
+    assert set(intervals(measure, [0] * 200)["accuracy"]) == {"value"}  # one patient has no spread
+
+
+def test_interval_is_left_out_where_most_samples_cannot_be_measured() -> None:
+    measure = lambda chosen: {"x": 1.0 if len(set(chosen.tolist())) > 9 else float("nan")}  # noqa: E731
+    assert "low" not in intervals(measure, list(range(10)))["x"]
+
+
+def test_classification_scores() -> None:
+    p = np.array([[0.9, 0.1], [0.6, 0.4], [0.45, 0.55], [0.2, 0.8]])
+    truth = np.eye(2)[[0, 0, 0, 1]]
+    found = classification.scores(p, truth, TWO)
+    assert found["accuracy"] == 0.75
+    assert found["sensitivity_a"] == pytest.approx(2 / 3)
+    assert found["specificity_a"] == 1.0
+    assert found["balanced_accuracy"] == pytest.approx((2 / 3 + 1) / 2)
+    assert found["auc_b"] == 1.0
+    assert found["brier"] == pytest.approx(np.mean(2 * np.array([0.1, 0.4, 0.55, 0.2]) ** 2))
+    threshold = classification.best_threshold(p, truth, TWO)
+    assert 0.55 < threshold < 0.8
+    assert classification.scores(p, truth, TWO, threshold)["accuracy"] == 1.0
+    assert np.isnan(classification.scores(p, np.eye(2)[[0, 0, 0, 0]], TWO)["auc"])
+    assert classification.best_threshold(p, np.eye(2)[[0, 0, 0, 0]], TWO) is None
+
+
+def test_one_finding_and_several_findings() -> None:
+    p, truth = np.array([[0.9], [0.4], [0.3]]), np.array([[1.0], [1.0], [0.0]])
+    assert classification.scores(p, truth, ONE)["accuracy"] == pytest.approx(2 / 3)
+    assert classification.scores(p, truth, ONE, classification.best_threshold(p, truth, ONE))["accuracy"] == 1.0
+    several = TaskSpec(name="t", kind="multilabel", labels=("a", "b"), activation="sigmoid")
+    found = classification.scores(np.array([[0.9, 0.9], [0.1, 0.8]]), np.array([[1, 1], [0, 0]]), several)
+    assert found["accuracy"] == 0.5  # all findings of a case right
+    assert found["sensitivity_a"] == 1.0
+    assert found["specificity_b"] == 0.0
+
+
+def test_trust_scores() -> None:
+    truth = np.eye(2)[[0, 1, 1]] > 0.5
+    said = np.eye(2, dtype=bool)[[0, 1, 0]]
+    found = classification.trust_scores([("a",), ("a", "b"), ("a",)], np.array([False, False, True]), said, truth, TWO)
+    assert found == {"set_coverage": pytest.approx(2 / 3), "set_size": pytest.approx(4 / 3),
+                     "abstained": pytest.approx(1 / 3), "accuracy_when_decided": 1.0}  # fmt: skip
+
+
+def test_regression_scores() -> None:
+    found = regression.scores(np.array([1.0, 2.0, 4.0]), np.array([1.0, 3.0, 5.0]), [(0, 2), (2, 4), (6, 7)])
+    assert found["mae"] == pytest.approx(2 / 3)
+    assert found["r2"] == pytest.approx(1 - 2 / 8)
+    assert found["mean_error"] == pytest.approx(-2 / 3)
+    assert found["interval_coverage"] == pytest.approx(2 / 3)
+
+
+def test_localisation_scores() -> None:
+    evidence = np.zeros((10, 10, 1))
+    evidence[2:4, 2:4] = 1.0
+    evidence[3, 3] = 2.0
+    evidence[8, 8] = -5.0
+    inside = np.zeros(evidence.shape, bool)
+    inside[3:5, 2:4] = True
+    found = localisation.scores(evidence, inside, threshold=0.4)
+    assert found["pointing"] == 1.0
+    assert found["energy"] == pytest.approx(3 / 5)
+    assert found["iou"] == pytest.approx(2 / 6)
+    assert localisation.scores(evidence, inside, threshold=0.9)["iou"] == pytest.approx(1 / 4)
+    nothing = localisation.scores(np.zeros((4, 4, 1)), np.ones((4, 4, 1), bool))
+    assert (nothing["pointing"], nothing["energy"], nothing["iou"]) == (0.0, 0.0, 0.0)
+    assert localisation.choose_threshold([localisation.overlaps(evidence, inside)]) <= 0.5
+
+
+def test_froc_counts_lesions_once_and_false_positives_a_case() -> None:
+    from types import SimpleNamespace as Region
+
+    lesions = np.zeros((6, 6, 6), int)
+    lesions[1, 1, 1], lesions[4, 4, 4] = 1, 2
+    regions = [
+        Region(contribution=3.0, voxel_index=(1, 1, 1)),
+        Region(contribution=2.0, voxel_index=(1, 1, 1)),
+        Region(contribution=1.0, voxel_index=(0, 5, 5)),
+    ]
+    found = localisation.froc([localisation.detections(regions, lesions), localisation.detections([], lesions)])
+    assert found["lesions"] == 4
+    assert max(found["sensitivity"][:-1]) == pytest.approx(1 / 4)
+    assert max(found["false_positives_a_case"]) >= 0.5
+
+
+@given(st.integers(1, 4), st.integers(0, 5))
+@settings(max_examples=20, deadline=None)
+def test_cells_on_the_model_grid_keep_their_sum_and_place(cells: int, seed: int) -> None:
+    grid = ModelGrid(
+        axes=tuple(Axis(native=i, flip=bool(i), count=50, size=8 * cells, step=2.0) for i in range(3)),
+        native_shape=(50, 50, 50), native_affine=np.eye(4), spatial_dims=3,
+    )  # fmt: skip
+    values = np.random.default_rng(seed).normal(size=(cells,) * 3)
+    pixels = fidelity.on_model_grid(values, grid, 8)
+    assert pixels.shape == grid.shape
+    assert float(pixels.sum()) == pytest.approx(values.sum(), abs=1e-3)
+    single = np.zeros((cells,) * 3)
+    single[0, 0, -1] = 1.0
+    peak = np.unravel_index(int(fidelity.on_model_grid(single, grid, 8).argmax()), grid.shape)
+    assert tuple(p // 8 for p in peak) == (0, 0, cells - 1)
+
+
+def test_rank_correlation() -> None:
+    x = np.random.default_rng(0).random((5, 5))
+    assert fidelity.rank_correlation(x, np.exp(x)) == pytest.approx(1.0)
+    assert fidelity.rank_correlation(x, -x) == pytest.approx(-1.0)
+    assert fidelity.rank_correlation(x, np.zeros((5, 5))) == 0.0
+    assert fidelity.area((0.0, 0.5, 1.0), np.array([1.0, 0.0, 0.0])) == 0.25

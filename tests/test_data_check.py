@@ -1,0 +1,104 @@
+"""`medattn data check`, and train and evaluate from the command line."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+from typer.testing import CliRunner
+
+from medattn_core import datalists
+from medattn_core.cli import app
+from tests.squares import SETTINGS, write_squares
+
+
+def invoke(*arguments: object):
+    return CliRunner().invoke(app, [str(a) for a in arguments])
+
+
+def test_a_good_list_is_summed_up(tmp_path: Path) -> None:
+    squares = write_squares(tmp_path)
+    found = datalists.check(squares)
+    assert (found.cases, found.patients, found.boxes, found.masks) == (32, 32, 32, 0)
+    assert found.classes == {"bright": {0: 8, 1: 8}, "dark": {0: 8, 1: 8}}
+    assert found.geometry["longest side_voxels"] == (64, 64, 64)
+    assert found.dimensions == {"2D": 32}
+    assert not found.errors
+    ran = invoke("data", "check", squares)
+    assert ran.exit_code == 0
+    assert "bright" in ran.stdout
+    assert "ready for training" in ran.stderr
+    as_json = json.loads(invoke("data", "check", squares, "--json").stdout)
+    assert as_json["classes"]["dark"] == {"0": 8, "1": 8}
+
+
+def test_every_bad_image_is_named(tmp_path: Path) -> None:
+    squares = write_squares(tmp_path)
+    for index in (3, 7):
+        (tmp_path / f"{index}.png").write_bytes(b"broken")
+    ran = invoke("data", "check", squares)
+    assert ran.exit_code == 1
+    assert ran.stderr.count("error [not_an_image]") == 2
+    assert "ready" not in ran.stderr
+
+
+@pytest.mark.parametrize(("text", "said"), [
+    ("image,label\ngone.png,a\n", "does not exist"),
+    ("image,label,fold,patient\n0.png,a,0,p\n1.png,b,1,p\n", "the same patient in fold 0"),
+])  # fmt: skip
+def test_what_makes_a_list_unusable(tmp_path: Path, text: str, said: str) -> None:
+    write_squares(tmp_path)
+    path = tmp_path / "bad.csv"
+    path.write_text(text)
+    ran = invoke("data", "check", path)
+    assert ran.exit_code == 1
+    assert said in ran.stderr
+
+
+def test_what_is_probably_not_meant(tmp_path: Path) -> None:
+    volume = np.zeros((4, 5, 6), np.float32)
+    volume[1] = 1
+    for name, data in (("a", volume), ("b", volume), ("empty", volume * 0)):
+        sitk.WriteImage(sitk.GetImageFromArray(data), str(tmp_path / f"{name}.nii.gz"))
+    path = tmp_path / "list.csv"
+    path.write_text("image,label,mask\na.nii.gz,x,empty.nii.gz\nb.nii.gz,x,\n")
+    codes = " ".join(datalists.check(path).warnings)
+    for code in ("one_label", "few_cases", "empty_mask", "no_patient"):
+        assert f"[{code}]" in codes
+
+
+def test_channels_in_both_formats(tmp_path: Path) -> None:
+    write_squares(tmp_path)
+    case = datalists.Case(image=tmp_path / "0.png", channels=(tmp_path / "1.png",), label="a")
+    for name in ("list.json", "list.csv"):
+        datalists.save([case], tmp_path / name)
+        assert datalists.load(tmp_path / name) == [case]
+    path = tmp_path / "uneven.csv"
+    path.write_text("image,label\n0.png|1.png,a\n2.png,b\n")
+    with pytest.raises(Exception, match=r"row 3: 1 image\(s\), but row 2 has 2 channels"):
+        datalists.load(path)
+
+
+def test_train_and_evaluate_commands(tmp_path: Path) -> None:
+    squares = write_squares(tmp_path)
+    config = tmp_path / "config.yaml"
+    config.write_text(json.dumps({**SETTINGS, "training": {**SETTINGS["training"], "epochs": 1}}))  # JSON is YAML
+    ran = invoke(
+        "train", "--data", squares, "--output", tmp_path / "model", "--config", config, "--folds", 2, "--device", "cpu"
+    )
+    assert ran.exit_code == 0, ran.stderr
+    for said in ("task: multiclass (sigmoid) of bright, dark", "grid: 64 x 64", "fold 1 of 2", "auc"):
+        assert said in ran.stderr
+    ran = invoke(
+        "evaluate", tmp_path / "model", "--data", squares, "--output", tmp_path / "scores", "--compare", "none",
+        "--compared-cases", 0, "--bootstrap", 10, "--device", "cpu",
+    )  # fmt: skip
+    assert ran.exit_code == 0, ran.stderr
+    assert "accuracy" in ran.stdout
+    assert (tmp_path / "scores" / "summary.html").is_file()
+    ran = invoke("evaluate", tmp_path / "model", "--data", squares, "--output", tmp_path / "x", "--compare", "magic")
+    assert ran.exit_code == 2
+    assert "accepted: gradcam" in ran.stderr
