@@ -77,7 +77,8 @@ def lesion_patches(
     """Cubes of a scan, each with or without a lesion: a label for each, and the lesion mask as its place.
 
     A cube with fewer than 8 lesion voxels, but some, is left out: whether it "has a lesion" is a matter of taste.
-    Cubes that are less than a quarter brain are left out too. The fold is the number of the scan.
+    Cubes that are less than a quarter brain are left out too. Intensities are divided by the mean of the whole scan's
+    brain, which a cube by itself does not know. The fold is the number of the scan.
 
     Args:
         scans: image and lesion mask of each patient.
@@ -90,7 +91,7 @@ def lesion_patches(
     cases = []
     for fold, (patient, (image_path, mask_path)) in enumerate(scans.items()):
         image, mask = nibabel.load(image_path), nibabel.load(mask_path)
-        voxels, lesion = np.asarray(image.dataobj, np.float32), np.asarray(mask.dataobj) > 0
+        voxels, lesion = brain_normalised(np.asarray(image.dataobj, np.float32)), np.asarray(mask.dataobj) > 0
         folder = output / f"fold{fold}"
         folder.mkdir(parents=True, exist_ok=True)
         starts = [range(0, n - size + 1, step) for n in voxels.shape]
@@ -117,6 +118,11 @@ def lesion_patches(
                 )
             )
     return _save(cases, output)
+
+
+def brain_normalised(voxels: np.ndarray) -> np.ndarray:
+    """A brain-extracted scan with the mean of its brain at one."""
+    return voxels / float(voxels[voxels > 0].mean())
 
 
 def ms_scans(data: Path) -> dict[str, tuple[Path, Path]]:

@@ -19,21 +19,12 @@ from benchmarks.common import machine, markdown_table, print_progress
 from medattn_core import datalists
 from medattn_core.bundles import load
 from medattn_core.inference import Predictor
+from medattn_core.tasks import TaskSpec
 from medattn_core.training import train
-from medattn_core.training.calibration import expected_calibration_error, fit_temperature
+from medattn_core.training.calibration import expected_calibration_error
 from medattn_core.training.data import location_of, targets_of
-
-
-def auc(score: np.ndarray, positive: np.ndarray) -> float:
-    """Area under the ROC curve by ranks (Mann-Whitney), ties shared."""
-    order = np.argsort(score, kind="stable")
-    ranks = np.empty(len(score))
-    ranks[order] = np.arange(1, len(score) + 1)
-    for value in np.unique(score):
-        tied = score == value
-        ranks[tied] = ranks[tied].mean()
-    count = int(positive.sum())
-    return float((ranks[positive].sum() - count * (count + 1) / 2) / (count * (len(score) - count)))
+from medattn_core.training.early_stop import macro_auc
+from medattn_core.training.reliability import HeldOut, assess
 
 
 def measure(predictor: Predictor, cases: list[datalists.Case]) -> dict[str, list]:
@@ -58,7 +49,7 @@ def summary(measured: dict[str, list]) -> dict[str, float]:
     logits, targets = np.array(measured["logits"]), np.array(measured["targets"])
     return {
         "accuracy": float((logits.argmax(1) == targets.argmax(1)).mean()),
-        "auc": float(np.mean([auc(logits[:, k], targets[:, k] > 0) for k in range(logits.shape[1])])),
+        "auc": macro_auc(logits, targets),
         "pointing": float(np.mean(measured["hits"])),
         "energy": float(np.mean(measured["energies"])),
     }
@@ -103,25 +94,28 @@ def main() -> None:
 
 
 def _calibration(raw: dict, pooled: dict, config: Path, path: Path, means: dict[str, float]) -> None:
-    """Temperature from the held-out logits of all folds; its error measured with each fold left out in turn."""
-    from medattn_core.tasks import TaskSpec
-
+    """Temperature, label sets and the rule to abstain from all held-out logits; measured with each fold left out."""
     task = TaskSpec.from_dict(json.loads(config.read_text())["task"])
-    targets = {fold: np.array(m["targets"]) for fold, m in pooled.items()}
-    errors = []
-    for fold in raw:
-        others = [f for f in raw if f != fold]
-        t = fit_temperature(
-            np.concatenate([raw[f] for f in others]), np.concatenate([targets[f] for f in others]), task
-        )
-        p = task.probabilities(raw[fold] / t)
-        right = raw[fold].argmax(1) == targets[fold].argmax(1)
-        errors.append(expected_calibration_error(p.max(1), right))
-    temperature = fit_temperature(np.concatenate(list(raw.values())), np.concatenate(list(targets.values())), task)
-    print(f"\nTemperature of all held-out logits: {temperature:.3f}; ECE with the temperature of the other folds: "
-          f"{np.mean(errors):.3f} (folds: {', '.join(f'{e:.3f}' for e in errors)})")  # fmt: skip
-    numbers = {name: round(float(value), 4) for name, value in means.items()}
-    path.write_text(json.dumps({"temperature": temperature, "ece": float(np.mean(errors)), **numbers}))
+    folds = {f: HeldOut(outputs=raw[f], targets=np.array(pooled[f]["targets"])) for f in raw}
+    metrics, calibration = assess(list(folds.values()), task)
+    reported, right, covered, sizes = [], [], [], []
+    for fold, own in folds.items():
+        _, others = assess([folds[f] for f in folds if f != fold], task)
+        p = task.probabilities(own.outputs / others["temperature"])
+        reported.append(p.max(axis=1))
+        right.append(own.outputs.argmax(axis=1) == own.targets.argmax(axis=1))
+        sets = p >= 1 - others["conformal"]["quantile"]
+        covered.append((sets & (own.targets > 0.5)).any(axis=1))
+        sizes.append(sets.sum(axis=1))
+    ece = expected_calibration_error(np.concatenate(reported), np.concatenate(right))
+    each = ", ".join(f"{c.mean():.3f}" for c in covered)
+    print(
+        f"\nTemperature of all held-out logits: {calibration['temperature']:.3f}. With the rules of the other folds: ECE "
+        f"{ece:.3f} of all slices together, {metrics['ece']:.3f} as the mean of the folds; 90 % label sets hold the truth in "
+        f"{np.concatenate(covered).mean():.3f} (folds: {each}), {np.concatenate(sizes).mean():.2f} labels a set."
+    )
+    measured = {**{name: round(value, 4) for name, value in means.items()}, "ece": round(ece, 4)}
+    path.write_text(json.dumps({"calibration": calibration, "metrics": measured}))
 
 
 if __name__ == "__main__":

@@ -121,6 +121,7 @@ def evaluate(
         "fold": fold,
         "cases": len(seen.cases),
         "patients": len({_group(case, i) for i, case in enumerate(seen.cases)}),
+        "patients_named": all(case.patient is not None for case in seen.cases),
         "settings": {**asdict(settings), "decision_threshold": threshold,
                      "chosen_on": None if validation is None else Path(validation).name},
         **_scores(seen, predictor, threshold, settings),

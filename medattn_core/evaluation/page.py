@@ -64,7 +64,7 @@ def summary_page(metrics: Mapping[str, Any], pictures: Mapping[str, Path], bundl
             [
                 ("Model", f"{esc(bundle.name)} {esc(bundle.version)}, {metrics['members']} network(s)"),
                 ("Weights", f"<code>{esc(metrics['weights_sha256'][:16])}</code>"),
-                ("Cases", f"{metrics['cases']} of {metrics['patients']} patients" + _fold(metrics["fold"])),
+                ("Cases", _cases(metrics)),
                 ("Seed", str(metrics["settings"]["seed"])),
             ]
         ),
@@ -208,8 +208,14 @@ def _threshold(settings: Mapping[str, Any]) -> str:
     return "The most probable label is said; of one label alone, from a probability of 0.5."
 
 
-def _fold(fold: int | None) -> str:
-    return "" if fold is None else f", fold {fold}"
+def _cases(metrics: Mapping[str, Any]) -> str:
+    fold = "" if metrics["fold"] is None else f", fold {metrics['fold']}"
+    if metrics["patients_named"]:
+        return f"{metrics['cases']} of {metrics['patients']} patients{fold}"
+    return (
+        f"{metrics['cases']}{fold}. The list names no patients: each image counts as a patient of its own, and the "
+        "intervals are too narrow if several belong to one"
+    )
 
 
 CAPTIONS = {

@@ -122,8 +122,6 @@ def train(
     if found:
         metrics, calibration = assess(found, task)
         calibration["from"] = where
-    elif "temperature" in about:  # measured elsewhere, such as on the held-out folds of a cross-validation
-        calibration |= {"temperature": float(about["temperature"]), "from": about.get("calibrated_on", "configuration")}
     if processes.rank > 0:
         processes.wait()
         return load(output)
