@@ -109,10 +109,11 @@ def _calibration(raw: dict, pooled: dict, config: Path, path: Path, means: dict[
         sizes.append(sets.sum(axis=1))
     ece = expected_calibration_error(np.concatenate(reported), np.concatenate(right))
     each = ", ".join(f"{c.mean():.3f}" for c in covered)
+    held, labels = np.concatenate(covered).mean(), np.concatenate(sizes).mean()
     print(
-        f"\nTemperature of all held-out logits: {calibration['temperature']:.3f}. With the rules of the other folds: ECE "
-        f"{ece:.3f} of all slices together, {metrics['ece']:.3f} as the mean of the folds; 90 % label sets hold the truth in "
-        f"{np.concatenate(covered).mean():.3f} (folds: {each}), {np.concatenate(sizes).mean():.2f} labels a set."
+        f"\nTemperature of all held-out logits: {calibration['temperature']:.3f}. With the rules of the other folds: "
+        f"ECE {ece:.3f} of all slices together, {metrics['ece']:.3f} as the mean of the folds; 90 % label sets hold "
+        f"the truth in {held:.3f} (folds: {each}), {labels:.2f} labels a set."
     )
     measured = {**{name: round(value, 4) for name, value in means.items()}, "ece": round(ece, 4)}
     path.write_text(json.dumps({"calibration": calibration, "metrics": measured}))

@@ -107,12 +107,22 @@ def _recalibrated(folder: Path, config: dict, data: Path, version: str) -> Bundl
     prepared = prepare(datalists.load(data), old.task, tuple(config["task"]["size"]))
     training = old.metadata["medattn"]["training"]
     card = (folder / "docs" / "README.md").read_text(encoding="utf-8").replace(old.version, version)
+    size = tuple(config["task"]["size"])
     return save_bundle(
-        folder, task=old.task, network_settings=old.network, state_dict=network.state_dict(), version=version, card=card,
-        description=old.description, data_license=DATA_LICENSE, metrics=about["metrics"], calibration=about["calibration"],
-        input_check=learn_input_check(network, prepared, np.zeros(len(prepared), bool)), training=training,
-        recipe=Recipe(data_list=data.name, size=tuple(config["task"]["size"])),
-    )  # fmt: skip
+        folder,
+        task=old.task,
+        network_settings=old.network,
+        state_dict=network.state_dict(),
+        description=old.description,
+        version=version,
+        card=card,
+        data_license=DATA_LICENSE,
+        metrics=about["metrics"],
+        calibration=about["calibration"],
+        input_check=learn_input_check(network, prepared, np.zeros(len(prepared), bool)),
+        training=training,
+        recipe=Recipe(data_list=data.name, size=size),
+    )
 
 
 def _write_card(bundle: Bundle, config: dict, data: Path, minutes: float) -> None:

@@ -112,4 +112,5 @@ class Peers:
             Name to ``(*spatial)``.
         """
         x = torch.from_numpy(np.ascontiguousarray(image[None], np.float32))
-        return {name: method(x, label) for name, method in self.methods.items()}
+        # Where no gradient is left, Grad-CAM++ divides zero by zero: that is an empty map.
+        return {name: np.nan_to_num(method(x, label)) for name, method in self.methods.items()}
