@@ -54,7 +54,8 @@ class TaskSpec:
         slicewise: each slice of a volume by itself, all pooled together (needs ``spatial_dims=2``).
         spacing: mm of the model grid, two values in plane (2D) or three in R-A-S order (3D).
         slice_spacing: thinnest slice distance in mm that a slicewise model is given; thinner volumes are averaged.
-        size: largest model grid, of which the centre is seen; None takes the whole image whatever its size.
+        size: model grid: of larger images the centre is seen, smaller ones are padded; None takes the whole image
+            whatever its size.
         field_of_view: mm along the longer side assumed for pictures without pixel size.
         intensity: the intensity rule.
         threshold: probability below which the most probable label carries the warning ``below_threshold``.

@@ -188,7 +188,7 @@ class Prediction:
 
     def _find_regions(self, label: str) -> list[Region]:
         index = self.task.index(label)
-        cells = self.contributions(label)
+        cells = np.where(self.grid.inside(self.stride), self.contributions(label), 0.0)
         floor = MIN_CONTRIBUTION if self.task.kind != "regression" else 0.01 * float(np.abs(cells).sum())
         voxel = abs(float(np.linalg.det(self.volume.affine[:3, :3])))
         regions = []

@@ -108,7 +108,7 @@ class Predictor:
             )
         stride = self.network.evidence_stride
         notices = list(volume.warnings) + list(conformed.grid.notices)
-        allowed = conformed.grid.inside(stride)
+        allowed = conformed.grid.attended(stride)
         if mask is not None:
             inside = native_mask(mask, volume)
             cells, notice = cells_of_mask(inside, conformed.grid, stride)

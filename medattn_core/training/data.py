@@ -129,7 +129,7 @@ def prepare(
         volume = read(case.image, modality=task.modality)
         conformed = conform(volume, fixed, [read(channel) for channel in case.channels])
         statistics.append(image_statistics(conformed.image, volume))
-        image = _pad(conformed.image, tuple(size))
+        image = conformed.image
         if flat and image.shape[-1] != 1:
             raise DataListError(
                 "bad_datalist",
@@ -138,7 +138,7 @@ def prepare(
         native = location_of(case, volume)
         mask = np.zeros(image.shape[1:], np.float32)
         if native is not None:
-            mask = _pad(conformed.grid.conform(native)[None], tuple(size))[0]
+            mask = conformed.grid.conform(native)
         images.append((image[..., 0] if flat else image).astype(np.float16))
         masks.append(np.round((mask[..., 0] if flat else mask) * 255).astype(np.uint8))
         targets.append(targets_of(case, task))
@@ -172,11 +172,3 @@ def prepare_list(
     cases = [case for case in load(path) if hold_out is None or case.fold != hold_out]
     task = task if isinstance(task, TaskSpec) else TaskSpec.from_dict(dict(task))
     return prepare(cases, task, tuple(size))
-
-
-def _pad(image: np.ndarray, size: tuple[int, ...]) -> np.ndarray:
-    """``(1, *spatial)`` with zeros around it up to the common size of a batch, the image in the middle."""
-    lack = [max(0, wanted - have) for wanted, have in zip(size, image.shape[1:], strict=False)]
-    widths = [(0, 0), *[(n // 2, n - n // 2) for n in lack]]
-    widths += [(0, 0)] * (image.ndim - len(widths))
-    return np.pad(image, widths)

@@ -145,6 +145,7 @@ class ModelGrid:
         native_shape: shape of the scan.
         native_affine: its voxel-to-RAS matrix.
         spatial_dims: 2 or 3, dimensions of the convolutions.
+        padded: the model was trained on images padded to a fixed size: cells outside the scan are attended too.
         notices: what had to be assumed or cropped.
     """
 
@@ -152,6 +153,7 @@ class ModelGrid:
     native_shape: tuple[int, int, int]
     native_affine: np.ndarray
     spatial_dims: int
+    padded: bool = False
     notices: tuple[Notice, ...] = ()
 
     @property
@@ -193,8 +195,15 @@ class ModelGrid:
         """Native voxels ``(I, J, K)`` to the model grid, float32; outside the image it is zero."""
         return _apply(self._to_model_axes(data), [axis.conform_matrix() for axis in self.axes])
 
+    def attended(self, stride: int) -> np.ndarray:
+        """Cells that the model may look at, boolean: those inside, and the padding where it was trained with it.
+
+        What a cell outside the image contributes has no voxel to lie in: it is the residual of the evidence.
+        """
+        return np.ones(self.cells(stride), bool) if self.padded else self.inside(stride)
+
     def inside(self, stride: int = 1) -> np.ndarray:
-        """Cells whose centre lies inside the image, boolean; the others must not be attended."""
+        """Cells whose centre lies inside the image, boolean."""
         per_axis = [a.inside(s) for a, s in zip(self.axes, self.strides(stride), strict=True)]
         return per_axis[0][:, None, None] & per_axis[1][None, :, None] & per_axis[2][None, None, :]
 
@@ -304,8 +313,8 @@ def plan_grid(volume: Volume, task: TaskSpec) -> ModelGrid:
             step = task.spacing[position] / native_mm
             extent = count / step
             fixed = task.size[position] if task.size is not None else None
-            size = max(1, math.ceil(extent / MULTIPLE - 1e-3)) * MULTIPLE
-            size = size if fixed is None else min(size, fixed)  # no padding: what is not there says nothing
+            # A model of fixed size was trained on images padded to it, and counts on that.
+            size = max(1, math.ceil(extent / MULTIPLE - 1e-3)) * MULTIPLE if fixed is None else fixed
             if size * 1.02 < extent:
                 notices.append(
                     Notice(
@@ -328,6 +337,7 @@ def plan_grid(volume: Volume, task: TaskSpec) -> ModelGrid:
         native_shape=volume.shape,
         native_affine=volume.affine,
         spatial_dims=task.spatial_dims,
+        padded=task.size is not None,
         notices=tuple(notices),
     )
     if math.prod(grid.shape) > MAX_VOXELS:
