@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,8 @@ class TrainingConfig:
         patience: epochs without a better validation metric after which training stops, and the best weights are kept;
             0 never stops early. The metric is the macro AUC, or the mean absolute error in regression.
         seed: of everything random.
-        precision: ``fp32``, or ``bf16`` (autocast): twice as fast where the processor has it, slow where not.
+        precision: ``fp32``, or ``bf16`` (autocast): twice as fast where the processor has it, slow where not. ``auto``
+            is ``bf16`` where it is fast.
         augmentation, losses: see there.
     """
 
@@ -44,7 +45,7 @@ class TrainingConfig:
     focal_gamma: float = 0.0
     patience: int = 0
     seed: int = 0
-    precision: str = "fp32"
+    precision: str = "auto"
     augmentation: Augmentation = field(default_factory=Augmentation)
     losses: LossWeights = field(default_factory=LossWeights)
 
@@ -61,10 +62,14 @@ class TrainingConfig:
         for name in ("epochs", "batch_size", "learning_rate"):
             if not getattr(self, name) > 0:
                 raise TrainingError("bad_config", f"{name}={getattr(self, name)!r}; it must be positive")
-        if self.precision not in ("bf16", "fp32"):
-            raise TrainingError("bad_config", f"precision={self.precision!r}; accepted: bf16, fp32")
+        if self.precision not in ("auto", "bf16", "fp32"):
+            raise TrainingError("bad_config", f"precision={self.precision!r}; accepted: auto, bf16, fp32")
         if not 0 <= self.ema_decay < 1:
             raise TrainingError("bad_config", f"ema_decay={self.ema_decay}; accepted: from 0 to below 1")
+
+    def for_device(self, device: str) -> TrainingConfig:
+        """The same with ``auto`` settled for a device."""
+        return self if self.precision != "auto" else replace(self, precision="bf16" if _fast_bf16(device) else "fp32")
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON data."""
@@ -81,6 +86,16 @@ class TrainingConfig:
             return cls(**data)
         except TypeError as error:
             raise TrainingError("bad_config", f"training settings: {error}") from error
+
+
+def _fast_bf16(device: str) -> bool:
+    """Whether a device multiplies bfloat16 in hardware."""
+    import torch
+
+    if device.startswith("cuda"):
+        return torch.cuda.is_available() and torch.cuda.is_bf16_supported(including_emulation=False)
+    names = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")  # not in every torch; unknown is no
+    return any(bool(getattr(torch.cpu, name, bool)()) for name in names)
 
 
 def read_config(path: str | Path) -> dict[str, dict[str, Any]]:

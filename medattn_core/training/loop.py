@@ -122,7 +122,7 @@ def build_trainer(
     from ignite.engine import Events
     from monai.engines import SupervisedTrainer
 
-    config = config if max_epochs is None else replace(config, epochs=max_epochs)
+    config = (config if max_epochs is None else replace(config, epochs=max_epochs)).for_device(device)
     units = Units.of(data) if task.kind == "regression" else Units()
     if task.kind == "regression":
         data = units.standardised(data)

@@ -91,11 +91,12 @@ def train(
         epochs=settings.epochs if epochs is None else epochs,
         seed=settings.seed if seed is None else seed,
     )
+    device = _device(device)
+    settings = settings.for_device(device)
     network_settings = plan_network(task, dict(parts.get("network", {})))
     for line in describe(task, size, network_settings, settings):
         say(line)
     held_out = _held_out(cases, folds, validation_fold, settings.seed)
-    device = _device(device)
     _check_before(output, task, size, network_settings, settings)
     prepared = prepare(cases, task, size, reading)
     run = _Run(
