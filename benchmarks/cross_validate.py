@@ -18,6 +18,7 @@ import numpy as np
 from benchmarks.common import machine, markdown_table, print_progress
 from medattn_core import datalists
 from medattn_core.bundles import load
+from medattn_core.bundles.trust import Trust
 from medattn_core.inference import Predictor
 from medattn_core.tasks import TaskSpec
 from medattn_core.training import train
@@ -98,24 +99,28 @@ def _calibration(raw: dict, pooled: dict, config: Path, path: Path, means: dict[
     task = TaskSpec.from_dict(json.loads(config.read_text())["task"])
     folds = {f: HeldOut(outputs=raw[f], targets=np.array(pooled[f]["targets"])) for f in raw}
     metrics, calibration = assess(list(folds.values()), task)
-    reported, right, covered, sizes = [], [], [], []
+    given, sure, right, covered, sizes = [], [], [], [], []
     for fold, own in folds.items():
         _, others = assess([folds[f] for f in folds if f != fold], task)
         p = task.probabilities(own.outputs / others["temperature"])
-        reported.append(p.max(axis=1))
+        given.append(p.max(axis=1))
+        rule = Trust.from_calibration(others, "held-out folds")
+        sure.append([rule.confidence(reported) for reported in p.max(axis=1)])
         right.append(own.outputs.argmax(axis=1) == own.targets.argmax(axis=1))
         sets = p >= 1 - others["conformal"]["quantile"]
         covered.append((sets & (own.targets > 0.5)).any(axis=1))
         sizes.append(sets.sum(axis=1))
-    ece = expected_calibration_error(np.concatenate(reported), np.concatenate(right))
+    ece = expected_calibration_error(np.concatenate(given), np.concatenate(right))
+    ece_sure = expected_calibration_error(np.concatenate(sure), np.concatenate(right))
     each = ", ".join(f"{c.mean():.3f}" for c in covered)
     held, labels = np.concatenate(covered).mean(), np.concatenate(sizes).mean()
     print(
         f"\nTemperature of all held-out logits: {calibration['temperature']:.3f}. With the rules of the other folds: "
-        f"ECE {ece:.3f} of all slices together, {metrics['ece']:.3f} as the mean of the folds; 90 % label sets hold "
-        f"the truth in {held:.3f} (folds: {each}), {labels:.2f} labels a set."
+        f"ECE of the confidence {ece_sure:.3f}, of the one-against-the-rest probability {ece:.3f} (all slices "
+        f"together; {metrics['ece']:.3f} as the mean of the folds); 90 % label sets hold the truth in {held:.3f} (folds: {each}), {labels:.2f} labels a set."
     )
-    measured = {**{name: round(value, 4) for name, value in means.items()}, "ece": round(ece, 4)}
+    measured = {**{name: round(value, 4) for name, value in means.items()}, "ece_confidence": round(ece_sure, 4),
+                "ece_probability": round(ece, 4)}  # fmt: skip
     path.write_text(json.dumps({"calibration": calibration, "metrics": measured}))
 
 

@@ -28,6 +28,7 @@ class Trust:
         half_width: of the interval around a value, in its unit.
         abstain_below: probability of the reported label below which the model does not decide.
         expected_accuracy: accuracy on the decided cases of the validation set.
+        confidence_scale, confidence_offset: of the log-odds, see :meth:`confidence`.
     """
 
     coverage: float | None = None
@@ -35,6 +36,8 @@ class Trust:
     half_width: float | None = None
     abstain_below: float | None = None
     expected_accuracy: float | None = None
+    confidence_scale: float | None = None
+    confidence_offset: float = 0.0
 
     @classmethod
     def from_calibration(cls, data: Mapping[str, Any], where: str) -> Trust:
@@ -44,13 +47,16 @@ class Trust:
             BundleError: ``bad_bundle``: a number is missing, no number, or out of its range.
         """
         conformal, abstain = _part(data, "conformal", where), _part(data, "abstain", where)
+        confidence = _part(data, "confidence", where)
 
-        def number(part: Mapping[str, Any], key: str, top: float) -> float | None:
+        def number(part: Mapping[str, Any], key: str, top: float, low: float = 0.0) -> float | None:
             value = part.get(key)
             if value is None:
                 return None
-            if not isinstance(value, (int, float)) or isinstance(value, bool) or not 0 <= value <= top:
-                raise BundleError("bad_bundle", f"{where}: calibration {key} is {value!r}; 0 to {top:g} is accepted")
+            if not isinstance(value, (int, float)) or isinstance(value, bool) or not low <= value <= top:
+                raise BundleError(
+                    "bad_bundle", f"{where}: calibration {key} is {value!r}; {low:g} to {top:g} is accepted"
+                )
             return float(value)
 
         return cls(
@@ -59,7 +65,21 @@ class Trust:
             half_width=number(conformal, "half_width", 1e300),
             abstain_below=number(abstain, "threshold", 1.0),
             expected_accuracy=number(abstain, "accuracy", 1.0),
+            confidence_scale=number(confidence, "scale", 1e6),
+            confidence_offset=number(confidence, "offset", 1e6, -1e6) or 0.0,
         )
+
+    def confidence(self, probability: float) -> float | None:
+        """How often a label reported with this probability is the right one; None without a rule.
+
+        A probability of one label against the rest is another number: with two lukewarm labels it is low for both,
+        and yet the warmer one is nearly always right.
+        """
+        if self.confidence_scale is None:
+            return None
+        p = min(max(probability, 1e-12), 1 - 1e-12)
+        logit = self.confidence_scale * np.log(p / (1 - p)) + self.confidence_offset
+        return float(0.5 * (1 + np.tanh(0.5 * logit)))
 
     def label_set(self, probabilities: Mapping[str, float]) -> tuple[str, ...] | None:
         """Labels that are credible at :attr:`coverage`, most probable first; None without a rule."""

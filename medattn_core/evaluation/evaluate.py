@@ -22,6 +22,7 @@ from medattn_core.evaluation.maps import MapScores, add_case
 from medattn_core.evaluation.saliency import PEERS, Peers
 from medattn_core.inference import Prediction, Predictor
 from medattn_core.outputs.tables import plain, safe_cell
+from medattn_core.training.calibration import expected_calibration_error
 from medattn_core.training.data import location_of, targets_of
 from medattn_core.volumes import read
 
@@ -53,7 +54,7 @@ class _Seen:
     cases: list[Case]
     outputs: np.ndarray
     targets: np.ndarray
-    predictions: list[Prediction]
+    predictions: list[_Light]
     rows: list[dict[str, Any]]
     errors: list[dict[str, str]]
     maps: MapScores
@@ -169,7 +170,9 @@ def _run(
     peers = Peers(predictor.network, settings.compare) if sample else None
     random = fidelity.randomised(predictor.network, settings.seed) if sample else None
     kept: list[Case] = []
-    outputs, targets, predictions, rows, errors = [], [], [], [], []
+    outputs, targets, rows = [], [], []
+    predictions: list[_Light] = []
+    errors: list[dict[str, str]] = []
     for index, case in enumerate(cases):
         if progress is not None:
             progress(index, len(cases))
@@ -204,7 +207,7 @@ def _run(
         raise MedAttnError(
             first["code"], f"none of {len(cases)} cases could be predicted; the first: {first['message']}"
         )
-    return _Seen(kept, np.stack(outputs), np.stack(targets), predictions, rows, errors, maps)  # type: ignore[arg-type]
+    return _Seen(kept, np.stack(outputs), np.stack(targets), predictions, rows, errors, maps)
 
 
 @dataclass(frozen=True)
@@ -213,11 +216,12 @@ class _Light:
 
     label_set: tuple[str, ...] | None
     interval: tuple[float, float] | None
+    confidence: float | None
     abstained: bool
 
     @classmethod
     def of(cls, prediction: Prediction) -> _Light:
-        return cls(prediction.label_set, prediction.interval, prediction.abstained)
+        return cls(prediction.label_set, prediction.interval, prediction.confidence, prediction.abstained)
 
 
 def _row(case: Case, prediction: Prediction, place: dict[str, float]) -> dict[str, Any]:
@@ -229,7 +233,7 @@ def _row(case: Case, prediction: Prediction, place: dict[str, float]) -> dict[st
         row |= {"true": "|".join(case.labels or ()) or "-", "said": prediction.label}
         row |= {f"probability_{label}": p for label, p in prediction.probabilities.items()}
         row["label_set"] = "|".join(prediction.label_set) if prediction.label_set is not None else None
-        row["abstained"] = prediction.abstained
+        row |= {"confidence": prediction.confidence, "abstained": prediction.abstained}
     row |= {f"map_{name}": value for name, value in place.items()}
     row["warnings"] = ";".join(notice.code for notice in prediction.warnings)
     return row
@@ -251,12 +255,17 @@ def _scores(seen: _Seen, predictor: Predictor, threshold: float | None, settings
     said = classification.decisions(probabilities, task, threshold)
     sets = [p.label_set for p in seen.predictions]
     abstained = np.array([p.abstained for p in seen.predictions])
+    given = [p.confidence for p in seen.predictions]
+    confidence = None if any(c is None for c in given) else np.array(given, float)
 
     def measure(chosen: np.ndarray) -> dict[str, float]:
         found = classification.scores(probabilities[chosen], targets[chosen], task, threshold)
         if task.kind == "multiclass":
             some = None if any(s is None for s in sets) else [sets[i] or () for i in chosen]
             found |= classification.trust_scores(some, abstained[chosen], said[chosen], targets[chosen] > 0.5, task)
+            if confidence is not None:
+                right = probabilities[chosen].argmax(axis=1) == targets[chosen].argmax(axis=1)
+                found["ece_confidence"] = expected_calibration_error(confidence[chosen], right)
         return found
 
     result: dict[str, Any] = {

@@ -110,6 +110,11 @@ class Prediction:
         return self.trust.interval(self.value)
 
     @property
+    def confidence(self) -> float | None:
+        """Probability that :attr:`label` is the right one, from held-out cases; None without such a rule."""
+        return self.trust.confidence(self.probabilities[self.label]) if self.task.kind == "multiclass" else None
+
+    @property
     def abstained(self) -> bool:
         """Whether the model is not sure enough to decide, by the rule chosen on its validation data."""
         return self.task.kind == "multiclass" and self.trust.abstains(self.probabilities[self.label])
@@ -279,6 +284,7 @@ class Prediction:
             "label_set": list(self.label_set) if self.label_set is not None else None,
             "interval": list(self.interval) if self.interval is not None else None,
             "coverage": self.trust.coverage,
+            "confidence": self.confidence,
             "abstained": self.abstained,
             "evidence": {
                 "path": None,

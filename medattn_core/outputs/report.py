@@ -65,6 +65,11 @@ def _credible(view: View) -> list[str]:
     share = percent(prediction.trust.coverage or 0.0)
     if prediction.abstained:
         parts.append("<p><strong>Undecided:</strong> the model is not sure enough to name a label.</p>")
+    if prediction.confidence is not None:
+        parts.append(
+            f"<p>Of cases like this one, <strong>{esc(percent(prediction.confidence))}</strong> of the labels given "
+            "were right.</p>"
+        )
     if prediction.label_set is not None:
         named = ", ".join(prediction.label_set) or "none of the labels"
         parts.append(

@@ -16,7 +16,7 @@ from medattn_core.errors import MedAttnError
 
 KEYS = (
     *("input", "series_instance_uid", "bundle", "bundle_version", "weights_sha256", "label", "probabilities", "value"),
-    *("unit", "logits", "bias", "uncertainty", "label_set", "interval", "coverage", "abstained"),
+    *("unit", "logits", "bias", "uncertainty", "label_set", "interval", "coverage", "confidence", "abstained"),
     *("evidence", "regions", "warnings", "error", "timings_s"),
 )
 """Keys of each object of predictions.json, in order; all are always there."""
@@ -83,7 +83,7 @@ def flat(record: Mapping[str, Any]) -> dict[str, Any]:
     low, high = record["interval"] or (None, None)
     row.update({"value_low": low, "value_high": high})
     row["label_set"] = None if record["label_set"] is None else "|".join(record["label_set"])
-    row.update({key: record[key] for key in ("coverage", "abstained")})
+    row.update({key: record[key] for key in ("coverage", "confidence", "abstained")})
     uncertainty = record["uncertainty"]
     if isinstance(uncertainty, Mapping):
         row.update({f"uncertainty_{key}": value for key, value in uncertainty.items()})

@@ -58,6 +58,34 @@ def expected_calibration_error(probability: np.ndarray, correct: np.ndarray, bin
     return float(sum(gaps))
 
 
+def fit_confidence(probabilities: np.ndarray, targets: np.ndarray) -> dict[str, float]:
+    """How often the reported label is right at each probability: top-label calibration (Gupta and Ramdas 2022).
+
+    A logistic curve over the log-odds of the reported probability, with the targets of Platt (1999).
+
+    Args:
+        probabilities: ``(N, K)`` calibrated, of cases the model was not trained on.
+        targets: ``(N, K)`` one-hot.
+
+    Returns:
+        ``scale`` and ``offset`` of the log-odds, and ``cases``. The curve never falls.
+    """
+    from scipy.optimize import minimize
+
+    reported = np.clip(probabilities.max(axis=1), 1e-12, 1 - 1e-12)
+    top = np.log(reported / (1 - reported))
+    right = probabilities.argmax(axis=1) == targets.argmax(axis=1)
+    yes, no = int(right.sum()), int((~right).sum())
+    wanted = np.where(right, (yes + 1) / (yes + 2), 1 / (no + 2))  # Platt's targets: no certainty from few cases
+
+    def loss(curve: np.ndarray) -> float:
+        z = np.exp(curve[0]) * top + curve[1]
+        return float(np.mean(np.logaddexp(0, z) - wanted * z))
+
+    found = minimize(loss, np.zeros(2), method="Nelder-Mead").x
+    return {"scale": float(np.exp(found[0])), "offset": float(found[1]), "cases": len(top)}
+
+
 def fit_conformal(probabilities: np.ndarray, targets: np.ndarray, coverage: float = 0.9) -> dict[str, float]:
     """Split-conformal label sets: the quantile of ``1 - p(true label)`` over held-out cases.
 

@@ -16,6 +16,7 @@ from medattn_core.tasks import TaskSpec
 from medattn_core.training.calibration import (
     expected_calibration_error,
     fit_abstain,
+    fit_confidence,
     fit_conformal,
     fit_conformal_value,
     fit_temperature,
@@ -63,6 +64,7 @@ def assess(found: Sequence[HeldOut], task: TaskSpec) -> tuple[dict[str, float], 
     metrics["accuracy"] = float((outputs.argmax(axis=1) == targets.argmax(axis=1)).mean())
     metrics["ece"] = float(np.mean([_ece(found, index, temperature, task) for index in range(len(found))]))
     if len(outputs) >= FEWEST:
+        calibration["confidence"] = fit_confidence(probabilities, targets)
         calibration["conformal"] = fit_conformal(probabilities, targets)
         abstain = fit_abstain(probabilities, targets)
         if abstain is not None:

@@ -15,7 +15,13 @@ from medattn_core.datalists import Case
 from medattn_core.errors import BundleError, TrainingError
 from medattn_core.networks.attention_cnn import AttentionCNN
 from medattn_core.tasks import TaskSpec
-from medattn_core.training.calibration import fit_abstain, fit_conformal, fit_conformal_value
+from medattn_core.training.calibration import (
+    expected_calibration_error,
+    fit_abstain,
+    fit_confidence,
+    fit_conformal,
+    fit_conformal_value,
+)
 from medattn_core.training.config import TrainingConfig, read_config
 from medattn_core.training.data import TrainingData
 from medattn_core.training.early_stop import EarlyStop
@@ -180,6 +186,26 @@ def test_conformal_sets_cover_what_they_promise() -> None:
     assert 0.86 <= np.mean(np.abs(rng.normal(0, 50, 4000)) <= half) <= 0.94
     low, high = Trust.from_calibration({"conformal": fit_conformal_value(residuals)}, "here").interval(1000.0)
     assert (low, high) == (1000.0 - half, 1000.0 + half)
+
+
+def test_confidence_is_how_often_the_named_label_is_right() -> None:
+    rng = np.random.default_rng(0)
+
+    def draw(count: int) -> tuple[np.ndarray, np.ndarray]:
+        logits = rng.normal(-2, 2, (count, 3))
+        top = logits.argmax(1)
+        right = rng.random(count) < 1 / (1 + np.exp(-(0.5 * logits.max(1) + 2)))
+        return 1 / (1 + np.exp(-logits)), np.eye(3)[np.where(right, top, (top + 1) % 3)]
+
+    rule = fit_confidence(*draw(2000))
+    trust = Trust.from_calibration({"confidence": rule}, "here")
+    assert trust.confidence_scale == pytest.approx(0.5, abs=0.15)
+    p, truth = draw(4000)
+    given = np.array([trust.confidence(x) for x in p.max(1)])
+    assert expected_calibration_error(given, p.argmax(1) == truth.argmax(1)) < 0.03
+    assert Trust().confidence(0.9) is None
+    certain = fit_confidence(np.eye(2), np.eye(2))  # two cases, both right: not certain for that
+    assert Trust.from_calibration({"confidence": certain}, "here").confidence(1.0) < 0.9
 
 
 def test_abstaining_reaches_the_accuracy_it_promises_where_it_can() -> None:
