@@ -3,8 +3,9 @@
     python -m benchmarks.ms_lesions --data ../shared/data/ms_lesions --stroke ../shared/data/stroke_t2
 
 Trained with labels alone (a cube holds a lesion or not) and with the lesion masks as location supervision. The maps of
-overlapping cubes (step 16) are averaged over the whole test scan, for the evidence and for MONAI's Grad-CAM of the same
-network and label, and scored against the lesion mask by voxel AUPRC inside the brain.
+overlapping cubes (step 16) are assembled over the whole test scan and scored against the lesion mask by voxel AUPRC
+inside the brain. For the evidence the regions of all cubes are pooled as those of one scan (one softmax over all of them,
+whose constant does not matter here); Grad-CAM, MONAI's, of the same network and label, is averaged.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ EDGE, STEP = 32, 16
 
 
 def assembled(network: AttentionCNN, folder: Path, scan: Volume) -> dict[str, np.ndarray]:
-    """Mean over overlapping cubes of the evidence and of Grad-CAM, on the voxels of the scan (1 mm, R-A-S)."""
+    """Evidence and Grad-CAM of overlapping cubes, on the voxels of the scan (1 mm, R-A-S)."""
     task = load(folder).task
     voxels = brain_normalised(scan.data.astype(np.float32))
     peers = Peers(network, ("gradcam",))
@@ -49,7 +50,8 @@ def assembled(network: AttentionCNN, folder: Path, scan: Volume) -> dict[str, np
         conformed = conform(Volume(data=voxels[part], affine=np.eye(4)), task)
         with torch.inference_mode():
             out = network.attend(torch.from_numpy(conformed.image[None]))
-        cells = out.contributions[0, 0].numpy().astype(np.float64)
+        # Relative to the null token, not to the other regions of the cube: pooled over the whole scan.
+        cells = (torch.exp(out.scores - out.null_scores[..., None, None, None]) * out.values)[0, 0].double().numpy()
         total["evidence"][part] += on_model_grid(cells, conformed.grid, network.evidence_stride)
         total["gradcam"][part] += peers.maps(conformed.image, 0)["gradcam"]
         count[part] += 1
