@@ -122,7 +122,7 @@ def _calibration(raw: dict, pooled: dict, config: Path, path: Path, means: dict[
     )
     measured = {**{name: round(value, 4) for name, value in means.items()}, "ece_confidence": round(ece_sure, 4),
                 "ece_probability": round(ece, 4)}  # fmt: skip
-    path.write_text(json.dumps({"calibration": calibration, "metrics": measured}))
+    path.write_text(json.dumps({"folds": sorted(raw), "calibration": calibration, "metrics": measured}))
 
 
 if __name__ == "__main__":

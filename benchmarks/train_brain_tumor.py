@@ -76,8 +76,12 @@ def main() -> None:
         "description": DESCRIPTION,
         "version": arguments.version,
         "data_license": DATA_LICENSE,
-        "calibration": {**measured["calibration"], "from": "held-out logits of the cross-validation over folds 1 to 4"},
+        "calibration": {
+            **measured["calibration"],
+            "from": f"held-out slices of the cross-validation, test folds {', '.join(map(str, measured['folds']))}",
+        },
         "metrics": measured["metrics"],
+        "folds": measured["folds"],
     }
     if arguments.keep_weights:
         bundle = _recalibrated(arguments.output, config, arguments.data, arguments.version)
@@ -117,7 +121,9 @@ def _recalibrated(folder: Path, config: dict, data: Path, version: str) -> Bundl
         version=version,
         card=card,
         data_license=DATA_LICENSE,
-        metrics=about["metrics"],
+        metrics={**old.metadata["eval_metrics"], **about["metrics"]}
+        if len(about["folds"]) == 4
+        else {**old.metadata["eval_metrics"], "ece_confidence": about["metrics"]["ece_confidence"]},
         calibration=about["calibration"],
         input_check=learn_input_check(network, prepared, np.zeros(len(prepared), bool)),
         training=training,
