@@ -137,8 +137,8 @@ def _ship(arguments: argparse.Namespace, config: dict, folders: list[Path], metr
         training_data="260 T1 crops with outlines of the hippocampus (Medical Segmentation Decathlon, CC BY-SA 4.0). "
         f"Seed {arguments.seed}; {minutes:.0f} minutes for the {len(folders)} networks ({machine()}).",
         evaluation=f"Random {len(folders)} folds of scans, each network on the scans it had not seen, through "
-        "Predictor. mae in mm3. inside: share of the absolute evidence inside the outline dilated by 3 mm. The bundle is "
-        "the mean of the networks; its own error is not measured: every scan was seen by all but one of them.",
+        "Predictor. mae in mm3. inside: share of the absolute evidence inside the outline dilated by 3 mm. The bundle "
+        "is the mean of the networks; its own error is not measured: every scan was seen by all but one of them.",
         limitations=LIMITS,
     )  # fmt: skip
     bundle = save_bundle(
