@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from medattn_core.bundles.bundle import FORMAT, Bundle, Recipe
 from medattn_core.bundles.card import model_card
-from medattn_core.bundles.load import load, shipped_names
+from medattn_core.bundles.load import BUNDLE_NAME, load, shipped_names
 from medattn_core.bundles.registry import list_bundles
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ _HOME = {
 }
 
 __all__ = [
+    "BUNDLE_NAME",
     "FORMAT",
     "Bundle",
     "Recipe",

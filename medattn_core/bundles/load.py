@@ -30,7 +30,7 @@ from medattn_core.tasks import TaskSpec
 
 SHIPPED = Path(__file__).parent / "shipped"
 
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+BUNDLE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
 def shipped_names() -> list[str]:
@@ -89,7 +89,7 @@ def load(name_or_path: str | os.PathLike[str]) -> Bundle:
         raise BundleError("bad_bundle", f"{metadata_path}: medattn.calibration is no object")
     Trust.from_calibration(calibration, str(metadata_path))
     name = metadata.get("name", root.resolve().name)
-    if not isinstance(name, str) or not _NAME.fullmatch(name):
+    if not isinstance(name, str) or not BUNDLE_NAME.fullmatch(name):
         raise BundleError("bad_bundle", f"{metadata_path}: name {name!r}; letters, digits, '.', '_', '-' are accepted")
     return Bundle(
         path=root,
@@ -127,7 +127,7 @@ def _check_versions(metadata: dict[str, Any], own: dict[str, Any], path: Path) -
             f"{path}: MONAI schema {date[1]} is newer than {SCHEMA_DATE}, the newest known here: update medattn",
         )
     version = metadata.get("version")
-    if not isinstance(version, str) or not _NAME.fullmatch(version):
+    if not isinstance(version, str) or not BUNDLE_NAME.fullmatch(version):
         raise BundleError("bad_bundle", f"{path}: version {version!r}; something like '1.0.0' is needed")
 
 

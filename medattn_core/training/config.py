@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +53,7 @@ class TrainingConfig:
         for name, kind in (("augmentation", Augmentation), ("losses", LossWeights)):
             value = getattr(self, name)
             if isinstance(value, dict):
+                check_fields(kind, value, f"training settings, {name}")
                 object.__setattr__(self, name, kind(**value))
         object.__setattr__(self, "class_weights", tuple(float(w) for w in self.class_weights))
         if self.focal_gamma < 0 or self.patience < 0 or any(w <= 0 for w in self.class_weights):
@@ -82,10 +83,35 @@ class TrainingConfig:
         Raises:
             TrainingError: unknown keys or invalid values.
         """
-        try:
-            return cls(**data)
-        except TypeError as error:
-            raise TrainingError("bad_config", f"training settings: {error}") from error
+        check_fields(cls, data, "training settings")
+        return cls(**data)
+
+
+def check_fields(kind: Any, given: dict[str, Any], where: str) -> None:
+    """Whether a dictionary fits a dataclass of settings: known keys, numbers where numbers are.
+
+    Raises:
+        TrainingError: ``bad_config`` with the key, what it is and what is accepted.
+    """
+    known = {f.name: f for f in fields(kind)}
+    unknown = sorted(set(given) - set(known))
+    if unknown:
+        raise TrainingError("bad_config", f"{where}: unknown key {unknown[0]!r}; accepted: {', '.join(known)}")
+    for name, value in given.items():
+        wanted = str(known[name].type)
+        number = isinstance(value, (int, float)) and not isinstance(value, bool)
+        fits = {
+            "int": number and float(value).is_integer(),
+            "float": number,
+            "bool": isinstance(value, bool),
+            "str": isinstance(value, str),
+        }.get(wanted)
+        if wanted.startswith("tuple"):
+            fits = isinstance(value, (list, tuple)) or (value is None and wanted.endswith("None"))
+            fits = fits and all(isinstance(n, (int, float)) and not isinstance(n, bool) for n in value or ())
+            wanted = "list of numbers"
+        if fits is False:
+            raise TrainingError("bad_config", f"{where}: {name}={value!r}; a value of type {wanted} is needed")
 
 
 def _fast_bf16(device: str) -> bool:
@@ -118,6 +144,9 @@ def read_config(path: str | Path) -> dict[str, dict[str, Any]]:
         raise TrainingError(
             "bad_config", f"{path}: unknown parts {sorted(unknown)}; accepted: task, network, training, bundle"
         )
+    wrong = [name for name, part in data.items() if not isinstance(part, dict)]
+    if wrong:
+        raise TrainingError("bad_config", f"{path}: {wrong[0]!r} is {data[wrong[0]]!r}; keys and values are needed")
     return data
 
 

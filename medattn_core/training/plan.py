@@ -104,11 +104,12 @@ def describe(task: TaskSpec, size: tuple[int, ...], network: dict[str, Any], set
     spacing, grid = (" x ".join(f"{n:g}" for n in numbers) for numbers in (task.spacing, size))
     what = f"{task.labels[0]} in {task.unit or 'its unit'}" if task.kind == "regression" else ", ".join(task.labels)
     rule = task.intensity
+    options = "".join(f", {name} {value}" for name, value in dict(network.get("encoder_options") or {}).items())
     return [
         f"task: {task.kind} ({task.activation}) of {what}",
         f"grid: {grid} at {spacing} mm{', slice by slice' if task.slicewise else ''}; intensity {rule.rule} "
         f"{rule.lower:g} to {rule.upper:g}",
-        f"network: {network['encoder']} {network.get('encoder_options', '')}, {network['pooling']} pooling, "
+        f"network: {network['encoder']}{options}, {network['pooling']} pooling, "
         f"an evidence cell is {network['evidence_stride']} pixels wide",
         f"training: {settings.epochs} epochs, batches of {settings.batch_size}, learning rate "
         f"{settings.learning_rate:g}, {settings.precision}, seed {settings.seed}",

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from medattn_core import datalists
-from medattn_core.bundles import Bundle, Recipe, check_target, load, save_bundle
+from medattn_core.bundles import BUNDLE_NAME, Bundle, Recipe, check_target, load, save_bundle
 from medattn_core.errors import TrainingError
 from medattn_core.networks.attention_cnn import AttentionCNN
 from medattn_core.tasks import TaskSpec
@@ -84,7 +84,10 @@ def train(
     say = say or (lambda _: None)
     parts = config if isinstance(config, dict) else read_config(Path(config)) if config is not None else {}
     cases = datalists.load(Path(data))
-    task, size = plan_task(cases, dict(parts.get("task", {})), output.name)
+    try:
+        task, size = plan_task(cases, dict(parts.get("task", {})), output.name)
+    except (TypeError, ValueError) as error:
+        raise TrainingError("bad_config", f"task settings: {error}; see TaskSpec for what each key takes") from error
     settings = TrainingConfig.from_dict(dict(parts.get("training", {})))
     settings = replace(
         settings,
@@ -99,6 +102,7 @@ def train(
     held_out = _held_out(cases, folds, validation_fold, settings.seed)
     _check_before(output, task, size, network_settings, settings)
     prepared = prepare(cases, task, size, reading)
+    _check_labels(prepared, held_out, task)
     run = _Run(
         task=task,
         network=network_settings,
@@ -164,11 +168,25 @@ def _held_out(
     if validation_fold is None:
         return [np.zeros(len(cases), bool)]
     if not (listed == validation_fold).any():
-        raise TrainingError(
-            "bad_config",
-            f"validation fold {validation_fold}: no such fold; the list has {sorted(set(listed.tolist()))}",
-        )
+        folds_listed = sorted(set(listed.tolist()) - {-1})
+        what = f"the list has {folds_listed}" if folds_listed else "the list names no folds (column `fold`)"
+        raise TrainingError("bad_config", f"validation fold {validation_fold}: no such fold; {what}")
     return [listed == validation_fold]
+
+
+def _check_labels(prepared: TrainingData, held_out: list[np.ndarray], task: TaskSpec) -> None:
+    """Every label must be among what is trained on; a patient-wise split of few patients may lose one."""
+    if task.kind == "regression":
+        return
+    for number, chosen in enumerate(held_out, start=1):
+        shown = prepared.targets[~chosen].max(axis=0, initial=0)
+        missing = [label for label, some in zip(task.labels, shown, strict=True) if some == 0]
+        if missing:
+            where = f"fold {number} of {len(held_out)} would train" if len(held_out) > 1 else "it would be trained"
+            raise TrainingError(
+                "bad_config",
+                f"{where} without a case of {missing[0]!r}: use fewer folds, or spread it over more patients",
+            )
 
 
 def _train_one(run: _Run, prepared: TrainingData, held_out: np.ndarray, number: int | None) -> AttentionCNN:
@@ -221,6 +239,16 @@ def _check_before(
             "bad_config", f"class_weights has {len(training.class_weights)} values for {len(task.labels)} labels"
         )
     check_target(output)
+    if not BUNDLE_NAME.fullmatch(output.name):
+        raise TrainingError(
+            "bad_argument", f"{output}: name {output.name!r}; letters, digits, '.', '_', '-' are accepted"
+        )
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=output.parent):
+            pass
+    except OSError as error:
+        raise TrainingError("unwritable", f"{output}: {error.strerror}; choose a folder that may be written") from error
     with tempfile.TemporaryDirectory() as folder:
         save_bundle(
             Path(folder) / output.name,

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -231,3 +233,34 @@ def test_validation_cases_train_nothing(squares, tmp_path):
     watched = fit(network, data.subset(~held), task, config, validation=data.subset(held))
     for name, value in alone.state_dict().items():
         assert torch.equal(watched.state_dict()[name], value), name
+
+
+@pytest.mark.parametrize(("settings", "said"), [
+    ({"training": {"epochs": "many"}}, "epochs='many'; a value of type int"),
+    ({"training": {"batch_size": 8.5}}, "batch_size=8.5"),
+    ({"training": {"augmentation": {"rotat": 3}}}, "unknown key 'rotat'; accepted: flip"),
+    ({"training": {"class_weights": ["a"]}}, "list of numbers"),
+    ({"task": {"spacing": "x"}}, "task settings"),
+    ({"task": None}, "'task' is None"),
+])  # fmt: skip
+def test_settings_of_the_wrong_kind_are_named(squares, tmp_path, settings, said):
+    config = tmp_path / "config.json"
+    config.write_text(json.dumps(settings))
+    with pytest.raises(TrainingError, match=re.escape(said)) as caught:
+        train(squares, tmp_path / "out", config=config, device="cpu")
+    assert caught.value.code == "bad_config"
+
+
+def test_a_fold_without_a_label_is_refused(squares, tmp_path):
+    path = squares.with_name("split.csv")
+    path.write_text("image,label,fold\n" + "\n".join(f"{i}.png,{'a' if i < 16 else 'b'},{i // 16}" for i in range(32)))
+    with pytest.raises(TrainingError, match="fold 1 of 2 would train without a case of 'a'"):
+        train(path, tmp_path / "out", config=SETTINGS, device="cpu", folds=2)
+
+
+@pytest.mark.parametrize(("name", "code"), [("ü", "bad_argument"), ("file/x", "unwritable")])
+def test_an_impossible_output_is_known_before_training(squares, tmp_path, name, code):
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(TrainingError) as caught:
+        train(squares, tmp_path / name, config=SETTINGS, device="cpu")
+    assert caught.value.code == code
