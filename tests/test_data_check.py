@@ -70,6 +70,16 @@ def test_what_is_probably_not_meant(tmp_path: Path) -> None:
         assert f"[{code}]" in codes
 
 
+def test_a_box_beside_the_picture_is_noticed(tmp_path: Path) -> None:
+    write_squares(tmp_path)
+    path = tmp_path / "boxes.csv"
+    path.write_text(
+        "image,label,box_x_px,box_y_px,box_width_px,box_height_px\n0.png,a,60,60,10,10\n1.png,b,0,0,64,64\n"
+    )
+    (warning,) = [line for line in datalists.check(path).warnings if line.startswith("[box_outside]")]
+    assert "0.png" in warning
+
+
 def test_channels_in_both_formats(tmp_path: Path) -> None:
     write_squares(tmp_path)
     case = datalists.Case(image=tmp_path / "0.png", channels=(tmp_path / "1.png",), label="a")

@@ -53,7 +53,7 @@ def evaluate(
         _print(metrics)
         for error in metrics["errors"]:
             say(f"error [{error['code']}] {MedAttnError(error['code'], error['message']).message}")
-        say(f"{metrics['cases']} cases; results in {output}")
+        say(f"{metrics['cases']} case{'' if metrics['cases'] == 1 else 's'}; results in {output}")
         if metrics["errors"]:
             raise typer.Exit(FAILED)
 

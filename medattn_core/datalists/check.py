@@ -115,6 +115,13 @@ def check(
                 found.warnings.append(f"[empty_mask] {case.mask}: the mask is empty")
             elif mask is not None and volumes and mask.shape != volumes[0].shape:
                 dimensions["with a mask on another grid"] += 1
+        if case.box is not None and volumes:
+            x, y, width, height = case.box
+            columns, rows = volumes[0].shape[:2]
+            if x < 0 or y < 0 or x + width > columns or y + height > rows:
+                found.warnings.append(
+                    f"[box_outside] {case.image}: the box leaves the picture of {columns} x {rows} px"
+                )
         for volume in volumes:
             flat = volume.spatial_dims == 2 or min(volume.shape) == 1
             dimensions["2D" if flat else "3D"] += 1

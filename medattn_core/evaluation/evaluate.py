@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import os
+import tempfile
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -103,6 +104,8 @@ def evaluate(
                 f"{other.bundle.path}: another task than {predictor.bundle.path}; give one of other seeds",
             )
     cases = _cases(data, fold, predictor)
+    folder = Path(output)
+    _check_writable(folder)
     threshold: float | None = None
     overlap: float | None = None
     if validation is not None:
@@ -130,7 +133,6 @@ def evaluate(
     metrics["localisation"], metrics["fidelity"] = seen.maps.summary(overlap)
     metrics["errors"] = seen.errors
     metrics = plain(metrics)
-    folder = Path(output)
     folder.mkdir(parents=True, exist_ok=True)
     drawn = pictures.draw(folder, metrics, seen.outputs, seen.targets, predictor)
     _write(folder / "cases.csv", _table(seen.rows))
@@ -149,6 +151,16 @@ def _cases(data: str | os.PathLike[str], fold: int | None, predictor: Predictor)
     for case in cases:
         targets_of(case, predictor.task)  # a wrong label is an error of the list, not of one image
     return cases
+
+
+def _check_writable(folder: Path) -> None:
+    """Before the work, not after it; nothing is left behind."""
+    there = next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())
+    try:
+        with tempfile.TemporaryDirectory(dir=there):
+            pass
+    except OSError as error:
+        raise MedAttnError("unwritable", f"{folder}: {error.strerror}; choose a folder that may be written") from error
 
 
 def _group(case: Case, index: int) -> str:
@@ -230,7 +242,10 @@ def _row(case: Case, prediction: Prediction, place: dict[str, float]) -> dict[st
         interval = prediction.interval or (None, None)
         row |= {"true": case.value, "predicted": prediction.value, "low": interval[0], "high": interval[1]}
     else:
-        row |= {"true": "|".join(case.labels or ()) or "-", "said": prediction.label}
+        said = prediction.label
+        if prediction.task.kind == "multilabel":
+            said = "|".join(label for label, p in prediction.probabilities.items() if p >= 0.5) or "-"
+        row |= {"true": "|".join(case.labels or ()) or "-", "said": said}
         row |= {f"probability_{label}": p for label, p in prediction.probabilities.items()}
         row["label_set"] = "|".join(prediction.label_set) if prediction.label_set is not None else None
         row |= {"confidence": prediction.confidence, "abstained": prediction.abstained}

@@ -62,7 +62,7 @@ def _probabilities(view: View) -> list[str]:
 def _credible(view: View) -> list[str]:
     """What the model's own reliability rules say, where its bundle has them."""
     prediction, parts = view.prediction, []
-    share = percent(prediction.trust.coverage or 0.0)
+    share = f"{100 * (prediction.trust.coverage or 0.0):g} %"
     if prediction.abstained:
         parts.append("<p><strong>Undecided:</strong> the model is not sure enough to name a label.</p>")
     if prediction.confidence is not None:
@@ -101,7 +101,7 @@ def _interval(view: View) -> list[str]:
     if prediction.interval is None:
         return []
     low, high = (esc(number(end, 4)) for end in prediction.interval)
-    share = esc(percent(prediction.trust.coverage or 0.0))
+    share = f"{100 * (prediction.trust.coverage or 0.0):g} %"
     return [f"<p>{share} interval: <strong>{low} to {high} {esc(prediction.unit)}</strong></p>"]
 
 

@@ -86,7 +86,11 @@ def flat(record: Mapping[str, Any]) -> dict[str, Any]:
     row.update({key: record[key] for key in ("coverage", "confidence", "abstained")})
     uncertainty = record["uncertainty"]
     if isinstance(uncertainty, Mapping):
-        row.update({f"uncertainty_{key}": value for key, value in uncertainty.items()})
+        for key, value in uncertainty.items():
+            each = (
+                {f"_{label}": number for label, number in value.items()} if isinstance(value, Mapping) else {"": value}
+            )
+            row.update({f"uncertainty_{key}{label}": number for label, number in each.items()})
     else:
         row["uncertainty"] = uncertainty
     evidence = record["evidence"] or {}

@@ -70,7 +70,9 @@ def targets_of(case: Case, task: TaskSpec) -> np.ndarray:
             raise DataListError("bad_datalist", f"{case.image}: no value; a regression task needs one for each case")
         target[:] = case.value
         return target
-    labels = case.labels or ((case.label,) if case.label else ())
+    if case.labels is None:
+        raise DataListError("bad_datalist", f"{case.image}: no label; accepted: {', '.join(task.labels)}, '-' for none")
+    labels = case.labels
     if not labels and task.kind == "multiclass" and task.activation == "softmax":
         raise DataListError("bad_datalist", f"{case.image}: no label; accepted: {', '.join(task.labels)}")
     for label in labels:

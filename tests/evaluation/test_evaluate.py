@@ -107,6 +107,19 @@ def test_a_bad_image_is_an_error_of_its_own(trained: tuple[Path, Path], tmp_path
     assert not (tmp_path / "none").exists()
 
 
+def test_what_is_known_before_the_work(trained: tuple[Path, Path], tmp_path: Path) -> None:
+    bundle, squares = trained
+    (tmp_path / "file").write_text("in the way")
+    for output in (tmp_path / "file", tmp_path / "file" / "below"):
+        with pytest.raises(MedAttnError) as caught:
+            evaluate(bundle, squares, output, device="cpu")
+        assert caught.value.code == "unwritable"
+    path = tmp_path / "values.csv"
+    path.write_text(f"image,value\n{squares.parent / '0.png'},3\n")
+    with pytest.raises(MedAttnError, match="no label"):
+        evaluate(bundle, path, tmp_path / "out", device="cpu")
+
+
 @pytest.mark.parametrize(("options", "code"), [
     ({"fold": 9}, "bad_argument"), ({"settings": Settings(compare=("crystal_ball",))}, "bad_argument"),
 ])  # fmt: skip
