@@ -9,6 +9,7 @@ from typing import Any
 
 from medattn_core.errors import TrainingError
 from medattn_core.training.losses import LossWeights
+from medattn_core.training.precision import fast_bf16
 from medattn_core.transforms.augment import Augmentation
 
 
@@ -28,6 +29,9 @@ class TrainingConfig:
         focal_gamma: exponent of the focal loss; 0 is the plain one.
         patience: epochs without a better validation metric after which training stops, and the best weights are kept;
             0 never stops early. The metric is the macro AUC, or the mean absolute error in regression.
+        start_size: share of the size at which training starts; it grows evenly and is whole for the last 30 % of the
+            epochs. Small images are seen in less time and the coarse is learnt first (Tan and Le 2021, arXiv
+            2104.00298). 1 is the whole size throughout.
         seed: of everything random.
         precision: ``fp32``, or ``bf16`` (autocast): twice as fast where the processor has it, slow where not. ``auto``
             is ``bf16`` where it is fast.
@@ -44,6 +48,7 @@ class TrainingConfig:
     class_weights: tuple[float, ...] = ()
     focal_gamma: float = 0.0
     patience: int = 0
+    start_size: float = 1.0
     seed: int = 0
     precision: str = "auto"
     augmentation: Augmentation = field(default_factory=Augmentation)
@@ -65,12 +70,23 @@ class TrainingConfig:
                 raise TrainingError("bad_config", f"{name}={getattr(self, name)!r}; it must be positive")
         if self.precision not in ("auto", "bf16", "fp32"):
             raise TrainingError("bad_config", f"precision={self.precision!r}; accepted: auto, bf16, fp32")
+        if not 0 < self.start_size <= 1:
+            raise TrainingError("bad_config", f"start_size={self.start_size}; accepted: above 0, up to 1")
         if not 0 <= self.ema_decay < 1:
             raise TrainingError("bad_config", f"ema_decay={self.ema_decay}; accepted: from 0 to below 1")
 
     def for_device(self, device: str) -> TrainingConfig:
         """The same with ``auto`` settled for a device."""
-        return self if self.precision != "auto" else replace(self, precision="bf16" if _fast_bf16(device) else "fp32")
+        return self if self.precision != "auto" else replace(self, precision="bf16" if fast_bf16(device) else "fp32")
+
+    def size_at(self, epoch: int, size: tuple[int, ...], multiple: int) -> tuple[int, ...]:
+        """Size of the images in an epoch, counted from 0: whole multiples of a stride, or all of ``size``.
+
+        Never fewer than three of them: on fewer cells a convolution sees its padding more than the image.
+        """
+        done = min(1.0, epoch / max(1.0, 0.7 * self.epochs))
+        share = self.start_size + (1 - self.start_size) * done
+        return tuple(min(n, max(3, round(n * share / multiple)) * multiple) if share < 1 else n for n in size)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON data."""
@@ -112,16 +128,6 @@ def check_fields(kind: Any, given: dict[str, Any], where: str) -> None:
             wanted = "list of numbers"
         if fits is False:
             raise TrainingError("bad_config", f"{where}: {name}={value!r}; a value of type {wanted} is needed")
-
-
-def _fast_bf16(device: str) -> bool:
-    """Whether a device multiplies bfloat16 in hardware."""
-    import torch
-
-    if device.startswith("cuda"):
-        return torch.cuda.is_available() and torch.cuda.is_bf16_supported(including_emulation=False)
-    names = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")  # not in every torch; unknown is no
-    return any(bool(getattr(torch.cpu, name, bool)()) for name in names)
 
 
 def read_config(path: str | Path) -> dict[str, dict[str, Any]]:

@@ -26,6 +26,7 @@ from medattn_core.training.data import TrainingData
 from medattn_core.training.early_stop import EarlyStop
 from medattn_core.training.ema import MovingAverage
 from medattn_core.training.losses import classification_loss, map_losses, regression_loss, regression_map_loss
+from medattn_core.training.precision import sound_bf16
 from medattn_core.training.processes import Processes
 from medattn_core.training.units import Units, start_at_mean
 
@@ -153,7 +154,8 @@ def build_trainer(
         step = engine.state.iteration - 1
         for group in optimizer.param_groups:
             group["lr"] = config.learning_rate * _rate(step, warmup, total)
-        losses = _losses(network, data, chosen, task, config, batches.generator, device, memory_format, processes)
+        size = config.size_at(batches.epoch, data.images.shape[2:], network.coarsest_stride)
+        losses = _losses(network, data, chosen, size, task, config, batches.generator, device, memory_format, processes)
         loss = torch.stack(list(losses.values())).sum()
         if not bool(torch.isfinite(loss)):
             raise TrainingError(
@@ -266,6 +268,7 @@ def _losses(
     network: AttentionCNN,
     data: TrainingData,
     chosen: np.ndarray,
+    size: tuple[int, ...],
     task: TaskSpec,
     config: TrainingConfig,
     generator: torch.Generator,
@@ -276,9 +279,10 @@ def _losses(
     image = torch.from_numpy(data.images[chosen].astype(np.float32))
     mask = torch.from_numpy(data.masks[chosen].astype(np.float32) / 255.0).unsqueeze(1)
     target = torch.from_numpy(data.targets[chosen]).to(device)
-    image, moved = config.augmentation(image, mask, generator)
+    image, moved = config.augmentation(image, mask, generator, size)
     image = processes.part(image).to(device, memory_format=memory_format)
-    with torch.autocast(torch.device(device).type, dtype=torch.bfloat16, enabled=config.precision == "bf16"):
+    half = config.precision == "bf16" and sound_bf16(device, size, network.coarsest_stride)
+    with torch.autocast(torch.device(device).type, dtype=torch.bfloat16, enabled=half):
         features = network.features(image)
     out = network.pool(processes.gather(features.float()))
     if task.kind == "regression":

@@ -51,16 +51,23 @@ class Augmentation:
         if self.flip_axes is not None:
             object.__setattr__(self, "flip_axes", tuple(self.flip_axes))
 
-    def __call__(self, image: Tensor, mask: Tensor | None, generator: torch.Generator) -> tuple[Tensor, Tensor | None]:
+    def __call__(
+        self,
+        image: Tensor,
+        mask: Tensor | None,
+        generator: torch.Generator,
+        size: tuple[int, ...] | None = None,
+    ) -> tuple[Tensor, Tensor | None]:
         """Augment.
 
         Args:
             image: ``(B, C, *spatial)``, zero outside the scan.
             mask: ``(B, 1, *spatial)`` location of the finding in [0, 1], moved along with the image; or None.
             generator: source of all randomness.
+            size: of the result, the same field of view in other pixels; that of ``image`` by default.
         """
         theta = self._affine(image, generator)
-        grid = F.affine_grid(theta, [image.shape[0], 1, *image.shape[2:]], align_corners=False)
+        grid = F.affine_grid(theta, [image.shape[0], 1, *(size or image.shape[2:])], align_corners=False)
         image = F.grid_sample(image, grid, align_corners=False)
         if mask is not None:
             mask = F.grid_sample(mask, grid, align_corners=False)

@@ -269,3 +269,21 @@ def test_yaml_settings_are_json_settings(tmp_path: Path) -> None:
     path.write_text("training: [\n")
     with pytest.raises(TrainingError, match="cannot be read as YAML"):
         read_config(path)
+
+
+@given(
+    start=st.floats(0.05, 1.0), epochs=st.integers(1, 60), multiple=st.sampled_from([8, 16, 32]),
+    size=st.lists(st.integers(8, 256), min_size=2, max_size=3),
+)  # fmt: skip
+def test_images_grow_to_their_size_and_never_shrink(start: float, epochs: int, multiple: int, size: list[int]) -> None:
+    config = TrainingConfig(epochs=epochs, start_size=start)
+    grown = np.array([config.size_at(epoch, tuple(size), multiple) for epoch in range(epochs + 1)])
+    assert (np.diff(grown, axis=0) >= 0).all()
+    assert tuple(grown[-1]) == tuple(size)
+    smaller = grown[grown != np.array(size)]
+    assert (smaller % multiple == 0).all()
+
+
+def test_a_start_size_of_nothing_is_refused() -> None:
+    with pytest.raises(TrainingError, match=r"start_size=0; accepted: above 0, up to 1"):
+        TrainingConfig(start_size=0)

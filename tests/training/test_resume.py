@@ -37,21 +37,31 @@ def test_kill_9_at_random_moments(squares: Path, tmp_path: Path, kills: int) -> 
     process = start(squares, tmp_path / "whole", config)
     assert process.wait(300) == 0, process.stderr.read().decode()
     usual = time.monotonic() - began
+    whole = load_network(load(tmp_path / "whole")).state_dict()
     moments = random.Random(0)
-    folder = tmp_path / "killed"
-    for _ in range(kills):
+    done, rounds = 0, 0
+    while done < kills:
+        # Another folder after each run that came to its end, so that kills fall on every part of one, the last too.
+        folder = tmp_path / f"killed{rounds}"
         process = start(squares, folder, config)
         try:
-            process.wait(moments.uniform(0.4, 1.0) * usual)
-            break  # it was quicker than the kill
+            process.wait(moments.uniform(0.2, 1.05) * usual)
+            assert process.returncode == 0, process.stderr.read().decode()
+            check(folder, whole)
+            rounds += 1
         except subprocess.TimeoutExpired:
             process.send_signal(signal.SIGKILL)
             process.wait()
+            done += 1
         if folder.exists():
             load(folder)  # complete, every hash right
     process = start(squares, folder, config)
     assert process.wait(300) == 0, process.stderr.read().decode()
-    one, other = (load_network(load(tmp_path / name)).state_dict() for name in ("whole", "killed"))
-    for name, value in one.items():
-        assert torch.equal(value, other[name]), name
-    assert not folder.with_name("killed.training").exists()
+    check(folder, whole)
+
+
+def check(folder: Path, whole: dict[str, torch.Tensor]) -> None:
+    """The bundle of an interrupted run is that of the uninterrupted one, and nothing else is left."""
+    for name, value in load_network(load(folder)).state_dict().items():
+        assert torch.equal(value, whole[name]), name
+    assert not folder.with_name(f"{folder.name}.training").exists()

@@ -63,3 +63,12 @@ def test_the_same_seed_gives_the_same_batch():
     third, _ = Augmentation()(image.clone(), None, generator(6))
     torch.testing.assert_close(first, second, atol=0, rtol=0)
     assert not torch.equal(first, third)
+
+
+def test_another_size_is_the_same_view_in_other_pixels():
+    image = torch.zeros(1, 1, 32, 48)
+    image[..., 8:16, 12:36] = 1.0
+    result, mask = OFF(image.clone(), image.clone(), generator(), (16, 24))
+    assert result.shape == mask.shape == (1, 1, 16, 24)
+    assert float(result[..., 5:7, 7:17].min()) > 0.9
+    assert float(result.mean()) == pytest.approx(float(image.mean()), abs=0.02)
