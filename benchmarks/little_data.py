@@ -3,7 +3,8 @@
     python -m benchmarks.little_data --data ../shared/data/brain_tumor_t1ce/labels.csv
 
 The list names no patients, but slices of a patient are contiguous and share label and fold, so whole runs of 13 such
-slices (the mean of the set) stand for patients. Epochs grow with the inverse root of the share. With `--shares 1` these
+slices (the mean of the set) stand for patients. Epochs grow with the inverse root of the share; --epochs sets those of
+the whole set, for a quicker comparison. With `--shares 1` these
 are the label-only and average-pooling rows of the cross-validation. Finished runs are kept in --work.
 """
 
@@ -65,11 +66,13 @@ def main() -> None:
     parser.add_argument("--variants", nargs="+", default=list(VARIANTS), choices=VARIANTS)
     parser.add_argument("--folds", type=int, nargs="+", default=[1, 2, 3, 4], help="test folds")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--epochs", type=int, help="of the whole set, instead of the configuration's")
     parser.add_argument("--work", type=Path, default=Path("runs/little_data"))
     parser.add_argument("--plot", type=Path, help="PNG of accuracy over the share of patients")
     arguments = parser.parse_args()
     cases = datalists.load(arguments.data)
     config = json.loads(arguments.config.read_text())
+    config["training"]["epochs"] = arguments.epochs or config["training"]["epochs"]
     rows, means = [], {}
     for variant in arguments.variants:
         for share in arguments.shares:

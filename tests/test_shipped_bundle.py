@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from benchmarks.real_volumes import dilate
-from medattn_core.bundles import load
+from medattn_core.bundles import load, shipped_names
 from medattn_core.inference import Prediction, Predictor
 from medattn_core.outputs import save
-from medattn_core.volumes import read
+from medattn_core.volumes import Volume, read
 
 
 @pytest.fixture(scope="module")
@@ -35,10 +35,32 @@ def exact(prediction: Prediction) -> None:
         np.testing.assert_array_equal(evidence.affine, prediction.volume.affine)
 
 
-def test_weights_are_small_enough_for_the_repository():
-    bundle = load("brain_tumor_t1ce")
-    assert bundle.weights_path.stat().st_size < 15e6
-    assert "CC BY 4.0" in (bundle.path / "docs" / "data_license.txt").read_text(encoding="utf-8")
+@pytest.mark.parametrize("name", shipped_names())
+def test_weights_are_small_and_the_card_says_what_it_must(name):
+    bundle = load(name)
+    assert sum(path.stat().st_size for path in (bundle.path / "models").iterdir()) < 15e6
+    licence = (bundle.path / "docs" / "data_license.txt").read_text(encoding="utf-8")
+    assert "https://creativecommons.org/licenses/" in licence
+    card = (bundle.path / "docs" / "README.md").read_text(encoding="utf-8")
+    for part in ("## What it takes", "## Training data", "## How well", "## Limits", "Research use only", "minutes"):
+        assert part in card, part
+    for value in bundle.metadata["eval_metrics"].values():
+        assert np.isfinite(value)
+
+
+@pytest.mark.parametrize("name", shipped_names())
+def test_every_bundle_sums_to_its_logit_on_a_scan_it_has_never_seen_the_like_of(name):
+    """An oblique block of tissue in noise; what is said of it does not matter, that the map is the answer does."""
+    rng = np.random.default_rng(0)
+    predictor = Predictor.from_bundle(name, device="cpu")
+    shape, spacing = (40, 44, 24), np.array([1.2, 1.1, 2.5])
+    angle = np.deg2rad(20)
+    turn = np.array([[np.cos(angle), -np.sin(angle), 0], [np.sin(angle), np.cos(angle), 0], [0, 0, 1]])
+    affine = np.eye(4)
+    affine[:3, :3] = turn * spacing
+    voxels = rng.normal(20, 5, shape).astype(np.float32).clip(0)
+    voxels[10:30, 12:32, 6:18] += 150
+    exact(predictor(Volume(data=voxels, affine=affine)))
 
 
 def test_brain1_is_seen_where_its_tumour_is(brain1, sample_data):
@@ -86,3 +108,29 @@ def test_results_of_a_scan(brain1, tmp_path):
     millilitres = abs(np.linalg.det(evidence.affine[:3, :3])) / 1000
     total = brain1.evidence().total
     assert evidence.data.sum(dtype=np.float64) * millilitres == pytest.approx(total, abs=1e-4 * max(1, abs(total)))
+
+
+def test_the_hippocampus_is_laid_out_where_it_is(shared_data):
+    """These scans were trained on, so this is no measure: the sum, the unit and the place are."""
+    predictor = Predictor.from_bundle("hippocampus_volume", device="cpu")
+    image = sorted((shared_data / "hippocampus" / "images").iterdir())[3]
+    prediction = predictor(image)
+    mask = read(next((shared_data / "hippocampus" / "masks").glob(image.name))).data > 0
+    evidence = prediction.evidence()
+    assert prediction.unit == evidence.unit == "mm3"
+    assert prediction.bias[0] + evidence.total + evidence.residual == pytest.approx(prediction.value, rel=1e-5)
+    assert prediction.value == pytest.approx(float(mask.sum()), rel=0.15)
+    amount = np.abs(evidence.data)
+    assert amount[dilate(mask, prediction.volume.spacing, 3.0)].sum() > 0.7 * amount.sum()
+    assert prediction.interval[0] < prediction.value < prediction.interval[1]
+
+
+def test_a_vessel_with_an_aneurysm_and_one_without(shared_data):
+    predictor = Predictor.from_bundle("vessel_aneurysm", device="cpu")
+    with np.load(shared_data / "vesselmnist3d" / "vesselmnist3d_64.npz") as arrays:
+        shapes, labels = arrays["train_images"], arrays["train_labels"].reshape(-1)
+    given = []
+    for label in (0, 1):
+        chosen = shapes[np.flatnonzero(labels == label)[:8]].astype(np.float32)
+        given.append(np.mean([predictor(Volume(data=x, affine=np.eye(4))).probabilities["aneurysm"] for x in chosen]))
+    assert given[0] < 0.3 < 0.7 < given[1]

@@ -29,7 +29,8 @@ def test_sound_sizes_have_the_gradients_of_float32(size: tuple[int, ...]) -> Non
     exact = [g.clone() for g in gradients(network, image, half=False)]
     for _ in range(3):
         for one, other in zip(gradients(network, image, half=True), exact, strict=True):
-            assert torch.nn.functional.cosine_similarity(one.flatten(), other.flatten(), dim=0) > 0.9  # garbage has 0.0 to 0.1
+            alike = torch.nn.functional.cosine_similarity(one.flatten(), other.flatten(), dim=0)
+            assert alike > 0.9  # right ones have 0.94 and more, garbage 0.0 to 0.1
 
 
 @pytest.mark.parametrize(
