@@ -3,7 +3,7 @@
     python -m benchmarks.ms_lesions --data ../shared/data/ms_lesions --stroke ../shared/data/stroke_t2
 
 Trained with labels alone (a cube holds a lesion or not) and with the lesion masks as location supervision. The maps of
-overlapping cubes (step 16) are assembled over the whole test scan and scored against the lesion mask by voxel AUPRC
+overlapping cubes (16 mm, step 8) are assembled over the whole test scan and scored against the lesion mask by voxel AUPRC
 inside the brain. For the evidence the regions of all cubes are pooled as those of one scan (one softmax over all of
 them, whose constant does not matter here); Grad-CAM, MONAI's, of the same network and label, is averaged.
 """
@@ -22,7 +22,7 @@ import torch
 from sklearn.metrics import average_precision_score
 
 from benchmarks.common import machine, markdown_table, print_progress
-from benchmarks.convert import brain_normalised, ms_lesions, ms_scans, stroke_t2
+from benchmarks.convert import brain_normalised, lesion_patches, ms_scans, stroke_t2
 from medattn_core import datalists
 from medattn_core.bundles import load, load_network
 from medattn_core.evaluation.fidelity import on_model_grid
@@ -32,7 +32,7 @@ from medattn_core.training import train
 from medattn_core.transforms.conform import conform
 from medattn_core.volumes import Volume, read
 
-EDGE, STEP = 32, 16
+EDGE, STEP = 16, 8
 
 
 def assembled(network: AttentionCNN, folder: Path, scan: Volume) -> dict[str, np.ndarray]:
@@ -79,7 +79,8 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=Path("runs/ms_lesions"))
     arguments = parser.parse_args()
     config = json.loads(arguments.config.read_text())
-    cases = datalists.load(ms_lesions(arguments.data, arguments.work / "cubes"))
+    cubes = lesion_patches(ms_scans(arguments.data), arguments.work / "cubes", size=EDGE, step=STEP)
+    cases = datalists.load(cubes)
     scans = ms_scans(arguments.data)
     rows = []
     for patient in scans:

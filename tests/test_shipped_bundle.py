@@ -96,7 +96,9 @@ def test_slices_of_the_training_source(predictor, shared_data):
     """Not a measure (these slices were trained on): the road from a JPEG to a label works."""
     prediction = predictor(shared_data / "brain_tumor_t1ce" / "images" / "0001.jpg")
     assert prediction.label == "meningioma"
-    assert [n.code for n in prediction.warnings] == ["unknown_spacing"]
+    codes = {n.code for n in prediction.warnings}
+    assert "unknown_spacing" in codes
+    assert codes <= {"unknown_spacing", "abstained"}
 
 
 def test_results_of_a_scan(brain1, tmp_path):
