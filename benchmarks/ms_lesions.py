@@ -3,14 +3,15 @@
     python -m benchmarks.ms_lesions --data ../shared/data/ms_lesions --stroke ../shared/data/stroke_t2
 
 Trained with labels alone (a cube holds a lesion or not) and with the lesion masks as location supervision. The maps of
-overlapping cubes (16 mm, step 8) are assembled over the whole test scan and scored against the lesion mask by voxel AUPRC
-inside the brain. For the evidence the regions of all cubes are pooled as those of one scan (one softmax over all of
-them, whose constant does not matter here); Grad-CAM, MONAI's, of the same network and label, is averaged.
+overlapping cubes (16 mm, step 8) are assembled over the whole test scan and scored against the lesion mask by voxel
+AUPRC inside the brain. For the evidence the regions of all cubes are pooled as those of one scan (one softmax over all
+of them, whose constant does not matter here); Grad-CAM, MONAI's, of the same network and label, is averaged.
 """
 
 from __future__ import annotations
 
 import argparse
+import copy
 import json
 import time
 from dataclasses import replace
@@ -19,6 +20,7 @@ from pathlib import Path
 import nibabel
 import numpy as np
 import torch
+from monai.visualize import GradCAM
 from sklearn.metrics import average_precision_score
 
 from benchmarks.common import machine, markdown_table, print_progress
@@ -26,35 +28,42 @@ from benchmarks.convert import brain_normalised, lesion_patches, ms_scans, strok
 from medattn_core import datalists
 from medattn_core.bundles import load, load_network
 from medattn_core.evaluation.fidelity import on_model_grid
-from medattn_core.evaluation.saliency import Peers
+from medattn_core.evaluation.saliency import LAYER
 from medattn_core.networks.attention_cnn import AttentionCNN
 from medattn_core.training import train
 from medattn_core.transforms.conform import conform
 from medattn_core.volumes import Volume, read
 
-EDGE, STEP = 16, 8
+EDGE, STEP, BATCH = 16, 8, 128
 
 
 def assembled(network: AttentionCNN, folder: Path, scan: Volume) -> dict[str, np.ndarray]:
     """Evidence and Grad-CAM of overlapping cubes, on the voxels of the scan (1 mm, R-A-S)."""
     task = load(folder).task
     voxels = brain_normalised(scan.data.astype(np.float32))
-    peers = Peers(network, ("gradcam",))
+    cam = GradCAM(copy.deepcopy(network), target_layers=LAYER, postprocessing=lambda x: x)
     total = {name: np.zeros(scan.shape) for name in ("evidence", "gradcam")}
     count = np.zeros(scan.shape)
     starts = [sorted({*range(0, n - EDGE + 1, STEP), n - EDGE}) for n in scan.shape]
-    for corner in np.stack(np.meshgrid(*starts, indexing="ij"), -1).reshape(-1, 3):
-        part = tuple(slice(c, c + EDGE) for c in corner)
-        if (voxels[part] > 0).mean() < 0.02:
-            continue
-        conformed = conform(Volume(data=voxels[part], affine=np.eye(4)), task)
+    parts = [
+        tuple(slice(c, c + EDGE) for c in corner)
+        for corner in np.stack(np.meshgrid(*starts, indexing="ij"), -1).reshape(-1, 3)
+    ]
+    parts = [part for part in parts if (voxels[part] > 0).mean() >= 0.02]
+    for first in range(0, len(parts), BATCH):
+        some = parts[first : first + BATCH]
+        conformed = [conform(Volume(data=voxels[part], affine=np.eye(4)), task) for part in some]
+        image = torch.from_numpy(np.stack([c.image for c in conformed]))
         with torch.inference_mode():
-            out = network.attend(torch.from_numpy(conformed.image[None]))
+            out = network.attend(image)
         # Relative to the null token, not to the other regions of the cube: pooled over the whole scan.
-        cells = (torch.exp(out.scores - out.null_scores[..., None, None, None]) * out.values)[0, 0].double().numpy()
-        total["evidence"][part] += on_model_grid(cells, conformed.grid, network.evidence_stride)
-        total["gradcam"][part] += peers.maps(conformed.image, 0)["gradcam"]
-        count[part] += 1
+        cells = (torch.exp(out.scores - out.null_scores[..., None, None, None]) * out.values)[:, 0].double().numpy()
+        with torch.enable_grad():
+            maps = np.asarray(cam(x=image.clone().requires_grad_(), class_idx=0).detach())[:, 0]
+        for part, own, cell, found in zip(some, conformed, cells, maps, strict=True):
+            total["evidence"][part] += on_model_grid(cell, own.grid, network.evidence_stride)
+            total["gradcam"][part] += found
+            count[part] += 1
     return {name: values / np.maximum(count, 1) for name, values in total.items()}
 
 
@@ -96,7 +105,8 @@ def main() -> None:
                     listed = arguments.work / f"{patient}_{supervision}.json"
                     datalists.save(own, listed)
                     start = time.time()
-                    train(listed, folder, config=config, seed=seed, resume=True, progress=print_progress)
+                    if not folder.exists():
+                        train(listed, folder, config=config, seed=seed, resume=True, progress=print_progress)
                     network = load_network(load(folder)).eval()
                     found = {"seconds": time.time() - start, "cubes": len(own),
                              "with_lesion": sum(bool(c.labels) for c in own)}  # fmt: skip
