@@ -80,7 +80,7 @@ def main() -> None:
             for fold in arguments.folds:
                 for seed in arguments.seeds:
                     folder = arguments.work / f"{variant}_{share:g}_fold{fold}_seed{seed}"
-                    result = folder.with_suffix(".json")
+                    result = folder.parent / f"{folder.name}.json"  # the name holds a dot: no with_suffix
                     if not result.exists():
                         own = some_patients([c for c in cases if c.fold != fold], share, seed)
                         if variant != "boxes":
