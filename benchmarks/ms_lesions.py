@@ -3,9 +3,9 @@
     python -m benchmarks.ms_lesions --data ../shared/data/ms_lesions --stroke ../shared/data/stroke_t2
 
 Trained with labels alone (a cube holds a lesion or not) and with the lesion masks as location supervision. The maps of
-overlapping cubes (16 mm, step 8) are assembled over the whole test scan and scored against the lesion mask by voxel AUPRC
-inside the brain. For the evidence the regions of all cubes are pooled as those of one scan (one softmax over all of
-them, whose constant does not matter here); Grad-CAM, MONAI's, of the same network and label, is averaged.
+overlapping cubes (16 mm, step 8) are assembled over the whole test scan and scored against the lesion mask by voxel
+AUPRC inside the brain. For the evidence the regions of all cubes are pooled as those of one scan (one softmax over
+all of them, whose constant does not matter here); Grad-CAM, MONAI's, of the same network and label, is averaged.
 """
 
 from __future__ import annotations
