@@ -25,7 +25,8 @@ def fit_input_check(
     """Distance in feature space and ranges of intensity and geometry.
 
     Mean and covariance of the feature vectors, each feature in its own standard deviations and the correlations shrunk
-    (Ledoit and Wolf 2004): where features outnumber scans little more than the diagonal is left. The limit is a
+    (Ledoit and Wolf 2004); with fewer than two scans a feature the diagonal alone: in directions that so few scans do
+    not span, the shrunk matrix of half of them and that of all are not of one scale. The limit is a
     quantile of the distances of scans that the covariance was not made of, which are larger than those of the scans it
     was made of: half of the patients, drawn at random, measure the other half, and the other way round. The median
     over :data:`SPLITS` such draws depends neither on the order of the list nor on one lucky draw.
@@ -39,7 +40,8 @@ def fit_input_check(
     features = np.asarray(features, np.float64)
     groups = np.arange(len(features)) if groups is None else np.asarray(groups)
     patients = np.unique(groups)
-    mean, precision = _gaussian(features)
+    diagonal = len(features) < 2 * features.shape[1]
+    mean, precision = _gaussian(features, diagonal)
     rng = np.random.default_rng(0)
     measured = []
     for _ in range(SPLITS if len(patients) >= 4 else 0):
@@ -48,7 +50,7 @@ def fit_input_check(
             continue
         distances = np.empty(len(features))
         for chosen in (half, ~half):
-            distances[~chosen] = _distances(features[~chosen], *_gaussian(features[chosen]))
+            distances[~chosen] = _distances(features[~chosen], *_gaussian(features[chosen], diagonal))
         measured.append(distances)
     distances = np.median(measured, axis=0) if measured else _distances(features, mean, precision)
     return InputCheck(
@@ -60,13 +62,15 @@ def fit_input_check(
     )
 
 
-def _gaussian(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _gaussian(features: np.ndarray, diagonal: bool) -> tuple[np.ndarray, np.ndarray]:
     """Mean and inverse covariance, shrunk."""
     from sklearn.covariance import LedoitWolf
 
     spread = features.std(axis=0)
     # A feature that never moved in these scans says nothing about others: it counts as the usual one.
     spread = np.maximum(spread, 1e-3 * max(float(np.median(spread)), 1e-12))
+    if diagonal:
+        return features.mean(axis=0), np.diag(1 / spread**2)
     model = LedoitWolf().fit(features / spread)
     return model.location_ * spread, model.precision_ / np.outer(spread, spread)
 
