@@ -21,9 +21,7 @@ from medattn_core.volumes import Volume
 @pytest.fixture
 def picture(tmp_path: Path) -> Path:
     path = tmp_path / "0.png"
-    sitk.WriteImage(
-        sitk.GetImageFromArray(np.arange(4096, dtype=np.uint16).reshape(64, 64).astype(np.uint8)), str(path)
-    )
+    sitk.WriteImage(sitk.GetImageFromArray(np.arange(4096).reshape(64, 64).astype(np.uint8)), str(path))
     return path
 
 
@@ -105,7 +103,7 @@ def test_images_that_a_rule_makes_flat_are_refused(tmp_path):
         nibabel.save(nibabel.Nifti1Image(data, np.eye(4)), path)
         cases.append(Case(image=path, label="ab"[index]))
     task, size = plan_task(cases, {"intensity": {"rule": "foreground_mean", "lower": 0.1, "upper": 5.0}}, "t")
-    with pytest.raises(TrainingError, match="is one value; set task.intensity") as caught:
+    with pytest.raises(TrainingError, match=r"is one value; set task\.intensity") as caught:
         prepare(cases, task, size)
     assert caught.value.code == "bad_config"
     task, size = plan_task(cases, {}, "t")
