@@ -87,6 +87,7 @@ def main() -> None:
         bundle = _recalibrated(arguments.output, config, arguments.data, arguments.version)
         print(f"{bundle.path}: {bundle.calibration}")
         return
+    del config["bundle"]["folds"]
     start = time.time()
     bundle = train(
         arguments.data,
@@ -95,6 +96,7 @@ def main() -> None:
         epochs=arguments.epochs,
         seed=arguments.seed,
         resume=True,
+        overwrite=True,
         progress=print_progress,
     )
     minutes = (time.time() - start) / 60

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -33,6 +34,12 @@ class IntensityRule:
     def __post_init__(self) -> None:
         if self.rule not in INTENSITY_RULES:
             raise TaskError("bad_task", f"intensity rule {self.rule!r}; accepted: {', '.join(INTENSITY_RULES)}")
+        for name in ("lower", "upper"):
+            value = getattr(self, name)
+            if not isinstance(value, Real) or isinstance(value, bool):
+                raise TaskError("bad_task", f"intensity {name} {value!r}; a number is needed")
+        if self.rule == "percentile" and not 0 <= self.lower <= self.upper <= 100:
+            raise TaskError("bad_task", f"intensity percentiles {self.lower}, {self.upper}; accepted: 0 to 100")
         if not self.upper > self.lower:
             raise TaskError("bad_task", f"intensity bounds {self.lower}, {self.upper}: upper must exceed lower")
 
@@ -80,7 +87,10 @@ class TaskSpec:
 
     def __post_init__(self) -> None:
         for name in ("labels", "modality", "channels", "spacing"):
-            object.__setattr__(self, name, tuple(getattr(self, name)))
+            value = getattr(self, name)
+            # One name is a list of one; as a sequence it would be its letters.
+            one = isinstance(value, str) and name != "spacing"
+            object.__setattr__(self, name, (value,) if one else tuple(value))
         if self.size is not None:
             object.__setattr__(self, "size", tuple(int(n) for n in self.size))
         if isinstance(self.intensity, dict):
@@ -92,6 +102,17 @@ class TaskSpec:
             if not ok:
                 raise TaskError("bad_task", f"task {self.name!r}: {message}")
 
+        need(isinstance(self.name, str) and bool(self.name), "name must be a text")
+        need(
+            isinstance(self.intensity, IntensityRule),
+            f"intensity {self.intensity!r}; accepted: an object of rule, lower and upper",
+        )
+        for name in ("labels", "modality", "channels"):
+            need(all(isinstance(one, str) and one for one in getattr(self, name)), f"{name} must be texts")
+        for name in ("threshold", "field_of_view"):
+            value = getattr(self, name)
+            number = isinstance(value, Real) and not isinstance(value, bool) and float(value) >= 0
+            need(value is None or number, f"{name} {value!r} must be a number, not negative")
         need(self.kind in KINDS, f"kind {self.kind!r}; accepted: {', '.join(KINDS)}")
         need(self.activation in ACTIVATIONS, f"activation {self.activation!r}; accepted: {', '.join(ACTIVATIONS)}")
         need((self.kind == "regression") == (self.activation == "identity"), "identity goes with regression only")

@@ -242,3 +242,24 @@ def test_the_hippocampus_list_is_a_regression(shared_data: Path) -> None:
     assert len(cases) == 260
     assert cases[0].value == 2948.0
     assert all(case.mask is not None for case in cases)
+
+
+def test_sections_and_listed_labels_of_a_json_list(tmp_path: Path) -> None:
+    path = tmp_path / "l.json"
+    path.write_text('{"labels": ["z", "a"], "training": [{"image": "x"}], "validation": [{"image": "y"}], "note": "n"}')
+    assert datalists.sections(path) == ("training", "validation")
+    assert datalists.listed_labels(path) == ("z", "a")
+    assert (datalists.sections(tmp_path / "l.csv"), datalists.listed_labels(tmp_path / "l.csv")) == ((), None)
+
+
+@pytest.mark.parametrize(("text", "said"), [
+    ("Image,label\na.png,x", "column 'Image' is not known; is 'image' meant"),
+    ("image,Label\na.png,x", "column 'Label' is not known; is 'label' meant"),
+    ("image;value\na.png;1,5", "'1,5' is not a finite number; write the decimal point as '.'"),
+])  # fmt: skip
+def test_slips_of_spreadsheets_are_named(tmp_path: Path, text: str, said: str) -> None:
+    path = tmp_path / "l.csv"
+    path.write_text(text)
+    with pytest.raises(DataListError) as caught:
+        datalists.load(path, check_files=False)
+    assert said in str(caught.value)

@@ -61,11 +61,15 @@ class Recipe:
         data_list: name of the data list, looked for in ``dataset_dir``.
         size: model grid of the batches.
         hold_out: fold that was left out.
+        section: list within a JSON data list.
+        watched: whether the fold that was left out decided when to stop.
     """
 
     data_list: str
     size: tuple[int, ...]
     hold_out: int | None = None
+    section: str = "training"
+    watched: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

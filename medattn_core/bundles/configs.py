@@ -158,11 +158,22 @@ def train_config(task: TaskSpec, network: dict[str, Any], training: dict[str, An
 
     The new weights go to ``models/retrained.pt``: those of the bundle stay what its manifest says.
     """
+    section = {} if recipe.section == "training" else {"section": recipe.section}
+    watched = {
+        "held_out": {
+            "_target_": "medattn_core.training.data.prepare_list",
+            "path": "@data_list",
+            "task": "@task",
+            "size": list(recipe.size),
+            "only": recipe.hold_out,
+            **section,
+        }
+    } if recipe.watched else {}  # fmt: skip
     return {
         "imports": ["$import torch"],
         "bundle_root": ".",
         "dataset_dir": ".",
-        "data_list": f"$@dataset_dir + '/{recipe.data_list}'",
+        **_data_list(recipe),
         "output": "$@bundle_root + '/models/retrained.pt'",
         "device": "$'cuda' if torch.cuda.is_available() else 'cpu'",
         "task": task.to_dict(),
@@ -175,7 +186,9 @@ def train_config(task: TaskSpec, network: dict[str, Any], training: dict[str, An
                 "task": "@task",
                 "size": list(recipe.size),
                 "hold_out": recipe.hold_out,
+                **section,
             },
+            **watched,
             "inferer": {"_target_": "SimpleInferer"},
             "trainer": {
                 "_target_": "medattn_core.training.loop.trainer_of",
@@ -185,6 +198,7 @@ def train_config(task: TaskSpec, network: dict[str, Any], training: dict[str, An
                 "config": "@training",
                 "max_epochs": training.get("epochs"),
                 "device": "@device",
+                **({"validation": "@train::held_out"} if watched else {}),
             },
         },
         "initialize": [f"$torch.manual_seed({int(training.get('seed', 0))})"],
@@ -193,12 +207,17 @@ def train_config(task: TaskSpec, network: dict[str, Any], training: dict[str, An
     }
 
 
+def _data_list(recipe: Recipe) -> dict[str, str]:
+    """Its name as plain data: within an expression a quote or an at sign would be code."""
+    return {"data_name": f"./{recipe.data_list}", "data_list": "$@dataset_dir + '/' + @data_name"}
+
+
 def evaluate_config(recipe: Recipe) -> dict[str, Any]:
     """``configs/evaluate.json``: the measures of ``medattn evaluate``, started by MONAI."""
     return {
         "bundle_root": ".",
         "dataset_dir": ".",
-        "data_list": f"$@dataset_dir + '/{recipe.data_list}'",
+        **_data_list(recipe),
         "output_dir": "$@bundle_root + '/evaluation'",
         "metrics": {
             "_target_": "medattn_core.evaluation.evaluate",

@@ -99,6 +99,9 @@ def _result(prediction: Prediction) -> str:
         said = f"{prediction.label}  {prediction.value:.4g} {prediction.unit}".rstrip()
         between = prediction.interval
         return said if between is None else f"{said} ({between[0]:.4g} to {between[1]:.4g})"
+    if prediction.task.kind == "multilabel":
+        named = "  ".join(f"{label} {prediction.probabilities[label]:.3f}" for label in prediction.present)
+        return named or f"none  (most probable: {prediction.label} {prediction.probabilities[prediction.label]:.3f})"
     said = f"{prediction.label}  {prediction.probabilities[prediction.label]:.3f}"
     return f"undecided: {said}" if prediction.abstained else said
 

@@ -29,6 +29,8 @@ def train(
     seed: Annotated[int | None, typer.Option(min=0, help="Instead of the number in the settings.")] = None,
     device: Annotated[Device, typer.Option(help="Where the network is trained.")] = Device.auto,
     resume: Annotated[bool, typer.Option("--resume", help="Continue an interrupted run in the output folder.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a bundle in the output folder.")] = False,
+    section: Annotated[str, typer.Option(help="List within a JSON object to train on.")] = "training",
     verbose: Verbose = False,
 ) -> None:
     """Train a bundle on a data list. Curves for TensorBoard lie in OUTPUT.logs."""
@@ -47,6 +49,8 @@ def train(
                 resume=resume,
                 validation_fold=validation_fold,
                 folds=folds,
+                section=section,
+                overwrite=overwrite,
                 reading=reading,
                 progress=progress,
                 say=say,

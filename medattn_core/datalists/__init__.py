@@ -1,8 +1,9 @@
 """Data lists: which images there are, what is true of them, and which belong together."""
 
-from medattn_core.datalists.case import BOX_COLUMNS, COLUMNS, Case, label_names
+from medattn_core.datalists.case import BOX_COLUMNS, COLUMNS, Case, label_names, one_of_several
 from medattn_core.datalists.check import Checked, check
-from medattn_core.datalists.load import load
+from medattn_core.datalists.load import listed_labels, load, sections
 from medattn_core.datalists.save import save
 
-__all__ = ["BOX_COLUMNS", "COLUMNS", "Case", "Checked", "check", "label_names", "load", "save"]
+__all__ = ["BOX_COLUMNS", "COLUMNS", "Case", "Checked", "check", "label_names", "listed_labels", "load",
+           "one_of_several", "save", "sections"]  # fmt: skip

@@ -58,5 +58,14 @@ def label_names(cases: Iterable[Case]) -> tuple[str, ...]:
     return tuple(sorted({name for case in cases for name in case.labels or ()}))
 
 
+def one_of_several(cases: Iterable[Case]) -> bool:
+    """Whether each case shows exactly one of at least two labels: only then is one label to be told from the others.
+
+    Else (a finding or none, several findings a case) each label is a question by itself: is it there or not?
+    """
+    cases = list(cases)
+    return len(label_names(cases)) > 1 and all(len(case.labels or ()) == 1 for case in cases)
+
+
 def bad(path: Path, message: str) -> DataListError:
     return DataListError("bad_datalist", f"{path}: {message}")

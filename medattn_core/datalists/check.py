@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from medattn_core.datalists.case import Case
+from medattn_core.datalists.case import Case, one_of_several
 from medattn_core.datalists.load import load
 from medattn_core.errors import MedAttnError
 from medattn_core.volumes import Volume, read
@@ -21,12 +21,21 @@ NONE = "(none)"
 """Row of the cases that show no label."""
 
 
+KINDS = {
+    "multiclass": "multiclass: one of the labels a case",
+    "multilabel": "multilabel: each label is there or not",
+    "regression": "regression of the value",
+}
+"""Kinds of task in words."""
+
+
 @dataclass(kw_only=True)
 class Checked:
     """What a list holds.
 
     Attributes:
         cases, patients, channels: numbers; patients counts a case without one as one.
+        kind: of the task that is trained on it: ``multiclass``, ``multilabel``, ``regression``; empty without truth.
         classes: label to fold to number of cases; the fold is None where the list names none.
         values: lowest, mean and highest value, or None.
         masks, boxes: cases that have one.
@@ -39,6 +48,7 @@ class Checked:
     cases: int = 0
     patients: int = 0
     channels: int = 1
+    kind: str = ""
     classes: dict[str, dict[int | None, int]] = field(default_factory=dict)
     values: tuple[float, float, float] | None = None
     masks: int = 0
@@ -63,6 +73,8 @@ class Checked:
         found = [("cases", f"{self.cases} of {self.patients} patients")]
         if self.channels > 1:
             found.append(("channels", str(self.channels)))
+        if self.kind:
+            found.append(("task", KINDS[self.kind]))
         if self.values is not None:
             low, mean, high = self.values
             found.append(("values", f"{low:g} to {high:g}, mean {mean:g}"))
@@ -148,8 +160,11 @@ def _count(found: Checked, cases: list[Case]) -> None:
         label: dict(sorted(counts.items(), key=lambda pair: -1 if pair[0] is None else pair[0]))
         for label, counts in sorted(found.classes.items())
     }
+    if found.classes:
+        found.kind = "multiclass" if one_of_several(cases) else "multilabel"
     values = [case.value for case in cases if case.value is not None]
     if values:
+        found.kind = "regression"
         found.values = (min(values), statistics.fmean(values), max(values))
         if found.values[0] == found.values[2]:
             found.warnings.append("[constant_value] every case has the same value: there is nothing to learn")
@@ -160,6 +175,8 @@ def _count(found: Checked, cases: list[Case]) -> None:
         found.warnings.append(f"[few_cases] fewer than {FEW} cases: {', '.join(few)}")
     if len(found.classes) == 1 and NONE not in found.classes:
         found.warnings.append("[one_label] every case has the same label: there is nothing to learn")
+    if set(found.classes) == {NONE}:
+        found.warnings.append("[one_label] no case shows a label: there is nothing to learn")
     if any(case.patient is None for case in cases) and len(cases) > 1:
         found.warnings.append("[no_patient] without `patient`, images of one person may fall into several folds")
 

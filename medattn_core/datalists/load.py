@@ -71,6 +71,46 @@ def load(
     return cases
 
 
+def sections(path: str | Path) -> tuple[str, ...]:
+    """Names of the lists of cases in a JSON data list, ``labels`` aside; none for a CSV.
+
+    Raises:
+        DataListError: ``bad_datalist``: it cannot be read.
+    """
+    data = _json(Path(path))
+    return tuple(key for key, value in data.items() if key != "labels" and isinstance(value, list) and value)
+
+
+def listed_labels(path: str | Path) -> tuple[str, ...] | None:
+    """The ``labels`` of a JSON data list in their order, which is that of the numbers; None where it names none.
+
+    Raises:
+        DataListError: ``bad_datalist``: it cannot be read.
+    """
+    names = _names(Path(path), _json(Path(path)))
+    return tuple(names) if names else None
+
+
+def _json(path: Path) -> dict[str, Any]:
+    """The object of a JSON data list; empty for a bare list and for other suffixes."""
+    if path.suffix.lower() != ".json":
+        return {}
+    try:
+        data = json.loads(_text(path))
+    except ValueError as error:
+        raise bad(path, f"it is not valid JSON ({error})") from error
+    return data if isinstance(data, dict) else {}
+
+
+def _names(path: Path, data: Mapping[str, Any]) -> list[str] | None:
+    listed = data.get("labels")
+    if isinstance(listed, dict):  # the Decathlon's {"0": "background", "1": ...}
+        listed = [listed[key] for key in sorted(listed, key=lambda key: (len(key), key))]
+    if listed is not None and not (isinstance(listed, list) and all(isinstance(name, str) for name in listed)):
+        raise bad(path, "'labels' must be a list of names")
+    return listed or None
+
+
 def _text(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8-sig")  # spreadsheets write a byte order mark
@@ -92,12 +132,7 @@ def _json_rows(path: Path, text: str, section: str) -> tuple[list[tuple[str, dic
         if section not in data:
             found = ", ".join(sorted(key for key, value in data.items() if isinstance(value, list))) or "none"
             raise bad(path, f"it has no list {section!r}; lists found: {found}")
-        listed = data.get("labels")
-        if isinstance(listed, dict):  # the Decathlon's {"0": "background", "1": ...}
-            listed = [listed[key] for key in sorted(listed, key=lambda key: (len(key), key))]
-        if listed is not None and not (isinstance(listed, list) and all(isinstance(name, str) for name in listed)):
-            raise bad(path, "'labels' must be a list of names")
-        names, data = listed or None, data[section]
+        names, data = _names(path, data), data[section]
     if not isinstance(data, list):
         raise bad(path, f"{section!r} must be a list of objects with the key 'image'")
     rows = [(f"{section}[{index}]", entry) for index, entry in enumerate(data)]
@@ -114,13 +149,17 @@ def _csv_rows(path: Path, text: str, columns: Mapping[str, str]) -> list[tuple[s
     names = [name.strip() for name in next(reader, [])]
     needed = columns.get("image", "image")
     if needed not in names:
+        same = [name for name in names if name.casefold() == needed.casefold()]
+        if same:
+            raise bad(path, f"column {same[0]!r} is not known; is {needed!r} meant? Names are written as here")
         raise bad(path, f"the header has no column {needed!r}; accepted columns: {', '.join(COLUMNS)}")
     repeated = sorted({name for name in names if names.count(name) > 1})
     if repeated:
         raise bad(path, f"the header repeats the column {repeated[0]!r}")
     known = [columns.get(name, name) for name in COLUMNS]
     for name in names:
-        near = [] if name in known else difflib.get_close_matches(name, known, n=1, cutoff=0.8)
+        # Folded, as `Label` and `IMAGE` differ from the known names by their case alone.
+        near = [] if name in known else difflib.get_close_matches(name.casefold(), known, n=1, cutoff=0.8)
         if near and near[0] not in names:  # a misspelt column would be a truth or a patient lost in silence
             raise bad(path, f"column {name!r} is not known; is {near[0]!r} meant?")
     rows = []
@@ -219,7 +258,8 @@ def _number(given: Any, what: str) -> float:
     except (TypeError, ValueError):
         number = math.nan
     if not math.isfinite(number):
-        raise ValueError(f"{what} {given!r} is not a finite number")
+        hint = "; write the decimal point as '.'" if isinstance(given, str) and "," in given else ""
+        raise ValueError(f"{what} {given!r} is not a finite number{hint}")
     return number
 
 

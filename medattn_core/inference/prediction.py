@@ -90,6 +90,16 @@ class Prediction:
         return self.task.labels[int(np.argmax(self.logits))]
 
     @property
+    def present(self) -> tuple[str, ...]:
+        """Labels that are said to be there, most probable first: the one label, or in ``multilabel`` all that reach
+        the task's threshold (one half by default), which may be none; the quantity in regression."""
+        if self.task.kind != "multilabel":
+            return (self.label,)
+        least = 0.5 if self.task.threshold is None else self.task.threshold
+        ranked = sorted(self.probabilities.items(), key=lambda item: -item[1])
+        return tuple(label for label, probability in ranked if probability >= least)
+
+    @property
     def value(self) -> float | None:
         """The predicted quantity; None in classification."""
         return float(self.logits[0]) if self.task.kind == "regression" else None

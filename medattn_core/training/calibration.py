@@ -10,6 +10,15 @@ import torch
 from medattn_core.networks.attention_cnn import AttentionCNN
 from medattn_core.tasks import TaskSpec
 
+FEWEST = 20
+"""Held-out cases from which a temperature, a conformal quantile or a rule to abstain is worth stating."""
+
+TEMPERATURES = (0.25, 4.0)
+"""Bounds of the temperature: what lies beyond is a model that is broken, or held-out cases that are too few to say."""
+
+PRIOR_SPREAD = 0.5
+"""Standard deviation of the prior on log T: as good as nothing against hundreds of cases, much against thirty."""
+
 
 def negative_log_likelihood(logits: np.ndarray, targets: np.ndarray, task: TaskSpec) -> float:
     """Mean over items: cross-entropy (softmax), or binary cross-entropy averaged over classes (sigmoid)."""
@@ -19,26 +28,39 @@ def negative_log_likelihood(logits: np.ndarray, targets: np.ndarray, task: TaskS
     return float(-(targets * np.log(p) + (1 - targets) * np.log(1 - p)).mean())
 
 
-def fit_temperature(logits: np.ndarray, targets: np.ndarray, task: TaskSpec) -> float:
+def fit_temperature(logits: np.ndarray, targets: np.ndarray, task: TaskSpec, fewest: int = FEWEST) -> float:
     """Temperature T that minimises the likelihood loss of ``logits / T`` on held-out cases (Guo et al. 2017).
 
-    Golden-section search over log T in [1/20, 20]; the loss is unimodal in 1 / T.
+    With a normal prior on log T around zero: cases that happen to be told apart without an error would else ask for
+    infinitely sharp probabilities. Golden-section search over log T within :data:`TEMPERATURES`.
 
     Args:
         logits: ``(N, K)`` of cases the model was not trained on.
         targets: ``(N, K)`` one- or multi-hot.
         task: of the model.
+        fewest: with fewer cases T is 1.
     """
+    if len(logits) < fewest:
+        return 1.0
     ratio = (np.sqrt(5) - 1) / 2
-    low, high = np.log(0.05), np.log(20.0)
+    low, high = np.log(TEMPERATURES)
+    # The likelihood of sigmoids is a mean over classes too, which are not independent cases: N counts cases.
+    weight = 0.5 / (PRIOR_SPREAD**2 * len(logits))
     for _ in range(60):
         left, right = high - ratio * (high - low), low + ratio * (high - low)
-        loss = [negative_log_likelihood(logits / np.exp(t), targets, task) for t in (left, right)]
+        loss = [
+            negative_log_likelihood(logits / np.exp(t), targets, task) + weight * float(t) ** 2 for t in (left, right)
+        ]
         if loss[0] < loss[1]:
             high = right
         else:
             low = left
     return float(np.exp((low + high) / 2))
+
+
+def at_a_bound(temperature: float) -> bool:
+    """Whether a temperature lies at the end of what is searched, so that the true one lies beyond."""
+    return not TEMPERATURES[0] * 1.01 < temperature < TEMPERATURES[1] / 1.01
 
 
 def expected_calibration_error(probability: np.ndarray, correct: np.ndarray, bins: int = 15) -> float:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import math
+import re
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
@@ -58,13 +61,15 @@ class TrainingConfig:
         for name, kind in (("augmentation", Augmentation), ("losses", LossWeights)):
             value = getattr(self, name)
             if isinstance(value, dict):
-                check_fields(kind, value, f"training settings, {name}")
-                object.__setattr__(self, name, kind(**value))
+                object.__setattr__(self, name, kind(**check_fields(kind, value, f"training settings, {name}")))
+            elif not isinstance(value, kind):
+                raise TrainingError("bad_config", f"{name}={value!r}; an object of settings is needed")
         object.__setattr__(self, "class_weights", tuple(float(w) for w in self.class_weights))
-        if self.focal_gamma < 0 or self.patience < 0 or any(w <= 0 for w in self.class_weights):
-            raise TrainingError(
-                "bad_config", "focal_gamma and patience may not be negative, class_weights are positive"
-            )
+        if any(not w > 0 for w in self.class_weights):
+            raise TrainingError("bad_config", f"class_weights={list(self.class_weights)}; each must be positive")
+        for name in ("focal_gamma", "patience", "weight_decay", "warmup_epochs", "seed"):
+            if not getattr(self, name) >= 0:
+                raise TrainingError("bad_config", f"{name}={getattr(self, name)!r}; it may not be negative")
         for name in ("epochs", "batch_size", "learning_rate"):
             if not getattr(self, name) > 0:
                 raise TrainingError("bad_config", f"{name}={getattr(self, name)!r}; it must be positive")
@@ -74,6 +79,11 @@ class TrainingConfig:
             raise TrainingError("bad_config", f"start_size={self.start_size}; accepted: above 0, up to 1")
         if not 0 <= self.ema_decay < 1:
             raise TrainingError("bad_config", f"ema_decay={self.ema_decay}; accepted: from 0 to below 1")
+
+    @property
+    def full_size_from(self) -> int:
+        """Epochs, counted from 0, that end before the images have their whole size; 0 where they always have."""
+        return math.ceil(0.7 * self.epochs) if self.start_size < 1 else 0
 
     def for_device(self, device: str) -> TrainingConfig:
         """The same with ``auto`` settled for a device."""
@@ -99,12 +109,13 @@ class TrainingConfig:
         Raises:
             TrainingError: unknown keys or invalid values.
         """
-        check_fields(cls, data, "training settings")
-        return cls(**data)
+        return cls(**check_fields(cls, data, "training settings"))
 
 
-def check_fields(kind: Any, given: dict[str, Any], where: str) -> None:
-    """Whether a dictionary fits a dataclass of settings: known keys, numbers where numbers are.
+def check_fields(kind: Any, given: dict[str, Any], where: str) -> dict[str, Any]:
+    """A dictionary as a dataclass of settings takes it: known keys, numbers where numbers are wanted.
+
+    Whole numbers may be written ``8.0``, and numbers as text (YAML reads ``1e-3`` as one).
 
     Raises:
         TrainingError: ``bad_config`` with the key, what it is and what is accepted.
@@ -113,12 +124,16 @@ def check_fields(kind: Any, given: dict[str, Any], where: str) -> None:
     unknown = sorted(set(given) - set(known))
     if unknown:
         raise TrainingError("bad_config", f"{where}: unknown key {unknown[0]!r}; accepted: {', '.join(known)}")
+    taken = {}
     for name, value in given.items():
         wanted = str(known[name].type)
+        if wanted in ("int", "float") and isinstance(value, str):
+            with contextlib.suppress(ValueError):
+                value = float(value)
         number = isinstance(value, (int, float)) and not isinstance(value, bool)
         fits = {
             "int": number and float(value).is_integer(),
-            "float": number,
+            "float": number and math.isfinite(value),
             "bool": isinstance(value, bool),
             "str": isinstance(value, str),
         }.get(wanted)
@@ -127,7 +142,9 @@ def check_fields(kind: Any, given: dict[str, Any], where: str) -> None:
             fits = fits and all(isinstance(n, (int, float)) and not isinstance(n, bool) for n in value or ())
             wanted = "list of numbers"
         if fits is False:
-            raise TrainingError("bad_config", f"{where}: {name}={value!r}; a value of type {wanted} is needed")
+            raise TrainingError("bad_config", f"{where}: {name}={given[name]!r}; a value of type {wanted} is needed")
+        taken[name] = int(value) if wanted == "int" else value
+    return taken
 
 
 def read_config(path: str | Path) -> dict[str, dict[str, Any]]:
@@ -156,6 +173,24 @@ def read_config(path: str | Path) -> dict[str, dict[str, Any]]:
     return data
 
 
+ABOUT = {"description": str, "version": str, "card": str, "data_license": str, "metrics": dict, "calibration": dict}
+"""Keys of the part ``bundle`` and their types."""
+
+
+def check_about(about: dict[str, Any]) -> None:
+    """The part ``bundle`` of a configuration: known keys, texts where texts are.
+
+    Raises:
+        TrainingError: ``bad_config`` with the key and what is accepted.
+    """
+    for name, value in about.items():
+        if name not in ABOUT:
+            raise TrainingError("bad_config", f"bundle: unknown key {name!r}; accepted: {', '.join(ABOUT)}")
+        if not isinstance(value, ABOUT[name]):
+            wanted = "text in quotes" if ABOUT[name] is str else "object"
+            raise TrainingError("bad_config", f"bundle: {name} is {value!r}; a {wanted} is needed")
+
+
 def _yaml(text: str) -> Any:
     try:
         import yaml
@@ -164,6 +199,15 @@ def _yaml(text: str) -> Any:
             "missing_dependency", "YAML settings need PyYAML: pip install 'medattn[train]', or write them as JSON"
         ) from error
     try:
-        return yaml.safe_load(text)
+        return _numbers(yaml.safe_load(text))
     except yaml.YAMLError as error:
         raise ValueError(error) from error
+
+
+def _numbers(data: Any) -> Any:
+    """The data with ``1e-3`` as a number: YAML 1.1 wants a point and a sign in it, and else takes it for a text."""
+    if isinstance(data, dict):
+        return {key: _numbers(value) for key, value in data.items()}
+    if isinstance(data, list):
+        return [_numbers(value) for value in data]
+    return float(data) if isinstance(data, str) and re.fullmatch(r"[+-]?\d+(\.\d*)?[eE][+-]?\d+", data) else data

@@ -10,12 +10,15 @@ from typing import Any
 import numpy as np
 
 from medattn_core.datalists import Case, load
-from medattn_core.errors import DataListError
+from medattn_core.errors import DataListError, TrainingError
 from medattn_core.tasks import TaskSpec
 from medattn_core.transforms.conform import conform
 from medattn_core.transforms.statistics import image_statistics
 from medattn_core.volumes import Volume, read
 from medattn_core.volumes.placement import place_mask
+
+LOOK_AT_FIRST = 5
+"""Images after which a rule that leaves nothing of any of them is an error."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,6 +31,7 @@ class TrainingData:
         masks: ``(N, *spatial)`` uint8, 255 inside the box or mask of the finding.
         located: ``(N,)`` whether the case has a box or mask.
         folds: ``(N,)``, -1 where the list names none.
+        patients: ``(N,)`` number of the patient of each case.
         statistics: of each case, see :func:`medattn_core.transforms.statistics.image_statistics`.
     """
 
@@ -36,15 +40,20 @@ class TrainingData:
     masks: np.ndarray
     located: np.ndarray
     folds: np.ndarray
+    patients: np.ndarray | None = None
     statistics: tuple[dict[str, float], ...] = ()
 
     def __len__(self) -> int:
         return len(self.images)
 
     def fingerprint(self) -> str:
-        """Hash of what is trained on: a resumed run must have the same cases in the same order."""
-        thumbnails = self.images.reshape(len(self), -1)[:, ::997]
-        return hashlib.sha256(self.targets.tobytes() + np.ascontiguousarray(thumbnails).tobytes()).hexdigest()
+        """Hash of all that is trained on: a resumed run must have the same cases in the same order."""
+        found = hashlib.sha256()
+        for array in (self.targets, self.located, self.masks, self.images):
+            found.update(f"{array.dtype}{array.shape}".encode())
+            for item in array:  # one by one: `tobytes` of all would double the memory
+                found.update(np.ascontiguousarray(item).tobytes())
+        return found.hexdigest()
 
     def subset(self, chosen: np.ndarray) -> TrainingData:
         """The cases that a boolean or index array selects."""
@@ -54,6 +63,7 @@ class TrainingData:
             masks=self.masks[chosen],
             located=self.located[chosen],
             folds=self.folds[chosen],
+            patients=None if self.patients is None else self.patients[chosen],
             statistics=tuple(np.array(self.statistics, dtype=object)[chosen]) if self.statistics else (),
         )
 
@@ -127,9 +137,18 @@ def prepare(
     fixed = replace(task, size=tuple(size))
     flat = task.spatial_dims == 2
     images, targets, masks, located, statistics = [], [], [], [], []
+    empty = 0
     for index, case in enumerate(cases):
         volume = read(case.image, modality=task.modality)
         conformed = conform(volume, fixed, [read(channel) for channel in case.channels])
+        empty += _is_flat(conformed.image[:, conformed.grid.inside()])
+        if empty == index + 1 and empty == min(LOOK_AT_FIRST, len(cases)):
+            rule = task.intensity
+            raise TrainingError(
+                "bad_config",
+                f"{case.image}: after intensity rule {rule.rule} {rule.lower:g} to {rule.upper:g} 99 % of it, and of "
+                "every image before it, is one value; set task.intensity to what the images hold (window, percentile)",
+            )
         statistics.append(image_statistics(conformed.image, volume))
         image = conformed.image
         if flat and image.shape[-1] != 1:
@@ -153,12 +172,30 @@ def prepare(
         masks=np.stack(masks),
         located=np.array(located),
         folds=np.array([-1 if c.fold is None else c.fold for c in cases]),
+        patients=patient_numbers(cases),
         statistics=tuple(statistics),
     )
 
 
+def patient_numbers(cases: Sequence[Case]) -> np.ndarray:
+    """A number for each patient ``(N,)``; a case without one is a patient by itself."""
+    names = [case.patient or f"\0{index}" for index, case in enumerate(cases)]
+    return np.unique(names, return_inverse=True)[1]
+
+
+def _is_flat(values: np.ndarray) -> bool:
+    """Whether 99 % of the values are one."""
+    low, high = np.percentile(values, [0.5, 99.5])
+    return bool(high - low < 1e-6)
+
+
 def prepare_list(
-    path: str, task: TaskSpec | Mapping[str, Any], size: Sequence[int], hold_out: int | None = None
+    path: str,
+    task: TaskSpec | Mapping[str, Any],
+    size: Sequence[int],
+    hold_out: int | None = None,
+    only: int | None = None,
+    section: str = "training",
 ) -> TrainingData:
     """A data list file on the model grid, for the `train.json` of a bundle.
 
@@ -167,10 +204,16 @@ def prepare_list(
         task: of the model, or its ``to_dict`` data.
         size: model grid of the batches.
         hold_out: fold that is left out.
+        only: fold that is taken alone.
+        section: list within a JSON object.
 
     Raises:
         MedAttnError: the list or a case cannot be used.
     """
-    cases = [case for case in load(path) if hold_out is None or case.fold != hold_out]
+    cases = [
+        case
+        for case in load(path, section=section)
+        if (hold_out is None or case.fold != hold_out) and (only is None or case.fold == only)
+    ]
     task = task if isinstance(task, TaskSpec) else TaskSpec.from_dict(dict(task))
     return prepare(cases, task, tuple(size))

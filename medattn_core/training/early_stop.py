@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from medattn_core.tasks import TaskSpec
+from medattn_core.training.calibration import negative_log_likelihood
 from medattn_core.training.config import TrainingConfig
 from medattn_core.training.data import TrainingData
 
@@ -28,39 +29,65 @@ def outputs_on(network: nn.Module, data: TrainingData, batch: int = 16) -> np.nd
 
 
 def macro_auc(logits: np.ndarray, targets: np.ndarray) -> float:
-    """Mean area under the ROC curve over the classes that have both kinds of cases; 0.5 if none has."""
+    """Mean area under the ROC curve over the classes that have both kinds of cases; NaN if none has."""
     from sklearn.metrics import roc_auc_score
 
     truth = targets > 0.5
     mixed = [k for k in range(truth.shape[1]) if truth[:, k].any() and not truth[:, k].all()]
-    return float(np.mean([roc_auc_score(truth[:, k], logits[:, k]) for k in mixed])) if mixed else 0.5
+    return float(np.mean([roc_auc_score(truth[:, k], logits[:, k]) for k in mixed])) if mixed else float("nan")
 
 
 class EarlyStop:
-    """Watches a validation set; does nothing where ``config.patience`` is 0 or there is no such set."""
+    """Watches a validation set; does nothing where ``config.patience`` is 0 or there is no such set.
 
-    def __init__(self, config: TrainingConfig, validation: TrainingData | None, task: TaskSpec) -> None:
+    The score is the macro AUC; the negative mean absolute error in regression; the negative likelihood loss where the
+    set has not both kinds of cases of any label, and so no AUC. While images still grow (``config.start_size``) the
+    epochs without a better score do not count: the network is then still at the coarse.
+
+    Args:
+        config, validation, task: of the training.
+        watch: measure without stopping or choosing, for the curve of the logs.
+    """
+
+    def __init__(
+        self, config: TrainingConfig, validation: TrainingData | None, task: TaskSpec, watch: bool = False
+    ) -> None:
         self.patience = config.patience if validation is not None else 0
         self.validation, self.task = validation, task
         self.best, self.best_epoch, self.stopped = -np.inf, 0, False
+        self.last: float | None = None
+        self.watch = watch
         self.weights: dict[str, Any] | None = None
+        self.full_from = config.full_size_from
+
+    @property
+    def measures(self) -> bool:
+        """Whether :meth:`after` looks at the network."""
+        return self.validation is not None and bool(self.patience or self.watch)
 
     def after(self, network: nn.Module, epoch: int) -> bool:
         """Measure after an epoch; whether to stop."""
-        if not self.patience or self.validation is None:
+        if self.validation is None or not (self.patience or self.watch):
             return False
         training = network.training
         outputs = outputs_on(network, self.validation)
         network.train(training)
-        if self.task.kind == "regression":
-            score = -float(np.abs(outputs - self.validation.targets).mean())
-        else:
-            score = macro_auc(outputs, self.validation.targets)
+        score = self.score(outputs, self.validation.targets)
+        self.last = score
         if score > self.best:
             self.best, self.best_epoch = score, epoch
-            self.weights = copy.deepcopy(network.state_dict())
-        self.stopped = epoch - self.best_epoch >= self.patience
+            self.weights = copy.deepcopy(network.state_dict()) if self.patience else None
+        if not self.patience:
+            return False
+        self.stopped = epoch - max(self.best_epoch, self.full_from) >= self.patience
         return self.stopped
+
+    def score(self, outputs: np.ndarray, targets: np.ndarray) -> float:
+        """What is to grow, of outputs ``(N, K)`` on the validation set."""
+        if self.task.kind == "regression":
+            return -float(np.abs(outputs - targets).mean())
+        auc = macro_auc(outputs, targets)
+        return auc if np.isfinite(auc) else -negative_log_likelihood(outputs, targets, self.task)
 
     def keep(self, network: nn.Module) -> None:
         """Put the weights of the best epoch into the network."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import cast
 
 import numpy as np
 
@@ -11,40 +12,73 @@ from medattn_core.bundles.trust import InputCheck
 MARGIN = 0.25
 """Ranges of the statistics are widened by this share of themselves on both sides."""
 
+SPLITS = 11
+"""Random draws of the halves that measure each other."""
+
 
 def fit_input_check(
-    features: np.ndarray, statistics: Sequence[Mapping[str, float]], quantile: float = 0.99
+    features: np.ndarray,
+    statistics: Sequence[Mapping[str, float]],
+    quantile: float = 0.99,
+    groups: np.ndarray | None = None,
 ) -> InputCheck:
     """Distance in feature space and ranges of intensity and geometry.
 
-    Mean and shrunk covariance (Ledoit and Wolf 2004) of the feature vectors; the limit is a quantile of the distances.
-    Half of the scans give mean and covariance for the other half's distances, and the other way round: the distances
-    of the scans a covariance was made of are too small.
+    Mean and covariance of the feature vectors, each feature in its own standard deviations and the correlations shrunk
+    (Ledoit and Wolf 2004); with fewer than two scans a feature the diagonal alone: in directions that so few scans do
+    not span, the shrunk matrix of half of them and that of all are not of one scale. The limit is a
+    quantile of the distances of scans that the covariance was not made of, which are larger than those of the scans it
+    was made of: half of the patients, drawn at random, measure the other half, and the other way round. The median
+    over :data:`SPLITS` such draws depends neither on the order of the list nor on one lucky draw.
 
     Args:
         features: ``(N, F)`` of :func:`medattn_core.networks.attention.attended_features`, best of held-out scans.
         statistics: of each scan, see :func:`medattn_core.transforms.statistics.image_statistics`.
         quantile: share of the scans within the limit.
+        groups: ``(N,)`` number of the patient of each scan; each by itself by default.
     """
-    from sklearn.covariance import LedoitWolf
-
     features = np.asarray(features, np.float64)
-    halves = np.arange(len(features)) % 2 == 0
-    distances = np.empty(len(features))
-    if min(halves.sum(), (~halves).sum()) >= 2:
-        for half in (halves, ~halves):
-            model = LedoitWolf().fit(features[half])
-            distances[~half] = np.sqrt(model.mahalanobis(features[~half]))
-    model = LedoitWolf().fit(features)
-    if not np.isfinite(distances).all() or len(features) < 4:
-        distances = np.sqrt(model.mahalanobis(features))
+    groups = np.arange(len(features)) if groups is None else np.asarray(groups)
+    patients = np.unique(groups)
+    diagonal = len(features) < 2 * features.shape[1]
+    mean, precision = _gaussian(features, diagonal)
+    rng = np.random.default_rng(0)
+    measured = []
+    for _ in range(SPLITS if len(patients) >= 4 else 0):
+        half = np.isin(groups, rng.permutation(patients)[: len(patients) // 2])
+        if min(half.sum(), (~half).sum()) < 2:
+            continue
+        distances = np.empty(len(features))
+        for chosen in (half, ~half):
+            distances[~chosen] = _distances(features[~chosen], *_gaussian(features[chosen], diagonal))
+        measured.append(distances)
+    distances = np.median(measured, axis=0) if measured else _distances(features, mean, precision)
     return InputCheck(
-        mean=model.location_,
-        precision=model.precision_,
+        mean=mean,
+        precision=precision,
         limit=float(np.quantile(distances, quantile)),
         ranges=_ranges(statistics),
         quantile=quantile,
     )
+
+
+def _gaussian(features: np.ndarray, diagonal: bool) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and inverse covariance, shrunk."""
+    from sklearn.covariance import LedoitWolf
+
+    spread = features.std(axis=0)
+    # A feature that never moved in these scans says nothing about others: it counts as the usual one.
+    spread = np.maximum(spread, 1e-3 * max(float(np.median(spread)), 1e-12))
+    if diagonal:
+        return features.mean(axis=0), np.diag(1 / spread**2)
+    model = LedoitWolf().fit(features / spread)
+    return model.location_ * spread, model.precision_ / np.outer(spread, spread)
+
+
+def _distances(features: np.ndarray, mean: np.ndarray, precision: np.ndarray) -> np.ndarray:
+    """Mahalanobis distances ``(N,)``."""
+    gap = features - mean
+    return cast(np.ndarray, np.sqrt(np.maximum(0.0, ((gap @ precision) * gap).sum(axis=1))))
 
 
 def _ranges(statistics: Sequence[Mapping[str, float]]) -> dict[str, tuple[float, float]]:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import copy
+import json
 import logging
 import math
-import os
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -20,12 +19,15 @@ from torch.nn import functional as F
 from medattn_core.errors import TrainingError
 from medattn_core.networks.attention_cnn import AttentionCNN
 from medattn_core.tasks import TaskSpec
+from medattn_core.training import checkpoint as checkpoints
 from medattn_core.training import logs
+from medattn_core.training.batches import Batches
 from medattn_core.training.config import TrainingConfig
 from medattn_core.training.data import TrainingData
 from medattn_core.training.early_stop import EarlyStop
 from medattn_core.training.ema import MovingAverage
 from medattn_core.training.losses import classification_loss, map_losses, regression_loss, regression_map_loss
+from medattn_core.training.norms import SHORT, settle
 from medattn_core.training.precision import sound_bf16
 from medattn_core.training.processes import Processes
 from medattn_core.training.units import Units, start_at_mean
@@ -34,24 +36,6 @@ if TYPE_CHECKING:
     from monai.engines import SupervisedTrainer
 
 Progress = Callable[[int, int, dict[str, float]], None]
-
-
-def epoch_order(targets: np.ndarray, *, balanced: bool, generator: torch.Generator) -> np.ndarray:
-    """Indices of one epoch: a permutation, or as many draws with every class equally likely."""
-    count = len(targets)
-    if not balanced:
-        return torch.randperm(count, generator=generator).numpy()
-    group = np.where(targets.max(axis=1) > 0, targets.argmax(axis=1), targets.shape[1])
-    present, sizes = np.unique(group, return_counts=True)
-    quota = [count // len(present) + (i < count % len(present)) for i in range(len(present))]
-    drawn = []
-    for label, size, wanted in zip(present, sizes, quota, strict=True):
-        members = np.flatnonzero(group == label)
-        # Whole permutations first, so that no case is left out by chance where there is room for all.
-        rounds = [torch.randperm(int(size), generator=generator).numpy() for _ in range(math.ceil(wanted / size))]
-        drawn.append(members[np.concatenate(rounds)[:wanted]])
-    order = np.concatenate(drawn)
-    return order[torch.randperm(len(order), generator=generator).numpy()]
 
 
 def _optimizer(network: nn.Module, config: TrainingConfig) -> torch.optim.AdamW:
@@ -67,32 +51,6 @@ def _rate(step: int, warmup: int, total: int) -> float:
     return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, total - warmup)))
 
 
-class Batches:
-    """Indices of the items of each step, one epoch after another: what the trainer iterates over.
-
-    Seeded by epoch, so that a resumed run draws what the uninterrupted one would have drawn.
-    """
-
-    def __init__(self, data: TrainingData, task: TaskSpec, config: TrainingConfig) -> None:
-        self.targets, self.config = data.targets, config
-        self.balanced = config.balanced and task.kind != "regression"
-        self.epoch = 0
-        self.generator = torch.Generator()
-
-    def __len__(self) -> int:
-        return max(1, len(self.targets) // self.config.batch_size)
-
-    def __iter__(self) -> Iterator[np.ndarray]:
-        # Not before the first batch is asked for: `epoch` is set between making the iterator and that.
-        seed = self.config.seed * 100_003 + self.epoch
-        self.generator.manual_seed(seed)
-        torch.manual_seed(seed)
-        order = epoch_order(self.targets, balanced=self.balanced, generator=self.generator)
-        size = self.config.batch_size
-        for batch in range(len(self)):
-            yield np.sort(order[batch * size : (batch + 1) * size])
-
-
 def build_trainer(
     network: AttentionCNN,
     data: TrainingData,
@@ -106,11 +64,13 @@ def build_trainer(
     progress: Progress | None = None,
     validation: TrainingData | None = None,
     log_dir: Path | None = None,
+    network_settings: Mapping[str, Any] | None = None,
 ) -> SupervisedTrainer:
     """MONAI's trainer with the steps, schedule, moving average, checkpoint and logs of a MedAttn training.
 
     Args:
-        network, data, task, config, device, checkpoint, resume, progress, validation, log_dir: see :func:`fit`.
+        network, data, task, config, device, checkpoint, resume, progress, validation, log_dir,
+            network_settings: see :func:`fit`.
         max_epochs: instead of ``config.epochs``, for the schedule too.
 
     Returns:
@@ -129,25 +89,37 @@ def build_trainer(
         data = units.standardised(data)
         validation = units.standardised(validation) if validation is not None else None
         start_at_mean(network, data, units.mean, units.spread)
-    processes = Processes()
+    processes = Processes(device)
+    if config.batch_size % processes.count or len(data) < processes.count:
+        raise TrainingError(
+            "bad_config",
+            f"batch_size={config.batch_size} of {len(data)} cases for {processes.count} processes; a multiple of "
+            f"{processes.count} is needed, and no fewer cases",
+        )
+    device = processes.device
     memory_format = torch.channels_last if task.spatial_dims == 2 else torch.channels_last_3d
     processes.prepare(network)
     network.to(device, memory_format=memory_format).train()  # type: ignore[call-overload]
     optimizer = _optimizer(network, config)
     average = MovingAverage(network, config.ema_decay)
-    batches = Batches(data, task, config)
+    batches = Batches(data, task, config, processes.count)
     total = len(batches) * config.epochs
     warmup = max(1, round(config.warmup_epochs * len(batches)))
     identity = {
         "config": config.to_dict(),
         "task": task.to_dict(),
-        "network": {name: list(value.shape) for name, value in network.state_dict().items()},
+        "network": {
+            "settings": json.loads(json.dumps(dict(network_settings or {}))),
+            "shapes": {name: list(value.shape) for name, value in network.state_dict().items()},
+        },
         "data": data.fingerprint(),
+        "held-out data": validation.fingerprint() if validation is not None else "",
     }
-    stop = EarlyStop(config, validation, task)
+    # A third of a step's work a case: the curve costs less than a tenth of the epoch, or is asked for by patience.
+    stop = EarlyStop(config, validation, task, watch=validation is not None and 4 * len(validation) <= len(data))
     first_epoch = 0
     if resume and checkpoint is not None and checkpoint.exists():
-        first_epoch = _restore(checkpoint, identity, network, average, optimizer, stop)
+        first_epoch = checkpoints.restore(checkpoint, identity, network, average, optimizer, stop)
     running: dict[str, float] = {}
 
     def update(engine: Any, chosen: np.ndarray) -> dict[str, float]:
@@ -184,7 +156,15 @@ def build_trainer(
         decollate=False,
     )
     trainer.state.epoch, trainer.state.iteration = first_epoch, first_epoch * len(batches)
-    trainer.logger.setLevel(logging.WARNING)
+    trainer.logger.setLevel(logging.CRITICAL)  # it repeats an exception that is raised anyway, in foreign words
+
+    def settled() -> AttentionCNN:
+        """The moving average, with statistics of its own where the steps were too few for the running ones."""
+        if average.steps > SHORT:
+            return cast(AttentionCNN, average.network)
+        own = cast(AttentionCNN, copy.deepcopy(average.network))
+        settle(own, data, config.batch_size, config.seed)
+        return own
 
     @trainer.on(Events.EPOCH_STARTED)
     def _start(engine: Any) -> None:
@@ -193,21 +173,21 @@ def build_trainer(
 
     @trainer.on(Events.EPOCH_COMPLETED)
     def _finish(engine: Any) -> None:
-        if stop.after(average.network, engine.state.epoch):
+        if stop.after(settled() if stop.measures else average.network, engine.state.epoch):
             engine.terminate()
         if checkpoint is not None and processes.rank == 0:
-            _store(checkpoint, identity, engine.state.epoch, network, average, optimizer, stop)
+            checkpoints.store(checkpoint, identity, engine.state.epoch, network, average, optimizer, stop)
 
     if progress is not None:
         trainer.add_event_handler(
             Events.ITERATION_COMPLETED, lambda engine: progress(engine.state.iteration, total, running)
         )
     if log_dir is not None and processes.rank == 0:
-        logs.attach(trainer, log_dir, optimizer, stop)
+        logs.attach(trainer, log_dir, optimizer, stop, first_epoch)
     trainer.done = first_epoch >= config.epochs or stop.stopped  # type: ignore[attr-defined]
 
     def result() -> AttentionCNN:
-        kept = cast(AttentionCNN, copy.deepcopy(average.network).to("cpu"))
+        kept = cast(AttentionCNN, copy.deepcopy(settled()).to("cpu"))
         stop.keep(kept)
         units.restore(kept)
         return kept
@@ -235,6 +215,7 @@ def fit(
     progress: Progress | None = None,
     validation: TrainingData | None = None,
     log_dir: Path | None = None,
+    network_settings: Mapping[str, Any] | None = None,
 ) -> AttentionCNN:
     """Train, through MONAI's :class:`~monai.engines.SupervisedTrainer`.
 
@@ -251,13 +232,14 @@ def fit(
         progress: called after every step with (step, steps, running losses).
         validation: held-out cases for ``config.patience``.
         log_dir: folder for TensorBoard.
+        network_settings: arguments of ``network``: a checkpoint of others is refused, where shapes alone would fit.
 
     Raises:
         TrainingError: the checkpoint belongs to other settings, or the loss is no longer finite.
     """
     trainer = build_trainer(
         network, data, task, config, device=device, checkpoint=checkpoint, resume=resume, progress=progress,
-        validation=validation, log_dir=log_dir,
+        validation=validation, log_dir=log_dir, network_settings=network_settings,
     )  # fmt: skip
     if not trainer.done:  # type: ignore[attr-defined]
         trainer.run()
@@ -319,47 +301,3 @@ def _losses(
             generator,
         )
     return losses
-
-
-def _store(
-    path: Path,
-    identity: dict[str, Any],
-    epoch: int,
-    network: nn.Module,
-    average: MovingAverage,
-    optimizer: Any,
-    stop: EarlyStop,
-) -> None:
-    state = {
-        "identity": identity,
-        "epoch": epoch,
-        "network": network.state_dict(),
-        "average": average.network.state_dict(),
-        "average_steps": average.steps,
-        "optimizer": optimizer.state_dict(),
-        "early_stop": stop.state_dict(),
-        "time": time.time(),
-    }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    torch.save(state, temporary)
-    os.replace(temporary, path)
-
-
-def _restore(
-    path: Path, identity: dict[str, Any], network: nn.Module, average: MovingAverage, optimizer: Any, stop: EarlyStop
-) -> int:
-    state = torch.load(path, weights_only=True, map_location="cpu")
-    if state["identity"] != identity:
-        changed = [key for key in identity if state["identity"].get(key) != identity[key]]
-        raise TrainingError(
-            "bad_config",
-            f"{path}: the checkpoint was made with another {', '.join(changed)}; resume with the same settings, "
-            "or give another output folder",
-        )
-    network.load_state_dict(state["network"])
-    average.network.load_state_dict(state["average"])
-    average.steps = state["average_steps"]
-    optimizer.load_state_dict(state["optimizer"])
-    stop.load_state_dict(state["early_stop"])
-    return int(state["epoch"])

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from medattn_core.errors import TrainingError
 from medattn_core.networks.attention import Attended
 
 
@@ -36,6 +37,12 @@ class LossWeights:
     background: float = 0.5
     empty: float = 0.05
     smoothing: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name, value in vars(self).items():
+            if not 0 <= value < (1 if name == "smoothing" else float("inf")):
+                accepted = "from 0 to below 1" if name == "smoothing" else "0 or more"
+                raise TrainingError("bad_config", f"losses: {name}={value!r}; accepted: {accepted}")
 
 
 def classification_loss(
@@ -156,10 +163,7 @@ def map_losses(
 
     out_sum, out_say = _summary(scores.masked_fill(~outside, -1e4), values)
     count = scores.shape[0]
-    # Row b of `joins`: whose background is thrown into bag b; the number of guests varies from none to all.
-    share = torch.rand(count, 1, generator=generator)
-    joins = torch.rand(count, count, generator=generator) < share
-    joins.fill_diagonal_(False)
+    joins = draw_guests(count, generator, scores.device)
     guests = out_sum.unsqueeze(0).masked_fill(~joins.unsqueeze(2), -1e4)
     bag_total = torch.logaddexp(total, torch.logsumexp(guests, dim=1))
     say = torch.exp(all_sum - bag_total) * all_say + (torch.exp(guests - bag_total.unsqueeze(1)) * out_say).sum(dim=1)
@@ -177,6 +181,17 @@ def map_losses(
     if weights.empty > 0 and bool(torch.isfinite(null).all()):  # there is a null token to look at
         losses["empty"] = weights.empty * (empty_total - null).mean()
     return losses
+
+
+def draw_guests(count: int, generator: torch.Generator, device: torch.device) -> Tensor:
+    """Whose background is thrown into each bag, boolean ``(count, count)``; nobody's own is.
+
+    The number of guests of a row varies from none to all. Drawn on the CPU, where the generator lives: a seed means the
+    same on every device.
+    """
+    share = torch.rand(count, 1, generator=generator)
+    joins = torch.rand(count, count, generator=generator) < share
+    return joins.fill_diagonal_(False).to(device)
 
 
 def _summary(scores: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:

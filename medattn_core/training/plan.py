@@ -3,37 +3,58 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
-from medattn_core.datalists import Case
+from medattn_core.datalists import Case, label_names, one_of_several
+from medattn_core.errors import TrainingError
 from medattn_core.tasks import TaskSpec
 from medattn_core.training.config import TrainingConfig
+from medattn_core.training.plan_intensity import plan_intensity, plan_modality
 from medattn_core.volumes import Volume, geometry, read
 
 PRIOR = 0.1
 """Probability that a one-against-the-rest model starts from before it has seen anything."""
 
 LOOK_AT = 20
-"""Images that are opened to choose spacing and size."""
+"""Images that are opened to choose spacing, size and intensity rule."""
+
+LITTLE = 300
+"""Training cases below which a narrower network is chosen: a wide one knows them by heart."""
+
+FEW_PIXELS = 48
+"""Shortest side, in pixels of the model, up to which the network strides more gently."""
 
 
-def plan_task(cases: Sequence[Case], given: dict[str, Any], name: str) -> tuple[TaskSpec, tuple[int, ...]]:
+def plan_task(
+    cases: Sequence[Case],
+    given: dict[str, Any],
+    name: str,
+    *,
+    labels: Sequence[str] | None = None,
+    say: Callable[[str], None] | None = None,
+) -> tuple[TaskSpec, tuple[int, ...]]:
     """Task and training size.
+
+    One label a case, of several: ``multiclass``. A single label, or cases with none or several: ``multilabel``, whose
+    labels are decided each by itself, so that "none of them" can be said.
 
     Args:
         cases: the data list.
         given: the ``task`` part of the configuration; its keys win. ``size`` there is the training size.
         name: name of the task where none is given.
+        labels: names in the order of the list; alphabetical by default.
+        say: called with a line for a person about what the data made of the choice.
 
     Returns:
         The task, and the model grid of the training batches.
 
     Raises:
-        MedAttnError: an image cannot be read, or a given value is invalid.
+        MedAttnError: an image cannot be read, or a given value is invalid or does not fit the list.
     """
+    say = say or (lambda _: None)
     step = max(1, len(cases) // LOOK_AT)
     volumes = [read(case.image) for case in cases[::step][:LOOK_AT]]
     flat = all(v.spatial_dims == 2 or v.shape[2] == 1 for v in volumes)
@@ -44,15 +65,18 @@ def plan_task(cases: Sequence[Case], given: dict[str, Any], name: str) -> tuple[
     if regression:
         settings |= {"kind": "regression", "activation": "identity", "labels": ["value"]}
     else:
-        labels = sorted({label for case in cases for label in (case.labels or ((case.label,) if case.label else ()))})
-        several = any(len(case.labels or ()) > 1 for case in cases)
-        settings |= {
-            "kind": "multilabel" if several else "multiclass",
-            "activation": "softmax" if len(labels) > 1 and not several else "sigmoid",
-            "labels": labels,
-        }
+        settings |= _classification(cases, given, labels, say)
     settings |= given
-    dims = int(settings["spatial_dims"])
+    dims = settings["spatial_dims"]
+    if dims not in (2, 3) or (dims == 3 and all(v.spatial_dims == 2 for v in volumes)):
+        what = "the list holds pictures, which have two" if dims == 3 else "accepted: 2, 3"
+        raise TrainingError("bad_config", f"task settings: spatial_dims is {dims!r}; {what}")
+    if "modality" not in given:
+        settings["modality"] = plan_modality(volumes)
+    if "intensity" not in given:
+        stated = settings["modality"]
+        settings["intensity"], why = plan_intensity(volumes, (stated,) if isinstance(stated, str) else tuple(stated))
+        say(f"intensity: {settings['intensity'].rule}, {why}")
     extent = np.median([_extent(v, dims) for v in volumes], axis=0)
     known = all(v.spacing_known for v in volumes)
     limit = 224 if dims == 2 else 96
@@ -71,6 +95,30 @@ def plan_task(cases: Sequence[Case], given: dict[str, Any], name: str) -> tuple[
     return TaskSpec.from_dict(settings), tuple(int(n) for n in size)
 
 
+def _classification(
+    cases: Sequence[Case], given: dict[str, Any], listed: Sequence[str] | None, say: Callable[[str], None]
+) -> dict[str, Any]:
+    """Kind, activation and labels that the list asks for, unless it contradicts what is given."""
+    shown = label_names(cases)
+    unused = [name for name in listed or () if name not in shown]
+    if unused and "labels" not in given:
+        say(f"label without a case, left out: {', '.join(unused)}")
+    labels = [name for name in listed or shown if name in shown]
+    exclusive = one_of_several(cases)
+    kind = given.get("kind", "multiclass" if exclusive else "multilabel")
+    if kind == "multiclass" and not exclusive:
+        why = (
+            "a single label" if len(shown) < 2
+            else "cases without a label" if any(not case.labels for case in cases) else "several labels a case"
+        )  # fmt: skip
+        raise TrainingError(
+            "bad_config",
+            f"task settings: kind is 'multiclass', but the list has {why}; use kind 'multilabel' with activation "
+            "'sigmoid', which can say none and several",
+        )
+    return {"kind": kind, "activation": "softmax" if kind == "multiclass" else "sigmoid", "labels": labels}
+
+
 def _extent(volume: Volume, dims: int) -> np.ndarray:
     """Millimetres (or pixels) along the model axes."""
     return (np.array(volume.shape) * volume.spacing)[_model_axes(volume, dims)]
@@ -81,8 +129,17 @@ def _model_axes(volume: Volume, dims: int) -> list[int]:
     return [1, 0] if dims == 2 else geometry.axis_order(volume.affine)[0]
 
 
-def plan_network(task: TaskSpec, given: dict[str, Any]) -> dict[str, Any]:
-    """Keyword arguments of AttentionCNN; ``given`` wins."""
+def plan_network(
+    task: TaskSpec, given: dict[str, Any], *, size: Sequence[int] = (), cases: int | None = None
+) -> dict[str, Any]:
+    """Keyword arguments of AttentionCNN; ``given`` wins.
+
+    Args:
+        task: what the network takes and gives.
+        given: the ``network`` part of the configuration.
+        size: of the training batches: images of a few dozen pixels get a network that strides more gently.
+        cases: number of cases: few of them, or volumes, get a narrower one.
+    """
     settings: dict[str, Any] = {
         "spatial_dims": task.spatial_dims,
         "in_channels": len(task.channels),
@@ -94,6 +151,17 @@ def plan_network(task: TaskSpec, given: dict[str, Any]) -> dict[str, Any]:
         "dropout": 0.1,
         "slicewise": task.slicewise,
     }
+    if given.get("encoder", "compact") == "compact" and "encoder_options" not in given:
+        options: dict[str, Any] = {}
+        if cases is not None and (cases < LITTLE or task.spatial_dims == 3):
+            options["widths"] = [16, 32, 64, 128]
+            settings["width"] = 64
+        if size and min(size) <= FEW_PIXELS:
+            # Three stages: a fourth would halve what is left to a cell or two, on which a kernel sees its padding.
+            options |= {"stem_stride": 2, "widths": options.get("widths", [32, 64, 128, 256])[:3], "blocks": [2, 2, 2]}
+            settings["evidence_stride"] = 4
+        if options:
+            settings["encoder_options"] = options
     if task.activation == "sigmoid":
         settings["bias"] = [math.log(PRIOR / (1 - PRIOR))] * len(task.labels)
     return settings | given

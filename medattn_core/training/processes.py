@@ -17,13 +17,20 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 
 class Processes:
-    """The group of processes that torchrun started; alone without it."""
+    """The group of processes that torchrun started; alone without it.
 
-    def __init__(self) -> None:
+    Args:
+        device: where the networks are trained: NCCL speaks between GPUs only, gloo between processors.
+    """
+
+    def __init__(self, device: str = "cpu") -> None:
         self.count = int(os.environ.get("WORLD_SIZE", "1"))
         self.rank = int(os.environ.get("RANK", "0")) if self.count > 1 else 0
+        self.device = own_device(device) if self.count > 1 else device
         if self.count > 1 and not dist.is_initialized():
-            dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
+            if self.device.startswith("cuda"):
+                torch.cuda.set_device(self.device)
+            dist.init_process_group(backend(self.device))
 
     def prepare(self, network: nn.Module) -> None:
         """Make batch normalisation use the statistics of all processes, from the same start."""
@@ -52,10 +59,23 @@ class Processes:
                 dist.all_reduce(parameter.grad)
                 parameter.grad /= self.count
 
-    def wait(self) -> None:
-        """Until all processes are here."""
-        if self.count > 1:
-            dist.barrier()
+    def agree(self, good: bool) -> bool:
+        """Whether what only one process does went well in all; waits for all of them."""
+        if self.count == 1:
+            return good
+        flag = torch.tensor([int(good)], device=self.device)
+        dist.all_reduce(flag, op=dist.ReduceOp.MIN)
+        return bool(flag.item())
+
+
+def own_device(device: str) -> str:
+    """The device of this process of several: a GPU each, numbered on this machine by torchrun."""
+    return f"cuda:{int(os.environ.get('LOCAL_RANK', '0'))}" if device == "cuda" else device
+
+
+def backend(device: str) -> str:
+    """How processes on such a device speak to each other."""
+    return "nccl" if device.startswith("cuda") else "gloo"
 
 
 # Not those of torch.distributed.nn: their gradients are scrambled where features lie in memory channels last.

@@ -14,6 +14,8 @@ from medattn_core.networks.attention import attended_features
 from medattn_core.networks.attention_cnn import AttentionCNN
 from medattn_core.tasks import TaskSpec
 from medattn_core.training.calibration import (
+    FEWEST,
+    at_a_bound,
     expected_calibration_error,
     fit_abstain,
     fit_confidence,
@@ -25,8 +27,8 @@ from medattn_core.training.data import TrainingData
 from medattn_core.training.early_stop import macro_auc
 from medattn_core.training.input_check import fit_input_check
 
-FEWEST = 20
-"""Held-out cases from which a conformal quantile or a rule to abstain is worth stating."""
+OF_SINGLE_NETWORKS = "of single networks, not of their mean: conservative, not measured"
+"""What an ensemble's conformal sets, abstaining and temperature are measured on: no case is new to the whole of it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,12 +42,17 @@ class HeldOut:
 def assess(found: Sequence[HeldOut], task: TaskSpec) -> tuple[dict[str, float], dict[str, Any]]:
     """Metrics and calibration record from one or several held-out folds.
 
-    With several folds the calibration error is that of each fold with the temperature of the others; with one it is
-    measured where the temperature was fitted.
+    With several folds the calibration error is that of each fold with the temperature of the others; with one, that of
+    each of two random halves with the temperature of the other.
 
     Args:
         found: one entry a fold.
         task: of the model.
+
+    Returns:
+        Metrics by name; one that the cases cannot show (an AUC without both kinds of cases) is not among them. In
+        ``multilabel`` the accuracy is ``label_accuracy``: the share of right decisions at a probability of one half,
+        averaged over the labels. And the ``calibration`` of a bundle's metadata.
     """
     outputs = np.concatenate([f.outputs for f in found])
     targets = np.concatenate([f.targets for f in found])
@@ -54,15 +61,26 @@ def assess(found: Sequence[HeldOut], task: TaskSpec) -> tuple[dict[str, float], 
         total = float(((targets - targets.mean()) ** 2).sum())
         metrics = {"mae": float(np.abs(residuals).mean()), "r2": 1 - float((residuals**2).sum()) / max(total, 1e-12)}
         enough = len(residuals) >= FEWEST
-        return metrics, {"conformal": fit_conformal_value(residuals)} if enough else {}
+        calibration: dict[str, Any] = {"conformal": fit_conformal_value(residuals)} if enough else {}
+        return metrics, calibration | ({"of": OF_SINGLE_NETWORKS} if enough and len(found) > 1 else {})
     temperature = fit_temperature(outputs, targets, task)
-    calibration: dict[str, Any] = {"temperature": temperature}
-    metrics = {"auc": float(np.mean([macro_auc(f.outputs, f.targets) for f in found]))}
+    calibration = {"temperature": temperature}
+    if len(outputs) < FEWEST:
+        calibration["note"] = f"only {len(outputs)} held-out cases: the temperature is 1, no rule is stated"
+    elif at_a_bound(temperature):
+        calibration["note"] = "the temperature is at its bound: the probabilities are not calibrated, look at the cases"
+    if len(found) > 1:
+        calibration["of"] = OF_SINGLE_NETWORKS
+    metrics = {"auc": _auc(found)} if np.isfinite(_auc(found)) else {}
     if task.kind != "multiclass":
+        # One decision a label: a softmax-like choice of the largest would be right wherever there is one label.
+        metrics["label_accuracy"] = float(((outputs > 0) == (targets > 0.5)).mean())
         return metrics, calibration
     probabilities = task.probabilities(outputs / temperature)
     metrics["accuracy"] = float((outputs.argmax(axis=1) == targets.argmax(axis=1)).mean())
-    metrics["ece"] = float(np.mean([_ece(found, index, temperature, task) for index in range(len(found))]))
+    parts = found if len(found) > 1 else _halves(found[0])
+    fewest = FEWEST if len(found) > 1 else FEWEST // 2
+    metrics["ece"] = float(np.mean([_ece(parts, index, task, fewest) for index in range(len(parts))]))
     if len(outputs) >= FEWEST:
         calibration["confidence"] = fit_confidence(probabilities, targets)
         calibration["conformal"] = fit_conformal(probabilities, targets)
@@ -72,12 +90,27 @@ def assess(found: Sequence[HeldOut], task: TaskSpec) -> tuple[dict[str, float], 
     return metrics, calibration
 
 
-def _ece(found: Sequence[HeldOut], index: int, temperature: float, task: TaskSpec) -> float:
-    others = [f for i, f in enumerate(found) if i != index]
-    if others:
-        temperature = fit_temperature(
-            np.concatenate([f.outputs for f in others]), np.concatenate([f.targets for f in others]), task
-        )
+def _auc(found: Sequence[HeldOut]) -> float:
+    """Mean over the folds that can show one; of all cases together where none can."""
+    each = [macro_auc(f.outputs, f.targets) for f in found]
+    if np.isfinite(each).any():
+        return float(np.nanmean(each))
+    return macro_auc(np.concatenate([f.outputs for f in found]), np.concatenate([f.targets for f in found]))
+
+
+def _halves(one: HeldOut) -> list[HeldOut]:
+    """Two random halves, whatever the order of the list."""
+    order = np.random.default_rng(0).permutation(len(one.outputs))
+    halves = [half for half in (order[::2], order[1::2]) if len(half)]
+    return [HeldOut(outputs=one.outputs[half], targets=one.targets[half]) for half in halves]
+
+
+def _ece(found: Sequence[HeldOut], index: int, task: TaskSpec, fewest: int) -> float:
+    """Calibration error of one part with the temperature of the others."""
+    others = [f for i, f in enumerate(found) if i != index] or list(found)
+    temperature = fit_temperature(
+        np.concatenate([f.outputs for f in others]), np.concatenate([f.targets for f in others]), task, fewest
+    )
     own = found[index]
     probability = task.probabilities(own.outputs / temperature).max(axis=1)
     return expected_calibration_error(probability, own.outputs.argmax(axis=1) == own.targets.argmax(axis=1))
@@ -103,4 +136,4 @@ def learn_input_check(network: AttentionCNN, data: TrainingData, held_out: np.nd
     if chosen.sum() < FEWEST:
         return None
     some = data.subset(chosen)
-    return fit_input_check(features_of(network, some), data.statistics)
+    return fit_input_check(features_of(network, some), data.statistics, groups=some.patients)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
-import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,15 +14,17 @@ import numpy as np
 import torch
 
 from medattn_core import datalists
-from medattn_core.bundles import BUNDLE_NAME, Bundle, Recipe, check_target, load, save_bundle
+from medattn_core.bundles import Bundle, Recipe, load, save_bundle
+from medattn_core.bundles.trust import InputCheck
 from medattn_core.errors import TrainingError
 from medattn_core.networks.attention_cnn import AttentionCNN
 from medattn_core.tasks import TaskSpec
+from medattn_core.training.before import check_before, check_installed, device_of, finished, network_of
 from medattn_core.training.calibration import fold_scale
-from medattn_core.training.config import TrainingConfig, read_config
+from medattn_core.training.config import TrainingConfig, check_about, read_config
 from medattn_core.training.data import TrainingData, prepare
 from medattn_core.training.early_stop import outputs_on
-from medattn_core.training.folds import assign
+from medattn_core.training.held_out import check_labels, check_truth, gather
 from medattn_core.training.loop import Progress, fit
 from medattn_core.training.plan import describe, plan_network, plan_task
 from medattn_core.training.processes import Processes
@@ -39,6 +41,7 @@ class _Run:
     device: str
     work: Path
     resume: bool
+    log_dir: Path
     progress: Progress | None
 
 
@@ -53,6 +56,8 @@ def train(
     resume: bool = False,
     validation_fold: int | None = None,
     folds: int | None = None,
+    section: str = "training",
+    overwrite: bool = False,
     progress: Progress | None = None,
     reading: Any = None,
     say: Callable[[str], None] | None = None,
@@ -66,10 +71,13 @@ def train(
             regression ``network.bias`` is the value, in its unit, above which the evidence counts: zero by default.
         epochs, seed: override the configuration.
         device: ``auto``, ``cpu`` or ``cuda``.
-        resume: continue an interrupted run of the same settings.
-        validation_fold: hold this fold out, measure on it, and calibrate there.
+        resume: continue an interrupted run of the same settings; a finished one is given back as it is.
+        validation_fold: hold this fold out, measure on it, and calibrate there. Without it and ``folds``, the list
+            ``validation`` of a JSON data list is held out, if there is one.
         folds: cross-validate over so many patient-wise folds (those of the list, where it names them) and keep all
             models as an ensemble; calibrated on the held-out cases.
+        section: the list within a JSON data list that is trained on.
+        overwrite: replace a bundle that lies at ``output``.
         progress: called after every step with (step, steps, losses).
         reading: called with (done, all) while images are read.
         say: called with lines for a person: what was chosen, what was measured.
@@ -77,39 +85,61 @@ def train(
     Raises:
         MedAttnError: invalid data list, configuration or image; the code says which.
     """
-    output = Path(output)
-    processes = Processes()
+    check_installed()
+    output, data = Path(output), Path(data)
+    device = device_of(device)
+    processes = Processes(device)
     if processes.rank > 0:  # the first process speaks and writes for all
         say = progress = reading = None
     say = say or (lambda _: None)
     parts = config if isinstance(config, dict) else read_config(Path(config)) if config is not None else {}
-    cases = datalists.load(Path(data))
-    try:
-        task, size = plan_task(cases, dict(parts.get("task", {})), output.name)
-    except (TypeError, ValueError) as error:
-        raise TrainingError("bad_config", f"task settings: {error}; see TaskSpec for what each key takes") from error
+    about = dict(parts.get("bundle", {}))
+    check_about(about)
     settings = TrainingConfig.from_dict(dict(parts.get("training", {})))
     settings = replace(
         settings,
         epochs=settings.epochs if epochs is None else epochs,
         seed=settings.seed if seed is None else seed,
+    ).for_device(device)
+    cases, held_out, where = gather(
+        data, section=section, folds=folds, validation_fold=validation_fold, seed=settings.seed, say=say
     )
-    device = _device(device)
-    settings = settings.for_device(device)
-    network_settings = plan_network(task, dict(parts.get("network", {})))
+    check_truth(data, cases, say)
+    try:
+        task, size = plan_task(
+            cases, dict(parts.get("task", {})), output.name, labels=datalists.listed_labels(data), say=say
+        )
+    except (TypeError, ValueError) as error:
+        raise TrainingError("bad_config", f"task settings: {error}; see TaskSpec for what each key takes") from error
+    count = int((~held_out[0]).sum())
+    network_settings = plan_network(task, dict(parts.get("network", {})), size=size, cases=count)
     for line in describe(task, size, network_settings, settings):
         say(line)
-    held_out = _held_out(cases, folds, validation_fold, settings.seed)
-    _check_before(output, task, size, network_settings, settings)
+    if not where:
+        say(
+            "no case is held out: nothing will be measured, and probabilities are not calibrated; --folds K or "
+            "--validation-fold N hold some out"
+        )
+    check_before(
+        output, task, size, network_settings, settings,
+        about=about, held_out=bool(where), processes=processes.count,
+    )  # fmt: skip
+    work = output.with_name(output.name + ".training")
+    plain = {"task": task.to_dict(), "network": network_settings, "training": settings.to_dict()}
+    ready = finished(output, work, resume=resume, overwrite=overwrite, settings=json.loads(json.dumps(plain)))
+    if ready is not None:
+        say(f"{output}: finished already; --overwrite trains it anew")
+        return ready
     prepared = prepare(cases, task, size, reading)
-    _check_labels(prepared, held_out, task)
+    check_labels(prepared, held_out, task)
     run = _Run(
         task=task,
         network=network_settings,
         settings=settings,
         device=device,
-        work=output.with_name(output.name + ".training"),
+        work=work,
         resume=resume,
+        log_dir=output.with_name(output.name + ".logs"),
         progress=progress,
     )
     members, found = [], []
@@ -121,23 +151,54 @@ def train(
         if chosen.any():
             test = prepared.subset(chosen)
             found.append(HeldOut(outputs=outputs_on(trained, test), targets=test.targets))
-    about = dict(parts.get("bundle", {}))
-    where = "the held-out folds of the cross-validation" if len(found) > 1 else f"held-out fold {validation_fold}"
+    recipe = Recipe(
+        data_list=data.name, size=size, hold_out=None if folds else validation_fold, section=section,
+        watched=bool(settings.patience) and validation_fold is not None,
+    )  # fmt: skip
+    if processes.rank > 0:
+        if not processes.agree(True):
+            raise TrainingError("unwritable", f"{output}: the first process did not write it; its message says why")
+        return load(output)
+    try:
+        bundle = _write(run, output, members, found, where, about, recipe, say,
+                        learn_input_check(members[0], prepared, held_out[0]))  # fmt: skip
+    except BaseException:
+        processes.agree(False)  # the others wait for the bundle
+        raise
+    processes.agree(True)
+    return bundle
+
+
+def _write(
+    run: _Run,
+    output: Path,
+    members: Sequence[AttentionCNN],
+    found: Sequence[HeldOut],
+    where: str,
+    about: dict[str, Any],
+    recipe: Recipe,
+    say: Callable[[str], None],
+    input_check: InputCheck | None,
+) -> Bundle:
+    """Calibrate, measure, say it and write the bundle."""
+    task = run.task
     metrics, calibration = dict(about.get("metrics", {})), dict(about.get("calibration", {}))
     if found:
         metrics, calibration = assess(found, task)
         calibration["from"] = where
-    if processes.rank > 0:
-        processes.wait()
-        return load(output)
+        if run.settings.patience:
+            calibration["epoch"] = "chosen on the same cases (patience): metrics and calibration are too good by that"
     for trained in members:
         fold_scale(trained, 1.0 / float(calibration.get("temperature", 1.0)))
     for name, value in metrics.items():
         say(f"{name.replace('_', ' ')} {value:.4g}")
+    for name in ("note", "epoch", "of"):
+        if name in calibration and found:
+            say(f"calibration: {calibration[name]}")
     bundle = save_bundle(
         output,
         task=task,
-        network_settings=network_settings,
+        network_settings=run.network,
         state_dict=members[0].state_dict(),
         members=[member.state_dict() for member in members[1:]],
         description=about.get("description", task.description or f"{task.name}, trained with medattn train"),
@@ -146,47 +207,12 @@ def train(
         data_license=about.get("data_license", "Licence of the training data: state it here before sharing."),
         metrics=metrics,
         calibration=calibration,
-        input_check=learn_input_check(members[0], prepared, held_out[0]),
-        training=settings.to_dict(),
-        recipe=Recipe(data_list=Path(data).name, size=size, hold_out=None if folds else validation_fold),
+        input_check=input_check,
+        training=run.settings.to_dict(),
+        recipe=recipe,
     )
     shutil.rmtree(run.work, ignore_errors=True)
-    processes.wait()
     return bundle
-
-
-def _held_out(
-    cases: list[datalists.Case], folds: int | None, validation_fold: int | None, seed: int
-) -> list[np.ndarray]:
-    """Boolean masks of the cases that each run holds out; one mask of none where everything trains."""
-    if folds is not None:
-        if validation_fold is not None:
-            raise TrainingError("bad_argument", "folds and validation_fold: one of them, not both")
-        number = assign(cases, folds, seed)
-        return [number == fold for fold in sorted(set(number.tolist()))]
-    listed = np.array([-1 if case.fold is None else case.fold for case in cases])
-    if validation_fold is None:
-        return [np.zeros(len(cases), bool)]
-    if not (listed == validation_fold).any():
-        folds_listed = sorted(set(listed.tolist()) - {-1})
-        what = f"the list has {folds_listed}" if folds_listed else "the list names no folds (column `fold`)"
-        raise TrainingError("bad_config", f"validation fold {validation_fold}: no such fold; {what}")
-    return [listed == validation_fold]
-
-
-def _check_labels(prepared: TrainingData, held_out: list[np.ndarray], task: TaskSpec) -> None:
-    """Every label must be among what is trained on; a patient-wise split of few patients may lose one."""
-    if task.kind == "regression":
-        return
-    for number, chosen in enumerate(held_out, start=1):
-        shown = prepared.targets[~chosen].max(axis=0, initial=0)
-        missing = [label for label, some in zip(task.labels, shown, strict=True) if some == 0]
-        if missing:
-            where = f"fold {number} of {len(held_out)} would train" if len(held_out) > 1 else "it would be trained"
-            raise TrainingError(
-                "bad_config",
-                f"{where} without a case of {missing[0]!r}: use fewer folds, or spread it over more patients",
-            )
 
 
 def _train_one(run: _Run, prepared: TrainingData, held_out: np.ndarray, number: int | None) -> AttentionCNN:
@@ -195,66 +221,11 @@ def _train_one(run: _Run, prepared: TrainingData, held_out: np.ndarray, number: 
     validation = prepared.subset(held_out) if held_out.any() else None
     settings = replace(run.settings, seed=run.settings.seed + (number or 0))
     torch.manual_seed(settings.seed)
-    network = _network(run.network)
+    network = network_of(run.network)
     work = run.work if number is None else run.work / f"fold{number}"
-    logs = run.work.with_name(run.work.name.removesuffix(".training") + ".logs")
     return fit(
         network, training, run.task, settings,
         device=run.device, checkpoint=work / "checkpoint.pt", resume=run.resume, progress=run.progress,
-        validation=validation, log_dir=logs if number is None else logs / work.name,
+        validation=validation, log_dir=run.log_dir if number is None else run.log_dir / work.name,
+        network_settings=run.network,
     )  # fmt: skip
-
-
-def _device(device: str) -> str:
-    if device == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    if device.startswith("cuda") and not torch.cuda.is_available():
-        raise TrainingError("bad_argument", f"device {device!r}: this torch sees no CUDA device; accepted: auto, cpu")
-    return device
-
-
-def _network(settings: dict[str, Any]) -> AttentionCNN:
-    try:
-        return AttentionCNN(**settings)
-    except (TypeError, ValueError) as error:
-        raise TrainingError("bad_config", f"network settings: {error}") from error
-
-
-def _check_before(
-    output: Path, task: TaskSpec, size: tuple[int, ...], settings: dict[str, Any], training: TrainingConfig
-) -> None:
-    """Everything about the result that is knowable before hours of training: writes and loads an untrained bundle.
-
-    Raises:
-        MedAttnError: the name, target, size or network settings would be refused afterwards.
-    """
-    network = _network(settings)
-    stride = network.evidence_stride
-    if any(n % stride for n in size):
-        raise TrainingError(
-            "bad_config", f"training size {list(size)}: each must be a multiple of the evidence stride {stride}"
-        )
-    if len(training.class_weights) not in (0, len(task.labels)):
-        raise TrainingError(
-            "bad_config", f"class_weights has {len(training.class_weights)} values for {len(task.labels)} labels"
-        )
-    check_target(output)
-    if not BUNDLE_NAME.fullmatch(output.name):
-        raise TrainingError(
-            "bad_argument", f"{output}: name {output.name!r}; letters, digits, '.', '_', '-' are accepted"
-        )
-    try:
-        output.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=output.parent):
-            pass
-    except OSError as error:
-        raise TrainingError("unwritable", f"{output}: {error.strerror}; choose a folder that may be written") from error
-    with tempfile.TemporaryDirectory() as folder:
-        save_bundle(
-            Path(folder) / output.name,
-            task=task,
-            network_settings=settings,
-            state_dict=network.state_dict(),
-            description="a trial",
-            version="0.0.0",
-        )

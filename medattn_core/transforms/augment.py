@@ -13,6 +13,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from medattn_core.errors import TrainingError
+
 
 @dataclass(frozen=True, kw_only=True)
 class Augmentation:
@@ -50,6 +52,17 @@ class Augmentation:
     def __post_init__(self) -> None:
         if self.flip_axes is not None:
             object.__setattr__(self, "flip_axes", tuple(self.flip_axes))
+        factors, shares = ("scale", "stretch", "gamma", "brightness"), ("flip", "coarsen", "erase")
+        for name in ("flip", "rotate", "scale", "stretch", "translate", "gamma", "brightness", "bias_field", "noise",
+                     "coarsen", "erase"):  # fmt: skip
+            value = getattr(self, name)
+            low, high = (1, 10) if name in factors else (0, 1 if name in shares else 180 if name == "rotate" else 10)
+            if not low <= value <= high:
+                accepted = f"{low} (off) to {high}"
+                raise TrainingError("bad_config", f"augmentation: {name}={value!r}; accepted: {accepted}")
+        if any(axis not in (0, 1, 2) for axis in self.flip_axes or ()):
+            axes = list(self.flip_axes or ())
+            raise TrainingError("bad_config", f"augmentation: flip_axes={axes}; accepted: 0, 1, 2")
 
     def __call__(
         self,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -264,3 +265,15 @@ def test_voxels_that_no_scanner_makes(predictor, scan):
     for factor in (1e-30, 1e30):
         other = predictor(replace(scan, data=scan.data.astype(np.float32) * np.float32(factor)))
         np.testing.assert_allclose(other.logits, predictor(scan).logits, atol=1e-3)
+
+
+def test_labels_of_a_multilabel_task_are_those_that_reach_the_threshold(prediction):
+    from medattn_core.cli.predict import _result
+
+    assert prediction.present == (prediction.label,)
+    ranked = sorted(prediction.probabilities, key=lambda name: -prediction.probabilities[name])
+    for least, expected in ((0.0, tuple(ranked)), (1.0, ())):
+        task = replace(prediction.task, kind="multilabel", activation="sigmoid", threshold=least)
+        asked = replace(prediction, task=task)
+        assert set(asked.present) == set(expected)
+        assert _result(asked).startswith(("none  (most probable", ranked[0])[bool(expected)])

@@ -8,7 +8,7 @@ import torch
 from torch.nn import functional as F
 
 from medattn_core.networks.attention import EvidencePooling
-from medattn_core.training.losses import LossWeights, classification_loss, map_losses
+from medattn_core.training.losses import LossWeights, classification_loss, draw_guests, map_losses
 
 
 def batch(count: int = 6, size: int = 5, seed: int = 0):
@@ -106,3 +106,11 @@ def test_sigmoid_of_nothing_pushes_all_classes_down():
     logits = torch.zeros(1, 3, requires_grad=True)
     classification_loss(logits, torch.zeros(1, 3), "sigmoid").sum().backward()
     assert (np.asarray(logits.grad) > 0).all()
+
+
+def test_the_bags_are_drawn_on_the_cpu_and_used_where_the_scores_are():
+    """A mask on another device is what a GPU refuses."""
+    drawn = draw_guests(6, torch.Generator().manual_seed(3), torch.device("cpu"))
+    assert not drawn.diagonal().any()
+    assert torch.equal(drawn, draw_guests(6, torch.Generator().manual_seed(3), torch.device("cpu")))
+    assert draw_guests(6, torch.Generator(), torch.device("meta")).device.type == "meta"

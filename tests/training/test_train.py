@@ -17,8 +17,9 @@ from medattn_core.errors import TrainingError
 from medattn_core.inference import Predictor
 from medattn_core.networks.attention_cnn import AttentionCNN
 from medattn_core.training import TrainingConfig, train
+from medattn_core.training.batches import epoch_order
 from medattn_core.training.data import prepare
-from medattn_core.training.loop import epoch_order, fit
+from medattn_core.training.loop import fit
 from medattn_core.training.plan import plan_network, plan_task
 from tests.squares import SETTINGS
 

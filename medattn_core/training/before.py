@@ -1,0 +1,168 @@
+"""Everything about a training that is knowable before hours of it."""
+
+from __future__ import annotations
+
+import importlib.util
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from medattn_core.bundles import BUNDLE_NAME, Bundle, check_target, load, save_bundle
+from medattn_core.errors import MedAttnError, TrainingError
+from medattn_core.networks.attention_cnn import AttentionCNN
+from medattn_core.tasks import TaskSpec
+from medattn_core.training.config import TrainingConfig
+
+PACKAGES = ("monai", "ignite", "tensorboard", "sklearn", "scipy")
+"""What the extra ``train`` brings."""
+
+
+def check_installed(packages: Sequence[str] = PACKAGES) -> None:
+    """Whether the packages of the extra ``train`` are there.
+
+    Raises:
+        TrainingError: ``missing_dependency`` with the line that installs them.
+    """
+    missing = [name for name in packages if importlib.util.find_spec(name) is None]
+    if missing:
+        raise TrainingError("missing_dependency", f"training needs {', '.join(missing)}: pip install 'medattn[train]'")
+
+
+def device_of(device: str) -> str:
+    """The torch device of a name.
+
+    Raises:
+        TrainingError: ``bad_argument``: it is not there.
+    """
+    if device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    if device.startswith("cuda") and not torch.cuda.is_available():
+        raise TrainingError("bad_argument", f"device {device!r}: this torch sees no CUDA device; accepted: auto, cpu")
+    return device
+
+
+def network_of(settings: dict[str, Any]) -> AttentionCNN:
+    """The network of settings.
+
+    Raises:
+        TrainingError: ``bad_config``.
+    """
+    try:
+        mirror = settings.get("mirror", -1)
+        if type(mirror) is not int or not -1 <= mirror < settings["spatial_dims"]:
+            last = settings["spatial_dims"] - 1
+            raise ValueError(f"mirror={mirror!r}; accepted: -1 for none, or an axis, 0 to {last}")
+        return AttentionCNN(**settings)
+    except (TypeError, ValueError, RuntimeError, IndexError) as error:
+        raise TrainingError("bad_config", f"network settings: {' '.join(str(error).split())}") from error
+
+
+def check_output(output: Path) -> None:
+    """Whether a bundle can be written there.
+
+    Raises:
+        MedAttnError: ``bad_argument`` or ``unwritable``.
+    """
+    check_target(output)
+    if not BUNDLE_NAME.fullmatch(output.name):
+        raise TrainingError(
+            "bad_argument", f"{output}: name {output.name!r}; letters, digits, '.', '_', '-' are accepted"
+        )
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=output.parent):
+            pass
+    except OSError as error:
+        raise TrainingError("unwritable", f"{output}: {error.strerror}; choose a folder that may be written") from error
+
+
+def finished(output: Path, work: Path, *, resume: bool, overwrite: bool, settings: dict[str, Any]) -> Bundle | None:
+    """The bundle at ``output``, if it is the finished run that is to be resumed; None if one is to be trained.
+
+    Args:
+        output: bundle folder.
+        work: folder of the checkpoints, which is there until a run is finished.
+        resume, overwrite: see :func:`medattn_core.training.train`.
+        settings: ``task``, ``network`` and ``training`` of this run.
+
+    Raises:
+        MedAttnError: ``bad_argument``: a bundle is there, and neither is said.
+    """
+    if overwrite or not output.is_dir() or not any(output.iterdir()) or (resume and work.is_dir()):
+        return None
+    if not resume:
+        raise TrainingError(
+            "bad_argument", f"{output}: a bundle is there already; choose another folder, or overwrite it (--overwrite)"
+        )
+    bundle = load(output)
+    own = bundle.metadata["medattn"]
+    changed = [name for name, value in settings.items() if own.get(name) != value]
+    if changed:
+        raise TrainingError(
+            "bad_argument",
+            f"{output}: the finished bundle there has another {', '.join(changed)}; choose another folder, or "
+            "overwrite it (--overwrite)",
+        )
+    return bundle
+
+
+def check_before(
+    output: Path,
+    task: TaskSpec,
+    size: tuple[int, ...],
+    network_settings: dict[str, Any],
+    training: TrainingConfig,
+    *,
+    about: dict[str, Any],
+    held_out: bool,
+    processes: int = 1,
+) -> None:
+    """Write and load an untrained bundle of these settings, and pass one image of the planned size through it.
+
+    Raises:
+        MedAttnError: the name, target, size or settings would be refused afterwards.
+    """
+    network = network_of(network_settings)
+    stride = network.evidence_stride
+    if len(size) != task.spatial_dims or any(n % stride for n in size):
+        raise TrainingError(
+            "bad_config",
+            f"training size {list(size)}: {task.spatial_dims} values, each a multiple of the evidence stride {stride}, "
+            "are needed",
+        )
+    if len(training.class_weights) not in (0, len(task.labels)):
+        raise TrainingError(
+            "bad_config", f"class_weights has {len(training.class_weights)} values for {len(task.labels)} labels"
+        )
+    if training.patience and not held_out:
+        raise TrainingError(
+            "bad_config", f"patience={training.patience}, but no case is held out; name a validation fold, or folds"
+        )
+    if training.batch_size % processes:
+        raise TrainingError(
+            "bad_config",
+            f"batch_size={training.batch_size} for {processes} processes; a multiple of {processes} is needed",
+        )
+    check_output(output)
+    with tempfile.TemporaryDirectory() as folder:
+        trial = Path(folder) / output.name
+        try:
+            save_bundle(
+                trial,
+                task=task,
+                network_settings=network_settings,
+                state_dict=network.state_dict(),
+                **{"description": "a trial", "version": "0.0.0", **about},
+            )
+        except MedAttnError as error:
+            raise TrainingError(error.code, error.message.replace(str(trial), str(output))) from error
+    try:
+        with torch.inference_mode():
+            network.eval()(torch.zeros(1, len(task.channels), *size))
+    except (ValueError, IndexError, RuntimeError) as error:
+        raise TrainingError(
+            "bad_config", f"network settings: images of {list(size)} do not pass ({' '.join(str(error).split())})"
+        ) from error

@@ -1,0 +1,71 @@
+"""Checkpoints: written whole or not at all, and refused by a run of other settings or other cases."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from medattn_core.errors import TrainingError
+from medattn_core.training.early_stop import EarlyStop
+from medattn_core.training.ema import MovingAverage
+
+
+def store(
+    path: Path,
+    identity: dict[str, Any],
+    epoch: int,
+    network: nn.Module,
+    average: MovingAverage,
+    optimizer: Any,
+    stop: EarlyStop,
+) -> None:
+    """Write the state after an epoch."""
+    state = {
+        "identity": identity,
+        "epoch": epoch,
+        "network": network.state_dict(),
+        "average": average.network.state_dict(),
+        "average_steps": average.steps,
+        "optimizer": optimizer.state_dict(),
+        "early_stop": stop.state_dict(),
+        "time": time.time(),
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    torch.save(state, temporary)
+    os.replace(temporary, path)
+
+
+def restore(
+    path: Path, identity: dict[str, Any], network: nn.Module, average: MovingAverage, optimizer: Any, stop: EarlyStop
+) -> int:
+    """Put a stored state back, in place; the number of epochs that were finished.
+
+    Raises:
+        TrainingError: ``bad_config``: the file is damaged, or of other settings or cases.
+    """
+    try:
+        state = torch.load(path, weights_only=True, map_location="cpu")
+        stored = dict(state["identity"])
+    except Exception as error:  # torch raises what its archive and pickle readers raise
+        raise TrainingError(
+            "bad_config", f"{path}: the checkpoint is damaged; delete it, or train without resuming"
+        ) from error
+    if stored != identity:
+        changed = [key for key in identity if stored.get(key) != identity[key]]
+        raise TrainingError(
+            "bad_config",
+            f"{path}: the checkpoint was made with another {', '.join(changed)}; resume with the same settings, "
+            "or give another output folder",
+        )
+    network.load_state_dict(state["network"])
+    average.network.load_state_dict(state["average"])
+    average.steps = state["average_steps"]
+    optimizer.load_state_dict(state["optimizer"])
+    stop.load_state_dict(state["early_stop"])
+    return int(state["epoch"])

@@ -1,0 +1,129 @@
+"""Which cases train and which are held out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from medattn_core import datalists
+from medattn_core.datalists import Case
+from medattn_core.errors import DataListError, TrainingError
+from medattn_core.tasks import TaskSpec
+from medattn_core.training.data import TrainingData
+from medattn_core.training.folds import assign
+
+HELD_OUT_SECTION = "validation"
+"""List of a JSON object that is held out where no fold is named."""
+
+
+def gather(
+    path: Path,
+    *,
+    section: str,
+    folds: int | None,
+    validation_fold: int | None,
+    seed: int,
+    say: Callable[[str], None],
+) -> tuple[list[Case], list[np.ndarray], str]:
+    """The cases of a list and who is held out.
+
+    Args:
+        path: data list.
+        section: list within a JSON object. Another list of it named ``validation`` is held out if no fold is.
+        folds, validation_fold: see :func:`medattn_core.training.train`.
+        seed: of folds that are drawn.
+        say: called with lines for a person.
+
+    Returns:
+        All cases; for each run a boolean mask of those it holds out; where they come from, in words.
+
+    Raises:
+        MedAttnError: ``bad_datalist``, ``bad_argument``, or ``bad_config``: no such fold.
+    """
+    cases = datalists.load(path, section=section)
+    others = section != HELD_OUT_SECTION and HELD_OUT_SECTION in datalists.sections(path)
+    if others and folds is None and validation_fold is None:
+        held = datalists.load(path, section=HELD_OUT_SECTION)
+        _check_apart(path, cases, held)
+        say(f"held out: {len(held)} cases of the list {HELD_OUT_SECTION!r}")
+        chosen = np.arange(len(cases) + len(held)) >= len(cases)
+        return cases + held, [chosen], f"the list {HELD_OUT_SECTION!r}"
+    if others:
+        say(f"the list {HELD_OUT_SECTION!r} is not used: a fold is held out")
+    if folds is not None:
+        if validation_fold is not None:
+            raise TrainingError("bad_argument", "folds and validation_fold: one of them, not both")
+        number = assign(cases, folds, seed)
+        masks = [number == fold for fold in sorted(set(number.tolist()))]
+        return cases, masks, "the held-out folds of the cross-validation"
+    listed = np.array([-1 if case.fold is None else case.fold for case in cases])
+    if validation_fold is None:
+        return cases, [np.zeros(len(cases), bool)], ""
+    if not (listed == validation_fold).any():
+        folds_listed = sorted(set(listed.tolist()) - {-1})
+        what = f"the list has {folds_listed}" if folds_listed else "the list names no folds (column `fold`)"
+        raise TrainingError("bad_config", f"validation fold {validation_fold}: no such fold; {what}")
+    if (listed == validation_fold).all():
+        raise TrainingError("bad_config", f"validation fold {validation_fold}: every case is in it, none would train")
+    return cases, [listed == validation_fold], f"held-out fold {validation_fold}"
+
+
+def _check_apart(path: Path, cases: Sequence[Case], held: Sequence[Case]) -> None:
+    """Nothing that is held out may be trained on."""
+    if {case.image.resolve() for case in cases} & {case.image.resolve() for case in held}:
+        raise DataListError("bad_datalist", f"{path}: an image is in 'training' and in {HELD_OUT_SECTION!r}; drop one")
+    if {case.patient for case in cases} & {case.patient for case in held} - {None}:
+        raise DataListError(
+            "bad_datalist", f"{path}: a patient is in 'training' and in {HELD_OUT_SECTION!r}; put all images in one"
+        )
+    if cases[0].channels and len(cases[0].images) != len(held[0].images):
+        raise DataListError("bad_datalist", f"{path}: {HELD_OUT_SECTION!r} has other channels than 'training'")
+
+
+def check_truth(path: Path, cases: Sequence[Case], say: Callable[[str], None]) -> None:
+    """Whether there is something to learn: what `medattn data check` warns of.
+
+    Raises:
+        DataListError: ``bad_datalist``: no truth, or the same for every case.
+    """
+    values = {case.value for case in cases if case.value is not None}
+    labels = datalists.label_names(cases)
+    if not values and all(case.labels is None for case in cases):
+        raise DataListError(
+            "bad_datalist", f"{path}: no column `label` (classification) or `value` (regression); training needs one"
+        )
+    if len(values) == 1:
+        raise DataListError("bad_datalist", f"{path}: every case has the same value: there is nothing to learn")
+    if not values and not labels:
+        raise DataListError("bad_datalist", f"{path}: no case shows a label ('-' is none): there is nothing to learn")
+    if len(labels) == 1 and all(case.labels for case in cases):
+        if not any(case.mask is not None or case.box is not None for case in cases):
+            raise DataListError(
+                "bad_datalist",
+                f"{path}: every case has the label {labels[0]!r}: nothing to learn; list cases without it as '-'",
+            )
+        say(f"every case has the label {labels[0]!r}: what it is not is learnt from outside the masks and boxes alone")
+
+
+def check_labels(prepared: TrainingData, held_out: list[np.ndarray], task: TaskSpec) -> None:
+    """Every label must be among what is trained on; a patient-wise split of few patients may lose one.
+
+    Raises:
+        TrainingError: ``bad_config``.
+    """
+    if task.kind == "regression":
+        return
+    for number, chosen in enumerate(held_out, start=1):
+        trained = prepared.targets[~chosen] > 0.5
+        shown = zip(task.labels, trained.any(axis=0), strict=True)
+        missing = [f"a case of {label!r}" for label, some in shown if not some]
+        if task.kind == "multilabel" and not prepared.located.any():
+            shown = zip(task.labels, trained.all(axis=0), strict=True)
+            missing += [f"a case that is not {label!r}" for label, always in shown if always]
+        if missing:
+            where = f"fold {number} of {len(held_out)} would train" if len(held_out) > 1 else "it would be trained"
+            raise TrainingError(
+                "bad_config", f"{where} without {missing[0]}: use fewer folds, or spread it over more patients"
+            )

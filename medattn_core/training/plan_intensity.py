@@ -1,0 +1,70 @@
+"""Which intensity rule and modality the images ask for, where the user does not say."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from medattn_core.tasks import IntensityRule
+from medattn_core.volumes import Volume
+
+PICTURES = ("png", "jpeg")
+AIR = -900.0
+"""HU below which a voxel is air or lies outside the round field of a CT."""
+
+WIDE = IntensityRule(rule="window", lower=-1000, upper=1000)
+"""Window of a CT that shows nothing but air and padding."""
+
+
+def plan_modality(volumes: Sequence[Volume]) -> tuple[str, ...]:
+    """The modality, where every image states the same (DICOM does); else none, which accepts all."""
+    found = {volume.modality for volume in volumes}
+    return tuple(found) if len(found) == 1 and "" not in found else ()
+
+
+def plan_intensity(volumes: Sequence[Volume], modality: Sequence[str] = ()) -> tuple[IntensityRule, str]:
+    """The rule that leaves contrast in such images, and why it was chosen.
+
+    - CT (stated, or numbers that look like Hounsfield units): a window over the tissue that is there.
+    - Pictures of 8 bits: their whole range.
+    - Other images with negative values (z-scored, differences): percentiles; a mean would clip them away.
+    - Else, MRI and whatever has no unit: divided by the mean of the foreground.
+
+    Args:
+        volumes: some of the images.
+        modality: of the task, where it is known.
+    """
+    hounsfield = [looks_hounsfield(volume.data) for volume in volumes]
+    if tuple(modality) == ("CT",) or (not modality and np.mean(hounsfield) > 0.5):
+        rule = _tissue_window(volumes)
+        why = "CT" if tuple(modality) == ("CT",) else "the numbers look like Hounsfield units"
+        return rule, f"{why}: {rule.lower:g} to {rule.upper:g} HU hold 98 % of the tissue"
+    if all(volume.format in PICTURES and volume.data.min() >= 0 and volume.data.max() <= 255 for volume in volumes):
+        return IntensityRule(rule="window", lower=0, upper=255), "pictures of 8 bits"
+    if np.median([_share_below_zero(volume.data) for volume in volumes]) > 0.01:
+        return IntensityRule(rule="percentile", lower=0.5, upper=99.5), "the images have negative values"
+    return IntensityRule(), "images without a unit"
+
+
+def looks_hounsfield(data: np.ndarray) -> bool:
+    """Whether numbers are those of a CT: air near -1000 (or padding below), and nothing denser than metal."""
+    low, high = float(data.min()), float(data.max())
+    return -4100 <= low <= -500 and high <= 32767 and bool((data < -500).mean() > 0.001) and high > -500
+
+
+def _share_below_zero(data: np.ndarray) -> float:
+    # Splines undershoot a little beside bright edges: that is not a negative image.
+    return float((data < -0.01 * np.percentile(np.abs(data), 99.5)).mean())
+
+
+def _tissue_window(volumes: Sequence[Volume]) -> IntensityRule:
+    some = [volume.data.ravel()[:: max(1, volume.data.size // 100_000)] for volume in volumes]
+    tissue = np.concatenate([values[values > AIR] for values in some])
+    if tissue.size == 0:
+        return WIDE
+    low, high = np.percentile(tissue, [1, 99])
+    rule = WIDE if high - low < 1 else IntensityRule(
+        rule="window", lower=float(np.floor(low / 10) * 10), upper=float(np.ceil(high / 10) * 10)
+    )  # fmt: skip
+    return rule

@@ -1,0 +1,56 @@
+"""Epochs and batches: all cases, no batch of one, several labels balanced."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from medattn_core.tasks import TaskSpec
+from medattn_core.training.batches import Batches, epoch_order
+from medattn_core.training.config import TrainingConfig
+from medattn_core.training.data import TrainingData
+
+TASK = TaskSpec(name="t", labels=("a", "b"), spatial_dims=2, spacing=(1, 1))
+
+
+def data(targets: np.ndarray) -> TrainingData:
+    count = len(targets)
+    return TrainingData(
+        images=np.zeros((count, 1, 4, 4), np.float16), targets=targets.astype(np.float32),
+        masks=np.zeros((count, 4, 4), np.uint8), located=np.zeros(count, bool), folds=np.zeros(count, int),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(("count", "size", "expected"), [
+    (32, 8, [8] * 4), (33, 32, [17, 16]), (9, 8, [5, 4]), (40, 32, [20, 20]), (5, 32, [5]), (63, 32, [32, 31]),
+])  # fmt: skip
+def test_every_case_has_its_turn_and_no_batch_is_one_case(count, size, expected):
+    batches = Batches(data(np.eye(2)[np.arange(count) % 2]), TASK, TrainingConfig(batch_size=size, balanced=False))
+    found = list(batches)
+    assert [len(b) for b in found] == expected
+    assert len(batches) == len(expected)
+    assert sorted(np.concatenate(found).tolist()) == list(range(count))
+
+
+def test_several_processes_get_batches_that_they_can_divide():
+    batches = Batches(data(np.eye(2)[np.arange(21) % 2]), TASK, TrainingConfig(batch_size=8), processes=2)
+    assert [len(b) % 2 for b in batches] == [0] * len(batches)
+    assert sum(len(b) for b in batches) == 20
+
+
+def test_balanced_is_what_the_setting_says():
+    rare = np.eye(2)[np.r_[np.zeros(90, int), np.ones(10, int)]]
+    for balanced, share in ((True, 0.5), (False, 0.1)):
+        batches = Batches(data(rare), TASK, TrainingConfig(batch_size=10, balanced=balanced))
+        assert np.mean(rare[np.concatenate(list(batches))][:, 1]) == pytest.approx(share)
+
+
+def test_balanced_draws_of_several_labels_favour_the_rare_one():
+    targets = np.zeros((400, 2), np.float32)
+    targets[:, 0] = 1  # the first label is everywhere
+    targets[:20, 1] = 1
+    order = epoch_order(targets, balanced=True, generator=torch.Generator().manual_seed(0))
+    assert targets[order, 1].mean() > 0.3
+    again = epoch_order(targets, balanced=True, generator=torch.Generator().manual_seed(0))
+    assert order.tolist() == again.tolist()

@@ -1,0 +1,150 @@
+"""What is known before training is said before training."""
+
+from __future__ import annotations
+
+import copy
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from medattn_core.bundles import Recipe, load, load_network
+from medattn_core.bundles.configs import train_config
+from medattn_core.datalists import Case
+from medattn_core.errors import DataListError, TrainingError
+from medattn_core.tasks import TaskSpec
+from medattn_core.training import train
+from medattn_core.training.before import check_installed
+from medattn_core.training.config import TrainingConfig, check_about, read_config
+from medattn_core.training.held_out import check_truth, gather
+from medattn_core.training.processes import backend, own_device
+from tests.squares import SETTINGS
+
+
+@pytest.mark.parametrize(("part", "words"), [
+    ({"bundle": {"version": 1.0}}, "version is 1.0; a text in quotes"),
+    ({"bundle": {"licence": "x"}}, "unknown key 'licence'; accepted: description, version"),
+    ({"network": {"mirror": 2}}, "mirror=2; accepted: -1 for none"),
+    ({"training": {"patience": 3}}, "no case is held out; name a validation fold"),
+    ({"training": {"augmentation": {"scale": 0.5}}}, "scale=0.5; accepted: 1"),
+    ({"training": {"augmentation": {"flip": 2}}}, "flip=2; accepted: 0"),
+    ({"training": {"losses": {"bag": -1}}}, "bag=-1; accepted: 0 or more"),
+    ({"training": {"weight_decay": -0.1}}, "weight_decay=-0.1"),
+    ({"training": {"warmup_epochs": -1}}, "warmup_epochs=-1"),
+    ({"task": {"size": [60, 60]}}, "each a multiple of the evidence stride 8"),
+])  # fmt: skip
+def test_settings_that_cannot_be_are_refused(squares, tmp_path, part, words):
+    settings = copy.deepcopy(SETTINGS)
+    for name, values in part.items():
+        settings.setdefault(name, {}).update(values)
+    with pytest.raises(TrainingError) as caught:
+        train(squares, tmp_path / "out", config=settings, device="cpu")
+    assert words in str(caught.value)
+    assert caught.value.code == "bad_config"
+    assert not (tmp_path / "out").exists()
+
+
+def test_numbers_may_be_written_in_several_ways(tmp_path):
+    path = tmp_path / "s.yaml"
+    path.write_text("training: {learning_rate: 1e-3, batch_size: 8.0}\n")
+    config = TrainingConfig.from_dict(read_config(path)["training"])
+    assert (config.learning_rate, config.batch_size) == (1e-3, 8)
+    assert isinstance(config.batch_size, int)
+    check_about({"version": "1.0", "metrics": {}})
+
+
+def test_a_finished_bundle_is_kept_unless_told_and_holds_what_it_learnt(squares, tmp_path):
+    said: list[str] = []
+    settings = copy.deepcopy(SETTINGS)
+    settings["training"]["epochs"] = 1
+    settings["bundle"] = {"calibration": {"temperature": 2.0}}
+    folder = tmp_path / "out"
+    first = train(squares, folder, config=settings, device="cpu", say=said.append)
+    assert first.input_check is not None  # 32 cases are enough for one
+    assert any("no case is held out" in line and "--folds" in line for line in said)
+    bias = load_network(first).state_dict()["pooling.bias"]
+    torch.testing.assert_close(bias, torch.full((2,), float(np.log(0.1 / 0.9))) / 2)  # the temperature is folded in
+    with pytest.raises(TrainingError, match="a bundle is there already") as caught:
+        train(squares, folder, config=settings, device="cpu")
+    assert caught.value.code == "bad_argument"
+    assert train(squares, folder, config=settings, device="cpu", resume=True).weights_sha256 == first.weights_sha256
+    with pytest.raises(TrainingError, match="another training"):
+        train(squares, folder, config=settings, device="cpu", resume=True, epochs=2)
+    again = train(squares, folder, config=settings, device="cpu", overwrite=True, seed=5)
+    assert again.weights_sha256 != first.weights_sha256
+    assert load(folder).weights_sha256 == again.weights_sha256
+
+
+def test_a_missing_package_is_named_with_what_brings_it():
+    with pytest.raises(
+        TrainingError, match=r"training needs no_such_package: pip install 'medattn\[train\]'"
+    ) as caught:
+        check_installed(("torch", "no_such_package"))
+    assert caught.value.code == "missing_dependency"
+
+
+def written(folder: Path, **sections: object) -> Path:
+    path = folder / "list.json"
+    path.write_text(json.dumps(sections))
+    return path
+
+
+def test_the_validation_list_is_held_out(tmp_path):
+    for index in range(4):
+        (tmp_path / f"{index}.png").touch()
+    entry = [{"image": f"{i}.png", "label": "ab"[i % 2], "fold": i % 2} for i in range(4)]
+    path = written(tmp_path, training=entry[:2], validation=entry[2:], test=entry[:1])
+    said: list[str] = []
+    asked = {"section": "training", "folds": None, "validation_fold": None, "seed": 0, "say": said.append}
+    cases, masks, where = gather(path, **asked)
+    assert [mask.tolist() for mask in masks] == [[False, False, True, True]]
+    assert where == "the list 'validation'"
+    assert len(cases) == 4
+    cases, masks, where = gather(path, **{**asked, "validation_fold": 1})
+    assert masks[0].tolist() == [False, True]
+    assert any("is not used" in line for line in said)
+    assert len(gather(path, **{**asked, "section": "test"})[0]) == 3
+    path = written(tmp_path, training=entry[:3], validation=entry[2:])
+    with pytest.raises(DataListError, match="an image is in 'training' and in 'validation'"):
+        gather(path, **asked)
+
+
+@pytest.mark.parametrize(("cases", "words"), [
+    ([{"labels": ("a",)}, {"labels": ("a",)}], "every case has the label 'a'"),
+    ([{"labels": ()}, {"labels": ()}], "no case shows a label"),
+    ([{"value": 3.0}, {"value": 3.0}], "the same value"),
+    ([{}, {}], "no column `label`"),
+])  # fmt: skip
+def test_a_list_with_nothing_to_learn_is_refused(cases, words):
+    with pytest.raises(DataListError, match=words) as caught:
+        check_truth(Path("l.csv"), [Case(image=Path(f"{i}.png"), **case) for i, case in enumerate(cases)], print)
+    assert caught.value.code == "bad_datalist"
+
+
+def test_one_label_with_its_places_can_be_learnt():
+    said: list[str] = []
+    check_truth(Path("l.csv"), [Case(image=Path("0.png"), label="a", box=(0, 0, 2, 2))], said.append)
+    assert "outside the masks and boxes" in said[0]
+
+
+def test_each_process_has_its_own_gpu_and_its_own_way_to_speak(monkeypatch):
+    monkeypatch.setenv("LOCAL_RANK", "3")
+    assert own_device("cuda") == "cuda:3"
+    assert own_device("cpu") == "cpu"
+    assert (backend("cuda:3"), backend("cpu")) == ("nccl", "gloo")
+
+
+def test_train_json_takes_any_file_name_and_holds_the_watched_fold_out():
+    from monai.bundle import ConfigParser
+
+    task = TaskSpec(name="t", labels=("a", "b"), spatial_dims=2, spacing=(1, 1))
+    recipe = Recipe(data_list="it's @b.csv", size=(64, 64), hold_out=1, section="fit", watched=True)
+    config = train_config(task, {}, {"patience": 3}, recipe)
+    parser = ConfigParser({name: config[name] for name in ("dataset_dir", "data_name", "data_list")})
+    parser["dataset_dir"] = "/data"
+    assert parser.get_parsed_content("data_list") == "/data/./it's @b.csv"
+    assert config["train"]["held_out"]["only"] == 1
+    assert config["train"]["held_out"]["section"] == "fit"
+    assert config["train"]["trainer"]["validation"] == "@train::held_out"

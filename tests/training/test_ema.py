@@ -1,0 +1,40 @@
+"""The moving average, and the batch statistics of its weights."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+
+from medattn_core.networks.attention_cnn import AttentionCNN
+from medattn_core.training.ema import MovingAverage
+from medattn_core.training.norms import settle
+from tests.training.test_checkpoint import NETWORK, data
+
+
+def test_early_steps_count_more() -> None:
+    network = torch.nn.Linear(1, 1, bias=False)
+    torch.nn.init.zeros_(network.weight)
+    average = MovingAverage(network, 0.998)
+    torch.nn.init.ones_(network.weight)
+    average.update(network)
+    assert float(average.network.weight.detach()) == pytest.approx(1 - 2 / 11)
+    for _ in range(20):
+        average.update(network)
+    assert float(average.network.weight.detach()) > 0.99  # without the warm-up 0.04
+
+
+def test_settled_statistics_are_those_of_the_data() -> None:
+    torch.manual_seed(0)
+    network = AttentionCNN(**NETWORK).eval()
+    before = copy.deepcopy(network.state_dict())
+    settle(network, data(), batch_size=8, seed=0)
+    norm = next(m for m in network.modules() if isinstance(m, torch.nn.BatchNorm2d))
+    with torch.no_grad():
+        stem = network.encoder.stem[0](torch.from_numpy(data().images).float())
+    torch.testing.assert_close(norm.running_mean, stem.mean(dim=(0, 2, 3)), atol=1e-4, rtol=1e-3)
+    assert norm.momentum == 0.1
+    assert not network.training
+    for name, parameter in network.named_parameters():
+        assert torch.equal(parameter, before[name]), name

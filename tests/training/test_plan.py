@@ -1,0 +1,137 @@
+"""What is chosen from the list and the images: kind of task, intensity, modality, network."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pytest
+import SimpleITK as sitk
+
+from medattn_core.datalists import Case, check
+from medattn_core.errors import TrainingError
+from medattn_core.training.config import TrainingConfig
+from medattn_core.training.data import prepare
+from medattn_core.training.plan import describe, plan_network, plan_task
+from medattn_core.training.plan_intensity import plan_intensity, plan_modality
+from medattn_core.volumes import Volume
+
+
+@pytest.fixture
+def picture(tmp_path: Path) -> Path:
+    path = tmp_path / "0.png"
+    sitk.WriteImage(sitk.GetImageFromArray(np.arange(4096).reshape(64, 64).astype(np.uint8)), str(path))
+    return path
+
+
+def listed(picture: Path, *labels: str) -> list[Case]:
+    return [Case(image=picture, labels=tuple(name.split("|")) if name else ()) for name in labels]
+
+
+@pytest.mark.parametrize(
+    ("labels", "kind", "activation"),
+    [
+        (("a", "b"), "multiclass", "softmax"),
+        (("a", ""), "multilabel", "sigmoid"),
+        (("a", "b", ""), "multilabel", "sigmoid"),
+        (("a", "a|b"), "multilabel", "sigmoid"),
+    ],
+)
+def test_a_label_that_may_be_absent_is_a_question_by_itself(picture, tmp_path, labels, kind, activation):
+    task, _ = plan_task(listed(picture, *labels), {}, "t")
+    assert (task.kind, task.activation) == (kind, activation)
+    rows = []
+    for index, label in enumerate(labels):  # and `data check` says the same
+        other = tmp_path / f"copy{index}.png"
+        other.write_bytes(picture.read_bytes())
+        rows.append(f"{other.name},{label or '-'}")
+    path = tmp_path / "list.csv"
+    path.write_text("image,label\n" + "\n".join(rows))
+    assert check(path).kind == kind
+
+
+@pytest.mark.parametrize(("labels", "why"), [(("a", "b", ""), "cases without a label"), (("a", ""), "a single label")])
+def test_multiclass_without_a_choice_is_refused(picture, labels, why):
+    with pytest.raises(TrainingError, match=f"the list has {why}; use kind 'multilabel'") as caught:
+        plan_task(listed(picture, *labels), {"kind": "multiclass"}, "t")
+    assert caught.value.code == "bad_config"
+
+
+def test_labels_keep_their_order_and_unused_ones_are_named(picture):
+    said: list[str] = []
+    names = ("normal", "tumour", "aneurysm")
+    task, _ = plan_task(listed(picture, "normal", "aneurysm"), {}, "t", labels=names, say=said.append)
+    assert task.labels == ("normal", "aneurysm")
+    assert "label without a case, left out: tumour" in said
+
+
+def volume(data: np.ndarray, **more: str) -> Volume:
+    return Volume(data=data.astype(np.float32), affine=np.eye(4), **more)
+
+
+def test_intensity_follows_the_numbers():
+    rng = np.random.default_rng(0)
+    body = rng.normal(40, 20, (16, 16, 16))
+    body[:8] = -1024
+    ct = volume(body)
+    rule, why = plan_intensity([ct])
+    assert rule.rule == "window"
+    assert -100 < rule.lower < 0 < rule.upper < 150
+    assert "Hounsfield" in why
+    assert plan_intensity([volume(body + 1024, modality="CT")], ["CT"])[0].rule == "window"
+    assert plan_intensity([volume(rng.normal(size=(8, 8, 8)))])[0].rule == "percentile"
+    assert plan_intensity([volume(rng.random((8, 8, 8)) * 900)])[0].rule == "foreground_mean"
+    eight = Volume(data=np.arange(256, dtype=np.float32).reshape(16, 16, 1), affine=np.eye(4), format="png")
+    assert (plan_intensity([eight])[0].rule, plan_intensity([eight])[0].upper) == ("window", 255)
+    assert plan_modality([ct]) == ()
+    assert plan_modality([volume(body, modality="MR")]) == ("MR",)
+    assert plan_modality([volume(body, modality="MR"), volume(body, modality="CT")]) == ()
+
+
+def test_a_given_intensity_stays(picture):
+    given = {"rule": "foreground_mean", "lower": 0.1, "upper": 5.0}
+    task, _ = plan_task(listed(picture, "a", "b"), {"intensity": given}, "t")
+    assert task.intensity.rule == "foreground_mean"
+
+
+def test_images_that_a_rule_makes_flat_are_refused(tmp_path):
+    cases = []
+    for index in range(2):
+        path = tmp_path / f"{index}.nii.gz"
+        data = -5 - np.random.default_rng(index).random((16, 16, 16), np.float32)
+        nibabel.save(nibabel.Nifti1Image(data, np.eye(4)), path)
+        cases.append(Case(image=path, label="ab"[index]))
+    task, size = plan_task(cases, {"intensity": {"rule": "foreground_mean", "lower": 0.1, "upper": 5.0}}, "t")
+    with pytest.raises(TrainingError, match=r"is one value; set task\.intensity") as caught:
+        prepare(cases, task, size)
+    assert caught.value.code == "bad_config"
+    task, size = plan_task(cases, {}, "t")
+    assert prepare(cases, task, size).images.std() > 0.1
+
+
+def test_the_network_is_sized_by_the_data(picture):
+    task, size = plan_task(listed(picture, "a", "b"), {}, "t")
+    few = plan_network(task, {}, size=size, cases=100)
+    assert few["encoder_options"]["widths"] == [16, 32, 64, 128]
+    assert "encoder_options" not in plan_network(task, {}, size=size, cases=5000)
+    small = plan_network(task, {}, size=(32, 32), cases=5000)
+    assert small["encoder_options"]["stem_stride"] == 2
+    assert small["evidence_stride"] == 4
+    given = {"encoder_options": {"widths": [8, 8], "blocks": [1, 1]}, "width": 8}
+    assert plan_network(task, given, size=(32, 32), cases=9)["encoder_options"] == given["encoder_options"]
+    assert any("widths [16, 32, 64, 128]" in line for line in describe(task, size, few, TrainingConfig()))
+
+
+@pytest.mark.parametrize(("given", "words"), [
+    ({"spatial_dims": 3}, "holds pictures"), ({"intensity": "window"}, "an object of rule, lower and upper"),
+    ({"name": 3}, "name must be a text"), ({"intensity": {"lower": "low"}}, "a number is needed"),
+])  # fmt: skip
+def test_task_settings_of_the_wrong_kind(picture, given, words):
+    with pytest.raises(Exception, match=words) as caught:
+        plan_task(listed(picture, "a", "b"), given, "t")
+    assert caught.value.code in ("bad_config", "bad_task")
+
+
+def test_one_modality_may_be_a_text(picture):
+    assert plan_task(listed(picture, "a", "b"), {"modality": "CT"}, "t")[0].modality == ("CT",)

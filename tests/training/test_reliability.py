@@ -1,0 +1,107 @@
+"""Temperature, conformal ranks, metrics of held-out cases; the input check whatever the order of the list."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from medattn_core.tasks import TaskSpec
+from medattn_core.training.calibration import (
+    TEMPERATURES,
+    at_a_bound,
+    fit_conformal,
+    fit_conformal_value,
+    fit_temperature,
+)
+from medattn_core.training.config import TrainingConfig
+from medattn_core.training.early_stop import EarlyStop, macro_auc
+from medattn_core.training.input_check import fit_input_check
+from medattn_core.training.reliability import OF_SINGLE_NETWORKS, HeldOut, assess
+
+TWO = TaskSpec(name="t", labels=("a", "b"), spatial_dims=2, spacing=(1, 1))
+FINDING = TaskSpec(name="t", kind="multilabel", activation="sigmoid", labels=("a",), spatial_dims=2, spacing=(1, 1))
+
+
+def separable(count: int) -> tuple[np.ndarray, np.ndarray]:
+    truth = np.eye(2)[np.arange(count) % 2]
+    return 3 * (truth - 0.5), truth
+
+
+def test_few_cases_choose_no_temperature_and_separable_ones_no_extreme() -> None:
+    assert fit_temperature(*separable(19), TWO) == 1.0
+    assert 0.3 < fit_temperature(*separable(40), TWO) < 1.0
+    assert TEMPERATURES == (0.25, 4.0)
+    assert at_a_bound(fit_temperature(*separable(100_000), TWO))
+    assert not at_a_bound(1.0)
+
+
+def test_a_temperature_at_its_bound_and_too_few_cases_are_said() -> None:
+    wrong = separable(4000)[0] * 10, np.roll(separable(4000)[1], 1, axis=0)
+    calibration = assess([HeldOut(outputs=wrong[0], targets=wrong[1])], TWO)[1]
+    assert "at its bound" in calibration["note"]
+    few = separable(12)
+    calibration = assess([HeldOut(outputs=few[0], targets=few[1])], TWO)[1]
+    assert "only 12 held-out cases" in calibration["note"]
+
+
+def test_the_calibration_error_of_one_fold_is_not_measured_where_the_temperature_was_fitted() -> None:
+    rng = np.random.default_rng(0)
+    logits = rng.normal(0, 1, (400, 2))
+    truth = np.eye(2)[[rng.choice(2, p=row) for row in TWO.probabilities(logits)]]
+    half = np.isin(np.arange(400), np.random.default_rng(0).permutation(400)[::2])
+    logits[half] *= 3.5  # one half is too sure: the other half's temperature does not help it
+    metrics, _ = assess([HeldOut(outputs=logits, targets=truth)], TWO)
+    assert metrics["ece"] > 0.08
+
+
+def test_several_networks_are_said_to_be_single_ones() -> None:
+    outputs, targets = separable(40)
+    one = HeldOut(outputs=outputs, targets=targets)
+    assert assess([one, one], TWO)[1]["of"] == OF_SINGLE_NETWORKS
+    assert "of" not in assess([one], TWO)[1]
+
+
+def test_conformal_ranks_are_those_of_n_plus_one() -> None:
+    # Of 20 scores the ceil(21 * 0.9) = 19th smallest; without the one it would be the 18th.
+    for count, rank in ((19, 18), (20, 19), (30, 28), (9, 9), (5, 5)):
+        assert fit_conformal_value(np.arange(1, count + 1) / 100)["half_width"] == pytest.approx(rank / 100)
+        p = 1 - np.arange(1, count + 1) / 100
+        found = fit_conformal(np.stack([p, 1 - p], axis=1), np.eye(2)[np.zeros(count, int)])
+        assert found["quantile"] == pytest.approx(rank / 100)
+
+
+def test_a_finding_or_none_is_measured_as_such() -> None:
+    outputs, targets = np.array([[-1.0], [2.0], [1.0], [-2.0]] * 10), np.array([[0.0], [1.0], [0.0], [0.0]] * 10)
+    metrics, calibration = assess([HeldOut(outputs=outputs, targets=targets)], FINDING)
+    assert metrics["label_accuracy"] == 0.75
+    assert "accuracy" not in metrics
+    assert not {"confidence", "conformal", "abstain"} & set(calibration)
+
+
+def test_an_auc_that_cannot_be_measured_is_no_half() -> None:
+    outputs, targets = separable(20)
+    assert np.isnan(macro_auc(outputs[::2], targets[::2]))
+    metrics, _ = assess([HeldOut(outputs=outputs, targets=targets),
+                         HeldOut(outputs=outputs[::2], targets=targets[::2])], TWO)  # fmt: skip
+    assert metrics["auc"] == 1.0
+    each = [HeldOut(outputs=outputs[i::2], targets=targets[i::2]) for i in (0, 1)]
+    assert assess(each, TWO)[0]["auc"] == 1.0  # together they can show it
+    assert "auc" not in assess(each[:1], TWO)[0]
+    stop = EarlyStop(TrainingConfig(patience=1), None, TWO)
+    assert stop.score(outputs[::2], targets[::2]) > stop.score(0.5 * outputs[::2], targets[::2])
+
+
+@pytest.mark.parametrize("features", [8, 200])
+def test_the_limit_of_the_input_check_does_not_depend_on_the_order(features: int) -> None:
+    rng = np.random.default_rng(0)
+    patients = np.repeat(np.arange(20), 4)
+    # Two machines alternate in the list: halves of even and odd places would each know one of them only.
+    machine = np.where(np.arange(80) % 2 == 0, 4.0, -4.0)
+    found = rng.normal(size=(80, features)) + machine[:, None]
+    ordered = fit_input_check(found, [], groups=patients)
+    shuffled = rng.permutation(80)
+    mixed = fit_input_check(found[shuffled], [], groups=patients[shuffled])
+    assert ordered.limit == pytest.approx(mixed.limit, rel=0.1)
+    own = rng.normal(size=(200, features)) + np.where(np.arange(200) % 2 == 0, 4.0, -4.0)[:, None]
+    assert np.mean([ordered.distance(one) > ordered.limit for one in own]) < 0.25
+    assert ordered.distance(np.full(features, 40.0)) > ordered.limit
