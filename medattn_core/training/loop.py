@@ -187,7 +187,7 @@ def build_trainer(
     trainer.done = first_epoch >= config.epochs or stop.stopped  # type: ignore[attr-defined]
 
     def result() -> AttentionCNN:
-        kept = cast(AttentionCNN, copy.deepcopy(settled()).to("cpu"))
+        kept = copy.deepcopy(settled()).to("cpu")
         stop.keep(kept)
         units.restore(kept)
         return kept
