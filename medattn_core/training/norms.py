@@ -8,6 +8,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from medattn_core.networks.attention_cnn import AttentionCNN
 from medattn_core.training.data import TrainingData
+from medattn_core.training.processes import GatheredNorm
 
 SHORT = 200
 """Steps up to which it matters: with more, running statistics and average have long forgotten their start."""
@@ -36,10 +37,15 @@ def settle(network: AttentionCNN, data: TrainingData, batch_size: int, seed: int
     device = next(network.parameters()).device
     order = np.random.default_rng(seed).permutation(len(data))
     usual = [norm.momentum for norm in norms]
+    gathered = [norm for norm in norms if isinstance(norm, GatheredNorm)]
+    for several in gathered:
+        several.alone = True
     for number, chosen in enumerate(np.array_split(order, -(-len(data) // max(2, batch_size)))[:MOST], start=1):
         for norm in norms:
             norm.train().momentum = 1 / number  # the mean of all batches so far
         network.features(torch.from_numpy(data.images[np.sort(chosen)].astype(np.float32)).to(device))
     for norm, momentum in zip(norms, usual, strict=True):
         norm.momentum = momentum
+    for several in gathered:
+        several.alone = False
     network.eval()

@@ -38,7 +38,7 @@ class Processes:
             return
         for module in network.modules():
             if isinstance(module, _BatchNorm):
-                module.__class__ = type("Gathered" + type(module).__name__, (_GatheredNorm, type(module)), {})
+                module.__class__ = type("Gathered" + type(module).__name__, (GatheredNorm, type(module)), {})
         for value in network.state_dict().values():
             dist.broadcast(value, src=0)
 
@@ -111,14 +111,20 @@ class _Sum(torch.autograd.Function):
         return total
 
 
-class _GatheredNorm(_BatchNorm):
-    """Batch normalisation whose statistics come from the batches of all processes (torch's own wants CUDA)."""
+class GatheredNorm(_BatchNorm):
+    """Batch normalisation whose statistics come from the batches of all processes (torch's own wants CUDA).
+
+    Attributes:
+        alone: whether each process sees the whole batch itself, which must not be counted once a process.
+    """
+
+    alone = False
 
     def _check_input_dim(self, input: Tensor) -> None:  # noqa: A002  torch's name
         pass
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002  torch's name
-        if not self.training:
+        if not self.training or self.alone:
             return super().forward(input)
         axes = [0, *range(2, input.dim())]
         x = input.float()
