@@ -70,9 +70,10 @@ def intervals(
         patients = None
         if shares is not None and name in shares:
             patients = len(np.unique(number[shares[name]]))
-        if patients is not None and patients > 0 and (patients < FEWEST or np.ptp(values or [0.0]) == 0):
+        spread = float(np.ptp(values)) > 1e-9 if values else False  # sums in another order differ by rounding
+        if patients is not None and patients > 0 and (patients < FEWEST or not spread):
             low, high = wilson(value, patients, level)
-        elif 2 * len(values) >= samples and np.ptp(values) > 0:
+        elif 2 * len(values) >= samples and spread:
             low, high = _bca(np.array(values), value, acceleration[name], level)
         else:
             continue

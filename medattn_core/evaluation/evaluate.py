@@ -214,5 +214,8 @@ def _table(rows: list[dict[str, Any]]) -> str:
     stream = io.StringIO()
     writer = csv.DictWriter(stream, columns, restval="", lineterminator="\n")
     writer.writeheader()
-    writer.writerows({name: safe_cell(plain(value)) for name, value in row.items()} for row in rows)
+    # The word for none of the labels is no formula, and whoever reads the table compares it with that of the list.
+    writer.writerows(
+        {name: value if value == NO_LABEL else safe_cell(plain(value)) for name, value in row.items()} for row in rows
+    )
     return stream.getvalue()

@@ -85,7 +85,8 @@ def froc(found: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """Sensitivity over false positives a case, and its mean at 1/4, 1/2, 1, 2, 4 and 8 of them (MONAI's FROC)."""
     from monai.metrics import compute_froc_curve_data, compute_froc_score
 
-    false = np.array([v for case in found for v in case["false"]])
+    # MONAI leaves out the lowest threshold, taking it for the zero of lesions that were missed: so it is always there.
+    false = np.array([0.0, *(v for case in found for v in case["false"])])
     true = np.array([v for case in found for v in case["true"]])
     lesions = int(sum(case["lesions"] for case in found))
     a_case, sensitivity = compute_froc_curve_data(false, true, lesions, len(found))

@@ -93,7 +93,7 @@ def draw(
             spread=faith["evidence"][f"{kind}_quartiles"], limits=None if regression else (-0.02, 1.02),
         )  # fmt: skip
     froc = metrics["localisation"].get("froc")
-    if froc:
+    if froc and len(froc["sensitivity"]) > 1:
         keep(
             "froc", plots.lines, froc["false_positives_a_case"], {"evidence": froc["sensitivity"]},
             "false positives a scan", "share of lesions found", limits=(-0.02, 1.02),
