@@ -22,12 +22,13 @@ WIDTH = 900
 
 @dataclass(frozen=True)
 class Example:
-    """One picture: ``worst`` or ``best``, the number of the case, the file, what it shows."""
+    """One picture: ``worst`` or ``best``, the number of the case, the file, what it shows, whether in three planes."""
 
     kind: str
     case: int
     path: Path
     words: str
+    wide: bool
 
 
 def ranked(outputs: np.ndarray, targets: np.ndarray, task: TaskSpec) -> np.ndarray:
@@ -62,10 +63,11 @@ def draw(
             path = folder / f"example_{kind}_{rank}.png"
             row, case = seen.rows[index], seen.numbers[index]
             try:
-                words = _picture(path, predictor(seen.cases[index].images), case, row)
+                prediction = predictor(seen.cases[index].images)
+                words = _picture(path, prediction, case, row)
             except MedAttnError:
                 continue
-            found.append(Example(kind, case, path, words))
+            found.append(Example(kind, case, path, words, min(prediction.volume.shape) > 1))
     return found
 
 

@@ -206,7 +206,8 @@ def _examples(examples: Sequence[Example], regression: bool) -> list[str]:
             if one.kind == kind
         ]
         if cells:
-            text.append(f'<h3>{kind.capitalize()}</h3><div class="charts">{"".join(cells)}</div>')
+            grid = "charts" if examples[0].wide else "planes"  # three planes need more room than one
+            text.append(f'<h3>{kind.capitalize()}</h3><div class="{grid}">{"".join(cells)}</div>')
     where = "The numbers are those of the column case in <code>cases.csv</code>."
     text.append(f'<p class="note">By the {how}. {where}</p>')
     return text
