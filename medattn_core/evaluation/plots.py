@@ -112,7 +112,8 @@ def confusion(path: Path, matrix: np.ndarray, labels: Sequence[str]) -> Path:
     """Confusion matrix, coloured by the share of the true label."""
     long = max(len(label) for label in labels)
     wide = 0.09 * min(long, 24)
-    figure, axes = _figure(1.6 + wide + 0.75 * len(labels), 1.2 + wide + 0.7 * len(labels))
+    cell = 0.8 if len(labels) <= 5 else 0.45  # on the page all pictures have one width: a wide one has small letters
+    figure, axes = _figure(1.6 + wide + cell * len(labels), 1.2 + wide + 0.95 * cell * len(labels))
     share = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
     axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
     axes.grid(visible=False)

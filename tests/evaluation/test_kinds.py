@@ -30,15 +30,17 @@ def table(output: Path) -> list[dict[str, str]]:
 
 
 def test_one_label_or_none(tmp_path: Path) -> None:
-    rows = pictures(tmp_path, ["-", "bright"])
+    rows = [row | {"patient": f"p{i // 2}"} for i, row in enumerate(pictures(tmp_path, ["-", "bright"]))]
     data = write_list(tmp_path / "data.csv", rows[:16])
     validation = write_list(tmp_path / "validation.csv", rows[16:])
     settings = copy.deepcopy(SETTINGS)
     settings["training"] |= {"epochs": 4, "learning_rate": 5e-3}
     train(write_list(tmp_path / "all.csv", rows), tmp_path / "model", config=settings, device="cpu")
-    metrics = evaluate(
-        tmp_path / "model", data, tmp_path / "out", validation=validation, settings=QUICK, device="cpu"
-    )  # fmt: skip
+    metrics = evaluate(tmp_path / "model", data, tmp_path / "out", validation=validation, settings=QUICK, device="cpu")
+    assert metrics["cases"] == 16
+    assert metrics["patients"] == metrics["intervals"]["patients"] == 8
+    assert "low" not in metrics["classification"]["accuracy"]  # eight patients, however many images
+    assert "No intervals: 8 patients" in (tmp_path / "out" / "summary.html").read_text()
     assert metrics["confusion_labels"] == ["bright", "-"]
     matrix = np.array(metrics["confusion_matrix"])
     assert matrix.sum(axis=1).tolist() == [8, 8]

@@ -116,6 +116,12 @@ def test_like_is_compared_with_like() -> None:
     assert "evidence minus occlusion" in page
 
 
+def test_intervals_of_maps_are_over_patients() -> None:
+    scores = collected()
+    scores.patients = {i: f"p{i // 2}" for i in range(12)}
+    assert map_summary.summary(scores, None, samples=100)[0]["evidence"]["intervals"] == {}  # six are too few
+
+
 def test_which_map_drops_more() -> None:
     """In nine of twelve cases deleting the top of the evidence costs more, in one the same."""
     scores = MapScores(patients={i: f"p{i}" for i in range(12)})
