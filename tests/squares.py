@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,8 @@ import numpy as np
 import SimpleITK as sitk
 import torch
 
-torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "2")))
+if "OMP_NUM_THREADS" not in os.environ:  # who has said how many threads there may be is believed
+    torch.set_num_threads(2)
 
 SETTINGS: dict[str, Any] = {
     "task": {
@@ -37,5 +39,15 @@ def write_squares(tmp_path: Path) -> Path:
     with path.open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["image", "label", "fold", "box_x_px", "box_y_px", "box_width_px", "box_height_px"])
+        writer.writerows(rows)
+    return path
+
+
+def write_list(path: Path, rows: Iterable[dict[str, str]]) -> Path:
+    """A data list with the columns of the rows."""
+    rows = list(rows)
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(dict.fromkeys(name for row in rows for name in row)), restval="")
+        writer.writeheader()
         writer.writerows(rows)
     return path

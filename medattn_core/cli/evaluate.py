@@ -8,7 +8,6 @@ from typing import Annotated, Any
 import typer
 
 from medattn_core.cli.shared import FAILED, Device, Verbose, bars, prepare, reported, say, table
-from medattn_core.errors import MedAttnError
 
 PEERS = "gradcam,gradcampp,occlusion,integrated_gradients"
 
@@ -19,8 +18,14 @@ def evaluate(
         Path, typer.Option(metavar="FILE", show_default=False, help="Data list of cases the model has not seen.")
     ],
     output: Annotated[Path, typer.Option(metavar="DIR", show_default=False, help="Folder for the results.")],
+    section: Annotated[
+        str | None, typer.Option(metavar="NAME", help="List within a JSON data list that has several.")
+    ] = None,
     validation: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Another list, to choose the thresholds on.")
+        Path | None, typer.Option(metavar="FILE", help="Another list, of other patients, to choose the thresholds on.")
+    ] = None,
+    validation_section: Annotated[
+        str | None, typer.Option(metavar="NAME", help="List within a JSON validation list that has several.")
     ] = None,
     fold: Annotated[int | None, typer.Option(min=0, help="Only the cases of this fold.")] = None,
     compare: Annotated[
@@ -47,12 +52,15 @@ def evaluate(
         settings = Settings(compare=names, compared_cases=compared_cases, bootstrap=bootstrap, seed=seed)
         with bars() as (reading, _):
             metrics = run(
-                bundle, data, output, validation=validation, fold=fold, repeat=tuple(repeat or ()), settings=settings,
-                device=device.value, progress=reading,
+                bundle, data, output, section=section, validation=validation, validation_section=validation_section,
+                fold=fold, repeat=tuple(repeat or ()), settings=settings, device=device.value, progress=reading,
             )  # fmt: skip
         _print(metrics)
         for error in metrics["errors"]:
-            say(f"error [{error['code']}] {MedAttnError(error['code'], error['message']).message}")
+            say(f"error [{error['code']}] {error['message']}")
+        for kind, what in (("place_errors", "mask not used"), ("map_errors", "maps not compared")):
+            for error in metrics[kind]:
+                say(f"warning [{error['code']}] {what}: {error['message']}")
         say(f"{metrics['cases']} case{'' if metrics['cases'] == 1 else 's'}; results in {output}")
         if metrics["errors"]:
             raise typer.Exit(FAILED)

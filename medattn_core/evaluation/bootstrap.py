@@ -3,49 +3,129 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from statistics import NormalDist
 
 import numpy as np
 
 Metrics = Mapping[str, float]
+
+FEWEST = 10
+"""Patients below which no interval is given: so few say nothing of the spread among others."""
+
+JACKKNIFE = 500
+"""Patients up to which the skewness is estimated; with more of them it hardly moves an interval."""
 
 
 def intervals(
     measure: Callable[[np.ndarray], Metrics],
     groups: Sequence[object],
     *,
+    strata: Sequence[object] | None = None,
+    shares: Mapping[str, np.ndarray] | None = None,
     samples: int = 1000,
     level: float = 0.95,
     seed: int = 0,
 ) -> dict[str, dict[str, float]]:
-    """Metrics of all cases with percentile intervals of a bootstrap over patients (Efron 1979; clusters are drawn).
+    """Metrics of all cases with intervals of a bootstrap over patients.
+
+    Whole patients are drawn (Efron 1979), within each kind of them, so that a rare label is as frequent in every
+    sample as in the list. The ends are bias-corrected and accelerated (BCa, Efron 1987): average precision grows with
+    repeated cases, and plain percentiles can miss the very value they belong to. Where the bootstrap has no spread (all
+    right, or all wrong) or a share rests on few patients, a share has Wilson's interval (1927) with the patients as the
+    count; for other metrics there is none then.
 
     Args:
         measure: metrics of the cases that an index array selects; NaN where one cannot be computed.
         groups: patient of each case.
+        strata: kind of each case, such as its label; a patient is of the kinds of all its cases together.
+        shares: name of each metric that is a share of cases, to the ``(N,)`` boolean of the cases it is a share of.
         samples: bootstrap samples; 0 gives no intervals.
         level: of the interval.
         seed: of the draws.
 
     Returns:
-        For each metric ``value``, and ``low`` and ``high`` where at least half of the samples could be measured.
+        For each metric ``value``, and ``low`` and ``high`` where at least :data:`FEWEST` patients are there and at
+        least half of the samples could be measured.
     """
     _, number = np.unique([str(g) for g in groups], return_inverse=True)
     members = [np.flatnonzero(number == g) for g in range(number.max() + 1)]
     found: dict[str, dict[str, float]] = {
         name: {"value": float(value)} for name, value in measure(np.arange(len(number))).items()
     }
-    if samples <= 0 or len(members) < 2:
+    if samples <= 0 or len(members) < FEWEST:
         return found
     rng = np.random.default_rng(seed)
+    kinds = _kinds(members, strata)
     drawn: dict[str, list[float]] = {name: [] for name in found}
     for _ in range(samples):
-        chosen = np.concatenate([members[g] for g in rng.integers(0, len(members), len(members))])
+        chosen = np.concatenate([members[g] for kind in kinds for g in rng.choice(kind, len(kind))])
         for name, value in measure(chosen).items():
-            if np.isfinite(value):
+            if name in drawn and np.isfinite(value):
                 drawn[name].append(float(value))
-    tail = 100 * (1 - level) / 2
+    acceleration = _acceleration(measure, members, list(found))
     for name, values in drawn.items():
-        if 2 * len(values) >= samples:
-            low, high = np.percentile(values, [tail, 100 - tail])
-            found[name] |= {"low": float(low), "high": float(high)}
+        value = found[name]["value"]
+        if not np.isfinite(value):
+            continue
+        patients = None
+        if shares is not None and name in shares:
+            patients = len(np.unique(number[shares[name]]))
+        spread = float(np.ptp(values)) > 1e-9 if values else False  # sums in another order differ by rounding
+        if patients is not None and patients > 0 and (patients < FEWEST or not spread):
+            low, high = wilson(value, patients, level)
+        elif 2 * len(values) >= samples and spread:
+            low, high = _bca(np.array(values), value, acceleration[name], level)
+        else:
+            continue
+        found[name] |= {"low": low, "high": high}
     return found
+
+
+def wilson(share: float, count: int, level: float = 0.95) -> tuple[float, float]:
+    """Interval of a share of ``count`` independent cases (Wilson 1927): never of no width."""
+    z = NormalDist().inv_cdf(0.5 + level / 2)
+    middle = (share + z * z / (2 * count)) / (1 + z * z / count)
+    half = z / (1 + z * z / count) * float(np.sqrt(share * (1 - share) / count + z * z / (4 * count * count)))
+    return max(0.0, middle - half), min(1.0, middle + half)
+
+
+def _kinds(members: Sequence[np.ndarray], strata: Sequence[object] | None) -> list[np.ndarray]:
+    """Patients of each kind; those whose kind no other has are drawn together, or they would never vary."""
+    if strata is None:
+        return [np.arange(len(members))]
+    kind_of = [tuple(sorted({str(strata[i]) for i in cases})) for cases in members]
+    groups: dict[tuple[str, ...], list[int]] = {}
+    for patient, kind in enumerate(kind_of):
+        groups.setdefault(kind, []).append(patient)
+    alone = [patients[0] for patients in groups.values() if len(patients) == 1]
+    kinds = [np.array(patients) for patients in groups.values() if len(patients) > 1]
+    return [*kinds, np.array(alone)] if alone else kinds
+
+
+def _acceleration(
+    measure: Callable[[np.ndarray], Metrics], members: Sequence[np.ndarray], names: Sequence[str]
+) -> dict[str, float]:
+    """Skewness of each metric when one patient is left out (the `a` of BCa)."""
+    if len(members) > JACKKNIFE:
+        return dict.fromkeys(names, 0.0)
+    left = [measure(np.concatenate([*members[:g], *members[g + 1 :]])) for g in range(len(members))]
+    result = {}
+    for name in names:
+        values = np.array([one.get(name, np.nan) for one in left])
+        gap = np.nanmean(values) - values[np.isfinite(values)] if np.isfinite(values).any() else np.zeros(1)
+        spread = float((gap**2).sum()) ** 1.5
+        result[name] = float((gap**3).sum()) / (6 * spread) if spread > 0 else 0.0
+    return result
+
+
+def _bca(drawn: np.ndarray, value: float, acceleration: float, level: float) -> tuple[float, float]:
+    normal = NormalDist()
+    below = ((drawn < value).mean() + (drawn <= value).mean()) / 2  # ties count half: many metrics are steps
+    shift = normal.inv_cdf(float(np.clip(below, 0.5 / len(drawn), 1 - 0.5 / len(drawn))))
+    ends = []
+    for tail in ((1 - level) / 2, (1 + level) / 2):
+        z = shift + normal.inv_cdf(tail)
+        ends.append(normal.cdf(shift + z / (1 - acceleration * z)))
+    low, high = np.quantile(drawn, ends)
+    # With a strong bias even corrected ends can miss the value by a step.
+    return min(float(low), value), max(float(high), value)

@@ -2,75 +2,44 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
+from medattn_core.datalists.case import NO_LABEL
+from medattn_core.evaluation.decisions import Rule, any_label, can_say_none, decisions, takes_one
 from medattn_core.tasks import TaskSpec
 from medattn_core.training.calibration import expected_calibration_error
 
 
-def decisions(probabilities: np.ndarray, task: TaskSpec, threshold: float | None = None) -> np.ndarray:
-    """``(N, K)`` boolean: the labels that are said.
-
-    One label is the most probable one; of two labels a threshold on the second decides; several labels (or one) are
-    those from the threshold up, 0.5 where none is given.
-    """
-    if task.kind == "multiclass" and probabilities.shape[1] > 1:
-        said = probabilities.argmax(axis=1)
-        if threshold is not None and probabilities.shape[1] == 2:
-            said = (_second(probabilities) >= threshold).astype(int)
-        return np.eye(probabilities.shape[1], dtype=bool)[said]
-    return probabilities >= (0.5 if threshold is None else threshold)
-
-
-def _second(probabilities: np.ndarray) -> np.ndarray:
-    """Probability of the second of two labels; one-against-the-rest probabilities need not sum to one."""
-    return probabilities[:, 1] / np.maximum(probabilities.sum(axis=1), 1e-12)
-
-
-def best_threshold(probabilities: np.ndarray, targets: np.ndarray, task: TaskSpec) -> float | None:
-    """Where sensitivity + specificity is highest (Youden 1950), to be chosen on validation cases.
-
-    Only where one number decides: two labels, or one. None otherwise.
-    """
-    from sklearn.metrics import roc_curve
-
-    if task.kind == "regression" or probabilities.shape[1] > 2 or (task.kind == "multilabel" and len(task.labels) > 1):
-        return None
-    score, truth = (
-        (probabilities[:, 0], targets[:, 0]) if len(task.labels) == 1 else (_second(probabilities), targets[:, 1])
-    )
-    if truth.min() == truth.max():
-        return None
-    false, true, edges = roc_curve(truth > 0.5, score, drop_intermediate=False)
-    best = int(np.argmax(true - false))
-    below = edges[best + 1] if best + 1 < len(edges) else 0.0
-    return float((min(edges[best], 1.0) + below) / 2)
+def right(said: np.ndarray, truth: np.ndarray, task: TaskSpec) -> np.ndarray:
+    """``(N,)`` boolean: whether a case is decided rightly; in multi-label all of its labels."""
+    if takes_one(task):
+        return np.where(any_label(truth), (said & truth).any(axis=1), ~any_label(said))
+    return (said == truth).all(axis=1)
 
 
 def scores(
-    probabilities: np.ndarray, targets: np.ndarray, task: TaskSpec, threshold: float | None = None
+    probabilities: np.ndarray, targets: np.ndarray, task: TaskSpec, rule: Rule | None = None
 ) -> dict[str, float]:
     """Accuracy and its relatives, AUC and average precision (macro and of each label), calibration.
 
     Args:
         probabilities: ``(N, K)``.
-        targets: ``(N, K)`` one- or multi-hot.
+        targets: ``(N, K)`` one- or multi-hot; a row of zeros is a case that shows none of the labels.
         task: of the model.
-        threshold: see :func:`decisions`.
+        rule: see :func:`medattn_core.evaluation.decisions.decisions`.
 
     Returns:
-        Metric to value, NaN where the cases do not allow it (a label that none or all of them have).
+        Metric to value, NaN where the cases do not allow it (a label that none or all of them have). The label ``-``
+        stands for none of them.
     """
     from sklearn.metrics import average_precision_score, roc_auc_score
 
     truth = targets > 0.5
-    said = decisions(probabilities, task, threshold)
-    found: dict[str, float] = {}
-    one = task.kind == "multiclass" and len(task.labels) > 1
-    if one:
-        found["accuracy"] = float((said & truth).any(axis=1).mean())
-    else:
-        found["accuracy"] = float((said == truth).all(axis=1).mean())
+    said = decisions(probabilities, task, rule)
+    one = takes_one(task)
+    found: dict[str, float] = {"accuracy": float(right(said, truth, task).mean())}
     each: dict[str, list[float]] = {"auc": [], "average_precision": [], "sensitivity": [], "specificity": []}
     for k in range(truth.shape[1]):
         mixed = truth[:, k].any() and not truth[:, k].all()
@@ -78,43 +47,125 @@ def scores(
         each["average_precision"].append(
             float(average_precision_score(truth[:, k], probabilities[:, k])) if mixed else np.nan
         )
-        each["sensitivity"].append(float(said[truth[:, k], k].mean()) if truth[:, k].any() else np.nan)
-        each["specificity"].append(float((~said[~truth[:, k], k]).mean()) if not truth[:, k].all() else np.nan)
-    found["balanced_accuracy"] = _mean(each["sensitivity"] if one else each["sensitivity"] + each["specificity"])
+        sensitivity, specificity = _both(said[:, k], truth[:, k])
+        each["sensitivity"].append(sensitivity)
+        each["specificity"].append(specificity)
+    none: dict[str, float] = {}
+    if one and can_say_none(task):
+        sensitivity, specificity = _both(~any_label(said), ~any_label(truth))
+        none = {f"sensitivity_{NO_LABEL}": sensitivity, f"specificity_{NO_LABEL}": specificity}
+        shown = any_label(truth)
+        best = truth[np.arange(len(truth)), probabilities.argmax(axis=1)]
+        found["accuracy_most_probable"] = float(best[shown].mean()) if shown.any() else float("nan")
+    sides = each["sensitivity"] + [none[f"sensitivity_{NO_LABEL}"]] if none else each["sensitivity"]
+    found["balanced_accuracy"] = _mean(sides if one else each["sensitivity"] + each["specificity"])
     for name in ("auc", "average_precision"):
         found[name] = _mean(each[name])
     for name, values in each.items():
         found |= {f"{name}_{label}": v for label, v in zip(task.labels, values, strict=True)}
-    return found | calibration(probabilities, truth, task)
+    if one and rule is not None and rule.each is not None:
+        for k, (label, threshold) in enumerate(zip(task.labels, rule.each, strict=True)):
+            if threshold is not None:
+                sensitivity, specificity = _both(probabilities[:, k] >= threshold, truth[:, k])
+                found |= {f"sensitivity_at_threshold_{label}": sensitivity,
+                          f"specificity_at_threshold_{label}": specificity}  # fmt: skip
+    return found | none | calibration(probabilities, truth, task)
+
+
+def denominators(truth: np.ndarray, task: TaskSpec) -> dict[str, np.ndarray]:
+    """For each score of :func:`scores` that is a share of cases: which of them it is a share of, ``(N,)`` boolean."""
+    every = np.ones(len(truth), bool)
+    found = {"accuracy": every, "accuracy_most_probable": any_label(truth)}
+    labels = {label: truth[:, k] for k, label in enumerate(task.labels)} | {NO_LABEL: ~any_label(truth)}
+    for label, has in labels.items():
+        for name in ("", "at_threshold_"):
+            found |= {f"sensitivity_{name}{label}": has, f"specificity_{name}{label}": ~has}
+    return found
+
+
+def confusion(said: np.ndarray, truth: np.ndarray, task: TaskSpec) -> dict[str, Any]:
+    """Which label was said for which, for metrics.json.
+
+    Returns:
+        ``confusion_by_label``: each label against the rest. Where a case has one answer also ``confusion_labels`` and
+        ``confusion_matrix`` (rows the truth, columns what was said); ``-`` is none of the labels.
+    """
+    by_label = {}
+    for k, label in enumerate(task.labels):
+        yes, no = truth[:, k], ~truth[:, k]
+        by_label[label] = {
+            "true_positive": int((said[:, k] & yes).sum()), "false_negative": int((~said[:, k] & yes).sum()),
+            "false_positive": int((said[:, k] & no).sum()), "true_negative": int((~said[:, k] & no).sum()),
+        }  # fmt: skip
+    result: dict[str, Any] = {"confusion_by_label": by_label}
+    if takes_one(task) or len(task.labels) == 1:
+        labels = [*task.labels, *([NO_LABEL] if can_say_none(task) else [])]
+        matrix = np.zeros((len(labels), len(labels)), int)
+        np.add.at(matrix, (_answer(truth), _answer(said)), 1)
+        result |= {"confusion_labels": labels, "confusion_matrix": matrix.tolist()}
+    return result
+
+
+def _answer(chosen: np.ndarray) -> np.ndarray:
+    """Index of the label; the number of labels where there is none."""
+    return np.where(any_label(chosen), chosen.argmax(axis=1), chosen.shape[1])
 
 
 def calibration(probabilities: np.ndarray, truth: np.ndarray, task: TaskSpec) -> dict[str, float]:
     """Expected calibration error of the reported label (of every label in multi-label) and the Brier score (1950)."""
-    if task.kind == "multiclass" and len(task.labels) > 1:
-        best = probabilities.argmax(axis=1)
-        reported, right = probabilities.max(axis=1), truth[np.arange(len(truth)), best]
-    else:
-        reported, right = probabilities.ravel(), truth.ravel()
+    reported, correct = reported_probability(probabilities, truth, task)
     return {
-        "ece": expected_calibration_error(reported, right.astype(float)),
+        "ece": expected_calibration_error(reported, correct.astype(float)),
         "brier": float(((probabilities - truth) ** 2).sum(axis=1).mean()),
     }
 
 
+def reported_probability(probabilities: np.ndarray, truth: np.ndarray, task: TaskSpec) -> tuple[np.ndarray, np.ndarray]:
+    """What a reader is told, and whether it was so: the most probable label, or each label by itself."""
+    if takes_one(task):
+        return probabilities.max(axis=1), truth[np.arange(len(truth)), probabilities.argmax(axis=1)]
+    return probabilities.ravel(), truth.ravel()
+
+
 def trust_scores(
-    sets: list[tuple[str, ...]] | None, abstained: np.ndarray, said: np.ndarray, truth: np.ndarray, task: TaskSpec
+    sets: list[tuple[str, ...]] | None,
+    abstained: np.ndarray | None,
+    said: np.ndarray,
+    truth: np.ndarray,
+    task: TaskSpec,
 ) -> dict[str, float]:
-    """How often conformal sets hold the truth, how large they are, and what abstaining buys."""
+    """How often conformal sets hold the truth, how large they are, and what abstaining buys.
+
+    All rules were fitted on cases that have a label, and say something of such cases only: the others are left out.
+
+    Args:
+        sets: label set of each case, None without a rule.
+        abstained: of each case, None without a rule.
+        said, truth: ``(N, K)`` boolean.
+        task: of the model.
+    """
+    shown = any_label(truth)
+    if not takes_one(task) or not shown.any():
+        return {}
     found: dict[str, float] = {}
     if sets is not None:
-        names = [task.labels[int(t)] for t in truth.argmax(axis=1)]
-        found["set_coverage"] = float(np.mean([name in s for name, s in zip(names, sets, strict=True)]))
-        found["set_size"] = float(np.mean([len(s) for s in sets]))
-    if abstained.any():
-        found["abstained"] = float(abstained.mean())
-        right = (said & truth).any(axis=1)
-        found["accuracy_when_decided"] = float(right[~abstained].mean()) if (~abstained).any() else float("nan")
+        held = [task.labels[int(t.argmax())] in s for s, t in zip(sets, truth, strict=True) if t.any()]
+        found["set_coverage"] = float(np.mean(held))
+        found["set_size"] = float(np.mean([len(s) for s, yes in zip(sets, shown, strict=True) if yes]))
+    if abstained is not None:
+        found["abstained"] = float(abstained[shown].mean())
+        decided = shown & ~abstained
+        hits = right(said, truth, task)
+        found["accuracy_when_decided"] = float(hits[decided].mean()) if decided.any() else float("nan")
     return found
+
+
+def _both(said: np.ndarray, truth: np.ndarray) -> tuple[float, float]:
+    """Sensitivity and specificity of one label; NaN where no case has it, or all."""
+    return (
+        float(said[truth].mean()) if truth.any() else float("nan"),
+        float((~said[~truth]).mean()) if not truth.all() else float("nan"),
+    )
 
 
 def _mean(values: list[float]) -> float:

@@ -7,27 +7,27 @@ import io
 import json
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from medattn_core import datalists
+from medattn_core.bundles.bundle import METADATA
 from medattn_core.datalists import Case
-from medattn_core.errors import DataListError, MedAttnError
-from medattn_core.evaluation import classification, fidelity, localisation, page, pictures, regression
-from medattn_core.evaluation.bootstrap import intervals
-from medattn_core.evaluation.maps import MapScores, add_case
-from medattn_core.evaluation.saliency import PEERS, Peers
-from medattn_core.inference import Prediction, Predictor
+from medattn_core.datalists.case import NO_LABEL
+from medattn_core.errors import MedAttnError
+from medattn_core.evaluation import classification, examples, localisation, map_summary, page, pictures
+from medattn_core.evaluation.cases import check_apart, load_cases, patient_of
+from medattn_core.evaluation.decisions import Rule, choose, decisions
+from medattn_core.evaluation.measure import measured
+from medattn_core.evaluation.run import Progress, Seen, run
+from medattn_core.evaluation.saliency import PEERS, check_names
+from medattn_core.inference import Predictor
+from medattn_core.outputs import files
 from medattn_core.outputs.tables import plain, safe_cell
-from medattn_core.training.calibration import expected_calibration_error
-from medattn_core.training.data import location_of, targets_of
-from medattn_core.volumes import read
-
-Progress = Callable[[int, int], None]
+from medattn_core.tasks import TaskSpec
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,25 +40,14 @@ class Settings:
             hundreds of passes through the network); 0 leaves it out.
         bootstrap: samples of the intervals.
         seed: of the draws.
+        examples: how many of the worst and of the best cases are shown.
     """
 
     compare: tuple[str, ...] = tuple(PEERS)
     compared_cases: int = 30
     bootstrap: int = 1000
     seed: int = 0
-
-
-@dataclass
-class _Seen:
-    """What the predictions of a list gave."""
-
-    cases: list[Case]
-    outputs: np.ndarray
-    targets: np.ndarray
-    predictions: list[_Light]
-    rows: list[dict[str, Any]]
-    errors: list[dict[str, str]]
-    maps: MapScores
+    examples: int = 3
 
 
 def evaluate(
@@ -66,7 +55,9 @@ def evaluate(
     data: str | os.PathLike[str],
     output: str | os.PathLike[str],
     *,
+    section: str | None = None,
     validation: str | os.PathLike[str] | None = None,
+    validation_section: str | None = None,
     fold: int | None = None,
     repeat: tuple[str | os.PathLike[str], ...] = (),
     settings: Settings | None = None,
@@ -79,8 +70,10 @@ def evaluate(
         bundle: name or folder.
         data: data list with labels or values; masks or boxes for the localisation.
         output: folder for ``metrics.json``, ``cases.csv``, curves (PNG) and ``summary.html``.
-        validation: another list, on which the threshold of the decision and of the map's overlap are chosen; without
-            it both are 0.5.
+        section: list within a JSON data list; needed where it has several.
+        validation: another list, of other patients, on which the thresholds of the decision and of the map's overlap
+            are chosen; without it they are 0.5 (or the task's own).
+        validation_section: as ``section``, of the validation list.
         fold: only the cases of this fold.
         repeat: further bundles of the same task (other seeds): how much their evidence agrees.
         settings: see :class:`Settings`.
@@ -88,33 +81,37 @@ def evaluate(
         progress: called with (done, all).
 
     Returns:
-        The content of ``metrics.json``. Cases that fail are listed in its ``errors`` and do not count.
+        The content of ``metrics.json``. Cases that fail are listed in its ``errors`` and do not count; masks and
+        comparisons that fail in ``place_errors`` and ``map_errors``, and the case counts in the rest.
 
     Raises:
         MedAttnError: the bundle or a list cannot be used, or no case could be predicted.
     """
     settings = settings or Settings()
+    check_names(settings.compare)
+    folder = Path(output)
+    _check_folder(folder)
     predictor = Predictor.from_bundle(bundle, device=device)
-    others = tuple(Predictor.from_bundle(other, device=device) for other in repeat)
     task = predictor.task
+    others = tuple(Predictor.from_bundle(other, device=device) for other in repeat)
     for other in others:
         if other.task.labels != task.labels or other.network.evidence_stride != predictor.network.evidence_stride:
             raise MedAttnError(
                 "bad_argument",
                 f"{other.bundle.path}: another task than {predictor.bundle.path}; give one of other seeds",
             )
-    cases = _cases(data, fold, predictor)
-    folder = Path(output)
-    _check_writable(folder)
-    threshold: float | None = None
-    overlap: float | None = None
+    cases = load_cases(data, task, section=section, fold=fold)
+    rule, overlap = Rule(), None
     if validation is not None:
-        chosen_on = _run(predictor, _cases(validation, None, predictor), Settings(compared_cases=0), (), None, None)
-        if task.kind != "regression":
-            threshold = classification.best_threshold(task.probabilities(chosen_on.outputs), chosen_on.targets, task)
-        if chosen_on.maps.overlaps:
-            overlap = localisation.choose_threshold(chosen_on.maps.overlaps)
-    seen = _run(predictor, cases, settings, others, overlap, progress)
+        chosen_on = load_cases(validation, task, section=validation_section, option="validation section")
+        check_apart(chosen_on, cases, str(validation), str(data))
+        rule, overlap = _thresholds(predictor, chosen_on)
+    seen = run(
+        predictor, cases, compare=settings.compare, compared_cases=settings.compared_cases, seed=settings.seed,
+        others=others, overlap=overlap, progress=progress,
+    )  # fmt: skip
+    outputs, targets = np.stack(seen.outputs), np.stack(seen.targets)
+    patients = [patient_of(case, i) for i, case in enumerate(seen.cases)]
     metrics: dict[str, Any] = {
         "bundle": predictor.bundle.name,
         "bundle_version": predictor.bundle.version,
@@ -122,39 +119,54 @@ def evaluate(
         "members": len(predictor.networks),
         "task": {"kind": task.kind, "labels": list(task.labels), "unit": task.unit},
         "data": Path(data).name,
+        "section": section,
         "fold": fold,
         "cases": len(seen.cases),
-        "patients": len({_group(case, i) for i, case in enumerate(seen.cases)}),
+        "patients": len(set(patients)),
         "patients_named": all(case.patient is not None for case in seen.cases),
-        "settings": {**asdict(settings), "decision_threshold": threshold,
+        "settings": {**asdict(settings), **_chosen(rule, task),
                      "chosen_on": None if validation is None else Path(validation).name},
-        **_scores(seen, predictor, threshold, settings),
+        **measured(outputs, targets, seen.stated, patients, task,
+                   rule=rule, samples=settings.bootstrap, seed=settings.seed),
     }  # fmt: skip
-    metrics["localisation"], metrics["fidelity"] = seen.maps.summary(overlap)
-    metrics["errors"] = seen.errors
+    metrics["localisation"], metrics["fidelity"] = map_summary.summary(
+        seen.maps, overlap, samples=settings.bootstrap, seed=settings.seed
+    )
+    metrics |= {"errors": seen.errors, "place_errors": seen.place_errors, "map_errors": seen.map_errors}
     metrics = plain(metrics)
-    folder.mkdir(parents=True, exist_ok=True)
-    drawn = pictures.draw(folder, metrics, seen.outputs, seen.targets, predictor)
-    _write(folder / "cases.csv", _table(seen.rows))
-    _write(folder / "metrics.json", json.dumps(metrics, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
-    _write(folder / "summary.html", page.summary_page(metrics, drawn, predictor.bundle))
+    if task.kind != "regression":
+        _say(seen, outputs, targets, task, rule)
+    _write(folder, metrics, seen, outputs, targets, predictor, settings)
     return metrics
 
 
-def _cases(data: str | os.PathLike[str], fold: int | None, predictor: Predictor) -> list[Case]:
-    cases = datalists.load(Path(data))
-    if fold is not None:
-        listed = sorted({case.fold for case in cases if case.fold is not None})
-        cases = [case for case in cases if case.fold == fold]
-        if not cases:
-            raise DataListError("bad_argument", f"{data}: no case in fold {fold}; folds listed: {listed or 'none'}")
-    for case in cases:
-        targets_of(case, predictor.task)  # a wrong label is an error of the list, not of one image
-    return cases
+def _thresholds(predictor: Predictor, cases: Sequence[Case]) -> tuple[Rule, float | None]:
+    seen = run(predictor, cases)
+    rule = Rule()
+    if predictor.task.kind != "regression":
+        rule = choose(predictor.task.probabilities(np.stack(seen.outputs)), np.stack(seen.targets), predictor.task)
+    return rule, localisation.choose_threshold(seen.maps.overlaps) if seen.maps.overlaps else None
 
 
-def _check_writable(folder: Path) -> None:
+def _chosen(rule: Rule, task: TaskSpec) -> dict[str, Any]:
+    each = None if rule.each is None else dict(zip(task.labels, rule.each, strict=True))
+    return {"decision_threshold": rule.single, "label_thresholds": each, "none_below": rule.none,
+            "task_threshold": task.threshold}  # fmt: skip
+
+
+def _say(seen: Seen, outputs: np.ndarray, targets: np.ndarray, task: TaskSpec, rule: Rule) -> None:
+    """What is said of each case, by the rule of all scores, into the table of cases."""
+    said = decisions(task.probabilities(outputs), task, rule)
+    right = classification.right(said, targets > 0.5, task)
+    for row, chosen, hit in zip(seen.rows, said, right, strict=True):
+        row["said"] = "|".join(np.array(task.labels)[chosen]) or NO_LABEL
+        row["right"] = bool(hit)
+
+
+def _check_folder(folder: Path) -> None:
     """Before the work, not after it; nothing is left behind."""
+    if (folder / METADATA).exists():
+        raise MedAttnError("bad_argument", f"{folder}: it is the folder of a bundle; give another for the results")
     there = next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())
     try:
         with tempfile.TemporaryDirectory(dir=there):
@@ -163,135 +175,38 @@ def _check_writable(folder: Path) -> None:
         raise MedAttnError("unwritable", f"{folder}: {error.strerror}; choose a folder that may be written") from error
 
 
-def _group(case: Case, index: int) -> str:
-    return case.patient or f"\0{index}"
-
-
-def _run(
+def _write(
+    folder: Path,
+    metrics: dict[str, Any],
+    seen: Seen,
+    outputs: np.ndarray,
+    targets: np.ndarray,
     predictor: Predictor,
-    cases: list[Case],
     settings: Settings,
-    others: tuple[Predictor, ...],
-    overlap: float | None,
-    progress: Progress | None,
-) -> _Seen:
-    task = predictor.task
-    maps = MapScores()
-    rng = np.random.default_rng(settings.seed)
-    sample = set(rng.permutation(len(cases))[: settings.compared_cases].tolist())
-    peers = Peers(predictor.network, settings.compare) if sample else None
-    random = fidelity.randomised(predictor.network, settings.seed) if sample else None
-    kept: list[Case] = []
-    outputs, targets, rows = [], [], []
-    predictions: list[_Light] = []
-    errors: list[dict[str, str]] = []
-    for index, case in enumerate(cases):
-        if progress is not None:
-            progress(index, len(cases))
-        target = targets_of(case, task)
-        try:
-            prediction = predictor(case.images)
-            channels = tuple(read(file) for file in case.channels)
-            place = location_of(case, prediction.volume)
-            labels = [
-                label for label, t in zip(task.labels, target, strict=True) if task.kind == "regression" or t > 0.5
-            ]
-            found: dict[str, float] = {}
-            for label in labels:
-                found = add_case(
-                    maps, prediction, channels, predictor, label, None if place is None else place >= 0.5,
-                    threshold=overlap, peers=peers if index in sample else None, random=random, others=others,
-                    several=case.mask is not None,
-                )  # fmt: skip
-        except MedAttnError as error:
-            errors.append({"input": str(case.image), "code": error.code, "message": error.message})
-            continue
-        kept.append(case)
-        outputs.append(prediction.logits)
-        targets.append(target)
-        rows.append(_row(case, prediction, found))
-        # The scan itself is not kept: a list may be larger than memory.
-        predictions.append(_Light.of(prediction))
-    if progress is not None:
-        progress(len(cases), len(cases))
-    if not kept:
-        first = errors[0]
-        raise MedAttnError(
-            first["code"], f"none of {len(cases)} cases could be predicted; the first: {first['message']}"
-        )
-    return _Seen(kept, np.stack(outputs), np.stack(targets), predictions, rows, errors, maps)
+) -> None:
+    files.make_folder(folder)
+    _clear(folder)
+    confidence = [s.confidence for s in seen.stated]
+    drawn = pictures.draw(
+        folder, metrics, outputs, targets, predictor.task, None if None in confidence else np.array(confidence)
+    )
+    shown = examples.draw(folder, seen, outputs, targets, predictor, settings.examples)
+    files.write_text(folder / "cases.csv", _table(seen.rows))
+    files.write_text(folder / "metrics.json", json.dumps(metrics, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+    files.write_text(folder / "summary.html", page.summary_page(metrics, drawn, shown, predictor.bundle))
 
 
-@dataclass(frozen=True)
-class _Light:
-    """What the scores need of a prediction."""
-
-    label_set: tuple[str, ...] | None
-    interval: tuple[float, float] | None
-    confidence: float | None
-    abstained: bool
-
-    @classmethod
-    def of(cls, prediction: Prediction) -> _Light:
-        return cls(prediction.label_set, prediction.interval, prediction.confidence, prediction.abstained)
-
-
-def _row(case: Case, prediction: Prediction, place: dict[str, float]) -> dict[str, Any]:
-    row: dict[str, Any] = {"image": str(case.image), "fold": case.fold}
-    if prediction.value is not None:
-        interval = prediction.interval or (None, None)
-        row |= {"true": case.value, "predicted": prediction.value, "low": interval[0], "high": interval[1]}
-    else:
-        said = prediction.label
-        if prediction.task.kind == "multilabel":
-            said = "|".join(label for label, p in prediction.probabilities.items() if p >= 0.5) or "-"
-        row |= {"true": "|".join(case.labels or ()) or "-", "said": said}
-        row |= {f"probability_{label}": p for label, p in prediction.probabilities.items()}
-        row["label_set"] = "|".join(prediction.label_set) if prediction.label_set is not None else None
-        row |= {"confidence": prediction.confidence, "abstained": prediction.abstained}
-    row |= {f"map_{name}": value for name, value in place.items()}
-    row["warnings"] = ";".join(notice.code for notice in prediction.warnings)
-    return row
-
-
-def _scores(seen: _Seen, predictor: Predictor, threshold: float | None, settings: Settings) -> dict[str, Any]:
-    task, targets = predictor.task, seen.targets
-    groups = [_group(case, index) for index, case in enumerate(seen.cases)]
-    if task.kind == "regression":
-        stated = [p.interval for p in seen.predictions]
-        known = None if any(i is None for i in stated) else np.array(stated, float)
-
-        def measure_values(chosen: np.ndarray) -> dict[str, float]:
-            some = None if known is None else [(float(low), float(high)) for low, high in known[chosen]]
-            return regression.scores(seen.outputs[chosen, 0], targets[chosen, 0], some)
-
-        return {"regression": intervals(measure_values, groups, samples=settings.bootstrap, seed=settings.seed)}
-    probabilities = task.probabilities(seen.outputs)
-    said = classification.decisions(probabilities, task, threshold)
-    sets = [p.label_set for p in seen.predictions]
-    abstained = np.array([p.abstained for p in seen.predictions])
-    given = [p.confidence for p in seen.predictions]
-    confidence = None if any(c is None for c in given) else np.array(given, float)
-
-    def measure(chosen: np.ndarray) -> dict[str, float]:
-        found = classification.scores(probabilities[chosen], targets[chosen], task, threshold)
-        if task.kind == "multiclass":
-            some = None if any(s is None for s in sets) else [sets[i] or () for i in chosen]
-            found |= classification.trust_scores(some, abstained[chosen], said[chosen], targets[chosen] > 0.5, task)
-            if confidence is not None:
-                right = probabilities[chosen].argmax(axis=1) == targets[chosen].argmax(axis=1)
-                found["ece_confidence"] = expected_calibration_error(confidence[chosen], right)
-        return found
-
-    result: dict[str, Any] = {
-        "classification": intervals(measure, groups, samples=settings.bootstrap, seed=settings.seed)
-    }
-    if task.kind == "multiclass" and len(task.labels) > 1:
-        from sklearn.metrics import confusion_matrix
-
-        matrix = confusion_matrix(targets.argmax(axis=1), said.argmax(axis=1), labels=range(len(task.labels)))
-        result["confusion_matrix"] = matrix.tolist()
-    return result
+def _clear(folder: Path) -> None:
+    """Remove what an earlier evaluation left here: an old curve beside new numbers would be believed."""
+    try:
+        earlier = "weights_sha256" in json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return  # somebody else's folder: only what is written now is replaced
+    if earlier:
+        for name in ("summary.html", "metrics.json", "cases.csv", *pictures.FILES.values()):
+            (folder / name).unlink(missing_ok=True)
+        for path in folder.glob(examples.PATTERN):
+            path.unlink(missing_ok=True)
 
 
 def _table(rows: list[dict[str, Any]]) -> str:
@@ -299,17 +214,8 @@ def _table(rows: list[dict[str, Any]]) -> str:
     stream = io.StringIO()
     writer = csv.DictWriter(stream, columns, restval="", lineterminator="\n")
     writer.writeheader()
-    writer.writerows({name: safe_cell(plain(value)) for name, value in row.items()} for row in rows)
+    # The word for none of the labels is no formula, and whoever reads the table compares it with that of the list.
+    writer.writerows(
+        {name: value if value == NO_LABEL else safe_cell(plain(value)) for name, value in row.items()} for row in rows
+    )
     return stream.getvalue()
-
-
-def _write(path: Path, text: str) -> None:
-    """Under its final name only when whole."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        temporary.write_text(text, encoding="utf-8", newline="")
-        os.replace(temporary, path)
-    except OSError as error:
-        raise MedAttnError("unwritable", f"{path}: {error.strerror}; choose a folder that may be written") from error
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from medattn_core.evaluation.ensemble import Mean, device_of
 from medattn_core.networks.attention_cnn import AttentionCNN
 from medattn_core.tasks import TaskSpec
 from medattn_core.transforms.grid import Axis, ModelGrid
@@ -37,7 +38,7 @@ def blurred(image: np.ndarray, stride: int) -> np.ndarray:
 
 
 def curves(
-    network: AttentionCNN,
+    network: Mean | AttentionCNN,
     image: np.ndarray,
     ranking: np.ndarray,
     inside: np.ndarray,
@@ -48,7 +49,7 @@ def curves(
     """Output for a label while the highest pixels of a map are deleted from the image, or put back into a blurred one.
 
     Args:
-        network: in evaluation mode.
+        network: in evaluation mode; of an ensemble the mean.
         image: ``(C, *spatial)`` network input.
         ranking: ``(*spatial)`` map that orders the pixels.
         inside: ``(*spatial)`` boolean, pixels that belong to the scan; only they are touched.
@@ -68,9 +69,10 @@ def curves(
         mask = chosen.reshape(inside.shape)[None]
         batch += [np.where(mask, empty, image), np.where(mask, image, empty)]
     outputs = []
+    device = device_of(network)
     with torch.inference_mode():
         for start in range(0, len(batch), 6):
-            x: Tensor = torch.from_numpy(np.stack(batch[start : start + 6]).astype(np.float32))
+            x: Tensor = torch.from_numpy(np.stack(batch[start : start + 6]).astype(np.float32)).to(device)
             outputs.append(network(x).cpu().numpy())
     values = task.probabilities(np.concatenate(outputs))[:, label]
     return {"deletion": values[0::2], "insertion": values[1::2]}
@@ -86,10 +88,10 @@ def randomised(network: AttentionCNN, seed: int = 0) -> AttentionCNN:
     """The same architecture with weights drawn anew, statistics of the normalisation included."""
     import copy
 
-    state = torch.random.get_rng_state()
-    torch.manual_seed(seed)
-    try:
-        fresh = copy.deepcopy(network)
+    device = device_of(network)
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        fresh = copy.deepcopy(network).cpu()  # drawn there, the weights are the same wherever the network lies
         for module in fresh.modules():
             reset = getattr(module, "reset_parameters", None)
             if callable(reset):
@@ -98,9 +100,15 @@ def randomised(network: AttentionCNN, seed: int = 0) -> AttentionCNN:
             for name, parameter in fresh.named_parameters():
                 if name.endswith(("query", "null_key")):  # parameters of no layer
                     parameter.normal_(std=parameter.shape[-1] ** -0.5)
-    finally:
-        torch.random.set_rng_state(state)
-    return fresh.eval()
+    return fresh.to(device).eval()
+
+
+def random_contributions(network: AttentionCNN, image: np.ndarray, label: int) -> np.ndarray:
+    """Contribution of each evidence cell ``(cells,)`` of one image ``(C, *spatial)``, in the network's order."""
+    x = torch.from_numpy(np.ascontiguousarray(image[None], np.float32)).to(device_of(network))
+    with torch.inference_mode():
+        cells: Tensor = network.attend(x).contributions[0, label]
+    return cells.cpu().numpy()
 
 
 def rank_correlation(first: np.ndarray, second: np.ndarray) -> float:

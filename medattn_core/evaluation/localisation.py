@@ -66,13 +66,15 @@ def detections(regions: Sequence[Any], lesions: np.ndarray) -> dict[str, Any]:
 
     Args:
         regions: of :meth:`medattn_core.inference.Prediction.regions`.
-        lesions: integer labels of the lesions, 0 outside.
+        lesions: integer labels of the lesions, 0 outside; a scan without any has false alarms only.
     """
     from monai.metrics import compute_fp_tp_probs_nd
 
     count = int(lesions.max())
     if not regions:
         return {"false": [], "true": [0.0] * count, "lesions": count}
+    if count == 0:
+        return {"false": [float(region.contribution) for region in regions], "true": [], "lesions": 0}
     strength = np.array([region.contribution for region in regions], float)
     places = np.array([region.voxel_index for region in regions], int)
     false, true, number = compute_fp_tp_probs_nd(strength, places, lesions)
@@ -83,13 +85,16 @@ def froc(found: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """Sensitivity over false positives a case, and its mean at 1/4, 1/2, 1, 2, 4 and 8 of them (MONAI's FROC)."""
     from monai.metrics import compute_froc_curve_data, compute_froc_score
 
-    false = np.array([v for case in found for v in case["false"]])
+    # MONAI leaves out the lowest threshold, taking it for the zero of lesions that were missed: so it is always there.
+    false = np.array([0.0, *(v for case in found for v in case["false"])])
     true = np.array([v for case in found for v in case["true"]])
     lesions = int(sum(case["lesions"] for case in found))
     a_case, sensitivity = compute_froc_curve_data(false, true, lesions, len(found))
     at = (0.25, 0.5, 1, 2, 4, 8)
     return {
         "lesions": lesions,
+        "scans": len(found),
+        "scans_without": sum(case["lesions"] == 0 for case in found),
         "score": float(compute_froc_score(a_case, sensitivity, at)),
         "false_positives_a_case": [float(v) for v in a_case],
         "sensitivity": [float(v) for v in sensitivity],

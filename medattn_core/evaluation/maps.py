@@ -2,158 +2,163 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from medattn_core.evaluation import fidelity, localisation
+from medattn_core.evaluation.ensemble import Mean
 from medattn_core.evaluation.saliency import Peers
 from medattn_core.inference import Prediction, Predictor
 from medattn_core.networks.attention_cnn import AttentionCNN
 from medattn_core.transforms.conform import conform
 from medattn_core.volumes import Volume
 
-TOP = 0.1
-"""Share of the image whose deletion is compared between maps."""
+Key = tuple[int, str]
+"""A map: number of the case, label it speaks for."""
+
+RANDOM_NETWORKS = 5
+"""Networks of random weights: a single one may agree or disagree by chance."""
 
 
 @dataclass
 class MapScores:
-    """What is collected over cases.
+    """What is collected over maps.
 
     Attributes:
-        located: method to the localisation scores of each case.
+        patients: patient of each case, by its number.
+        located: method to the localisation scores of each map.
         overlaps: overlap curves of the evidence, to choose a threshold from.
-        curves: method to the deletion and insertion curves of each case.
-        randomised: rank correlation of the evidence with that of a network of random weights, each case.
-        repeated: rank correlation with the evidence of another model of the same task, each case.
+        curves: method to the deletion and insertion curves of each map.
+        randomised: rank correlations of the evidence with those of networks of random weights.
+        repeated: rank correlations with the evidence of other models of the same task.
         froc: see :func:`medattn_core.evaluation.localisation.detections`.
     """
 
-    located: dict[str, list[dict[str, float]]] = field(default_factory=dict)
+    patients: dict[int, str] = field(default_factory=dict)
+    located: dict[str, dict[Key, dict[str, float]]] = field(default_factory=dict)
     overlaps: list[np.ndarray] = field(default_factory=list)
-    curves: dict[str, list[dict[str, np.ndarray]]] = field(default_factory=dict)
-    randomised: list[float] = field(default_factory=list)
-    repeated: list[float] = field(default_factory=list)
+    curves: dict[str, dict[Key, dict[str, np.ndarray]]] = field(default_factory=dict)
+    randomised: dict[Key, list[float]] = field(default_factory=dict)
+    repeated: dict[Key, list[float]] = field(default_factory=dict)
     froc: list[dict[str, Any]] = field(default_factory=list)
 
-    def summary(self, threshold: float | None) -> tuple[dict[str, Any], dict[str, Any]]:
-        """``(localisation, fidelity)``, means over cases, for metrics.json."""
-        place: dict[str, Any] = {}
-        for method, cases in self.located.items():
-            place[method] = {name: float(np.mean([c[name] for c in cases])) for name in cases[0]}
-            place[method]["cases"] = len(cases)
-        if place:
-            place["iou_threshold"] = threshold
-        if any(case["lesions"] > 1 for case in self.froc):
-            place["froc"] = localisation.froc(self.froc)
-        faith: dict[str, Any] = {}
-        for method, found in self.curves.items():
-            mean = {key: np.mean([c[key] for c in found], axis=0) for key in ("deletion", "insertion")}
-            faith[method] = {
-                **{key: [float(v) for v in curve] for key, curve in mean.items()},
-                **{f"{key}_area": fidelity.area(fidelity.SHARES, curve) for key, curve in mean.items()},
-                "cases": len(found),
-            }
-        if faith:
-            at = fidelity.SHARES.index(TOP)
-            drop = {
-                m: np.array([c["deletion"][0] - c["deletion"][at] for c in found]) for m, found in self.curves.items()
-            }
-            for method, values in drop.items():
-                faith[method][f"drop_at_{TOP:g}"] = float(values.mean())
-                if method != "evidence":
-                    # Where both maps change nothing neither is better: such cases count half.
-                    gap = drop["evidence"] - values
-                    faith[method]["evidence_drops_more"] = float(((gap > 1e-6) + 0.5 * (np.abs(gap) <= 1e-6)).mean())
-            faith["shares"] = list(fidelity.SHARES)
-        for name, rho in (("weight_randomisation", self.randomised), ("repeatability", self.repeated)):
-            if rho:
-                faith[name] = {
-                    "rank_correlation": float(np.mean(rho)),
-                    "absolute": float(np.mean(np.abs(rho))),
-                    "cases": len(rho),
-                }
-        return place, faith
 
-    def add_location(self, method: str, values: dict[str, float]) -> None:
-        """Scores of one more case."""
-        self.located.setdefault(method, []).append(values)
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """What the evidence of a model is compared with.
+
+    Attributes:
+        peers: other methods.
+        whole: the network, of an ensemble the mean of its members.
+        random: networks of random weights.
+    """
+
+    peers: Peers
+    whole: Mean
+    random: tuple[AttentionCNN, ...]
+
+    @classmethod
+    def of(cls, networks: Sequence[AttentionCNN], names: tuple[str, ...], seed: int) -> Comparison:
+        """For one network or the members of an ensemble."""
+        random = tuple(fidelity.randomised(networks[0], seed + i) for i in range(RANDOM_NETWORKS))
+        return cls(peers=Peers(networks, names), whole=Mean(networks).eval(), random=random)
 
 
-def add_case(
-    scores: MapScores,
-    prediction: Prediction,
-    channels: tuple[Volume, ...],
-    predictor: Predictor,
-    label: str,
-    inside: np.ndarray | None,
-    *,
-    threshold: float | None,
-    peers: Peers | None,
-    random: AttentionCNN | None,
-    others: tuple[Predictor, ...] = (),
-    several: bool = True,
+def add_place(
+    scores: MapScores, key: Key, prediction: Prediction, inside: np.ndarray, threshold: float | None
 ) -> dict[str, float]:
-    """Score the maps of one case.
+    """Score where the evidence of one map lies.
 
     Args:
         scores: to add to.
+        key: of the map.
         prediction: of the case.
-        channels: further channels of the case.
-        predictor: that made it.
-        label: whose map is scored.
-        inside: boolean on the scan's voxels, the finding; None where its place is not known.
+        inside: boolean on the scan's voxels, the finding; neither empty nor all of the scan.
         threshold: of the overlap.
-        peers: other methods; None leaves them and the fidelity out for this case.
-        random: the network with random weights.
-        others: models of the same task, for repeatability.
-        several: whether to count single lesions (FROC).
 
     Returns:
-        Localisation scores of the evidence for the table of cases.
+        The scores, for the table of cases.
     """
-    row: dict[str, float] = {}
-    evidence = prediction.evidence(label)
-    if inside is not None and inside.any() and not inside.all():
-        row = localisation.scores(evidence.data, inside, threshold)
-        scores.add_location("evidence", row)
-        scores.overlaps.append(localisation.overlaps(evidence.data, inside))
-        if several and evidence.spatial_dims == 3:
-            from scipy.ndimage import label as parts
+    evidence = prediction.evidence(key[1]).data
+    row = localisation.scores(evidence, inside, threshold)
+    overlaps = localisation.overlaps(evidence, inside)
+    scores.located.setdefault("evidence", {})[key] = row
+    scores.overlaps.append(overlaps)
+    return row
 
-            lesions, _ = parts(inside, np.ones((3, 3, 3)))
-            scores.froc.append(localisation.detections(prediction.regions(label), lesions))
-    for other in others:
-        again = other((prediction.volume, *channels)).contributions(label)
-        scores.repeated.append(fidelity.rank_correlation(prediction.contributions(label), again))
-    if peers is None:
-        return row
-    conformed = conform(prediction.volume, predictor.task, channels)
-    flat = predictor.task.spatial_dims == 2
+
+def add_lesions(scores: MapScores, key: Key, prediction: Prediction, inside: np.ndarray | None) -> None:
+    """Count single lesions found and false alarms; a scan that does not show the label (None) has false alarms only."""
+    from scipy.ndimage import label as parts
+
+    lesions = np.zeros(prediction.volume.shape, int)
+    if inside is not None:
+        lesions, _ = parts(inside, np.ones((3, 3, 3)))
+    scores.froc.append(localisation.detections(prediction.regions(key[1]), lesions))
+
+
+def add_repeats(
+    scores: MapScores,
+    key: Key,
+    prediction: Prediction,
+    channels: tuple[Volume, ...],
+    others: Sequence[Predictor],
+) -> None:
+    """How much other models of the same task agree with the evidence."""
+    own = prediction.contributions(key[1])
+    again = [other((prediction.volume, *channels)).contributions(key[1]) for other in others]
+    scores.repeated[key] = [fidelity.rank_correlation(own, other) for other in again]
+
+
+def add_comparison(
+    scores: MapScores,
+    key: Key,
+    prediction: Prediction,
+    channels: tuple[Volume, ...],
+    comparison: Comparison,
+    inside: np.ndarray | None,
+    threshold: float | None,
+) -> None:
+    """Score the maps of other methods, the fidelity of all, and networks of random weights.
+
+    Everything is computed before anything is added: a method that fails leaves no half case behind.
+
+    Args:
+        scores: to add to.
+        key: of the map.
+        prediction: of the case.
+        channels: further channels of the case.
+        comparison: with what.
+        inside: the finding on the scan's voxels; None where its place is not known.
+        threshold: of the overlap.
+    """
+    task = prediction.task
+    conformed = conform(prediction.volume, task, channels)
+    flat = task.spatial_dims == 2
     if flat and conformed.image.shape[-1] != 1:
-        return row  # the other methods know no stack of slices
+        return  # the other methods know no stack of slices
     image = conformed.image[..., 0] if flat else conformed.image
     within = conformed.grid.inside()
     within = within[..., 0] if flat else within
-    index = predictor.task.index(label)
-    found = peers.maps(image, index)
-    for method, pixels in found.items():
-        native = conformed.grid.spread(pixels[..., None] if flat else pixels, 1)
-        if row and inside is not None:
-            scores.add_location(method, localisation.scores(native, inside, threshold))
-    own = fidelity.on_model_grid(prediction.contributions(label), conformed.grid, prediction.stride)
-    found = {"evidence": own[..., 0] if flat else own, **found}
-    for method, pixels in found.items():
-        curves = fidelity.curves(predictor.network, image, pixels, within, index, predictor.task)
-        scores.curves.setdefault(method, []).append(curves)
-    if random is not None:
-        import torch
-
-        with torch.inference_mode():
-            out = random.attend(torch.from_numpy(image[None]))
-        cells = out.contributions[0, index].numpy().reshape(prediction.head.allowed.shape)
-        allowed = prediction.head.allowed
-        scores.randomised.append(fidelity.rank_correlation(prediction.contributions(label)[allowed], cells[allowed]))
-    return row
+    index = task.index(key[1])
+    found = comparison.peers.maps(image, index)
+    located = {}
+    if inside is not None:
+        for method, pixels in found.items():
+            native = conformed.grid.spread(pixels[..., None] if flat else pixels, 1)
+            located[method] = localisation.scores(native, inside, threshold)
+    own = fidelity.on_model_grid(prediction.contributions(key[1]), conformed.grid, prediction.stride)
+    maps = {"evidence": own[..., 0] if flat else own, **found}
+    curves = {name: fidelity.curves(comparison.whole, image, m, within, index, task) for name, m in maps.items()}
+    allowed = prediction.head.allowed
+    cells = prediction.contributions(key[1])[allowed]
+    drawn = [fidelity.random_contributions(network, image, index) for network in comparison.random]
+    rho = [fidelity.rank_correlation(cells, other.reshape(allowed.shape)[allowed]) for other in drawn]
+    for method, row in located.items():
+        scores.located.setdefault(method, {})[key] = row
+    for method, pair in curves.items():
+        scores.curves.setdefault(method, {})[key] = pair
+    scores.randomised[key] = rho

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from medattn_core.bundles import Bundle
-from medattn_core.evaluation.pictures import NAMES
+from medattn_core.datalists.case import NO_LABEL
+from medattn_core.evaluation import page_maps
+from medattn_core.evaluation.examples import Example
 from medattn_core.outputs.page import banner, document, esc, facts, image, table
+from medattn_core.outputs.text import number
 
 SAID = {
     "accuracy": "right label",
+    "accuracy_most_probable": "most probable label right, where there is one",
     "balanced_accuracy": "right label, each label counted equally",
     "auc": "area under the ROC curve",
     "average_precision": "average precision",
@@ -29,41 +33,48 @@ SAID = {
     "mae_of_the_mean": "mean absolute error of always saying the mean",
     "interval_coverage": "intervals that hold the truth",
 }
-SHARES = ("accuracy", "balanced_accuracy", "set_coverage", "abstained", "accuracy_when_decided", "interval_coverage")
+SHARES = ("accuracy", "accuracy_most_probable", "balanced_accuracy", "set_coverage", "abstained",
+          "accuracy_when_decided", "interval_coverage")  # fmt: skip
 
 
-def summary_page(metrics: Mapping[str, Any], pictures: Mapping[str, Path], bundle: Bundle) -> str:
+def summary_page(
+    metrics: Mapping[str, Any], pictures: Mapping[str, Path], examples: Sequence[Example], bundle: Bundle
+) -> str:
     """HTML of ``summary.html``; the pictures are inlined."""
     task = metrics["task"]
-    kind = "regression" if task["kind"] == "regression" else "classification"
-    scores = metrics[kind]
+    regression = task["kind"] == "regression"
+    scores = metrics["regression" if regression else "classification"]
     body = [
         '<p class="kind">Evaluation</p>',
         f"<h1>{esc(bundle.name)} {esc(bundle.version)} on {esc(metrics['data'])}</h1>",
         f'<p class="soft">{esc(bundle.description)}</p>',
     ]
-    if metrics["errors"]:
-        shown = [(e["code"], e["message"]) for e in metrics["errors"][:10]]
-        count = len(metrics["errors"])
-        title = f"could not be predicted and does not count: {count} case{'s' if count > 1 else ''}"
-        body.append(banner(title, shown, bad=True))
+    for kind, title, bad in (
+        ("errors", "could not be predicted and does not count", True),
+        ("place_errors", "mask or box not used; the case counts in the rest", False),
+        ("map_errors", "maps not compared; the case counts in the rest", False),
+    ):
+        if metrics[kind]:
+            shown = [(e["code"], e["message"]) for e in metrics[kind][:10]]
+            body.append(banner(f"{title}: {_count(len(metrics[kind]), 'case')}", shown, bad=bad))
     body += ["<h2>In short</h2>", f"<p>{_short(metrics, scores)}</p>"]
     body += ["<h2>Scores</h2>", _scores(scores, task)]
-    body.append(
-        '<p class="note">Intervals: 95 %, bootstrap over patients '
-        f"({metrics['settings']['bootstrap']} samples). {_threshold(metrics['settings'])}</p>"
-    )
-    body.append(_figures(pictures, ("confusion", "reliability", "roc", "precision_recall", "scatter")))
-    body += _labels(scores, task)
-    body += _place(metrics["localisation"], metrics["settings"])
+    decided = "" if regression else f" {_threshold(metrics)}"
+    body.append(f'<p class="note">{_intervals(metrics)}{decided}</p>')
+    curves = ("confusion", "reliability", "reliability_confidence", "roc", "precision_recall", "scatter")
+    body.append(_figures(pictures, curves))
+    body += _labels(scores, task, metrics["settings"])
+    body += _examples(examples, regression)
+    body += page_maps.place(metrics["localisation"], metrics["settings"], len(metrics["place_errors"]))
     body.append(_figures(pictures, ("froc",)))
-    body += _faith(metrics["fidelity"])
+    body += page_maps.faith(metrics["fidelity"], regression)
     body.append(_figures(pictures, ("deletion", "insertion")))
+    members = metrics["members"]
     body += [
         "<h2>What was measured</h2>",
         facts(
             [
-                ("Model", f"{esc(bundle.name)} {esc(bundle.version)}, {metrics['members']} network(s)"),
+                ("Model", f"{esc(bundle.name)} {esc(bundle.version)}, {_count(members, 'network')}"),
                 ("Weights", f"<code>{esc(metrics['weights_sha256'][:16])}</code>"),
                 ("Cases", _cases(metrics)),
                 ("Seed", str(metrics["settings"]["seed"])),
@@ -75,36 +86,62 @@ def summary_page(metrics: Mapping[str, Any], pictures: Mapping[str, Path], bundl
     return document(f"{bundle.name}: evaluation", body)
 
 
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
+
+
+def _intervals(metrics: Mapping[str, Any]) -> str:
+    found, samples = metrics["intervals"], metrics["settings"]["bootstrap"]
+    if samples <= 0:
+        return "No intervals were asked for."
+    if not found["given"]:
+        return (
+            f"No intervals: {_count(found['patients'], 'patient')} say too little of the spread among others; "
+            f"{found['fewest_patients']} are needed."
+        )
+    return (
+        f"Intervals: 95 %, bootstrap over {found['patients']} patients ({samples} samples); Wilson's where the "
+        "bootstrap has no spread. None where neither says anything."
+    )
+
+
 def _short(metrics: Mapping[str, Any], scores: Mapping[str, Any]) -> str:
     count, labels = metrics["cases"], metrics["task"]["labels"]
     if metrics["task"]["kind"] == "regression":
-        unit = metrics["task"]["unit"]
+        unit = f" {metrics['task']['unit']}" if metrics["task"]["unit"] else ""
         mae, mean = scores["mae"], scores["mae_of_the_mean"]["value"]
         return esc(
-            f"Over {count} cases the predicted {labels[0]} was off by {mae['value']:.3g} {unit} on average"
-            f"{_between(mae, '{:.3g}')}; always saying the mean would be off by {mean:.3g} {unit}."
+            f"Over {_count(count, 'case')} the predicted {labels[0]} was off by {number(mae['value'])}{unit} on average"
+            f"{_between(mae, number)}; always saying the mean would be off by {number(mean)}{unit}."
         )
     accuracy = scores["accuracy"]
     right = round(accuracy["value"] * count)
-    text = f"{right} of {count} cases got the right label: {accuracy['value']:.1%}{_between(accuracy, '{:.1%}')}."
-    if "accuracy_when_decided" in scores and scores["accuracy_when_decided"]["value"] is not None:
+    several = metrics["task"]["kind"] == "multilabel" and len(labels) > 1
+    what = "had all labels right" if several else "got the right label"
+    text = f"{right} of {_count(count, 'case')} {what}: {_share(accuracy['value'])}{_between(accuracy, _share)}."
+    decided = scores.get("accuracy_when_decided")
+    if decided is not None and decided["value"] is not None and scores["abstained"]["value"]:
         text += (
-            f" In {scores['abstained']['value']:.1%} the model is not sure enough to decide; of the others "
-            f"{scores['accuracy_when_decided']['value']:.1%} are right."
+            f" In {_share(scores['abstained']['value'])} the model is not sure enough to decide; of the others "
+            f"{_share(decided['value'])} are right."
         )
     place = metrics["localisation"].get("evidence")
     if place:
         text += (
-            f" The strongest evidence lay inside the marked finding in {place['pointing']:.1%} of "
-            f"{place['cases']} cases whose finding is marked."
+            f" The strongest evidence lay inside the marked finding in {_share(place['pointing'])} of "
+            f"{_count(place['cases'], 'case')} whose finding is marked."
         )
     return esc(text)
 
 
-def _between(score: Mapping[str, float], form: str) -> str:
+def _share(value: float) -> str:
+    return f"{100 * value:.1f} %"
+
+
+def _between(score: Mapping[str, float], form: Callable[[float], str]) -> str:
     if score.get("low") is None:
         return ""
-    return f" (between {form.format(score['low'])} and {form.format(score['high'])})"
+    return f" (between {form(score['low'])} and {form(score['high'])})"
 
 
 def _cell(name: str, score: Mapping[str, Any], unit: str) -> tuple[str, str]:
@@ -112,8 +149,10 @@ def _cell(name: str, score: Mapping[str, Any], unit: str) -> tuple[str, str]:
         if value is None:
             return "not measurable"
         if name in SHARES or name.startswith(("sensitivity", "specificity")):
-            return f"{value:.1%}"
-        return f"{value:.4g}{f' {unit}' if unit and name in ('mae', 'rmse', 'mean_error', 'mae_of_the_mean') else ''}"
+            return _share(value)
+        if name in ("mae", "rmse", "mean_error", "mae_of_the_mean"):
+            return f"{number(value, 4)}{f' {unit}' if unit else ''}"
+        return page_maps.figure(value)
 
     low, high = score.get("low"), score.get("high")
     return one(score["value"]), "" if low is None else f"{one(low)} to {one(high)}"
@@ -124,104 +163,90 @@ def _scores(scores: Mapping[str, Any], task: Mapping[str, Any]) -> str:
     return table(["", "value", "interval"], rows, (1, 2))
 
 
-def _labels(scores: Mapping[str, Any], task: Mapping[str, Any]) -> list[str]:
+def _labels(scores: Mapping[str, Any], task: Mapping[str, Any], settings: Mapping[str, Any]) -> list[str]:
     if task["kind"] == "regression":
         return []
-    names = ("auc", "average_precision", "sensitivity", "specificity")
     rows = []
-    for label in task["labels"]:
-        cells = [_cell(name, scores[f"{name}_{label}"], "") for name in names]
-        rows.append(
-            [esc(label), *(f'{esc(value)}<br><small class="soft">{esc(interval)}</small>' for value, interval in cells)]
-        )
+    labels = [*task["labels"], *([NO_LABEL] if f"sensitivity_{NO_LABEL}" in scores else [])]
+    thresholds = settings["label_thresholds"] or {}
+    measured = any(f"sensitivity_at_threshold_{label}" in scores for label in labels)
+    for label in labels:
+        names = ["auc", "average_precision", "sensitivity", "specificity"]
+        names += ["sensitivity_at_threshold", "specificity_at_threshold"] if measured else []
+        cells = [_cell(name, scores[f"{name}_{label}"], "") if f"{name}_{label}" in scores else ("", "")
+                 for name in names]  # fmt: skip
+        row = ["none of them" if label == NO_LABEL else esc(label)]
+        row += [f'{esc(value)}<br><small class="soft">{esc(interval)}</small>' for value, interval in cells]
+        if thresholds:
+            chosen = thresholds.get(label)
+            row.append("" if chosen is None else f"{chosen:.3f}")
+        rows.append(row)
     head = ["label", "area under ROC", "average precision", "sensitivity", "specificity"]
-    return ["<h2>Each label</h2>", table(head, rows, (1, 2, 3, 4))]
-
-
-def _place(place: Mapping[str, Any], settings: Mapping[str, Any]) -> list[str]:
-    rows = [
-        [esc(NAMES[m]), *(f"{place[m][k]:.3f}" for k in ("pointing", "energy", "iou", "auprc")), str(place[m]["cases"])]
-        for m in NAMES
-        if m in place
-    ]
-    if not rows:
-        return []
-    share = place["iou_threshold"]
-    where = (
-        f"{share:.2f} of the peak, chosen on {settings['chosen_on']}"
-        if share is not None
-        else "half of the peak, not chosen"
-    )
-    text = [
-        "<h2>Does the map lie on the finding?</h2>",
-        table(
-            ["map", "peak inside", "share inside", "overlap (IoU)", "voxel AUPRC", "cases"],
-            rows,
-            (1, 2, 3, 4, 5),
-            first=0,
-        ),
-        '<p class="note">Peak inside: the strongest voxel lies in the marked finding. Share inside: of the positive '
-        f"map. Overlap: of the map above {esc(where)}. Other methods explain the same network.</p>",
-    ]
-    if "froc" in place:
+    head += ["sensitivity at its threshold", "specificity at its threshold"] if measured else []
+    head += ["threshold"] if thresholds else []
+    text = ["<h2>Each label</h2>", table(head, rows, range(1, len(head)))]
+    if measured:
         text.append(
-            f"<p>{place['froc']['lesions']} single lesions: {place['froc']['score']:.1%} found on average at 1/4 to 8 "
-            "false positives a scan.</p>"
+            '<p class="note">At its threshold: the label against the rest, whichever label is most probable; chosen on '
+            f"{esc(settings['chosen_on'])}.</p>"
         )
     return text
 
 
-def _faith(faith: Mapping[str, Any]) -> list[str]:
-    rows = []
-    for m in NAMES:
-        if m in faith:
-            more = faith[m].get("evidence_drops_more")
-            rows.append(
-                [esc(NAMES[m]), f"{faith[m]['drop_at_0.1']:.3f}", "" if more is None else f"{more:.0%}",
-                 f"{faith[m]['deletion_area']:.3f}", f"{faith[m]['insertion_area']:.3f}", str(faith[m]["cases"])]
-            )  # fmt: skip
-    if not rows:
+def _examples(examples: Sequence[Example], regression: bool) -> list[str]:
+    if not examples:
         return []
-    text = [
-        "<h2>Does the map show what the model uses?</h2>",
-        table(
-            ["map", "loss without its top 10 %", "evidence loses more", "area, deletion", "area, insertion", "cases"],
-            rows, (1, 2, 3, 4, 5), first=0,
-        ),
-        '<p class="note">Places are deleted from the image itself (blurred) in the order of each map. Deletion: low is '
-        "good. Insertion: high is good.</p>",
-    ]  # fmt: skip
-    if "weight_randomisation" in faith:
-        rho = faith["weight_randomisation"]["rank_correlation"]
-        text.append(f"<p>A network with random weights gives another map: rank correlation {rho:.2f} (0 is none).</p>")
-    if "repeatability" in faith:
-        rho = faith["repeatability"]["rank_correlation"]
-        text.append(
-            f"<p>Trained again with another seed, the maps agree with rank correlation {rho:.2f} (1 is full).</p>"
-        )
+    how = "largest and smallest error" if regression else "lowest and highest probability of what is true"
+    text = ["<h2>The worst and the best cases</h2>"]
+    for kind in ("worst", "best"):
+        cells = [
+            f"<figure>{image(one.path.read_bytes(), f'Case {one.case}: {one.words}', 'chart')}"
+            f"<figcaption>Case {one.case}: {esc(one.words)}</figcaption></figure>"
+            for one in examples
+            if one.kind == kind
+        ]
+        if cells:
+            grid = "charts" if examples[0].wide else "planes"  # three planes need more room than one
+            text.append(f'<h3>{kind.capitalize()}</h3><div class="{grid}">{"".join(cells)}</div>')
+    where = "The numbers are those of the column case in <code>cases.csv</code>."
+    text.append(f'<p class="note">By the {how}. {where}</p>')
     return text
 
 
-def _threshold(settings: Mapping[str, Any]) -> str:
-    value = settings["decision_threshold"]
-    if value is not None:
-        return f"The label is decided at {value:.3f}, chosen on {esc(settings['chosen_on'])}."
-    return "The most probable label is said; of one label alone, from a probability of 0.5."
+def _threshold(metrics: Mapping[str, Any]) -> str:
+    settings, task = metrics["settings"], metrics["task"]
+    usual = 0.5 if settings["task_threshold"] is None else settings["task_threshold"]
+    chosen = settings["chosen_on"]
+    none = NO_LABEL in metrics.get("confusion_labels", ())
+    if task["kind"] == "multilabel" or len(task["labels"]) == 1:
+        if chosen is None:
+            return f"A label is said from a probability of {usual:g}; if none reaches it, none is said."
+        return f"Each label is said from its own threshold, chosen on {esc(chosen)}; if none reaches it, none is said."
+    if settings["decision_threshold"] is not None:
+        text = f"The label is decided at {settings['decision_threshold']:.3f}, chosen on {esc(chosen)}"
+    else:
+        text = "The most probable label is said"
+    if none:
+        below = usual if settings["none_below"] is None else settings["none_below"]
+        text += f"; none of them, if it has less than {below:.3g}"
+    return text + "."
 
 
 def _cases(metrics: Mapping[str, Any]) -> str:
     fold = "" if metrics["fold"] is None else f", fold {metrics['fold']}"
+    images = _count(metrics["cases"], "image")
     if metrics["patients_named"]:
-        return f"{metrics['cases']} of {metrics['patients']} patients{fold}"
+        return f"{images} of {_count(metrics['patients'], 'patient')}{fold}"
     return (
-        f"{metrics['cases']}{fold}. The list names no patients: each image counts as a patient of its own, and the "
+        f"{images}{fold}. The list names no patients: each image counts as a patient of its own, and the "
         "intervals are too narrow if several belong to one"
     )
 
 
 CAPTIONS = {
     "confusion": "Which label was said for which",
-    "reliability": "Given probability and how often it was right",
+    "reliability": "Given probability and how often it was right (number of cases)",
+    "reliability_confidence": "Stated confidence and how often the label was right (number of cases)",
     "roc": "ROC curves",
     "precision_recall": "Precision and recall (average precision)",
     "scatter": "Predicted and true",

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from medattn_core.evaluation import plots
-from medattn_core.inference import Predictor
+from medattn_core.datalists.case import NO_LABEL
+from medattn_core.evaluation import classification, plots
+from medattn_core.evaluation.decisions import takes_one
+from medattn_core.outputs import files
+from medattn_core.tasks import TaskSpec
 
 NAMES = {
     "evidence": "evidence",
@@ -19,49 +23,79 @@ NAMES = {
 }
 """Methods as a reader knows them."""
 
+FILES = {
+    "scatter": "predicted.png",
+    "roc": "roc.png",
+    "precision_recall": "precision_recall.png",
+    "reliability": "reliability.png",
+    "reliability_confidence": "reliability_confidence.png",
+    "confusion": "confusion.png",
+    "deletion": "deletion.png",
+    "insertion": "insertion.png",
+    "froc": "froc.png",
+}
+"""Name of each picture to its file."""
+
 
 def draw(
-    folder: Path, metrics: dict[str, Any], outputs: np.ndarray, targets: np.ndarray, predictor: Predictor
+    folder: Path,
+    metrics: dict[str, Any],
+    outputs: np.ndarray,
+    targets: np.ndarray,
+    task: TaskSpec,
+    confidence: np.ndarray | None = None,
 ) -> dict[str, Path]:
     """Draw what there is to draw.
+
+    Args:
+        folder: of the results.
+        metrics: content of metrics.json.
+        outputs, targets: ``(N, K)``.
+        task: of the model.
+        confidence: ``(N,)`` probability that the named label is right, where the model states it.
 
     Returns:
         Name of each picture to its file.
     """
-    task = predictor.task
     drawn: dict[str, Path] = {}
+
+    def keep(name: str, plot: Callable[..., Path], *arguments: Any, **options: Any) -> None:
+        with files.replacing(folder / FILES[name]) as temporary:
+            plot(temporary, *arguments, **options)
+        drawn[name] = folder / FILES[name]
+
     if task.kind == "regression":
-        drawn["scatter"] = plots.scatter(folder / "predicted.png", targets[:, 0], outputs[:, 0], task.unit)
+        keep("scatter", plots.scatter, targets[:, 0], outputs[:, 0], task.unit)
     else:
-        p = task.probabilities(outputs)
-        mixed = [k for k in range(p.shape[1]) if targets[:, k].min() < targets[:, k].max()]
+        p, truth = task.probabilities(outputs), targets > 0.5
+        mixed = [k for k in range(p.shape[1]) if truth[:, k].any() and not truth[:, k].all()]
         if mixed:
             names = [task.labels[k] for k in mixed]
-            drawn["roc"] = plots.roc(folder / "roc.png", p[:, mixed], targets[:, mixed], names)
-            drawn["precision_recall"] = plots.precision_recall(
-                folder / "precision_recall.png", p[:, mixed], targets[:, mixed], names
-            )
-        if task.kind == "multiclass" and len(task.labels) > 1:
-            right = targets[np.arange(len(p)), p.argmax(axis=1)] > 0.5
-            drawn["reliability"] = plots.reliability(folder / "reliability.png", p.max(axis=1), right)
-            drawn["confusion"] = plots.confusion(
-                folder / "confusion.png", np.array(metrics["confusion_matrix"]), task.labels
-            )
-        else:
-            drawn["reliability"] = plots.reliability(folder / "reliability.png", p.ravel(), targets.ravel() > 0.5)
+            keep("roc", plots.roc, p[:, mixed], truth[:, mixed], names)
+            keep("precision_recall", plots.precision_recall, p[:, mixed], truth[:, mixed], names)
+        keep("reliability", plots.reliability, *classification.reported_probability(p, truth, task))
+        if confidence is not None and takes_one(task) and truth.any():
+            shown = truth.any(axis=1)
+            right = truth[np.arange(len(p)), p.argmax(axis=1)]
+            keep("reliability_confidence", plots.reliability, confidence[shown], right[shown], given="confidence")
+        if "confusion_matrix" in metrics:
+            labels = ["none" if label == NO_LABEL else label for label in metrics["confusion_labels"]]
+            keep("confusion", plots.confusion, np.array(metrics["confusion_matrix"]), labels)
     faith = metrics["fidelity"]
     methods = [name for name in NAMES if name in faith]
+    regression = task.kind == "regression"
+    suffix = f", {task.unit}" if task.unit else ""
     for kind in ("deletion", "insertion") if methods else ():
-        series = {NAMES[m]: faith[m][kind] for m in methods}
-        what = "predicted value" if task.kind == "regression" else "probability of the true label"
-        drawn[kind] = plots.lines(
-            folder / f"{kind}.png", [100 * s for s in faith["shares"]], series,
-            f"per cent of the image {'deleted' if kind == 'deletion' else 'shown'}", what,
+        keep(
+            kind, plots.lines, [100 * s for s in faith["shares"]], {NAMES[m]: faith[m][kind] for m in methods},
+            f"per cent of the image {'deleted' if kind == 'deletion' else 'shown'}",
+            f"predicted value{suffix}" if regression else "probability of the true label",
+            spread=faith["evidence"][f"{kind}_quartiles"], limits=None if regression else (-0.02, 1.02),
         )  # fmt: skip
     froc = metrics["localisation"].get("froc")
-    if froc:
-        drawn["froc"] = plots.lines(
-            folder / "froc.png", froc["false_positives_a_case"], {"evidence": froc["sensitivity"]},
-            "false positives a scan", "lesions found",
+    if froc and len(froc["sensitivity"]) > 1:
+        keep(
+            "froc", plots.lines, froc["false_positives_a_case"], {"evidence": froc["sensitivity"]},
+            "false positives a scan", "share of lesions found", limits=(-0.02, 1.02),
         )  # fmt: skip
     return drawn

@@ -29,12 +29,25 @@ def _figure(width: float = 5.2, height: float = 4.2) -> tuple[Any, Any]:
 
 
 def _finish(figure: Any, axes: Any, path: Path, x: str, y: str, *, legend: bool = True) -> Path:
-    axes.set_xlabel(x, color=INK)
-    axes.set_ylabel(y, color=INK)
-    if legend:
-        axes.legend(frameon=False, fontsize=9)
-    figure.savefig(path, metadata={"Software": None})
+    axes.set_xlabel(words(x), color=INK)
+    axes.set_ylabel(words(y), color=INK)
+    lines, names = axes.get_legend_handles_labels()
+    if legend and lines:
+        # Below the axes: inside, it covers curves as soon as there are more than a few labels.
+        figure.legend(lines, names, loc="outside lower center", ncols=1 if len(names) < 4 else 2, frameon=False,
+                      fontsize=9)  # fmt: skip
+    figure.savefig(path, format="png", metadata={"Software": None})
     return path
+
+
+def words(text: str) -> str:
+    """Text that matplotlib writes as it is: a dollar sign would start mathematics."""
+    return text.replace("$", r"\$")
+
+
+def _shown(text: str) -> str:
+    """A label for a legend; matplotlib leaves out those that begin with an underscore."""
+    return words(f"\N{ZERO WIDTH SPACE}{text}" if text.startswith("_") else text)
 
 
 def roc(path: Path, probabilities: np.ndarray, targets: np.ndarray, labels: Sequence[str]) -> Path:
@@ -47,7 +60,8 @@ def roc(path: Path, probabilities: np.ndarray, targets: np.ndarray, labels: Sequ
         truth = targets[:, k] > 0.5
         if truth.any() and not truth.all():
             false, true, _ = roc_curve(truth, probabilities[:, k])
-            axes.plot(false, true, color=COLOURS[k % len(COLOURS)], label=f"{label}, AUC {auc(false, true):.3f}")
+            name = _shown(f"{label}, AUC {auc(false, true):.3f}")
+            axes.plot(false, true, color=COLOURS[k % len(COLOURS)], label=name)
     axes.set_aspect("equal")
     return _finish(figure, axes, path, "1 - specificity", "sensitivity")
 
@@ -62,40 +76,55 @@ def precision_recall(path: Path, probabilities: np.ndarray, targets: np.ndarray,
         if truth.any() and not truth.all():
             precision, recall, _ = precision_recall_curve(truth, probabilities[:, k])
             score = average_precision_score(truth, probabilities[:, k])
-            axes.step(recall, precision, where="post", color=COLOURS[k % len(COLOURS)], label=f"{label}, {score:.3f}")
+            name = _shown(f"{label}, {score:.3f}")
+            axes.step(recall, precision, where="post", color=COLOURS[k % len(COLOURS)], label=name)
     axes.set_ylim(0, 1.02)
+    axes.set_xlim(-0.02, 1.02)
     axes.set_aspect("equal")
     return _finish(figure, axes, path, "recall (sensitivity)", "precision")
 
 
-def reliability(path: Path, reported: np.ndarray, right: np.ndarray, bins: int = 10) -> Path:
-    """How often the model was right at each probability it gave; the size of a dot is the number of cases."""
+def reliability(
+    path: Path, reported: np.ndarray, right: np.ndarray, bins: int = 10, given: str = "probability"
+) -> Path:
+    """How often the model was right at each probability it gave; each dot says how many cases it stands for."""
     figure, axes = _figure()
     axes.plot([0, 1], [0, 1], color=LINE, linewidth=1)
     index = np.clip((reported * bins).astype(int), 0, bins - 1)
     used = [b for b in range(bins) if (index == b).any()]
     x = [float(reported[index == b].mean()) for b in used]
     y = [float(right[index == b].mean()) for b in used]
-    size = [20 + 400 * float((index == b).mean()) for b in used]
+    count = [int((index == b).sum()) for b in used]
     axes.plot(x, y, color=COLOURS[0], linewidth=1)
-    axes.scatter(x, y, s=size, color=COLOURS[0], alpha=0.75, zorder=3)
-    axes.set_xlim(0, 1.03)
-    axes.set_ylim(0, 1.03)
+    size = [20 + 300 * n / len(reported) for n in count]
+    axes.scatter(x, y, s=size, color=COLOURS[0], alpha=0.75, zorder=3, clip_on=False)
+    for across, up, n in zip(x, y, count, strict=True):
+        below = up > 0.5  # towards the middle, where there is room
+        axes.annotate(str(n), (across, up), xytext=(0, -12 if below else 12), textcoords="offset points", ha="center",
+                      va="top" if below else "bottom", fontsize=8, color=SOFT)  # fmt: skip
+    axes.set_xlim(-0.04, 1.04)
+    axes.set_ylim(-0.04, 1.04)
     axes.set_aspect("equal")
-    return _finish(figure, axes, path, "probability that was given", "share that was right", legend=False)
+    return _finish(figure, axes, path, f"{given} that was given", "share that was right", legend=False)
 
 
 def confusion(path: Path, matrix: np.ndarray, labels: Sequence[str]) -> Path:
     """Confusion matrix, coloured by the share of the true label."""
-    figure, axes = _figure(1.6 + 1.0 * len(labels), 1.2 + 0.9 * len(labels))
+    long = max(len(label) for label in labels)
+    wide = 0.09 * min(long, 24)
+    cell = 0.8 if len(labels) <= 5 else 0.45  # on the page all pictures have one width: a wide one has small letters
+    figure, axes = _figure(1.6 + wide + cell * len(labels), 1.2 + wide + 0.95 * cell * len(labels))
     share = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
     axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
     axes.grid(visible=False)
     for i in range(len(labels)):
         for j in range(len(labels)):
             axes.text(j, i, str(int(matrix[i, j])), ha="center", va="center", color="w" if share[i, j] > 0.5 else INK)
-    axes.set_xticks(range(len(labels)), labels)
-    axes.set_yticks(range(len(labels)), labels)
+    names = [words(label if len(label) <= 24 else f"{label[:23]}\N{HORIZONTAL ELLIPSIS}") for label in labels]
+    # Upright, names of any length stand beside each other; short ones are easier to read level.
+    turned = {"rotation": 90} if long > 7 else {}
+    axes.set_xticks(range(len(labels)), names, **turned)
+    axes.set_yticks(range(len(labels)), names)
     return _finish(figure, axes, path, "said", "true", legend=False)
 
 
@@ -110,10 +139,32 @@ def scatter(path: Path, truth: np.ndarray, values: np.ndarray, unit: str) -> Pat
     return _finish(figure, axes, path, f"true{suffix}", f"predicted{suffix}", legend=False)
 
 
-def lines(path: Path, x: Sequence[float], series: Mapping[str, Sequence[float]], x_name: str, y_name: str) -> Path:
-    """Several curves over the same positions."""
+def lines(
+    path: Path,
+    x: Sequence[float],
+    series: Mapping[str, Sequence[float]],
+    x_name: str,
+    y_name: str,
+    *,
+    spread: Sequence[Sequence[float]] | None = None,
+    limits: tuple[float, float] | None = None,
+) -> Path:
+    """Several curves over the same positions.
+
+    Args:
+        path: of the PNG.
+        x: positions.
+        series: name to values; the first is drawn strongest.
+        x_name, y_name: of the axes.
+        spread: lower and upper quartile of the first, drawn as a band.
+        limits: of the vertical axis; equal ones make pictures comparable.
+    """
     figure, axes = _figure()
+    if spread is not None:
+        axes.fill_between(x, spread[0], spread[1], color=COLOURS[0], alpha=0.15, linewidth=0)
     for index, (name, y) in enumerate(series.items()):
         first = index == 0
-        axes.plot(x, y, color=COLOURS[index % len(COLOURS)], linewidth=2.2 if first else 1.3, label=name)
-    return _finish(figure, axes, path, x_name, y_name)
+        axes.plot(x, y, color=COLOURS[index % len(COLOURS)], linewidth=2.2 if first else 1.3, label=_shown(name))
+    if limits is not None:
+        axes.set_ylim(*limits)
+    return _finish(figure, axes, path, x_name, y_name, legend=len(series) > 1)

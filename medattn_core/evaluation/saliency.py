@@ -1,13 +1,14 @@
 """Maps of the same network by other methods, MONAI's and Captum's, on the model grid.
 
 They get the network as it is, but without averaging over the mirrored image: their hooks would see the mirrored half.
-Each method works on a copy (MONAI's hooks are never removed).
+Each method works on a copy (MONAI's hooks are never removed). Of an ensemble every member is explained and the maps are
+averaged, as the evidence is: for occlusion and integrated gradients that is the map of the mean output.
 """
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ import torch
 from torch import Tensor
 
 from medattn_core.errors import PredictionError
+from medattn_core.evaluation.ensemble import device_of
 from medattn_core.networks.attention_cnn import AttentionCNN
 
 LAYER = "top_down"
@@ -80,26 +82,38 @@ PEERS: dict[str, Callable[[AttentionCNN], Method]] = {
 """Grad-CAM, Grad-CAM++, occlusion of blocks of two evidence cells, integrated gradients from black."""
 
 
+def check_names(names: Sequence[str]) -> None:
+    """Before any work is done.
+
+    Raises:
+        PredictionError: ``bad_argument``, an unknown name.
+    """
+    unknown = [name for name in names if name not in PEERS]
+    if unknown:
+        raise PredictionError("bad_argument", f"compare {unknown[0]!r}; accepted: {', '.join(PEERS)}")
+
+
 class Peers:
-    """The other methods, ready for one network.
+    """The other methods, ready for one network or the members of an ensemble.
 
     Args:
-        network: in evaluation mode; it is copied.
+        networks: in evaluation mode; they are copied.
         names: of :data:`PEERS`.
 
     Raises:
         PredictionError: ``bad_argument``, an unknown name.
     """
 
-    def __init__(self, network: AttentionCNN, names: tuple[str, ...]) -> None:
-        unknown = [name for name in names if name not in PEERS]
-        if unknown:
-            raise PredictionError("bad_argument", f"compare {unknown[0]!r}; accepted: {', '.join(PEERS)}")
-        self.methods = {}
+    def __init__(self, networks: AttentionCNN | Sequence[AttentionCNN], names: tuple[str, ...]) -> None:
+        check_names(names)
+        members = [networks] if isinstance(networks, AttentionCNN) else list(networks)
+        self.device = device_of(members[0])
+        self.methods: dict[str, list[Method]] = {name: [] for name in names}
         for name in names:
-            own = copy.deepcopy(network).eval()
-            own.mirror = -1
-            self.methods[name] = PEERS[name](own)
+            for member in members:
+                own = copy.deepcopy(member).eval()
+                own.mirror = -1
+                self.methods[name].append(PEERS[name](own))
 
     def maps(self, image: np.ndarray, label: int) -> dict[str, np.ndarray]:
         """Map of every method for one label.
@@ -111,6 +125,9 @@ class Peers:
         Returns:
             Name to ``(*spatial)``.
         """
-        x = torch.from_numpy(np.ascontiguousarray(image[None], np.float32))
+        x = torch.from_numpy(np.ascontiguousarray(image[None], np.float32)).to(self.device)
         # Where no gradient is left, Grad-CAM++ divides zero by zero: that is an empty map.
-        return {name: np.nan_to_num(method(x, label)) for name, method in self.methods.items()}
+        return {
+            name: np.mean([np.nan_to_num(method(x, label)) for method in methods], axis=0)
+            for name, methods in self.methods.items()
+        }

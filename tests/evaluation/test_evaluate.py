@@ -11,35 +11,38 @@ import numpy as np
 import pytest
 import torch
 
+from medattn_core import datalists
 from medattn_core.bundles import load, load_network
 from medattn_core.errors import MedAttnError
-from medattn_core.evaluation import Settings, evaluate, fidelity
+from medattn_core.evaluation import Settings, evaluate, fidelity, localisation
+from medattn_core.evaluation.maps import RANDOM_NETWORKS
 from medattn_core.evaluation.saliency import PEERS, Peers
+from medattn_core.inference import Predictor
 from medattn_core.training import train
-from tests.squares import SETTINGS, write_squares
-
-torch.set_num_threads(2)
+from medattn_core.training.data import location_of
+from medattn_core.transforms.conform import conform
+from tests.squares import SETTINGS, write_list, write_squares
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """A bundle that tells bright from dark squares, and the list it was trained on (fold 1 held out)."""
-    folder = tmp_path_factory.mktemp("squares")
-    squares = write_squares(folder)
+def other(trained: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same task with another seed."""
     settings = copy.deepcopy(SETTINGS)
-    settings["training"] |= {"epochs": 40, "learning_rate": 5e-3, "ema_decay": 0.9}
-    train(squares, folder / "out" / "squares", config=settings, device="cpu", validation_fold=1)
-    return folder / "out" / "squares", squares
+    settings["training"] |= {"seed": 1}
+    output = tmp_path_factory.mktemp("other") / "squares"
+    train(trained[1], output, config=settings, device="cpu", validation_fold=1)
+    return output
 
 
 @pytest.fixture(scope="module")
-def measured(trained: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) -> tuple[dict, Path]:
-    bundle, squares = trained
+def measured(
+    trained: tuple[Path, Path], folds: tuple[Path, Path], other: Path, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[dict, Path]:
     output = tmp_path_factory.mktemp("measured") / "here"
     settings = Settings(compared_cases=3, bootstrap=50)
     seen: list[tuple[int, int]] = []
     metrics = evaluate(
-        bundle, squares, output, fold=1, validation=squares, repeat=(bundle,), settings=settings, device="cpu",
+        trained[0], trained[1], output, fold=1, validation=folds[0], repeat=(other,), settings=settings, device="cpu",
         progress=lambda done, count: seen.append((done, count)),
     )  # fmt: skip
     assert seen[-1] == (16, 16)
@@ -53,7 +56,9 @@ def test_metrics_and_files(measured: tuple[dict, Path]) -> None:
     accuracy = metrics["classification"]["accuracy"]
     assert accuracy["low"] <= accuracy["value"] <= accuracy["high"]
     assert accuracy["value"] >= 0.85
+    assert np.array(metrics["confusion_matrix"]).shape == (3, 3)  # bright, dark, none of them
     assert np.array(metrics["confusion_matrix"]).sum() == 16
+    assert metrics["place_errors"] == metrics["map_errors"] == []
     place = metrics["localisation"]
     assert place["evidence"]["cases"] == 16
     assert place["evidence"]["pointing"] >= 0.7
@@ -66,14 +71,71 @@ def test_metrics_and_files(measured: tuple[dict, Path]) -> None:
         # All deleted: nothing is left of the image; none: the image itself, whatever the map.
         assert faith[method]["deletion"][0] == pytest.approx(faith["evidence"]["deletion"][0], abs=1e-5)
         assert faith[method]["insertion"][-1] == pytest.approx(faith["evidence"]["deletion"][0], abs=1e-5)
-    assert faith["repeatability"]["rank_correlation"] == pytest.approx(1.0)  # with itself
-    assert abs(faith["weight_randomisation"]["rank_correlation"]) < 0.6
+    # One random network may agree by chance; over networks and cases nothing may be left of it.
+    assert faith["weight_randomisation"]["networks"] == RANDOM_NETWORKS
+    assert faith["weight_randomisation"]["limit"] == 0.2
     for name in ("roc", "precision_recall", "reliability", "confusion", "deletion", "insertion"):
         assert (output / f"{name}.png").read_bytes().startswith(b"\x89PNG")
     rows = list(csv.DictReader((output / "cases.csv").open()))
     assert len(rows) == 16
-    assert {"true", "said", "probability_bright", "map_pointing"} <= set(rows[0])
+    assert {"case", "true", "said", "right", "probability_bright", "map_pointing"} <= set(rows[0])
+    threshold, none = metrics["settings"]["decision_threshold"], metrics["settings"]["none_below"]
+    assert none is None  # no case of the validation list has none of the labels
+    for row in rows:
+        bright, dark = (float(row[f"probability_{label}"]) for label in ("bright", "dark"))
+        said = "dark" if dark / (bright + dark) >= threshold else "bright"
+        assert row["said"] == (said if max(bright, dark) >= 0.5 else "-")
+    assert sum(row["right"] == "True" for row in rows) == round(16 * accuracy["value"])
+    assert len(list(output.glob("example_*.png"))) == 6
     assert not [p for p in output.iterdir() if p.name.startswith(".")]
+
+
+def test_repeatability_is_that_of_the_other_model(
+    trained: tuple[Path, Path], other: Path, folds: tuple[Path, Path], measured: tuple[dict, Path]
+) -> None:
+    first, second = (Predictor.from_bundle(bundle, device="cpu") for bundle in (trained[0], other))
+    rho = []
+    for case in datalists.load(folds[1]):
+        maps = [predictor(case.image).contributions(case.label) for predictor in (first, second)]
+        rho.append(fidelity.rank_correlation(*maps))
+    found = measured[0]["fidelity"]["repeatability"]
+    assert found["rank_correlation"] == pytest.approx(np.mean(rho), abs=1e-6)
+    assert found["rank_correlation"] < 0.99
+
+
+def test_other_methods_are_scored_as_they_are(
+    trained: tuple[Path, Path], folds: tuple[Path, Path], measured: tuple[dict, Path]
+) -> None:
+    """The numbers of occlusion, again by hand on the three cases that were drawn."""
+    predictor = Predictor.from_bundle(trained[0], device="cpu")
+    peers = Peers(predictor.network, ("occlusion",))
+    cases = datalists.load(folds[1])
+    found = []
+    for index in np.random.default_rng(0).permutation(16)[:3]:
+        case = cases[index]
+        prediction = predictor(case.image)
+        conformed = conform(prediction.volume, predictor.task, ())
+        pixels = peers.maps(conformed.image[..., 0], predictor.task.index(case.label))["occlusion"]
+        inside = location_of(case, prediction.volume) >= 0.5
+        found.append(localisation.scores(conformed.grid.spread(pixels[..., None], 1), inside))
+    place = measured[0]["localisation"]
+    assert place["occlusion"]["energy"] == pytest.approx(np.mean([one["energy"] for one in found]), abs=1e-4)
+    assert place["occlusion"]["auprc"] == pytest.approx(np.mean([one["auprc"] for one in found]), abs=1e-3)
+    assert place["evidence_on_sample"]["cases"] == 3
+
+
+def test_random_networks_have_no_common_map(trained: tuple[Path, Path], folds: tuple[Path, Path]) -> None:
+    """A single random network may resemble the map (it sees the same edges); many of them have no direction."""
+    predictor = Predictor.from_bundle(trained[0], device="cpu")
+    random = [fidelity.randomised(predictor.network, seed) for seed in range(24)]
+    rho = []
+    for case in datalists.load(folds[1])[:6]:
+        prediction = predictor(case.image)
+        image = conform(prediction.volume, predictor.task, ()).image[..., 0]
+        cells = prediction.contributions(case.label).ravel()
+        index = predictor.task.index(case.label)
+        rho += [fidelity.rank_correlation(cells, fidelity.random_contributions(n, image, index)) for n in random]
+    assert abs(np.mean(rho)) < 0.2
 
 
 def test_page_is_for_a_reader(measured: tuple[dict, Path]) -> None:
@@ -100,6 +162,8 @@ def test_a_bad_image_is_an_error_of_its_own(trained: tuple[Path, Path], tmp_path
     assert metrics["cases"] == 6
     assert [error["code"] for error in metrics["errors"]] == ["not_an_image"]
     assert metrics["localisation"] == {}
+    page = (tmp_path / "out" / "summary.html").read_text()
+    assert "No intervals were asked for" in page
     assert "could not be predicted" in (tmp_path / "out" / "summary.html").read_text()
     path.write_text(f"image,label\n{broken},bright\n")
     with pytest.raises(MedAttnError, match="none of 1 cases"):
@@ -118,6 +182,85 @@ def test_what_is_known_before_the_work(trained: tuple[Path, Path], tmp_path: Pat
     path.write_text(f"image,value\n{squares.parent / '0.png'},3\n")
     with pytest.raises(MedAttnError, match="no label"):
         evaluate(bundle, path, tmp_path / "out", device="cpu")
+
+
+def test_a_wrong_place_costs_the_place_alone(trained: tuple[Path, Path], tmp_path: Path) -> None:
+    """A mask that is no image and a box beside the picture: both cases count, and both are said."""
+    bundle, squares = trained
+    (tmp_path / "mask.png").write_bytes(b"nothing")
+    image = squares.parent / "{}.png"
+    rows = [
+        {"image": str(image).format(0), "label": "dark", "mask": "mask.png"},
+        {"image": str(image).format(1), "label": "bright", "box_x_px": "900", "box_y_px": "900", "box_width_px": "9",
+         "box_height_px": "9"},
+        {"image": str(image).format(2), "label": "dark", "box_x_px": "0", "box_y_px": "0", "box_width_px": "64",
+         "box_height_px": "64"},
+        {"image": str(image).format(3), "label": "bright"},
+    ]  # fmt: skip
+    data = write_list(tmp_path / "list.csv", rows)
+    metrics = evaluate(bundle, data, tmp_path / "out", settings=Settings(compared_cases=0, bootstrap=0), device="cpu")
+    assert metrics["cases"] == 4
+    assert metrics["errors"] == []
+    assert [error["code"] for error in metrics["place_errors"]] == ["not_an_image", "empty_mask", "bad_mask"]
+    assert "1.png" in metrics["place_errors"][1]["message"]
+    assert "3 masks or boxes could not be used" in (tmp_path / "out" / "summary.html").read_text()
+
+
+def test_a_comparison_that_fails_costs_the_comparison_alone(
+    trained: tuple[Path, Path], folds: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(network: object) -> object:
+        def explain(x: object, label: int) -> np.ndarray:
+            raise RuntimeError("patient Anna")
+
+        return explain
+
+    monkeypatch.setitem(PEERS, "occlusion", fails)
+    settings = Settings(compare=("gradcam", "occlusion"), compared_cases=2, bootstrap=0, examples=0)
+    metrics = evaluate(trained[0], folds[1], tmp_path / "out", settings=settings, device="cpu")
+    assert metrics["cases"] == metrics["localisation"]["evidence"]["cases"] == 16
+    assert [error["code"] for error in metrics["map_errors"]] == ["internal", "internal"]
+    assert "Anna" not in json.dumps(metrics)
+    assert "gradcam" not in metrics["localisation"]  # no half case
+
+
+def test_thresholds_are_chosen_on_others(trained: tuple[Path, Path], folds: tuple[Path, Path], tmp_path: Path) -> None:
+    bundle, squares = trained
+    with pytest.raises(MedAttnError, match=r"fold1\.csv: 16 images of the validation list are also in .*list\.csv"):
+        evaluate(bundle, squares, tmp_path / "out", validation=folds[1], device="cpu")
+    rows = [{"image": str(squares.parent / f"{i}.png"), "label": "bright" if i % 2 else "dark",
+             "patient": f"p{i // 4}"} for i in range(6)]  # fmt: skip
+    first, second = write_list(tmp_path / "a.csv", rows[:2]), write_list(tmp_path / "b.csv", rows[2:])
+    with pytest.raises(MedAttnError, match="1 patient of the validation list") as caught:
+        evaluate(bundle, first, tmp_path / "out", validation=second, device="cpu")
+    assert caught.value.code == "bad_argument"
+    assert "p0" not in caught.value.message
+
+
+def test_the_output_is_no_bundle_and_holds_nothing_old(
+    trained: tuple[Path, Path], folds: tuple[Path, Path], tmp_path: Path
+) -> None:
+    before = sorted(p.name for p in trained[0].iterdir())
+    with pytest.raises(MedAttnError, match="folder of a bundle"):
+        evaluate(*trained, trained[0], device="cpu")
+    assert sorted(p.name for p in trained[0].iterdir()) == before
+    output = tmp_path / "out"
+    output.mkdir()
+    settings = Settings(compared_cases=0, bootstrap=0, examples=0)
+    (output / "deletion.png").write_text("somebody else's")
+    evaluate(trained[0], folds[1], output, settings=settings, device="cpu")
+    assert (output / "deletion.png").read_text() == "somebody else's"
+    (output / "notes.txt").write_text("kept")
+    (output / "example_worst_9.png").write_text("of an earlier run")
+    evaluate(trained[0], folds[1], output, settings=settings, device="cpu")
+    assert not (output / "deletion.png").exists()
+    assert not (output / "example_worst_9.png").exists()
+    assert (output / "notes.txt").exists()
+
+
+def test_unknown_methods_are_known_before_the_bundle_is_read(tmp_path: Path) -> None:
+    with pytest.raises(MedAttnError, match="crystal_ball"):
+        evaluate(tmp_path / "none", tmp_path / "none.csv", tmp_path, settings=Settings(compare=("crystal_ball",)))
 
 
 @pytest.mark.parametrize(("options", "code"), [
@@ -173,4 +316,7 @@ def test_regression(tmp_path: Path) -> None:
     assert metrics["regression"]["mae"]["value"] < 1000
     assert metrics["regression"]["mae_of_the_mean"]["value"] == pytest.approx(80, abs=1)
     assert (tmp_path / "out" / "predicted.png").exists()
-    assert "mm3 on average" in (tmp_path / "out" / "summary.html").read_text()
+    page = (tmp_path / "out" / "summary.html").read_text()
+    assert "mm3 on average" in page
+    assert "probability" not in page.split("In short")[1]  # a value has none
+    assert "label" not in page.split("In short")[1]

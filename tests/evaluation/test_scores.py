@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from medattn_core.evaluation import classification, fidelity, localisation, regression
 from medattn_core.evaluation.bootstrap import intervals
+from medattn_core.evaluation.decisions import choose
 from medattn_core.tasks import TaskSpec
 from medattn_core.transforms.grid import Axis, ModelGrid
 
@@ -25,7 +26,7 @@ def test_interval_widens_where_patients_have_many_images() -> None:
     # Standard errors of 0.75 from 200 and from 20 draws: 0.031 and 0.097.
     assert alone["high"] - alone["low"] == pytest.approx(4 * 0.031, abs=0.03)
     assert patients["high"] - patients["low"] == pytest.approx(4 * 0.097, abs=0.08)
-    assert set(intervals(measure, [0] * 200)["accuracy"]) == {"value"}  # one patient has no spread
+    assert set(intervals(measure, [i % 9 for i in range(200)])["accuracy"]) == {"value"}  # too few patients
 
 
 def test_interval_is_left_out_where_most_samples_cannot_be_measured() -> None:
@@ -43,17 +44,17 @@ def test_classification_scores() -> None:
     assert found["balanced_accuracy"] == pytest.approx((2 / 3 + 1) / 2)
     assert found["auc_b"] == 1.0
     assert found["brier"] == pytest.approx(np.mean(2 * np.array([0.1, 0.4, 0.55, 0.2]) ** 2))
-    threshold = classification.best_threshold(p, truth, TWO)
-    assert 0.55 < threshold < 0.8
-    assert classification.scores(p, truth, TWO, threshold)["accuracy"] == 1.0
+    rule = choose(p, truth, TWO)
+    assert 0.55 < rule.single < 0.8
+    assert classification.scores(p, truth, TWO, rule)["accuracy"] == 1.0
     assert np.isnan(classification.scores(p, np.eye(2)[[0, 0, 0, 0]], TWO)["auc"])
-    assert classification.best_threshold(p, np.eye(2)[[0, 0, 0, 0]], TWO) is None
+    assert choose(p, np.eye(2)[[0, 0, 0, 0]], TWO).single is None
 
 
 def test_one_finding_and_several_findings() -> None:
     p, truth = np.array([[0.9], [0.4], [0.3]]), np.array([[1.0], [1.0], [0.0]])
     assert classification.scores(p, truth, ONE)["accuracy"] == pytest.approx(2 / 3)
-    assert classification.scores(p, truth, ONE, classification.best_threshold(p, truth, ONE))["accuracy"] == 1.0
+    assert classification.scores(p, truth, ONE, choose(p, truth, ONE))["accuracy"] == 1.0
     several = TaskSpec(name="t", kind="multilabel", labels=("a", "b"), activation="sigmoid")
     found = classification.scores(np.array([[0.9, 0.9], [0.1, 0.8]]), np.array([[1, 1], [0, 0]]), several)
     assert found["accuracy"] == 0.5  # all findings of a case right

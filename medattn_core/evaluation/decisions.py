@@ -1,0 +1,113 @@
+"""What a model says: one label, several, or none of them; and thresholds chosen on validation cases.
+
+One rule for every table, matrix and score. Where the outputs are one against the rest (sigmoid), none of the labels is
+an answer too: nothing reaches the threshold.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from medattn_core.tasks import TaskSpec
+
+HALF = 0.5
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rule:
+    """Thresholds of the decision; what is None was not chosen.
+
+    Attributes:
+        second: of two labels, the share of the second from which it is said.
+        none: the probability of the most probable label below which none is said (one-against-the-rest outputs).
+        each: of every label against the rest. In multi-label they decide; elsewhere only sensitivity and specificity
+            are measured at them.
+    """
+
+    second: float | None = None
+    none: float | None = None
+    each: tuple[float | None, ...] | None = None
+
+    @property
+    def single(self) -> float | None:
+        """The one number that decides, where it is one: two labels, or one."""
+        if self.second is not None:
+            return self.second
+        return self.each[0] if self.each is not None and len(self.each) == 1 else None
+
+
+def can_say_none(task: TaskSpec) -> bool:
+    """Whether none of the labels is an answer."""
+    return task.kind != "regression" and task.activation == "sigmoid"
+
+
+def any_label(chosen: np.ndarray) -> np.ndarray:
+    """``(N,)`` boolean: cases of which a ``(N, K)`` boolean names a label."""
+    return np.asarray(chosen.any(axis=1))
+
+
+def takes_one(task: TaskSpec) -> bool:
+    """Whether the most probable of several labels is said."""
+    return task.kind == "multiclass" and len(task.labels) > 1
+
+
+def decisions(probabilities: np.ndarray, task: TaskSpec, rule: Rule | None = None) -> np.ndarray:
+    """``(N, K)`` boolean: the labels that are said; a row without any says none of them.
+
+    Args:
+        probabilities: ``(N, K)``.
+        task: of the model.
+        rule: chosen thresholds; where one is missing, the task's threshold or 0.5 stands in.
+    """
+    rule = rule or Rule()
+    usual = HALF if task.threshold is None else task.threshold
+    if not takes_one(task):
+        each = rule.each or (None,) * len(task.labels)
+        return probabilities >= np.array([usual if t is None else t for t in each])
+    best = probabilities.argmax(axis=1)
+    if rule.second is not None and probabilities.shape[1] == 2:
+        best = (_second(probabilities) >= rule.second).astype(int)
+    said = np.eye(probabilities.shape[1], dtype=bool)[best]
+    if can_say_none(task):
+        said[probabilities.max(axis=1) < (usual if rule.none is None else rule.none)] = False
+    return said
+
+
+def choose(probabilities: np.ndarray, targets: np.ndarray, task: TaskSpec) -> Rule:
+    """Thresholds where sensitivity + specificity is highest (Youden 1950), on validation cases.
+
+    Args:
+        probabilities: ``(N, K)`` of cases that are measured nowhere else.
+        targets: ``(N, K)`` one- or multi-hot.
+        task: of the model.
+    """
+    truth = targets > 0.5
+    each = tuple(_youden(probabilities[:, k], truth[:, k]) for k in range(truth.shape[1]))
+    if not takes_one(task):
+        return Rule(each=each)
+    shown = any_label(truth)
+    two = truth.shape[1] == 2
+    return Rule(
+        each=each,
+        second=_youden(_second(probabilities)[shown], truth[shown, 1]) if two else None,
+        none=_youden(probabilities.max(axis=1), shown) if can_say_none(task) else None,
+    )
+
+
+def _second(probabilities: np.ndarray) -> np.ndarray:
+    """Share of the second of two labels; one-against-the-rest probabilities need not sum to one."""
+    return probabilities[:, 1] / np.maximum(probabilities.sum(axis=1), 1e-12)
+
+
+def _youden(score: np.ndarray, truth: np.ndarray) -> float | None:
+    """Half way between the two scores that the best line lies between; None where all or none are true."""
+    from sklearn.metrics import roc_curve
+
+    if len(truth) == 0 or truth.all() or not truth.any():
+        return None
+    false, true, edges = roc_curve(truth, score, drop_intermediate=False)
+    best = int(np.argmax(true - false))
+    below = edges[best + 1] if best + 1 < len(edges) else 0.0
+    return float((min(edges[best], 1.0) + below) / 2)

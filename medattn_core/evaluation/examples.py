@@ -1,0 +1,93 @@
+"""The worst and the best cases as pictures: the evidence on the scan, drawn as in the reports."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from medattn_core.errors import MedAttnError
+from medattn_core.evaluation.run import Seen
+from medattn_core.inference import Prediction, Predictor
+from medattn_core.outputs import files, render
+from medattn_core.outputs.render import Caption
+from medattn_core.outputs.text import number, percent
+from medattn_core.outputs.view import View
+from medattn_core.tasks import TaskSpec
+
+PATTERN = "example_*.png"
+WIDTH = 900
+
+
+@dataclass(frozen=True)
+class Example:
+    """One picture: ``worst`` or ``best``, the number of the case, the file, what it shows, whether in three planes."""
+
+    kind: str
+    case: int
+    path: Path
+    words: str
+    wide: bool
+
+
+def ranked(outputs: np.ndarray, targets: np.ndarray, task: TaskSpec) -> np.ndarray:
+    """Indices of the cases from the worst to the best.
+
+    By the absolute error of a value; by the probability of what is true of a case: of its label, of none where it has
+    none, in multi-label the mean over the labels.
+    """
+    if task.kind == "regression":
+        return np.argsort(-np.abs(outputs - targets)[:, 0], kind="stable")
+    p, truth = task.probabilities(outputs), targets > 0.5
+    if task.kind == "multilabel":
+        of_truth = np.where(truth, p, 1 - p).mean(axis=1)
+    else:
+        of_truth = np.where(truth.any(axis=1), (p * truth).max(axis=1), 1 - p.max(axis=1))
+    return np.argsort(of_truth, kind="stable")
+
+
+def draw(
+    folder: Path, seen: Seen, outputs: np.ndarray, targets: np.ndarray, predictor: Predictor, count: int
+) -> list[Example]:
+    """Draw the ``count`` worst and the ``count`` best cases; those that cannot be drawn are left out.
+
+    The scans were not kept, so these few are predicted again. File names stay out of the pictures: they may be names.
+    """
+    order = ranked(outputs, targets, predictor.task)
+    worst = list(order[:count])
+    best = [i for i in order[::-1][:count] if i not in worst]
+    found = []
+    for kind, chosen in (("worst", worst), ("best", best)):
+        for rank, index in enumerate(chosen, start=1):
+            path = folder / f"example_{kind}_{rank}.png"
+            row, case = seen.rows[index], seen.numbers[index]
+            try:
+                prediction = predictor(seen.cases[index].images)
+                words = _picture(path, prediction, case, row)
+            except MedAttnError:
+                continue
+            found.append(Example(kind, case, path, words, min(prediction.volume.shape) > 1))
+    return found
+
+
+def _picture(path: Path, prediction: Prediction, case: int, row: dict[str, object]) -> str:
+    view = View.of(prediction)
+    first = view.regions[0] if view.regions else None
+    if prediction.value is not None:
+        unit = f" {prediction.unit}" if prediction.unit else ""
+        words = f"true {number(float(str(row['true'])), 4)}{unit}, predicted {number(prediction.value, 4)}{unit}"
+    else:
+        true, said = (_words(str(row[name])) for name in ("true", "said"))
+        words = f"true: {true}, said: {said}"
+        if str(row["said"]) != prediction.label:
+            words += f" (most probable: {prediction.label})"
+        words += f", {percent(prediction.probabilities[prediction.label])}"
+    caption = Caption(title=f"Case {case}", subtitle=words, sides=view.sides)
+    picture = render.overlay(view.planes(first), view.window, view.scale, caption, mark=first is not None, width=WIDTH)
+    files.write_bytes(path, render.png(picture))
+    return words
+
+
+def _words(labels: str) -> str:
+    return "none" if labels == "-" else labels.replace("|", ", ")

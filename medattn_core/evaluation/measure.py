@@ -1,0 +1,115 @@
+"""Scores of a whole list from what was predicted: arrays in, the numbers of metrics.json out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from medattn_core.evaluation import classification, regression
+from medattn_core.evaluation.bootstrap import FEWEST, intervals
+from medattn_core.evaluation.decisions import Rule, any_label, decisions, takes_one
+from medattn_core.inference import Prediction
+from medattn_core.tasks import TaskSpec
+from medattn_core.training.calibration import expected_calibration_error
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stated:
+    """What a prediction says of its own reliability; the scan itself is not kept: a list may be larger than memory.
+
+    Attributes:
+        label_set, interval, confidence, abstained: as in :class:`medattn_core.inference.Prediction`; None where the
+            bundle has no rule.
+    """
+
+    label_set: tuple[str, ...] | None = None
+    interval: tuple[float, float] | None = None
+    confidence: float | None = None
+    abstained: bool | None = None
+
+    @classmethod
+    def of(cls, prediction: Prediction) -> Stated:
+        """Of one prediction."""
+        return cls(
+            label_set=prediction.label_set,
+            interval=prediction.interval,
+            confidence=prediction.confidence,
+            abstained=None if prediction.trust.abstain_below is None else prediction.abstained,
+        )
+
+
+def measured(
+    outputs: np.ndarray,
+    targets: np.ndarray,
+    stated: Sequence[Stated],
+    patients: Sequence[str],
+    task: TaskSpec,
+    *,
+    rule: Rule | None = None,
+    samples: int = 1000,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """Scores with intervals over patients.
+
+    Args:
+        outputs: ``(N, K)`` logits, or values.
+        targets: ``(N, K)`` one- or multi-hot, or values.
+        stated: of each case.
+        patients: of each case.
+        task: of the model.
+        rule: thresholds of the decision.
+        samples: of the bootstrap.
+        seed: of its draws.
+
+    Returns:
+        ``regression``, or ``classification`` with the confusion; ``intervals``: over how many patients, or why not.
+    """
+    count = len(set(patients))
+    given = samples > 0 and count >= FEWEST
+    notes = {"intervals": {"patients": count, "given": given, "fewest_patients": FEWEST}}
+    if task.kind == "regression":
+        bounds = _all([s.interval for s in stated])
+
+        def measure_values(chosen: np.ndarray) -> dict[str, float]:
+            some = None if bounds is None else [(float(bounds[i][0]), float(bounds[i][1])) for i in chosen]
+            return regression.scores(outputs[chosen, 0], targets[chosen, 0], some)
+
+        shares = {"interval_coverage": np.ones(len(outputs), bool)}
+        found = intervals(measure_values, patients, shares=shares, samples=samples, seed=seed)
+        return {"regression": found, **notes}
+    probabilities, truth = task.probabilities(outputs), targets > 0.5
+    said = decisions(probabilities, task, rule)
+    shown = any_label(truth)
+    sets, abstained, confidence = (
+        _all([getattr(s, name) for s in stated]) for name in ("label_set", "abstained", "confidence")
+    )
+
+    def measure(chosen: np.ndarray) -> dict[str, float]:
+        found = classification.scores(probabilities[chosen], targets[chosen], task, rule)
+        found |= classification.trust_scores(
+            None if sets is None else [sets[i] for i in chosen],
+            None if abstained is None else np.array(abstained)[chosen],
+            said[chosen], truth[chosen], task,
+        )  # fmt: skip
+        if confidence is not None and takes_one(task):
+            some = chosen[shown[chosen]]  # fitted on cases that have a label
+            if len(some):
+                right = truth[some, probabilities[some].argmax(axis=1)]
+                found["ece_confidence"] = expected_calibration_error(np.array(confidence)[some], right)
+        return found
+
+    shares = classification.denominators(truth, task)
+    shares |= {"set_coverage": shown, "abstained": shown}
+    if abstained is not None:
+        shares["accuracy_when_decided"] = shown & ~np.array(abstained)
+    kinds = ["|".join(np.array(task.labels)[row]) for row in truth]
+    found = intervals(measure, patients, strata=kinds, shares=shares, samples=samples, seed=seed)
+    return {"classification": found, **classification.confusion(said, truth, task), **notes}
+
+
+def _all(values: list[Any]) -> list[Any] | None:
+    """The values, or None where one of them is missing."""
+    return None if any(value is None for value in values) else values

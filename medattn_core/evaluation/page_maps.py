@@ -1,0 +1,145 @@
+"""The part of the page about the map: whether it lies on the finding, whether it shows what the model uses."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from medattn_core.evaluation.pictures import NAMES
+from medattn_core.outputs.page import esc, table
+
+MEASURES = ("pointing", "energy", "iou", "auprc")
+
+
+def figure(value: float | None, digits: int = 3) -> str:
+    """A number with fixed decimals; one that would read as zero and is none says how small it is."""
+    if value is None:
+        return "not measurable"
+    least = 10.0**-digits
+    if 0 < abs(value) < least / 2:
+        return f"< {least:.{digits}f}" if value > 0 else f"> \N{MINUS SIGN}{least:.{digits}f}"
+    return f"{value:.{digits}f}".replace("-", "\N{MINUS SIGN}")
+
+
+def place(found: Mapping[str, Any], settings: Mapping[str, Any], errors: int) -> list[str]:
+    """Does the map lie on the finding?"""
+    if "evidence" not in found:
+        return [_unused(errors)] if errors else []
+    rows = [_row("evidence, all marked findings", found["evidence"])]
+    if "evidence_on_sample" in found:
+        rows.append(_row("evidence, the compared ones", found["evidence_on_sample"]))
+        rows += [_row(NAMES[m], found[m]) for m in NAMES if m in found and m != "evidence"]
+    share = found["iou_threshold"]
+    where = (
+        f"{share:.2f} of the peak, chosen on {settings['chosen_on']}"
+        if share is not None
+        else "half of the peak, not chosen"
+    )
+    text = [
+        "<h2>Does the map lie on the finding?</h2>",
+        table(["map", "peak inside", "share inside", "overlap (IoU)", "voxel AUPRC", "findings"], rows, (1, 2, 3, 4, 5),
+              first=0),
+        '<p class="note">Peak inside: the strongest voxel lies in the marked finding. Share inside: of the positive '
+        f"map. Overlap: of the map above {esc(where)}. Other methods explain the same network. Below each number: 95 % "
+        "interval over patients.</p>",
+    ]  # fmt: skip
+    if errors:
+        text.append(_unused(errors))
+    if "evidence_minus" in found:
+        rows = []
+        for method, gaps in found["evidence_minus"].items():
+            cells = [_gap(gaps[name]) for name in MEASURES]
+            rows.append([f"evidence minus {esc(NAMES[method])}", *cells, str(gaps["cases"])])
+        text += [
+            "<h3>The same findings, side by side</h3>",
+            table(["difference", "peak inside", "share inside", "overlap (IoU)", "voxel AUPRC", "findings"], rows,
+                  (1, 2, 3, 4, 5)),
+            '<p class="note">Above zero: the evidence lies better. An interval that holds zero decides nothing.</p>',
+        ]  # fmt: skip
+    if "froc" in found:
+        froc = found["froc"]
+        text.append(
+            f"<p>{froc['lesions']} single lesion{'s' if froc['lesions'] != 1 else ''} on {froc['scans']} scans, "
+            f"{froc['scans_without']} of them without any: {froc['score']:.1%} found on average at 1/4 to 8 false "
+            "positives a scan.</p>"
+        )
+    return text
+
+
+def _unused(errors: int) -> str:
+    what = "1 mask or box" if errors == 1 else f"{errors} masks or boxes"
+    return (
+        f"<p>{what} could not be used and count{'s' if errors == 1 else ''} in no number about places; the reasons are "
+        "in <code>metrics.json</code>, <code>place_errors</code>.</p>"
+    )
+
+
+def _row(name: str, found: Mapping[str, Any]) -> list[str]:
+    cells = [_with(figure(found[k]), found["intervals"].get(k)) for k in MEASURES]
+    return [esc(name), *cells, str(found["cases"])]
+
+
+def _with(value: str, interval: list[float] | None) -> str:
+    if interval is None:
+        return esc(value)
+    ends = " to ".join(figure(end) for end in interval)
+    return f'{esc(value)}<br><small class="soft">{esc(ends)}</small>'
+
+
+def _gap(gap: Mapping[str, float]) -> str:
+    sign = "+" if gap["value"] > 0 else ""
+    return _with(sign + figure(gap["value"]), [gap["low"], gap["high"]] if "low" in gap else None)
+
+
+def faith(found: Mapping[str, Any], regression: bool) -> list[str]:
+    """Does the map show what the model uses?"""
+    rows = []
+    for method in NAMES:
+        if method in found:
+            one = found[method]
+            more = one.get("evidence_drops_more")
+            bounds = one.get("evidence_drops_more_interval")
+            cell = "" if more is None else f"{more:.0%}"
+            if bounds is not None:
+                cell += f'<br><small class="soft">{bounds[0]:.0%} to {bounds[1]:.0%}</small>'
+            rows.append([esc(NAMES[method]), esc(figure(one["drop_at_0.1"])), cell,
+                         esc(figure(one["deletion_area"])), esc(figure(one["insertion_area"])),
+                         str(one["cases"])])  # fmt: skip
+    text = []
+    if rows:
+        what = "predicted value" if regression else "probability of the true label"
+        text += [
+            "<h2>Does the map show what the model uses?</h2>",
+            table(["map", "loss without its top 10 %", "evidence loses more", "area, deletion", "area, insertion",
+                   "maps"], rows, (1, 2, 3, 4, 5), first=0),
+            f'<p class="note">Places are deleted from the image itself (blurred) in the order of each map; measured is '
+            f"the {what}. Deletion: low is good. Insertion: high is good. The band in the curves holds the middle half "
+            "of the cases of the evidence.</p>",
+        ]  # fmt: skip
+    if "weight_randomisation" in found:
+        text.append(_randomised(found["weight_randomisation"]))
+    if "repeatability" in found:
+        rho = found["repeatability"]["rank_correlation"]
+        text.append(
+            f"<p>Trained again with another seed, the maps agree with rank correlation {esc(figure(rho, 2))} "
+            "(1 is full, 0 none).</p>"
+        )
+    return text
+
+
+def _randomised(found: Mapping[str, Any]) -> str:
+    """The number first, and only the conclusion that it allows."""
+    size, mean, limit = found["absolute"], found["rank_correlation"], found["limit"]
+    if size <= limit:
+        verdict = "within the limit: what the map shows was learned"
+    elif abs(mean) <= limit:
+        verdict = (
+            "above the limit for single networks, but without a common direction: random networks follow the structure "
+            "of the image, each in its own way"
+        )
+    else:
+        verdict = "above the limit: networks that learned nothing give a similar map, so the map owes much to the image"
+    return (
+        f"<p>Compared with {found['networks']} networks of random weights, the size of the rank correlation |rho| is "
+        f"{figure(size, 2)} (its mean with sign {esc(figure(mean, 2))}; the limit is {limit:g}): {verdict}.</p>"
+    )

@@ -1,0 +1,217 @@
+"""Predict and score a list, case by case; what goes wrong with one part of a case costs nothing else."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from medattn_core.datalists import Case
+from medattn_core.errors import MedAttnError, PredictionError
+from medattn_core.evaluation import maps
+from medattn_core.evaluation.cases import patient_of
+from medattn_core.evaluation.maps import Comparison, MapScores
+from medattn_core.evaluation.measure import Stated
+from medattn_core.inference import Prediction, Predictor
+from medattn_core.training.data import location_of, targets_of
+from medattn_core.volumes import read
+
+Progress = Callable[[int, int], None]
+logger = logging.getLogger(__name__)
+
+
+@dataclass
+class Seen:
+    """What the predictions of a list gave.
+
+    Attributes:
+        cases, numbers: those that could be predicted, and their numbers in the list from 1.
+        outputs, targets: ``(N, K)``.
+        stated: what each prediction says of its own reliability.
+        rows: of the table of cases, without what is decided.
+        maps: scores of the maps.
+        errors: cases that could not be predicted.
+        place_errors: masks and boxes that could not be used; the case counts in everything else.
+        map_errors: comparisons of maps that failed; likewise.
+    """
+
+    cases: list[Case] = field(default_factory=list)
+    numbers: list[int] = field(default_factory=list)
+    outputs: list[np.ndarray] = field(default_factory=list)
+    targets: list[np.ndarray] = field(default_factory=list)
+    stated: list[Stated] = field(default_factory=list)
+    rows: list[dict[str, Any]] = field(default_factory=list)
+    maps: MapScores = field(default_factory=MapScores)
+    errors: list[dict[str, str]] = field(default_factory=list)
+    place_errors: list[dict[str, str]] = field(default_factory=list)
+    map_errors: list[dict[str, str]] = field(default_factory=list)
+
+
+def run(
+    predictor: Predictor,
+    cases: Sequence[Case],
+    *,
+    compare: tuple[str, ...] = (),
+    compared_cases: int = 0,
+    seed: int = 0,
+    others: Sequence[Predictor] = (),
+    overlap: float | None = None,
+    progress: Progress | None = None,
+) -> Seen:
+    """Predict every case and score its maps.
+
+    Args:
+        predictor: the model.
+        cases: with a truth.
+        compare: other methods.
+        compared_cases: on how many cases, drawn at random, maps are compared.
+        seed: of the draw.
+        others: models of the same task, for repeatability.
+        overlap: threshold of the map's overlap.
+        progress: called with (done, all).
+
+    Raises:
+        MedAttnError: no case could be predicted.
+    """
+    seen = Seen()
+    sample = set(np.random.default_rng(seed).permutation(len(cases))[:compared_cases].tolist())
+    comparison = Comparison.of(predictor.networks, compare, seed) if sample else None
+    lesion_labels = {label for case in cases if case.mask is not None for label in case.labels or ()}
+    for index, case in enumerate(cases):
+        if progress is not None:
+            progress(index, len(cases))
+        try:
+            prediction = predictor(case.images)
+        except Exception as error:  # whatever is wrong with one scan, the others count
+            seen.errors.append(_entry(case, error))
+            continue
+        target = targets_of(case, predictor.task)
+        seen.cases.append(case)
+        seen.numbers.append(index + 1)
+        seen.outputs.append(prediction.logits)
+        seen.targets.append(target)
+        seen.stated.append(Stated.of(prediction))
+        seen.maps.patients[index] = patient_of(case, index)
+        labels = _true_labels(target, prediction)
+        row = _row(case, index + 1, prediction)
+        inside = _place(seen, case, index, prediction, labels, overlap, lesion_labels, row)
+        _others(seen, case, index, prediction, labels, comparison if index in sample else None, others, inside, overlap)
+        row["warnings"] = ";".join(notice.code for notice in prediction.warnings)
+        seen.rows.append(row)
+    if progress is not None:
+        progress(len(cases), len(cases))
+    if not seen.cases:
+        first = seen.errors[0]
+        raise MedAttnError(
+            first["code"], f"none of {len(cases)} cases could be predicted; the first: {first['message']}"
+        )
+    return seen
+
+
+def _true_labels(target: np.ndarray, prediction: Prediction) -> list[str]:
+    if prediction.task.kind == "regression":
+        return list(prediction.task.labels)
+    return [label for label, t in zip(prediction.task.labels, target, strict=True) if t > 0.5]
+
+
+def _entry(case: Case, error: Exception) -> dict[str, str]:
+    """Any error as one with a code. Foreign messages are not repeated: they may quote a header, and so a patient."""
+    if isinstance(error, MedAttnError):
+        known = error
+    elif isinstance(error, MemoryError):
+        known = PredictionError("too_large", f"{case.image}: not enough memory; use a larger machine")
+    else:
+        logger.warning("unexpected error", exc_info=error)
+        known = PredictionError(
+            "internal", f"{case.image}: unexpected {type(error).__name__}; run again with --verbose for the trace"
+        )
+    return {"input": str(case.image), "code": known.code, "message": known.message}
+
+
+def _place(
+    seen: Seen,
+    case: Case,
+    index: int,
+    prediction: Prediction,
+    labels: list[str],
+    overlap: float | None,
+    lesion_labels: set[str],
+    row: dict[str, Any],
+) -> np.ndarray | None:
+    """Score where the evidence lies; the finding on the scan's voxels, None where its place is not known."""
+    inside = None
+    try:
+        if case.mask is not None or case.box is not None:
+            inside = _finding(case, prediction, labels)
+        if inside is not None:
+            key = (index, labels[0])
+            row |= {f"map_{name}": v for name, v in maps.add_place(seen.maps, key, prediction, inside, overlap).items()}
+            if case.mask is not None:
+                maps.add_lesions(seen.maps, key, prediction, inside)
+        if prediction.task.kind != "regression":
+            for label in prediction.task.labels:
+                if label in lesion_labels and label not in labels:
+                    maps.add_lesions(seen.maps, (index, label), prediction, None)
+    except Exception as error:
+        seen.place_errors.append(_entry(case, error))
+    return inside
+
+
+def _finding(case: Case, prediction: Prediction, labels: list[str]) -> np.ndarray | None:
+    place = location_of(case, prediction.volume)
+    if place is None or not labels:
+        return None
+    what = str(case.mask) if case.mask is not None else f"{case.image}: its box"
+    inside = place >= 0.5
+    if not inside.any():
+        if case.mask is not None and not read(case.mask, allow_constant=True).data.any():
+            return None  # drawn, and nothing was there to draw
+        raise PredictionError("empty_mask", f"{what} lies beside the scan; draw it on this scan, or check its geometry")
+    if inside.all():
+        raise PredictionError("bad_mask", f"{what} covers the whole scan; mark the finding alone")
+    if len(labels) > 1:
+        raise PredictionError(
+            "bad_mask",
+            f"{what} is one place for the {len(labels)} labels {', '.join(labels)}, and which of them it shows is not "
+            "known; give masks for images with one label",
+        )
+    return inside
+
+
+def _others(
+    seen: Seen,
+    case: Case,
+    index: int,
+    prediction: Prediction,
+    labels: list[str],
+    comparison: Comparison | None,
+    others: Sequence[Predictor],
+    inside: np.ndarray | None,
+    overlap: float | None,
+) -> None:
+    """Compare the maps of a case with those of other methods and models."""
+    if comparison is None and not others:
+        return
+    try:
+        channels = tuple(read(file) for file in case.channels)
+        for label in labels:
+            if others:
+                maps.add_repeats(seen.maps, (index, label), prediction, channels, others)
+            if comparison is not None:
+                maps.add_comparison(seen.maps, (index, label), prediction, channels, comparison, inside, overlap)
+    except Exception as error:
+        seen.map_errors.append(_entry(case, error))
+
+
+def _row(case: Case, number: int, prediction: Prediction) -> dict[str, Any]:
+    row: dict[str, Any] = {"case": number, "image": str(case.image), "fold": case.fold}
+    if prediction.value is not None:
+        interval = prediction.interval or (None, None)
+        return row | {"true": case.value, "predicted": prediction.value, "low": interval[0], "high": interval[1]}
+    row |= {"true": "|".join(case.labels or ()) or "-", "said": "", "right": ""}
+    row |= {f"probability_{label}": p for label, p in prediction.probabilities.items()}
+    row["label_set"] = "|".join(prediction.label_set) if prediction.label_set is not None else None
+    return row | {"confidence": prediction.confidence, "abstained": prediction.abstained}

@@ -1,0 +1,81 @@
+"""Intervals: over patients, never of no width, around their own value."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from medattn_core.evaluation.bootstrap import FEWEST, intervals, wilson
+from medattn_core.evaluation.measure import Stated, measured
+from medattn_core.tasks import TaskSpec
+
+TWO = TaskSpec(name="t", labels=("a", "b"), spatial_dims=2, spacing=(1, 1))
+
+
+def test_wilson() -> None:
+    assert wilson(1.0, 10) == (pytest.approx(0.722, abs=1e-3), 1.0)
+    assert wilson(0.5, 20) == (pytest.approx(0.299, abs=1e-3), pytest.approx(0.701, abs=1e-3))
+
+
+def test_all_right_is_not_certain() -> None:
+    """Twelve patients with four images each, all right: as twelve of twelve, not as forty-eight."""
+    logits, truth = np.array([[2.0, 0.0], [0.0, 2.0]] * 24), np.eye(2)[[0, 1] * 24]
+    patients = [f"p{i // 4}" for i in range(48)]
+    found = measured(logits, truth, [Stated()] * 48, patients, TWO, samples=50)
+    accuracy = found["classification"]["accuracy"]
+    assert (accuracy["low"], accuracy["high"]) == wilson(1.0, 12)
+    assert "low" not in found["classification"]["auc"]  # no share, no spread: nothing to say
+    assert found["intervals"] == {"patients": 12, "given": True, "fewest_patients": FEWEST}
+
+
+def test_few_patients_have_no_interval() -> None:
+    logits, truth = np.array([[2.0, 0.0], [0.0, 2.0]] * 24), np.eye(2)[[0, 1] * 24]
+    found = measured(logits, truth, [Stated()] * 48, [f"p{i // 12}" for i in range(48)], TWO)
+    assert "low" not in found["classification"]["accuracy"]
+    assert found["intervals"]["given"] is False
+
+
+def test_measured_draws_patients_and_not_images() -> None:
+    rng = np.random.default_rng(0)
+    wrong = np.repeat(rng.random(20) < 0.3, 10)
+    truth = np.eye(2)[np.tile([0, 1], 100)]
+    logits = np.where(wrong[:, None], 1 - truth, truth) * 3.0
+    width = {}
+    for name, patients in (("images", range(200)), ("patients", [i // 10 for i in range(200)])):
+        found = measured(logits, truth, [Stated()] * 200, [str(p) for p in patients], TWO, samples=200)
+        width[name] = found["classification"]["accuracy"]["high"] - found["classification"]["accuracy"]["low"]
+    assert width["patients"] > 2 * width["images"]
+
+
+def test_interval_holds_its_own_value() -> None:
+    """Average precision of a rare label grows in samples with repeated cases: plain percentiles miss it."""
+    rng = np.random.default_rng(3)
+    truth = np.eye(3)[rng.choice(3, 60, p=[0.1, 0.3, 0.6])]
+    logits = rng.normal(size=(60, 3)) + truth
+    task = TaskSpec(name="t", labels=("a", "b", "c"), spatial_dims=2, spacing=(1, 1))
+    found = measured(logits, truth, [Stated()] * 60, [str(i) for i in range(60)], task, samples=200)["classification"]
+    for name, score in found.items():
+        if "low" in score:
+            assert score["low"] <= score["value"] <= score["high"], name
+
+
+def test_rare_kinds_are_in_every_sample() -> None:
+    kinds = ["rare"] * 2 + ["often"] * 38
+    rare = np.array([kind == "rare" for kind in kinds])
+    shares: list[float] = []
+
+    def measure(chosen: np.ndarray) -> dict[str, float]:
+        shares.append(float(rare[chosen].mean()))
+        return {"x": float(chosen.mean())}
+
+    intervals(measure, list(range(40)), strata=kinds, samples=50)
+    assert shares[1:51] == pytest.approx([0.05] * 50)
+
+
+def test_a_share_of_few_patients_has_wilsons_interval() -> None:
+    has = np.arange(40) < 4
+    hits = np.ones(40)
+    hits[0] = 0
+    found = intervals(lambda chosen: {"x": float(hits[chosen][has[chosen]].mean()) if has[chosen].any() else np.nan},
+                      list(range(40)), shares={"x": has}, samples=50)["x"]  # fmt: skip
+    assert (found["low"], found["high"]) == wilson(0.75, 4)

@@ -1,0 +1,126 @@
+"""Evaluate with every kind of model, end to end: several labels, one or none, volumes with lesions, ensembles."""
+
+from __future__ import annotations
+
+import copy
+import csv
+import re
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pytest
+
+from medattn_core.evaluation import Settings, evaluate
+from medattn_core.inference import Predictor
+from medattn_core.training import train
+from tests.squares import SETTINGS, write_list, write_squares
+
+QUICK = Settings(compare=("gradcam", "occlusion"), compared_cases=2, bootstrap=20, examples=1)
+
+
+def pictures(folder: Path, labels: list[str]) -> list[dict[str, str]]:
+    """Rows of a list over the squares, the labels in turn."""
+    write_squares(folder)
+    return [{"image": f"{i}.png", "label": labels[i % len(labels)]} for i in range(32)]
+
+
+def table(output: Path) -> list[dict[str, str]]:
+    return list(csv.DictReader((output / "cases.csv").open()))
+
+
+def test_one_label_or_none(tmp_path: Path) -> None:
+    rows = [row | {"patient": f"p{i // 2}"} for i, row in enumerate(pictures(tmp_path, ["-", "bright"]))]
+    data = write_list(tmp_path / "data.csv", rows[:16])
+    validation = write_list(tmp_path / "validation.csv", rows[16:])
+    settings = copy.deepcopy(SETTINGS)
+    settings["training"] |= {"epochs": 4, "learning_rate": 5e-3}
+    train(write_list(tmp_path / "all.csv", rows), tmp_path / "model", config=settings, device="cpu")
+    metrics = evaluate(tmp_path / "model", data, tmp_path / "out", validation=validation, settings=QUICK, device="cpu")
+    assert metrics["cases"] == 16
+    assert metrics["patients"] == metrics["intervals"]["patients"] == 8
+    assert "low" not in metrics["classification"]["accuracy"]  # eight patients, however many images
+    assert "No intervals: 8 patients" in (tmp_path / "out" / "summary.html").read_text()
+    assert metrics["confusion_labels"] == ["bright", "-"]
+    matrix = np.array(metrics["confusion_matrix"])
+    assert matrix.sum(axis=1).tolist() == [8, 8]
+    threshold = metrics["settings"]["decision_threshold"]
+    assert threshold != 0.5
+    found = table(tmp_path / "out")
+    assert [row["said"] for row in found] == [
+        "bright" if float(row["probability_bright"]) >= threshold else "-" for row in found
+    ]
+    # Half-way between two cases of the validation list, as chosen there and not 0.5.
+    predictor = Predictor.from_bundle(tmp_path / "model", device="cpu")
+    given = sorted(predictor(tmp_path / row["image"]).probabilities["bright"] for row in rows[16:])
+    middles = [(a + b) / 2 for a, b in zip([0.0, *given], [*given, 1.0], strict=True)]
+    assert min(abs(threshold - middle) for middle in middles) < 1e-6
+    assert matrix.trace() / 16 == pytest.approx(metrics["classification"]["accuracy"]["value"])
+    assert sum(row["right"] == "True" for row in found) == matrix.trace()
+
+
+def test_several_labels(tmp_path: Path) -> None:
+    rows = pictures(tmp_path, ["a", "b", "a|b", "-"])
+    for row in rows:
+        row |= {"box_x_px": "10", "box_y_px": "10", "box_width_px": "9", "box_height_px": "9"}
+    data = write_list(tmp_path / "data.csv", rows)
+    train(data, tmp_path / "model", config={k: SETTINGS[k] for k in ("network", "training")}, device="cpu")
+    metrics = evaluate(tmp_path / "model", data, tmp_path / "out", settings=QUICK, device="cpu")
+    assert metrics["task"]["kind"] == "multilabel"
+    assert "confusion_matrix" not in metrics
+    assert sum(metrics["confusion_by_label"]["a"].values()) == 32
+    assert "set_coverage" not in metrics["classification"]
+    # One box for two labels says of neither where it lies; the case still counts.
+    assert len(metrics["place_errors"]) == 8
+    assert "one place for the 2 labels a, b" in metrics["place_errors"][0]["message"]
+    assert metrics["localisation"]["evidence"]["cases"] == 16
+    for row in table(tmp_path / "out"):
+        labels = [label for label in "ab" if float(row[f"probability_{label}"]) >= 0.5]
+        assert row["said"] == ("|".join(labels) or "-")
+
+
+@pytest.fixture(scope="module")
+def volumes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Scans of two channels, half of them with one or two lesions and masks."""
+    folder = tmp_path_factory.mktemp("volumes")
+    rng = np.random.default_rng(0)
+    affine = np.diag([1.0, 1.0, 1.0, 1.0])
+    rows = []
+    for i in range(16):
+        scan, mask = rng.normal(100, 10, (32, 32, 24)).astype(np.float32), np.zeros((32, 32, 24), np.uint8)
+        for corner in [(4, 4, 4), (20, 20, 12)][: 1 + i % 4 // 2] if i % 2 else []:
+            place = tuple(slice(c, c + 6) for c in corner)
+            scan[place], mask[place] = 220, 1
+        for name, data in (("", scan), ("_b", scan[::-1] * 0.5), ("_m", mask)):
+            nibabel.save(nibabel.Nifti1Image(np.ascontiguousarray(data), affine), folder / f"{i}{name}.nii.gz")
+        rows.append({"image": f"{i}.nii.gz|{i}_b.nii.gz", "label": "lesion" if i % 2 else "normal",
+                     "mask": f"{i}_m.nii.gz" if i % 2 else "", "patient": f"p{i}"})  # fmt: skip
+    return write_list(folder / "list.csv", rows)
+
+
+def test_volumes_with_lesions_and_an_ensemble(volumes: Path, tmp_path: Path) -> None:
+    settings = {"network": SETTINGS["network"], "training": SETTINGS["training"]}
+    train(volumes, tmp_path / "model", config=settings, device="cpu", folds=2)
+    metrics = evaluate(tmp_path / "model", volumes, tmp_path / "out", settings=QUICK, device="cpu")
+    assert metrics["members"] == 2
+    assert metrics["errors"] == metrics["place_errors"] == metrics["map_errors"] == []
+    place = metrics["localisation"]
+    assert place["evidence"]["cases"] == 8
+    assert set(place["evidence"]["intervals"]) <= {"pointing", "energy", "iou", "auprc"}
+    # Four scans with one lesion, four with two; the eight normal ones can only raise false alarms.
+    assert (place["froc"]["lesions"], place["froc"]["scans"], place["froc"]["scans_without"]) == (12, 16, 8)
+    # Nothing deleted, everything inserted: what the ensemble says, not its first member.
+    faith = metrics["fidelity"]
+    drawn = np.random.default_rng(0).permutation(16)[:2]
+    predictor = Predictor.from_bundle(tmp_path / "model", device="cpu")
+    said = [
+        predictor([volumes.parent / f"{i}.nii.gz", volumes.parent / f"{i}_b.nii.gz"]).probabilities[
+            "lesion" if i % 2 else "normal"
+        ]
+        for i in drawn
+    ]
+    assert faith["evidence"]["deletion"][0] == pytest.approx(np.mean(said), abs=1e-4)
+    page = (tmp_path / "out" / "summary.html").read_text()
+    assert "2 networks" in page
+    assert "16 images of 16 patients" in page
+    assert re.search(r"Case \d+: true", page)

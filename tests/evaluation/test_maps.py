@@ -1,0 +1,160 @@
+"""Maps: order of deletion, where tensors go, like compared with like, single lesions."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from medattn_core.evaluation import fidelity, localisation, map_summary, page_maps
+from medattn_core.evaluation.ensemble import Mean
+from medattn_core.evaluation.maps import MapScores
+from medattn_core.evaluation.saliency import Peers
+from medattn_core.networks.attention_cnn import AttentionCNN
+from medattn_core.tasks import TaskSpec
+
+VALUE = TaskSpec(name="t", kind="regression", activation="identity", labels=("v",), spatial_dims=2, spacing=(1, 1))
+SMALL = {"encoder_options": {"widths": [4, 4, 4, 4], "blocks": [1, 1, 1, 1]}, "width": 4}
+
+
+class Brightness(nn.Module):
+    """The sum of the image: what each pixel is worth is known."""
+
+    evidence_stride = 8
+
+    def __init__(self, device: str = "cpu") -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(1, device=device))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        assert x.device == self.weight.device
+        total = x.sum(dim=(1, 2, 3))[:, None]
+        return total if x.device.type == "cpu" else torch.zeros(len(x), 1)
+
+
+def test_the_highest_pixels_go_first() -> None:
+    image = np.zeros((1, 64, 64), np.float32)
+    image[0, 20:24, 20:24] = 1.0
+    inside = np.ones((64, 64), bool)
+    found = fidelity.curves(Brightness(), image, image[0], inside, 0, VALUE, (0.0, 0.01, 1.0))
+    blurred = float(fidelity.blurred(image, 8).sum())
+    # One per cent of 4096 pixels are 41, the 16 bright ones among them.
+    assert found["deletion"][0] == pytest.approx(16)
+    assert found["deletion"][1] < 2
+    assert found["insertion"][0] == pytest.approx(blurred, rel=1e-4)
+    assert found["insertion"][1] > 14
+    wrong = fidelity.curves(Brightness(), image, -image[0], inside, 0, VALUE, (0.0, 0.01, 1.0))
+    assert wrong["deletion"][1] > 14
+
+
+def test_images_go_where_the_network_is() -> None:
+    """A device that is there without a graphics card; what lies on another one is an error of torch."""
+    image = np.zeros((1, 16, 16), np.float32)
+    fidelity.curves(Brightness("meta"), image, image[0], np.ones((16, 16), bool), 0, VALUE)  # type: ignore[arg-type]
+    network = AttentionCNN(spatial_dims=2, in_channels=1, out_channels=1, **SMALL)
+    peers = Peers(network.to("meta"), ())
+    seen: list[str] = []
+
+    def method(x: torch.Tensor, label: int) -> np.ndarray:
+        seen.append(x.device.type)
+        return np.zeros((16, 16))
+
+    peers.methods = {"method": [method]}
+    peers.maps(image, 0)
+    assert seen == ["meta"]
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_other_methods_on_cuda() -> None:
+    network = AttentionCNN(spatial_dims=2, in_channels=1, out_channels=2, **SMALL).cuda().eval()
+    image = np.random.default_rng(0).random((1, 32, 32)).astype(np.float32)
+    maps = Peers(network, ("gradcam", "gradcampp", "occlusion", "integrated_gradients")).maps(image, 1)
+    assert {m.shape for m in maps.values()} == {(32, 32)}
+    fidelity.curves(Mean([network]), image, image[0], np.ones((32, 32), bool), 1, VALUE)
+    assert fidelity.random_contributions(fidelity.randomised(network), image, 1).ndim
+
+
+def test_other_methods_explain_all_members() -> None:
+    torch.manual_seed(0)
+    pair = [AttentionCNN(spatial_dims=2, in_channels=1, out_channels=1, **SMALL).eval() for _ in range(2)]
+    image = np.random.default_rng(0).random((1, 32, 32)).astype(np.float32)
+    x = torch.from_numpy(image[None])
+    assert torch.allclose(Mean(pair)(x), (pair[0](x) + pair[1](x)) / 2)
+    names = ("occlusion", "gradcam")
+    both = Peers(pair, names).maps(image, 0)
+    for name in names:
+        alone = [Peers(member, names).maps(image, 0)[name] for member in pair]
+        assert not np.allclose(alone[0], alone[1])
+        assert np.allclose(both[name], (alone[0] + alone[1]) / 2, atol=1e-6)
+
+
+def collected() -> MapScores:
+    """Twelve cases; the evidence of the first ten is good and of the last two bad; occlusion knows the last four."""
+    scores = MapScores(patients={i: f"p{i}" for i in range(12)})
+    for i in range(12):
+        good = float(i < 10)
+        row = {"pointing": good, "energy": 0.2 + 0.5 * good, "iou": 0.1 + 0.01 * i, "auprc": good}
+        scores.located.setdefault("evidence", {})[i, "a"] = row
+        if i >= 8:
+            scores.located.setdefault("occlusion", {})[i, "a"] = {**row, "energy": row["energy"] - 0.1}
+    return scores
+
+
+def test_like_is_compared_with_like() -> None:
+    place = map_summary.summary(collected(), None, samples=100)[0]
+    assert place["evidence"]["cases"] == 12
+    assert place["evidence"]["pointing"] == pytest.approx(10 / 12)
+    assert place["evidence"]["intervals"]["energy"][0] < place["evidence"]["energy"]
+    assert place["evidence_on_sample"]["cases"] == place["occlusion"]["cases"] == 4
+    assert place["evidence_on_sample"]["pointing"] == place["occlusion"]["pointing"] == 0.5
+    assert place["evidence_minus"]["occlusion"]["energy"]["value"] == pytest.approx(0.1)
+    page = "".join(page_maps.place(place, {"chosen_on": None}, 2))
+    assert "2 masks or boxes could not be used" in page
+    assert "evidence minus occlusion" in page
+
+
+def test_intervals_of_maps_are_over_patients() -> None:
+    scores = collected()
+    scores.patients = {i: f"p{i // 2}" for i in range(12)}
+    assert map_summary.summary(scores, None, samples=100)[0]["evidence"]["intervals"] == {}  # six are too few
+
+
+def test_which_map_drops_more() -> None:
+    """In nine of twelve cases deleting the top of the evidence costs more, in one the same."""
+    scores = MapScores(patients={i: f"p{i}" for i in range(12)})
+    at = fidelity.SHARES.index(map_summary.TOP)
+    for i in range(12):
+        for method, drop in (("evidence", 0.5), ("occlusion", 0.7 if i > 9 else 0.5 if i == 9 else 0.1)):
+            curve = np.full(len(fidelity.SHARES), 0.9)
+            curve[at:] -= drop
+            scores.curves.setdefault(method, {})[i, "a"] = {"deletion": curve, "insertion": curve[::-1]}
+    faith = map_summary.summary(scores, None, samples=100)[1]
+    assert faith["occlusion"]["evidence_drops_more"] == pytest.approx(9.5 / 12)
+    low, high = faith["occlusion"]["evidence_drops_more_interval"]
+    assert 0.4 < low < 9.5 / 12 < high <= 1
+    assert faith["evidence"]["drop_at_0.1"] == pytest.approx(0.5)
+
+
+def test_the_page_concludes_from_the_number() -> None:
+    def said(absolute: float, mean: float) -> str:
+        found = {"absolute": absolute, "rank_correlation": mean, "limit": 0.2, "networks": 5, "cases": 3}
+        return "".join(page_maps.faith({"weight_randomisation": found}, False))
+
+    assert "within the limit" in said(0.1, 0.05)
+    assert "without a common direction" in said(0.5, 0.1)
+    assert "owes much to the image" in said(0.7, 0.6)
+    assert "0.50" in said(0.5, 0.1)
+
+
+def test_normal_scans_count_in_froc() -> None:
+    region = SimpleNamespace(contribution=3.0, voxel_index=(1, 1, 0))
+    lesions = np.zeros((6, 6, 1), int)
+    lesions[1, 1, 0] = 1
+    hit, normal = localisation.detections([region], lesions), localisation.detections([region], 0 * lesions)
+    assert normal == {"false": [3.0], "true": [], "lesions": 0}
+    found = localisation.froc([hit, normal])
+    assert (found["lesions"], found["scans"], found["scans_without"]) == (1, 2, 1)
+    assert max(found["false_positives_a_case"]) == 0.5
