@@ -78,6 +78,7 @@ CODES: dict[str, str] = {
     "below_threshold": "no label reaches the task's threshold",
     "abstained": "the model is not sure enough to decide, by the rule chosen on its validation data",
     "unlike_training": "the scan is unlike those the model was trained on",
+    "export_failed": "the network of a bundle cannot be written in the asked-for format",
     "internal": "an unexpected error in MedAttn",
 }
 

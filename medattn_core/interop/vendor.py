@@ -1,0 +1,111 @@
+"""Copy modules of this package, and all they import, flat into the ``scripts`` folder of a bundle.
+
+``medattn_core.networks.attention_cnn`` becomes ``scripts/networks_attention_cnn.py``, and its imports of this package
+become imports of ``scripts``, all of them at the top: MONAI Label takes ``scripts`` out of the loaded modules between
+two bundles, after which an import within a function would find another bundle's modules, or none.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterable
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+PACKAGE = "medattn_core"
+SCRIPTS = "scripts"
+
+_IMPORT = re.compile(rf"^(?P<indent> *)from (?P<module>{PACKAGE}[\w.]*) import (?P<names>\([^)]*\)|[^\n(]+)$", re.MULTILINE)
+
+HEADER = '"""{title}\n\nCopied by `medattn bundle export` from {module} {version} (Apache License 2.0).\n"""\n'
+
+
+def flat(name: str) -> str:
+    """Name of a module in ``scripts``: ``medattn_core.volumes.dicom.reader`` is ``volumes_dicom_reader``."""
+    return name.removeprefix(f"{PACKAGE}.").replace(".", "_")
+
+
+def relocate(config: Any) -> Any:
+    """A configuration whose ``_target_`` and expressions name ``scripts`` instead of this package."""
+    if isinstance(config, dict):
+        return {key: relocate(value) for key, value in config.items()}
+    if isinstance(config, list):
+        return [relocate(value) for value in config]
+    if isinstance(config, str) and config.startswith(f"{PACKAGE}."):
+        module, _, name = config.rpartition(".")
+        return f"{SCRIPTS}.{flat(module)}.{name}"
+    return config
+
+
+def targets(config: Any) -> set[str]:
+    """Modules of this package that the ``_target_`` of a configuration name."""
+    if isinstance(config, dict):
+        own = {config["_target_"].rpartition(".")[0]} if str(config.get("_target_", "")).startswith(PACKAGE) else set()
+        return own.union(*(targets(value) for value in config.values()))
+    return set().union(*(targets(value) for value in config)) if isinstance(config, list) else set()
+
+
+def vendor(modules: Iterable[str]) -> dict[str, str]:
+    """Sources of modules and of everything of this package that they import, ready for ``scripts``.
+
+    Returns:
+        File name to text, in alphabetical order; ``__init__.py`` among them.
+    """
+    waiting, sources = sorted(modules), {}
+    while waiting:
+        module = waiting.pop()
+        if module in sources:
+            continue
+        sources[module], needed = _rewritten(module)
+        waiting += sorted(needed)
+    files = {f"{flat(module)}.py": text for module, text in sources.items()}
+    files["__init__.py"] = '"""Network, preprocessing and training of this bundle; copied from MedAttn."""\n'
+    return dict(sorted(files.items()))
+
+
+def _path(module: str) -> Path | None:
+    """Source file of a module of this package; None if there is no module of that name."""
+    try:
+        spec = find_spec(module)
+    except ModuleNotFoundError:
+        return None
+    return Path(spec.origin) if spec is not None and spec.origin else None
+
+
+def _rewritten(module: str) -> tuple[str, set[str]]:
+    """Source of a module with its imports turned to ``scripts``, and the modules that it needs."""
+    path = _path(module)
+    assert path is not None, module  # noqa: S101  a module of our own
+    text = path.read_text(encoding="utf-8")
+    needed: set[str] = set()
+    late: list[str] = []
+
+    def replace(match: re.Match[str]) -> str:
+        lines = []
+        for name in re.findall(r"\w+(?: as \w+)?", match["names"]):
+            original, _, alias = name.partition(" as ")
+            inner = f"{match['module']}.{original}"
+            if _path(inner) is not None:
+                needed.add(inner)
+                lines.append(f"from {SCRIPTS} import {flat(inner)} as {alias or original}")
+            else:
+                needed.add(match["module"])
+                lines.append(f"from {SCRIPTS}.{flat(match['module'])} import {name}")
+        if not match["indent"]:
+            return "\n".join(lines)
+        # `if TYPE_CHECKING` blocks and functions: at the top instead.
+        late.extend(line for line in lines if line not in late)
+        return f"{match['indent']}pass"
+
+    text = _IMPORT.sub(replace, text)
+    if late:
+        tree = ast.parse(text)
+        after = max(
+            (node.end_lineno or 0 for node in tree.body if isinstance(node, (ast.Import, ast.ImportFrom))),
+            default=(tree.body[0].end_lineno or 0) if tree.body else 0,
+        )
+        lines = text.split("\n")
+        text = "\n".join([*lines[:after], *late, *lines[after:]])
+    return text, needed
