@@ -10,6 +10,7 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterable
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -27,16 +28,34 @@ def flat(name: str) -> str:
     return name.removeprefix(f"{PACKAGE}.").replace(".", "_")
 
 
-def relocate(config: Any) -> Any:
-    """A configuration whose ``_target_`` and expressions name ``scripts`` instead of this package."""
+_SCRIPTS_PATH = (
+    "$None if os.path.abspath(@bundle_root) in sys.path or not os.path.isdir(os.path.join(@bundle_root, 'scripts')) "
+    "else sys.path.insert(0, os.path.abspath(@bundle_root))"
+)
+
+
+def relocate(config: dict[str, Any]) -> dict[str, Any]:
+    """A configuration that names ``scripts`` instead of this package, and finds it.
+
+    MONAI puts the folder of a bundle on the search path only when it runs it: too late for the parts of the
+    configuration, and never in ``verify_net_in_out`` and ``ckpt_export``. So each of them requires it first.
+    """
+    moved = _relocate(config)
+    if moved == config:
+        return config
+    imports = [*moved.get("imports", []), *(i for i in ("$import os", "$import sys") if i not in moved["imports"])]
+    return {**moved, "imports": imports, "scripts_path": _SCRIPTS_PATH}
+
+
+def _relocate(config: Any) -> Any:
     if isinstance(config, dict):
-        return {key: relocate(value) for key, value in config.items()}
-    if isinstance(config, list):
-        return [relocate(value) for value in config]
-    if isinstance(config, str) and config.startswith(f"{PACKAGE}."):
-        module, _, name = config.rpartition(".")
-        return f"{SCRIPTS}.{flat(module)}.{name}"
-    return config
+        found = {key: _relocate(value) for key, value in config.items()}
+        target = config.get("_target_")
+        if isinstance(target, str) and target.startswith(f"{PACKAGE}."):
+            module, _, name = target.rpartition(".")
+            found |= {"_target_": f"{SCRIPTS}.{flat(module)}.{name}", "_requires_": "@scripts_path"}
+        return found
+    return [_relocate(value) for value in config] if isinstance(config, list) else config
 
 
 def targets(config: Any) -> set[str]:
@@ -74,6 +93,14 @@ def _path(module: str) -> Path | None:
     return Path(spec.origin) if spec is not None and spec.origin else None
 
 
+@cache
+def _bound(package: str) -> frozenset[str]:
+    """Names that the ``__init__`` of a package binds itself: ``volumes.read`` is a function, not the module."""
+    path = _path(package)
+    tree = ast.parse(path.read_text(encoding="utf-8")) if path is not None else ast.Module([], [])
+    return frozenset(a.asname or a.name for n in tree.body if isinstance(n, ast.ImportFrom) for a in n.names)
+
+
 def _rewritten(module: str) -> tuple[str, set[str]]:
     """Source of a module with its imports turned to ``scripts``, and the modules that it needs."""
     path = _path(module)
@@ -87,7 +114,7 @@ def _rewritten(module: str) -> tuple[str, set[str]]:
         for name in re.findall(r"\w+(?: as \w+)?", match["names"]):
             original, _, alias = name.partition(" as ")
             inner = f"{match['module']}.{original}"
-            if _path(inner) is not None:
+            if _path(inner) is not None and original not in _bound(match["module"]):
                 needed.add(inner)
                 lines.append(f"from {SCRIPTS} import {flat(inner)} as {alias or original}")
             else:
