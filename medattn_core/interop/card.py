@@ -79,7 +79,8 @@ def export_card(
             formats="\n".join(_FORMATS[name] for name in formats),
         ).rstrip()
     )
-    parts.append(f"## Use with MedAttn\n\n```\nmedattn predict SCAN --bundle {bundle.name} --output FOLDER --report\n```")
+    command = f"medattn predict SCAN --bundle {bundle.name} --output FOLDER --report"
+    parts.append(f"## Use with MedAttn\n\n```\n{command}\n```")
     return "\n\n".join(parts) + "\n"
 
 
@@ -94,4 +95,6 @@ def _intervals(metrics: Mapping[str, Any]) -> str:
             "No intervals were measured for the figures above. `medattn evaluate` on a test list gives them, over "
             "patients; `medattn bundle export --metrics` writes them here."
         )
-    return "95 % intervals, a bootstrap over patients.\n\n| measure | value | interval |\n|---|---|---|\n" + "\n".join(rows)
+    return "\n".join(
+        ["95 % intervals, a bootstrap over patients.", "", "| measure | value | interval |", "|---|---|---|", *rows]
+    )

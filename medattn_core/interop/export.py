@@ -16,8 +16,17 @@ from typing import Any
 import torch
 
 from medattn_core.bundles import FORMAT, Bundle, Recipe, check_target, load, load_networks
-from medattn_core.bundles.bundle import CARD, DATA_LICENSE, EVALUATE, INFERENCE, INPUT_CHECK, LICENSE, METADATA
-from medattn_core.bundles.bundle import TRAIN, WEIGHTS
+from medattn_core.bundles.bundle import (
+    CARD,
+    DATA_LICENSE,
+    EVALUATE,
+    INFERENCE,
+    INPUT_CHECK,
+    LICENSE,
+    METADATA,
+    TRAIN,
+    WEIGHTS,
+)
 from medattn_core.bundles.files import read_json, sha256
 from medattn_core.bundles.save import replace_folder, to_json, unwritable, write_file
 from medattn_core.errors import BundleError
@@ -97,9 +106,22 @@ def export(
 
 
 def contents_of(bundle: Bundle) -> configs.Contents:
-    """What the configurations of an exported bundle are made from: data of the bundle, nothing evaluated."""
+    """What the configurations of an exported bundle are made from: data of the bundle, nothing evaluated.
+
+    Raises:
+        BundleError: ``bad_bundle``: something in the data would be code in a configuration.
+    """
     members = max(bundle.stacked, 1 + len(bundle.members))
-    training = dict(bundle.metadata["medattn"].get("training", {}))
+    training = bundle.metadata["medattn"].get("training", {})
+    if not isinstance(training, dict):
+        raise BundleError("bad_bundle", f"{bundle.path / METADATA}: medattn.training is no object")
+    for what, data in (("task", bundle.task.to_dict()), ("network", bundle.network), ("training", training)):
+        if (text := configs.would_be_evaluated(data)) is not None:
+            raise BundleError(
+                "bad_bundle",
+                f"{bundle.path / METADATA}: {text} under medattn.{what} would be evaluated by MONAI; it was not; do "
+                "not use the bundle",
+            )
     return configs.Contents(
         task=bundle.task, network=bundle.network, members=members, recipe=_recipe(bundle), training=training
     )
@@ -115,9 +137,7 @@ def config_files(contents: configs.Contents, *, self_contained: bool) -> dict[st
     }
     if self_contained:
         files = {name: vendor.relocate(config) for name, config in files.items()}
-    return {name: to_json(config) for name, config in files.items()} | {
-        configs.LOGGING: configs.LOGGING_CONF.encode()
-    }
+    return {name: to_json(config) for name, config in files.items()} | {configs.LOGGING: configs.LOGGING_CONF.encode()}
 
 
 def scripts(contents: configs.Contents) -> dict[str, str]:
@@ -135,7 +155,7 @@ def weights_file(bundle: Bundle) -> bytes:
     load_networks(bundle)  # checks hashes, types and fit of every file
     if not bundle.members:
         return bundle.weights_path.read_bytes()
-    stacked = {}
+    stacked: dict[str, torch.Tensor] = {}
     for number, path in enumerate((bundle.weights_path, *(path for path, _ in bundle.members))):
         state = torch.load(path, map_location="cpu", weights_only=True)
         stacked |= {f"{PREFIX}{number}.{name}": value for name, value in state.items()}
@@ -186,7 +206,7 @@ def _write_metadata(work: Path, bundle: Bundle, *, self_contained: bool, metrics
 def describe(bundle: Bundle, wanted: Sequence[str] = ()) -> list[str]:
     """Lines for a person after an export."""
     size = sum(path.stat().st_size for path in bundle.path.rglob("*") if path.is_file())
-    lines = [f"{bundle.path}: {bundle.name} {bundle.version}, {size / 1e6:.1f} MB{', ' if wanted else ''}{', '.join(wanted)}"]
+    lines = [", ".join([f"{bundle.path}: {bundle.name} {bundle.version}", f"{size / 1e6:.1f} MB", *wanted])]
     if bundle.task.kind != "regression" and "classification" not in bundle.path.resolve().name.lower():
         lines.append(
             "MONAI Label takes the task from the folder's name: for it, export to a folder whose name contains "

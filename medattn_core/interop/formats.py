@@ -53,10 +53,7 @@ def as_module(bundle: Bundle) -> nn.Module:
 
 def example_shape(task: TaskSpec) -> tuple[int, ...]:
     """A shape that the network takes, ``(1, C, *spatial)``: small, and no multiple of the encoder's coarsest stride."""
-    if task.size is not None:
-        spatial = tuple(task.size)
-    else:
-        spatial = (72, 104) if task.spatial_dims == 2 else (72, 72, 40)
+    spatial = task.size or ((72, 104) if task.spatial_dims == 2 else (72, 72, 40))
     return (1, len(task.channels), *spatial, *((5,) if task.slicewise else ()))
 
 
@@ -138,7 +135,7 @@ def onnx_model(network: nn.Module, task: TaskSpec) -> Any:
     auto, static = torch.export.Dim.AUTO, torch.export.Dim.STATIC
     free = {axis: auto if task.size is None and axis > 1 else static for axis in range(len(shape))}
     if task.size is not None:
-        free[0] = torch.export.Dim("batch", min=1, max=1024)  # type: ignore[assignment]
+        free[0] = torch.export.Dim("batch", min=1, max=1024)
         shape = (2, *shape[1:])
     program = torch.onnx.export(
         LogitsAndEvidence(network).eval(),
@@ -150,7 +147,7 @@ def onnx_model(network: nn.Module, task: TaskSpec) -> Any:
         opset_version=OPSET,
         verbose=False,
     )
-    assert program is not None  # noqa: S101  with dynamo=True it is one
+    assert program is not None
     model = program.model_proto
     _forget_sources(model)
     return model

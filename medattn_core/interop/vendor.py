@@ -18,9 +18,9 @@ from typing import Any
 PACKAGE = "medattn_core"
 SCRIPTS = "scripts"
 
-_IMPORT = re.compile(rf"^(?P<indent> *)from (?P<module>{PACKAGE}[\w.]*) import (?P<names>\([^)]*\)|[^\n(]+)$", re.MULTILINE)
-
-HEADER = '"""{title}\n\nCopied by `medattn bundle export` from {module} {version} (Apache License 2.0).\n"""\n'
+_IMPORT = re.compile(
+    rf"^(?P<indent> *)from (?P<module>{PACKAGE}[\w.]*) import (?P<names>\([^)]*\)|[^\n(]+)$", re.MULTILINE
+)
 
 
 def flat(name: str) -> str:
@@ -104,7 +104,7 @@ def _bound(package: str) -> frozenset[str]:
 def _rewritten(module: str) -> tuple[str, set[str]]:
     """Source of a module with its imports turned to ``scripts``, and the modules that it needs."""
     path = _path(module)
-    assert path is not None, module  # noqa: S101  a module of our own
+    assert path is not None, module
     text = path.read_text(encoding="utf-8")
     needed: set[str] = set()
     late: list[str] = []
