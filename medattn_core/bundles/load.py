@@ -78,7 +78,7 @@ def load(name_or_path: str | os.PathLike[str]) -> Bundle:
         raise BundleError(
             "bad_bundle",
             f"{metadata_path}: no 'medattn' part, so it is not a MedAttn bundle; a bundle made by 'medattn train' is "
-            "needed",
+            "needed, or --trust for a MONAI classification bundle whose code may run",
         )
     _check_versions(metadata, own, metadata_path)
     task = _task(own.get("task"), metadata_path)

@@ -69,7 +69,7 @@ def run(root: Path, scans: Path, results: Path) -> dict[str, Any]:
             parser.read_config(str(root / "configs" / f"{name}.json"))
             # By name: `check_properties` would build the data set, whose scans are not here.
             required = {key: p[Part.ID] for key, p in properties[name].items() if p[BundleProperty.REQUIRED]}
-            missing[name] = [key for key, place in required.items() if place not in parser]
+            missing[name] = [key for key, place in required.items() if not parser.__contains__(place)]
     workflow = ConfigWorkflow(
         config_file=str(root / "configs" / "inference.json"),
         meta_file=str(root / "configs" / "metadata.json"),
@@ -80,7 +80,7 @@ def run(root: Path, scans: Path, results: Path) -> dict[str, Any]:
         output_dir=str(results),
     )
     workflow.initialize()
-    missing["inference"] = workflow.check_properties()
+    missing["inference"] = workflow.check_properties() or []
     workflow.run()
     outputs = [np.asarray(item["pred"]).reshape(-1).tolist() for item in workflow.evaluator.state.output]
     workflow.finalize()
