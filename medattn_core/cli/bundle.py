@@ -30,7 +30,7 @@ def export(
         typer.Option(
             metavar="DIR",
             show_default=False,
-            help="Folder of the new bundle; MONAI Label wants 'classification' in it.",
+            help="Folder to write; MONAI Label wants 'classification' in its name.",
         ),
     ],
     self_contained: Annotated[

@@ -17,7 +17,7 @@ from medattn_core.bundles.configs import evaluate_config, inference_config, trai
 from medattn_core.bundles.files import read_json
 from medattn_core.errors import BundleError
 from medattn_core.interop import configs, vendor
-from medattn_core.interop.export import config_files, contents_of, scripts
+from medattn_core.interop.exporting import config_files, contents_of, scripts
 
 
 @dataclass(frozen=True)

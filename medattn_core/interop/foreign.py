@@ -91,9 +91,10 @@ class ForeignModel:
                     raise self._cannot(f"make its {name}", error) from error
         raise BundleError("bad_bundle", f"{self.root}: inference has no {names[0]}, which predicting needs")
 
-    def _cannot(self, what: str, error: Exception) -> BundleError:
+    def _cannot(self, what: str, error: Exception, *, quote: bool = True) -> BundleError:
         cause = error.__cause__ or error
-        return BundleError("bad_bundle", f"{self.root}: cannot {what} ({type(cause).__name__}: {str(cause)[:120]})")
+        words = f"{type(cause).__name__}: {str(cause)[:120]}" if quote else type(cause).__name__
+        return BundleError("bad_bundle", f"{self.root}: cannot {what} ({words})")
 
     def _activation(self) -> str:
         """What turns the output into probabilities: as the configuration's postprocessing says."""
@@ -143,7 +144,8 @@ class ForeignModel:
             plain = torch.as_tensor(np.asarray(image), dtype=torch.float32, device=self.device)
             output, cam = grad_cam(self.network, plain[None], self.inferer, spatial_dims=plain.dim() - 1)
         except Exception as error:
-            raise self._cannot(f"take {Path(path).name}", error) from error
+            # Not its words: they may quote a header, and so a patient.
+            raise self._cannot("take this scan", error, quote=False) from error
         if not isinstance(output, Tensor) or output.dim() != 2 or output.shape[1] != len(self.labels):
             shape = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
             raise BundleError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -26,7 +27,7 @@ from medattn_core.interop.code import code_in
 from medattn_core.interop.foreign import ForeignModel
 from medattn_core.tasks import TaskSpec
 from medattn_core.transforms.grid import plan_grid
-from medattn_core.volumes import Volume, geometry, read
+from medattn_core.volumes import Volume, geometry, read, write
 
 NOT_ADDITIVE = "Grad-CAM (not additive)"
 """Unit of a map that is no sum."""
@@ -132,20 +133,28 @@ class ForeignPredictor(Predictor):
         """Predict one scan.
 
         Args:
-            source: a file, or folder, that the bundle's own preprocessing reads.
-            mask, series: not for these bundles.
+            source: a file, DICOM folder, or Volume.
+            mask: not for these bundles.
+            series: SeriesInstanceUID to take from a DICOM folder.
 
         Raises:
             MedAttnError: the scan cannot be read, or the bundle cannot take it.
         """
         start = time.perf_counter()
         one = source[0] if isinstance(source, (list, tuple)) and len(source) == 1 else source
-        if not isinstance(one, (str, os.PathLike)) or mask is not None or series is not None:
+        if not isinstance(one, (str, os.PathLike, Volume)) or mask is not None:
             raise PredictionError(
-                "bad_argument", f"{self.model.name} is no MedAttn bundle: it takes one path, no mask and no series"
+                "bad_argument", f"{self.model.name} is no MedAttn bundle: it takes one path or Volume, and no mask"
             )
-        volume = _native(Path(one))
-        scores, shares, cam, image = self.model.predict(str(one))
+        volume = one if isinstance(one, Volume) else _native(Path(one), series)
+        if isinstance(one, Volume) or volume.format not in ("nifti", "png", "jpeg"):
+            # MONAI's readers take the wrong series, or need packages of their own: what was read here is handed on.
+            with tempfile.TemporaryDirectory() as folder:
+                path = Path(folder) / "scan.nii"
+                write(volume, path)
+                scores, shares, cam, image = self.model.predict(str(path))
+        else:
+            scores, shares, cam, image = self.model.predict(str(one))
         activation = "sigmoid" if len(scores) == 1 or self.model.activation == "sigmoid" else "softmax"
         task = TaskSpec(
             name=self.model.name[:100],
@@ -233,17 +242,19 @@ def to_native(cam: np.ndarray, image: torch.Tensor, volume: Volume) -> np.ndarra
     return result
 
 
-def _native(path: Path) -> Volume:
+def _native(path: Path, series: str | None) -> Volume:
     """The scan on its own grid; of a colour picture, which no MedAttn bundle takes, its grey."""
     try:
-        return read(path)
+        return read(path, series=series)
     except VolumeError as error:
         if error.code != "colour_image":
             raise
     import SimpleITK as sitk
 
     data = sitk.GetArrayFromImage(sitk.ReadImage(str(path))).astype(np.float32).mean(axis=-1)
-    return Volume(data=data.T[..., None], affine=np.eye(4), spatial_dims=2, spacing_known=False, source=str(path))
+    return Volume(
+        data=data.T[..., None], affine=np.eye(4), spatial_dims=2, spacing_known=False, source=str(path), format="png"
+    )
 
 
 def _spacing(volume: Volume, dims: int) -> tuple[float, ...]:

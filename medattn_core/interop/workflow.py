@@ -68,8 +68,8 @@ def run(root: Path, scans: Path, results: Path) -> dict[str, Any]:
             parser = ConfigParser()
             parser.read_config(str(root / "configs" / f"{name}.json"))
             # By name: `check_properties` would build the data set, whose scans are not here.
-            required = {key: p[Part.ID] for key, p in properties[name].items() if p[BundleProperty.REQUIRED]}
-            missing[name] = [key for key, place in required.items() if not parser.__contains__(place)]
+            required = {key: str(p[Part.ID]) for key, p in properties[name].items() if p[BundleProperty.REQUIRED]}
+            missing[name] = [key for key, place in required.items() if parser.get(place) is None]
     workflow = ConfigWorkflow(
         config_file=str(root / "configs" / "inference.json"),
         meta_file=str(root / "configs" / "metadata.json"),

@@ -193,8 +193,8 @@ def _reading(view: View) -> list[str]:
     if not evidence.additive:
         text = (
             f"This model has no evidence of its own. The map is Grad-CAM for {esc(evidence.label)}: where the network "
-            "is sensitive, from 0 to 1. Its voxels do not sum to the score, and what the model would say without a region "
-            "is not known."
+            "is sensitive, from 0 to 1. Its voxels do not sum to the score, and what the model would say without a "
+            "region is not known."
         )
         return ["<h2>How to read this</h2>", f"<p>{text}</p>"]
     index = prediction.task.index(evidence.label)
