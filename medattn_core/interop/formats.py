@@ -1,6 +1,6 @@
 """The network of a bundle as TorchScript, ONNX and OpenVINO: logits and evidence, in float32, the same bytes each time.
 
-Each is made in a process of its own (:mod:`medattn_core.interop.convert`): TorchScript numbers its types in the order
+All are made in a process of their own (:mod:`medattn_core.interop.convert`): TorchScript numbers its types in the order
 in which a process makes them, and the memory an exporter takes is given back.
 
 TorchScript has the evidence as the method ``attend`` (``forward`` gives logits alone, as MONAI's tools expect); ONNX
@@ -13,6 +13,7 @@ from __future__ import annotations
 import io
 import json
 import math
+import os
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -82,7 +83,9 @@ def make(folder: Path, formats: Sequence[str]) -> list[str]:
             )
     if formats:
         command = [sys.executable, "-m", "medattn_core.interop.convert", str(folder), *formats]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        # TorchScript writes the constants of its types in the order of a set of names, which has a seed.
+        environment = {**os.environ, "PYTHONHASHSEED": "0"}
+        done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
         if done.returncode != 0:
             last = (done.stderr.strip().splitlines() or ["no message"])[-1]
             raise BundleError(

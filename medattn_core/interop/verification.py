@@ -148,6 +148,8 @@ def _compare(bundle: Bundle, report: Report, *, trust: bool, own: bool, inputs: 
     report.passed("prediction", f"{len(sources)} input(s)")
     if not (own or trust):
         report.skipped("inference.json", "running it would run the bundle's code; --trust lets it")
+    elif not report.good:
+        report.skipped("inference.json", "not run: a check above failed")
     elif not own or (bundle.path / configs.MULTI_GPU_TRAIN).is_file() or not bundle.members:
         probabilities = predictions[0].task.probabilities(predictions[0].logits)
         _step(report, "inference.json", lambda: _by_monai(bundle, scans, folder / "results", probabilities))
