@@ -133,25 +133,51 @@ def inference(contents: Contents) -> dict[str, Any]:
 def evaluate(contents: Contents) -> dict[str, Any]:
     """``configs/evaluate.json``: a data list in, ``metrics.json`` out.
 
-    Scored on logits, as the documented metrics are. ``validate`` is the same engine under the name that federated
-    learning looks for when it lays this file over ``train.json``.
+    Scored on logits, as the documented metrics are. All of it stands under ``validate``, where federated learning looks
+    when it lays this file over ``train.json``, and switches the loader of the weights off.
     """
     task = contents.task
     config = inference(contents)
-    config["dataset_dir"] = "."
-    config["data_list"] = f"$os.path.join(@dataset_dir, '{contents.recipe.data_list}')"
-    config["data"] = {
-        "_target_": "medattn_core.interop.scores.cases_of",
-        "path": "@data_list",
-        "task": task.to_dict(),
-        "fold": contents.recipe.hold_out,
+    for name in ("data", "preprocessing", "dataloader", "postprocessing", "handlers", "load"):
+        del config[name]
+    return config | {
+        "dataset_dir": ".",
+        "data_list": f"$os.path.join(@dataset_dir, '{contents.recipe.data_list}')",
+        "validate": {
+            "data": {
+                "_target_": "medattn_core.interop.scores.cases_of",
+                "path": "@data_list",
+                "task": task.to_dict(),
+                "fold": contents.recipe.hold_out,
+            },
+            "preprocessing": _preprocessing(task),
+            "dataset": {"_target_": "Dataset", "data": "@validate#data", "transform": "@validate#preprocessing"},
+            "dataloader": _loader("@validate#dataset"),
+            "inferer": "@inferer",
+            "postprocessing": {"_target_": "Compose", "transforms": [_ensure()]},
+            "handlers": [
+                {"_target_": "CheckpointLoader", "load_path": "@ckpt_path", "load_dict": {"model": "@network"}},
+                {
+                    "_target_": "medattn_core.interop.scores.Scores",
+                    "output_dir": "@output_dir",
+                    "task": task.to_dict(),
+                },
+            ],
+            "evaluator": {
+                "_target_": "SupervisedEvaluator",
+                "device": "@device",
+                "val_data_loader": "@validate#dataloader",
+                "network": "@network",
+                "inferer": "@validate#inferer",
+                "postprocessing": "@validate#postprocessing",
+                "val_handlers": "@validate#handlers",
+            },
+        },
+        "dataset": "@validate#dataset",
+        "evaluator": "@validate#evaluator",
+        "initialize": [],
+        "run": ["$@validate#evaluator.run()"],
     }
-    config["postprocessing"] = {"_target_": "Compose", "transforms": [_ensure()]}
-    config["handlers"] = [
-        {"_target_": "medattn_core.interop.scores.Scores", "output_dir": "@output_dir", "task": task.to_dict()}
-    ]
-    config["validate"] = {"evaluator": "@evaluator"}
-    return config
 
 
 def train(contents: Contents) -> dict[str, Any]:
@@ -226,8 +252,8 @@ def _preprocessing(task: TaskSpec) -> dict[str, Any]:
     return {"_target_": "Compose", "transforms": [conform]}
 
 
-def _loader() -> dict[str, Any]:
-    return {"_target_": "DataLoader", "dataset": "@dataset", "batch_size": 1, "num_workers": 0}
+def _loader(dataset: str = "@dataset") -> dict[str, Any]:
+    return {"_target_": "DataLoader", "dataset": dataset, "batch_size": 1, "num_workers": 0}
 
 
 def _ensure() -> dict[str, Any]:
