@@ -231,8 +231,10 @@ def test_two_processes_train_as_one(
         "--output", str(tmp_path / "two.pt"), "--checkpoint", str(tmp_path / "c.pt"), "--logging_file", "False",
     ]  # fmt: skip
     start = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    done = subprocess.run([*start, "-m", "monai.bundle", *arguments], capture_output=True, text=True, check=False, cwd=tmp_path,
-                          env={**os.environ, "PYTHONPATH": str(ROOT), "CUDA_VISIBLE_DEVICES": ""})  # fmt: skip
+    done = subprocess.run(
+        [*start, "-m", "monai.bundle", *arguments], capture_output=True, text=True, check=False, cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "CUDA_VISIBLE_DEVICES": ""},
+    )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
     two = torch.load(tmp_path / "two.pt", weights_only=True)
     alone = tmp_path / "one.pt"
@@ -262,7 +264,8 @@ def test_federated_learning_takes_the_bundle(exports: Exports, lists: dict[str, 
         config_filters_filename=None,
     )  # fmt: skip
     algorithm.initialize(extra={ExtraItems.CLIENT_NAME: "site", ExtraItems.APP_ROOT: ""})
-    weights = ExchangeObject(weights=algorithm.get_weights().weights, weight_type=WeightType.WEIGHTS)
+    start = {key: value.clone().numpy() for key, value in algorithm.trainer.network.state_dict().items()}
+    weights = ExchangeObject(weights=start, weight_type=WeightType.WEIGHTS)
     algorithm.train(data=weights, extra={})
     update = algorithm.get_weights(extra={})
     assert any(float(np.abs(np.asarray(value)).max(initial=0)) > 0 for value in update.weights.values())
