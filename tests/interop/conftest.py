@@ -7,14 +7,18 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import nibabel
+import numpy as np
 import pytest
 import torch
 
 from medattn_core.bundles import Bundle, load, shipped_names
-from medattn_core.interop import export
+from medattn_core.interop import export, parity
 from medattn_core.training import train
+from medattn_core.volumes import write
 from tests.blobs import settings, write_blobs
 
+ROOT = Path(__file__).resolve().parents[2]
 SMALL = ("blobs", "blob_size")
 EVERY = (*SMALL, *shipped_names())
 MODELS = [*SMALL, *(pytest.param(name, marks=pytest.mark.slow) for name in shipped_names())]
@@ -92,27 +96,35 @@ def exports(workshop: Path, originals: dict[str, Bundle]) -> Exports:
 
 
 @pytest.fixture(scope="session")
-def scans(workshop: Path, lists: dict[str, Path], sample_data: Path) -> dict[str, Path]:
+def scans(workshop: Path, lists: dict[str, Path], originals: dict[str, Bundle]) -> dict[str, Path]:
     """A folder of real files for each model, as its `dataset_dir`."""
     found = {name: workshop / f"{name}_scans" for name in (*SMALL, *shipped_names())}
     for name, folder in found.items():
         folder.mkdir()
-        if name in lists:
-            files = sorted(lists[name].parent.glob("*.nii.gz"))[:3]
-        else:
-            files = real_inputs(name, sample_data.parent)[:3]
-        for file in files:
+        files = sorted(lists[name].parent.glob("*.nii.gz")) if name in lists else real_inputs(name, workshop)
+        for file in files[:3]:
             shutil.copy(file, folder)
+        if not files:  # its data lie not beside this checkout: a made-up scan
+            made = parity.example(originals[name].task)
+            for index, volume in enumerate(made):
+                place = folder / "case" if len(made) > 1 else folder
+                place.mkdir(exist_ok=True)
+                write(volume, place / f"example{index}.nii.gz")
     return found
 
 
-def real_inputs(name: str, root: Path) -> list[Path]:
-    """Real scans for a shipped model: of its own data beside the repository, else the samples in it."""
-    shared = root.parent / "shared" / "data"
-    folders = {"brain_tumor_t1ce": "brain_tumor_t1ce/images", "hippocampus_volume": "hippocampus/images",
-               "vessel_aneurysm": "vesselmnist3d"}  # fmt: skip
-    found = sorted((root / "sample_data").glob("*_image.nrrd")) if name == "brain_tumor_t1ce" else []
-    if name in folders:
-        inside = sorted((shared / folders[name]).rglob("*")) if shared.is_dir() else []
-        found += [path for path in inside if path.name.endswith((".nii.gz", ".nii", ".jpg", ".png", ".nrrd"))][:22]
-    return found
+def real_inputs(name: str, workshop: Path) -> list[Path]:
+    """Real scans for a shipped model: the samples of this repository, and its own data beside it where they lie there."""
+    shared = ROOT.parent / "shared" / "data"
+    if name == "vessel_aneurysm" and (shared / "vesselmnist3d" / "vesselmnist3d_64.npz").is_file():
+        folder = workshop / "vessels"
+        if not folder.is_dir():
+            folder.mkdir()
+            images = np.load(shared / "vesselmnist3d" / "vesselmnist3d_64.npz")["test_images"][:22]
+            for index, image in enumerate(images):
+                nibabel.save(nibabel.Nifti1Image(image, np.eye(4)), folder / f"{index:02d}.nii.gz")
+        return sorted(folder.iterdir())
+    folders = {"brain_tumor_t1ce": "brain_tumor_t1ce/images", "hippocampus_volume": "hippocampus/images"}
+    found = sorted((ROOT / "sample_data").glob("*_image.nrrd")) if name == "brain_tumor_t1ce" else []
+    inside = sorted((shared / folders[name]).rglob("*")) if name in folders else []
+    return found + [path for path in inside if path.name.endswith((".nii.gz", ".jpg", ".png", ".nrrd"))][:22]

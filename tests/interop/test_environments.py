@@ -165,7 +165,8 @@ image = nibabel.load(scan)
 voxels = torch.from_numpy(numpy.asarray(image.dataobj, dtype=numpy.float32))
 inputs = operator.pre_process({"image": MetaTensor(voxels, affine=torch.from_numpy(image.affine))})
 first = inputs.pop("image")
-out = operator.predict(data=first[None])
+with torch.no_grad():
+    out = operator.predict(data=first[None])
 answer = operator.post_process(out[0], preprocessed_inputs={"image": first})["pred"]
 print(json.dumps({"network": type(operator._model_network).__name__, "scores": answer.tolist()}))
 """

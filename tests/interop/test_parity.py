@@ -21,13 +21,13 @@ INPUTS = 20
 
 
 @pytest.fixture(scope="module")
-def inputs(lists: dict[str, Path], workshop: Path, sample_data: Path) -> Any:
+def inputs(lists: dict[str, Path], workshop: Path) -> Any:
     """``inputs(name)``: at least 20 real files of a model; for the small models the files they were trained on."""
 
     def of(name: str) -> list[Path]:
         if name in lists:
             return sorted(lists[name].parent.glob("*.nii.gz"))[:INPUTS]
-        found = real_inputs(name, sample_data.parent)
+        found = real_inputs(name, workshop)
         if len(found) < INPUTS:
             pytest.skip(f"the data of {name} lie not beside this checkout: {len(found)} real inputs of {INPUTS}")
         return found[:INPUTS]
