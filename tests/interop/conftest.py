@@ -114,7 +114,7 @@ def scans(workshop: Path, lists: dict[str, Path], originals: dict[str, Bundle]) 
 
 
 def real_inputs(name: str, workshop: Path) -> list[Path]:
-    """Real scans for a shipped model: the samples of this repository, and its own data beside it where they lie there."""
+    """Real scans for a shipped model: samples of this repository, and its own data where they lie beside it."""
     shared = ROOT.parent / "shared" / "data"
     if name == "vessel_aneurysm" and (shared / "vesselmnist3d" / "vesselmnist3d_64.npz").is_file():
         folder = workshop / "vessels"
