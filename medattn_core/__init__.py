@@ -40,6 +40,7 @@ _ROOMS = (
     "errors",
     "evaluation",
     "inference",
+    "interop",
     "networks",
     "outputs",
     "tasks",

@@ -61,6 +61,7 @@ CODES: dict[str, str] = {
     "bad_bundle": "the bundle is incomplete or invalid",
     "unknown_bundle": "no shipped bundle or folder of that name",
     "hash_mismatch": "a bundle file is not the one its manifest names",
+    "untrusted": "a foreign bundle would run code and was not trusted",
     "weights_mismatch": "the weights do not fit the network of the bundle",
     "bad_datalist": "the data list is invalid",
     "bad_config": "a training setting is invalid",
@@ -77,7 +78,9 @@ CODES: dict[str, str] = {
     "report_failed": "the pictures or the page of a result could not be made; its numbers are complete",
     "below_threshold": "no label reaches the task's threshold",
     "abstained": "the model is not sure enough to decide, by the rule chosen on its validation data",
+    "not_additive": "the map is Grad-CAM of a foreign bundle: its voxels do not sum to the score",
     "unlike_training": "the scan is unlike those the model was trained on",
+    "export_failed": "the network of a bundle cannot be written in the asked-for format",
     "internal": "an unexpected error in MedAttn",
 }
 

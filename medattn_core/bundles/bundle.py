@@ -86,6 +86,7 @@ class Bundle:
         weights_path: state dict.
         weights_sha256: of that file.
         members: state dicts of the further members of an ensemble, each with its SHA-256.
+        stacked: networks in ``weights_path`` itself: an exported ensemble has all its members in one file.
         input_check: what the training scans were like, where the bundle knows.
         calibration: how probabilities were calibrated, as a record: the weights already contain it.
         metadata: all of configs/metadata.json.
@@ -100,6 +101,7 @@ class Bundle:
     weights_path: Path = field(repr=False)
     weights_sha256: str
     members: tuple[tuple[Path, str], ...] = field(default=(), repr=False)
+    stacked: int = field(default=1, repr=False)
     input_check: InputCheck | None = field(default=None, repr=False)
     calibration: dict[str, Any] = field(default_factory=dict, repr=False)
     metadata: dict[str, Any] = field(default_factory=dict, repr=False)

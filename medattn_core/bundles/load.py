@@ -78,7 +78,7 @@ def load(name_or_path: str | os.PathLike[str]) -> Bundle:
         raise BundleError(
             "bad_bundle",
             f"{metadata_path}: no 'medattn' part, so it is not a MedAttn bundle; a bundle made by 'medattn train' is "
-            "needed",
+            "needed, or --trust for a MONAI classification bundle whose code may run",
         )
     _check_versions(metadata, own, metadata_path)
     task = _task(own.get("task"), metadata_path)
@@ -88,6 +88,10 @@ def load(name_or_path: str | os.PathLike[str]) -> Bundle:
     if not isinstance(calibration, dict):
         raise BundleError("bad_bundle", f"{metadata_path}: medattn.calibration is no object")
     Trust.from_calibration(calibration, str(metadata_path))
+    stacked = own.get("stacked", False)
+    if not isinstance(stacked, bool):
+        raise BundleError("bad_bundle", f"{metadata_path}: medattn.stacked is {stacked!r}; true or false is accepted")
+    members = _members(own.get("members", 1), root, hashes, metadata_path, stacked=stacked)
     name = metadata.get("name", root.resolve().name)
     if not isinstance(name, str) or not BUNDLE_NAME.fullmatch(name):
         raise BundleError("bad_bundle", f"{metadata_path}: name {name!r}; letters, digits, '.', '_', '-' are accepted")
@@ -100,7 +104,8 @@ def load(name_or_path: str | os.PathLike[str]) -> Bundle:
         network=network,
         weights_path=root / WEIGHTS,
         weights_sha256=hashes[WEIGHTS],
-        members=_members(own.get("members", 1), root, hashes, metadata_path),
+        members=members,
+        stacked=own.get("members", 1) if stacked else 1,
         input_check=InputCheck.from_dict(read_json(root / INPUT_CHECK), str(root / INPUT_CHECK))
         if INPUT_CHECK in hashes
         else None,
@@ -179,11 +184,13 @@ def _network(settings: object, task: TaskSpec, path: Path) -> dict[str, Any]:
     return settings
 
 
-def _members(count: object, root: Path, hashes: dict[str, str], path: Path) -> tuple[tuple[Path, str], ...]:
-    """Weights of the further members of an ensemble of ``count`` networks."""
+def _members(
+    count: object, root: Path, hashes: dict[str, str], path: Path, *, stacked: bool
+) -> tuple[tuple[Path, str], ...]:
+    """Weights files of the further members of an ensemble of ``count`` networks; none where one file holds all."""
     if not isinstance(count, int) or isinstance(count, bool) or not 1 <= count <= 64:
         raise BundleError("bad_bundle", f"{path}: medattn.members is {count!r}; 1 to 64 are accepted")
-    names = [MEMBER.format(i) for i in range(1, count)]
+    names = [] if stacked else [MEMBER.format(i) for i in range(1, count)]
     missing = [name for name in names if name not in hashes]
     if missing:
         raise BundleError("bad_bundle", f"{path}: medattn.files does not list {missing[0]}, a member of the ensemble")

@@ -108,25 +108,25 @@ def save_bundle(
         target.parent.mkdir(parents=True, exist_ok=True)
         work = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
     except OSError as error:
-        raise _unwritable(target, error) from error
+        raise unwritable(target, error) from error
     try:
-        _write(work / INFERENCE, _json(inference_config(task, network)))
-        _write(work / WEIGHTS, _weights(state_dict, half=half))
+        write_file(work / INFERENCE, to_json(inference_config(task, network)))
+        write_file(work / WEIGHTS, _weights(state_dict, half=half))
         listed = list(LISTED_FILES)
         for number, state in enumerate(members, start=1):
-            _write(work / MEMBER.format(number), _weights(state, half=half))
+            write_file(work / MEMBER.format(number), _weights(state, half=half))
             listed.append(MEMBER.format(number))
         if input_check is not None:
-            _write(work / INPUT_CHECK, (json.dumps(input_check.to_dict(), allow_nan=False) + "\n").encode())
+            write_file(work / INPUT_CHECK, (json.dumps(input_check.to_dict(), allow_nan=False) + "\n").encode())
             listed.append(INPUT_CHECK)
         if recipe is not None:
             settings = _plain_json(training or {}, "training")
-            _write(work / TRAIN, _json(train_config(task, network, settings, recipe)))
-            _write(work / EVALUATE, _json(evaluate_config(recipe)))
+            write_file(work / TRAIN, to_json(train_config(task, network, settings, recipe)))
+            write_file(work / EVALUATE, to_json(evaluate_config(recipe)))
             listed += [TRAIN, EVALUATE]
-        _write(work / CARD, card.encode())
-        _write(work / DATA_LICENSE, (data_license.strip() + "\n").encode())
-        _write(work / LICENSE, (Path(__file__).parent / "apache-2.0.txt").read_bytes())
+        write_file(work / CARD, card.encode())
+        write_file(work / DATA_LICENSE, (data_license.strip() + "\n").encode())
+        write_file(work / LICENSE, (Path(__file__).parent / "apache-2.0.txt").read_bytes())
         metadata = metadata_config(
             name=target.name,
             task=task,
@@ -140,14 +140,14 @@ def save_bundle(
             files={name: sha256(work / name) for name in listed},
             members=1 + len(members),
         )
-        _write(work / METADATA, _json(metadata))
+        write_file(work / METADATA, to_json(metadata))
         load_networks(load(work))
         work.chmod(0o755)  # mkdtemp makes folders private
-        _replace(work, target)
+        replace_folder(work, target)
     except BundleError as error:
         raise BundleError(error.code, error.message.replace(str(work), str(target))) from error
     except OSError as error:
-        raise _unwritable(target, error) from error
+        raise unwritable(target, error) from error
     finally:
         shutil.rmtree(work, ignore_errors=True)
     return load(target)
@@ -173,10 +173,10 @@ def seal(folder: str | os.PathLike[str]) -> Bundle:
     own["files"] = {name: sha256(member(root, name)) for name in names}
     work = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        work.write_bytes(_json(metadata))
+        work.write_bytes(to_json(metadata))
         os.replace(work, path)
     except OSError as error:
-        raise _unwritable(path, error) from error
+        raise unwritable(path, error) from error
     finally:
         work.unlink(missing_ok=True)
     return load(root)
@@ -196,7 +196,8 @@ def check_target(target: Path) -> None:
         )
 
 
-def _unwritable(path: Path, error: OSError) -> BundleError:
+def unwritable(path: Path, error: OSError) -> BundleError:
+    """The error of a folder that the disk or its permissions refuse."""
     return BundleError("unwritable", f"{path}: cannot be written ({error.strerror}); choose another folder")
 
 
@@ -229,16 +230,18 @@ def _number(value: Any) -> Any:
     raise TypeError(msg)
 
 
-def _json(data: dict[str, Any]) -> bytes:
+def to_json(data: dict[str, Any]) -> bytes:
+    """Content of a JSON file, as every file of a bundle is written."""
     return (json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode()
 
 
-def _write(path: Path, content: bytes) -> None:
+def write_file(path: Path, content: bytes) -> None:
+    """Write a file, and the folders it lies in."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(content)
 
 
-def _replace(work: Path, target: Path) -> None:
+def replace_folder(work: Path, target: Path) -> None:
     """Put ``work`` at ``target``; what was there returns if that fails."""
     if not target.exists():
         os.replace(work, target)

@@ -16,6 +16,7 @@ from torch import Tensor
 from medattn_core.bundles.bundle import Bundle
 from medattn_core.errors import BundleError
 from medattn_core.networks.attention_cnn import AttentionCNN
+from medattn_core.networks.ensemble import PREFIX
 
 
 def load_network(bundle: Bundle, device: str | torch.device = "cpu") -> AttentionCNN:
@@ -25,6 +26,8 @@ def load_network(bundle: Bundle, device: str | torch.device = "cpu") -> Attentio
         BundleError: ``hash_mismatch`` (the file changed since the bundle was checked), ``bad_bundle`` (damaged, holds
             more than tensors, NaN; settings no network can be built from), ``weights_mismatch``.
     """
+    if bundle.stacked > 1:
+        return load_networks(bundle, device)[0]
     return _load(bundle, bundle.weights_path, bundle.weights_sha256, device)
 
 
@@ -34,12 +37,32 @@ def load_networks(bundle: Bundle, device: str | torch.device = "cpu") -> list[At
     Raises:
         BundleError: as :func:`load_network`.
     """
+    if bundle.stacked > 1:
+        states = _members_of(read_weights(bundle.weights_path, bundle.weights_sha256), bundle)
+        return [_fill(bundle, state, bundle.weights_path, device) for state in states]
     files = [(bundle.weights_path, bundle.weights_sha256), *bundle.members]
     return [_load(bundle, path, digest, device) for path, digest in files]
 
 
+def _members_of(stacked: dict[str, Tensor], bundle: Bundle) -> list[dict[str, Tensor]]:
+    states: list[dict[str, Tensor]] = [{} for _ in range(bundle.stacked)]
+    for name, value in stacked.items():
+        number, _, rest = name.removeprefix(PREFIX).partition(".")
+        if not (name.startswith(PREFIX) and number.isdecimal() and int(number) < len(states)):
+            raise BundleError(
+                "weights_mismatch",
+                f"{bundle.weights_path}: {name} belongs to no member of an ensemble of {len(states)}; the file belongs "
+                "to another model",
+            )
+        states[int(number)][rest] = value
+    return states
+
+
 def _load(bundle: Bundle, path: Path, digest: str, device: str | torch.device) -> AttentionCNN:
-    state = read_weights(path, digest)
+    return _fill(bundle, read_weights(path, digest), path, device)
+
+
+def _fill(bundle: Bundle, state: dict[str, Tensor], path: Path, device: str | torch.device) -> AttentionCNN:
     network = build_network(bundle.network, where=str(bundle.path))
     _check_fit(network, state, str(path))
     network.load_state_dict(state, assign=True)

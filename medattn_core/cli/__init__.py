@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from medattn_core.cli.bundle import bundle
 from medattn_core.cli.data import data
 from medattn_core.cli.describe import bundles, info
 from medattn_core.cli.evaluate import evaluate
@@ -24,6 +25,7 @@ app = typer.Typer(
 for command in (predict, train, evaluate, bundles, info):
     app.command()(command)
 app.add_typer(data, name="data")
+app.add_typer(bundle, name="bundle")
 
 
 def _version(wanted: bool) -> None:

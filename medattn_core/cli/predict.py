@@ -40,6 +40,9 @@ def predict(
         typer.Option(metavar="FILE", help="Further channel of the one INPUT, in the order of the task; repeatable."),
     ] = None,
     device: Annotated[Device, typer.Option(help="Where the network runs.")] = Device.auto,
+    trust: Annotated[
+        bool, typer.Option("--trust", help="The bundle may run code: needed for MONAI bundles that are not MedAttn's.")
+    ] = False,
     report: Annotated[
         bool, typer.Option("--report", help="Also write an overlay picture and an HTML page a scan.")
     ] = False,
@@ -63,10 +66,10 @@ def predict(
             more = f" and {len(found.skipped) - 1} more" if len(found.skipped) > 1 else ""
             say(f"left out, not an image: {found.skipped[0]}{more}")
 
-        from medattn_core.inference import Predictor
+        from medattn_core.interop import open_predictor
         from medattn_core.outputs import ResultWriter
 
-        predictor = Predictor.from_bundle(bundle, device=device.value)
+        predictor = open_predictor(bundle, trust=trust, device=device.value)
         start, count = time.perf_counter(), len(found.inputs)
         width = max(len(str(path)) for path in found.inputs)
         with ResultWriter(output, report=report) as writer:

@@ -21,6 +21,7 @@ class Evidence(Volume):
         unit: ``"logit"``, or the unit of a regression target.
         total: sum over all voxels.
         residual: what native space lost: contributions without a voxel to lie in, and rounding.
+        additive: whether it is such a sum; False for a map of a bundle that has no evidence (Grad-CAM).
     """
 
     label: str
@@ -28,6 +29,7 @@ class Evidence(Volume):
     unit: str = "logit"
     total: float = 0.0
     residual: float = 0.0
+    additive: bool = True
 
     @property
     def density_unit(self) -> str:

@@ -69,7 +69,7 @@ class Predictor:
             PredictionError: the device is not there.
         """
         loaded = bundle if isinstance(bundle, Bundle) else load(bundle)
-        device = _device(device)
+        device = resolve_device(device)
         return cls(loaded, *load_networks(loaded, device=device), device=device)
 
     def __call__(
@@ -222,7 +222,12 @@ def _with_doubts(prediction: Prediction) -> Prediction:
     return replace(prediction, warnings=(*prediction.warnings, *notices)) if notices else prediction
 
 
-def _device(device: str) -> str:
+def resolve_device(device: str) -> str:
+    """The torch device that ``auto``, ``cpu``, ``cuda`` or ``cuda:N`` means here.
+
+    Raises:
+        PredictionError: the device is not there.
+    """
     import torch
 
     if device == "auto":

@@ -190,6 +190,13 @@ def _pixel(index: tuple[int, ...]) -> str:
 
 def _reading(view: View) -> list[str]:
     prediction, evidence = view.prediction, view.evidence
+    if not evidence.additive:
+        text = (
+            f"This model has no evidence of its own. The map is Grad-CAM for {esc(evidence.label)}: where the network "
+            "is sensitive, from 0 to 1. Its voxels do not sum to the score, and what the model would say without a "
+            "region is not known."
+        )
+        return ["<h2>How to read this</h2>", f"<p>{text}</p>"]
     index = prediction.task.index(evidence.label)
     logit, bias = float(prediction.logits[index]), float(prediction.bias[index])
     what = "value" if view.regression else "logit"

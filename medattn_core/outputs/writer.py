@@ -126,7 +126,9 @@ class ResultWriter:
         words = " ".join(f"MedAttn evidence for {evidence.label}, {evidence.density_unit}".split())
         volumes.write(view.density, path, description=words.encode("ascii", "replace")[:79].decode("ascii"))
         paths["evidence"] = path
-        stated = {"path": path.name, "label": evidence.label, "unit": evidence.density_unit}
+        stated: dict[str, Any] = {"path": path.name, "label": evidence.label, "unit": evidence.density_unit}
+        if not evidence.additive:
+            stated["additive"] = False
         record["evidence"] = tables.plain({**stated, "sum": evidence.total, "residual": evidence.residual})
 
     def _draw(self, view: View, name: str, paths: dict[str, Path]) -> None:

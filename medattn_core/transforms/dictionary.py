@@ -6,6 +6,7 @@ from collections.abc import Hashable, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from monai.config import KeysCollection
 from monai.transforms import MapTransform
@@ -15,10 +16,35 @@ from medattn_core.transforms.conform import conform
 from medattn_core.volumes import Volume, read
 
 
+def as_volume(value: Any, modality: tuple[str, ...] = ()) -> Volume:
+    """A scan from what MONAI's engines hold: a path, a Volume, or voxels that some reader has loaded already.
+
+    Voxels come as ``(I, J, K)`` or ``(1, I, J, K)``, with the affine to RAS of a MetaTensor (MONAI Deploy gives that).
+
+    Raises:
+        MedAttnError: the file cannot be read, or the voxels have another shape.
+    """
+    if isinstance(value, Volume):
+        return value
+    if isinstance(value, (np.ndarray, torch.Tensor)):
+        affine = getattr(value, "affine", None)
+        known = affine is not None and np.asarray(affine).shape == (4, 4)
+        data = np.asarray(torch.as_tensor(value).cpu())
+        while data.ndim > 3 and data.shape[0] == 1:
+            data = data[0]
+        return Volume(
+            data=data[..., None] if data.ndim == 2 else data,
+            affine=np.asarray(affine, np.float64) if known else np.eye(4),
+            spatial_dims=2 if data.ndim == 2 else 3,
+            spacing_known=known,
+        )
+    return read(Path(value), modality=modality)
+
+
 class ConformD(MapTransform):
     """Read (where the value is a path) and conform to the grid of a task: a tensor ``(C, *spatial)`` replaces it.
 
-    A list of paths is the channels of one case.
+    A list is the channels of one case. See :func:`as_volume` for what each may be.
 
     Args:
         keys: keys of the images.
@@ -41,9 +67,8 @@ class ConformD(MapTransform):
         for key in self.key_iterator(result):
             value = result[key]
             first, *others = value if isinstance(value, (list, tuple)) else [value]
-            volume = first if isinstance(first, Volume) else read(Path(first), modality=self.task.modality)
-            channels = [other if isinstance(other, Volume) else read(Path(other)) for other in others]
-            image = torch.from_numpy(conform(volume, self.task, channels).image)
+            volume = as_volume(first, self.task.modality)
+            image = torch.from_numpy(conform(volume, self.task, [as_volume(other) for other in others]).image)
             flat = self.task.spatial_dims == 2 and not self.task.slicewise
             result[key] = image[..., 0] if flat else image
         return result

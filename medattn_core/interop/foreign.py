@@ -1,0 +1,195 @@
+"""Classification bundles of others (the model zoo's format: image in, class scores out), after the user trusts them.
+
+A bundle's configuration is a program, so nothing here is done without trust. What MONAI's workflow makes of the
+configuration is used: preprocessing, network, inferer. Weights load as tensors alone all the same.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from medattn_core.bundles.files import member, read_json, sha256
+from medattn_core.errors import BundleError
+from medattn_core.interop.gradcam import grad_cam
+
+CONFIGS = ("configs/inference.json", "configs/inference.yaml", "configs/inference.yml")
+
+
+class ForeignModel:
+    """A trusted bundle of another format.
+
+    Args:
+        root: its folder.
+        device: torch device.
+
+    Raises:
+        BundleError: ``bad_bundle``: it is no classification bundle that MONAI can load; ``weights_mismatch``.
+    """
+
+    def __init__(self, root: Path, device: str = "cpu") -> None:
+        self.root, self.device = root, device
+        self.metadata = read_json(member(root, "configs/metadata.json"))
+        self.name = str(self.metadata.get("name") or root.resolve().name)
+        self.version = str(self.metadata.get("version", ""))
+        image, pred = self._formats()
+        self.labels = _labels(pred)
+        self.modality = str(image.get("modality", "")).upper()[:2]
+        self.output_type = str(pred.get("type", ""))
+        self.workflow = self._workflow()
+        self.preprocessing = self._part("preprocessing", "pre_transforms")
+        self.inferer = self._part("inferer")
+        self.image_key = next(iter(self.metadata["network_data_format"]["inputs"]))
+        self.activation = self._activation()
+        self.weights_sha256, self.network = self._network()
+
+    def _formats(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        try:
+            data = self.metadata["network_data_format"]
+            (image,), (pred, *_) = data["inputs"].values(), data["outputs"].values()
+            return dict(image), dict(pred)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise BundleError(
+                "bad_bundle", f"{self.root}: its metadata name no single image in and scores out (network_data_format)"
+            ) from error
+
+    def _workflow(self) -> Any:
+        from monai.bundle import ConfigWorkflow
+
+        found = [name for name in CONFIGS if (self.root / name).is_file()]
+        if not found:
+            raise BundleError("bad_bundle", f"{self.root}: no {CONFIGS[0]}; a bundle with one is needed to predict")
+        if str(self.root) not in sys.path:
+            sys.path.insert(0, str(self.root))
+        for name in [name for name in sys.modules if name == "scripts" or name.startswith("scripts.")]:
+            del sys.modules[name]  # of another bundle
+        try:
+            workflow = ConfigWorkflow(
+                config_file=str(self.root / found[0]),
+                meta_file=str(self.root / "configs" / "metadata.json"),
+                logging_file=False,
+                workflow_type="infer",
+                init_id="medattn_no_initialize",  # it would look for data, and load weights as more than tensors
+                bundle_root=str(self.root),
+            )
+            workflow.initialize()
+        except Exception as error:  # a stranger's program may raise anything
+            raise self._cannot("be read by MONAI", error) from error
+        return workflow
+
+    def _part(self, *names: str) -> Any:
+        for name in names:
+            if name in self.workflow.parser:
+                try:
+                    return self.workflow.parser.get_parsed_content(name)
+                except Exception as error:
+                    raise self._cannot(f"make its {name}", error) from error
+        raise BundleError("bad_bundle", f"{self.root}: inference has no {names[0]}, which predicting needs")
+
+    def _cannot(self, what: str, error: Exception, *, quote: bool = True) -> BundleError:
+        cause = error.__cause__ or error
+        words = f"{type(cause).__name__}: {str(cause)[:120]}" if quote else type(cause).__name__
+        return BundleError("bad_bundle", f"{self.root}: cannot {what} ({words})")
+
+    def _activation(self) -> str:
+        """What turns the output into probabilities: as the configuration's postprocessing says."""
+        transforms = self.workflow.parser.get("postprocessing", {}) or {}
+        listed = transforms.get("transforms", []) if isinstance(transforms, dict) else []
+        for one in listed:
+            if isinstance(one, dict) and str(one.get("_target_", "")).rpartition(".")[2].startswith("Activations"):
+                return "sigmoid" if one.get("sigmoid") else "softmax"
+        return "identity" if self.output_type == "probabilities" else "softmax" if len(self.labels) > 1 else "sigmoid"
+
+    def _network(self) -> tuple[str, nn.Module]:
+        weights, script = self.root / "models" / "model.pt", self.root / "models" / "model.ts"
+        if not weights.is_file():
+            if not script.is_file():
+                raise BundleError("bad_bundle", f"{self.root}: neither models/model.pt nor models/model.ts is there")
+            return sha256(script), torch.jit.load(str(script), map_location=self.device).eval()
+        try:
+            network: nn.Module = self._part("network_def")
+        except BundleError:
+            network = self._part("network")
+        try:
+            state = torch.load(weights, map_location="cpu", weights_only=True)
+        except Exception as error:
+            raise BundleError(
+                "bad_bundle", f"{weights}: holds more than tensors, or is damaged; only weights are loaded, no objects"
+            ) from error
+        for key in ("model", "state_dict"):
+            state = state[key] if isinstance(state, dict) and isinstance(state.get(key), dict) else state
+        try:
+            network.load_state_dict(state)
+        except (RuntimeError, TypeError) as error:
+            raise BundleError("weights_mismatch", f"{weights}: {str(error).splitlines()[0][:200]}") from error
+        return sha256(weights), network.to(self.device).eval()
+
+    def predict(self, path: str) -> tuple[np.ndarray, np.ndarray, np.ndarray | None, Tensor]:
+        """One input through the bundle's own preprocessing and network.
+
+        Returns:
+            Output ``(K,)``, probabilities ``(K,)``, the Grad-CAM map of the most probable class on the grid of the
+            preprocessed image (None where there is none), and that image ``(C, *spatial)``.
+
+        Raises:
+            BundleError: the bundle cannot take this input, or gives no score for each class.
+        """
+        try:
+            image: Tensor = self.preprocessing({self.image_key: path})[self.image_key]
+            plain = torch.as_tensor(np.asarray(image), dtype=torch.float32, device=self.device)
+            output, cam = grad_cam(self.network, plain[None], self.inferer, spatial_dims=plain.dim() - 1)
+        except Exception as error:
+            # Not its words: they may quote a header, and so a patient.
+            raise self._cannot("take this scan", error, quote=False) from error
+        if not isinstance(output, Tensor) or output.dim() != 2 or output.shape[1] != len(self.labels):
+            shape = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
+            raise BundleError(
+                "bad_bundle", f"{self.root}: gives {shape}, not a score for each of {len(self.labels)} classes"
+            )
+        logits = output[0].double().cpu().numpy()
+        probabilities = _activate(logits, self.activation)
+        found = cam(int(np.argmax(probabilities)))
+        return logits, probabilities, None if found is None else found.float().cpu().numpy(), image
+
+    def check(self) -> str:
+        """Network in and out on a made-up image of the stated size; what was found, in words.
+
+        Raises:
+            BundleError: it does not give a score for each class.
+        """
+        from monai.bundle.scripts import _get_fake_spatial_shape
+
+        image = next(iter(self.metadata["network_data_format"]["inputs"].values()))
+        shape = (1, int(image["num_channels"]), *_get_fake_spatial_shape(image["spatial_shape"]))
+        try:
+            with torch.inference_mode():
+                output = self.network(torch.rand(shape, device=self.device))
+        except Exception as error:
+            raise self._cannot("take an image of the size it states", error) from error
+        if output.dim() != 2 or output.shape[1] != len(self.labels):
+            raise BundleError(
+                "bad_bundle", f"{self.root}: gives {tuple(output.shape)}, not a score for each of its labels"
+            )
+        return f"{list(shape)} in, {list(output.shape)} out"
+
+
+def _labels(pred: dict[str, Any]) -> tuple[str, ...]:
+    channels = pred.get("channel_def")
+    named = channels if isinstance(channels, dict) else {}
+    count = int(pred["num_channels"]) if isinstance(pred.get("num_channels"), int) else len(named)
+    names = [str(named.get(str(i), f"class {i}")) for i in range(max(count, 1))]
+    return tuple(name if names.count(name) == 1 else f"{name} ({i})" for i, name in enumerate(names))
+
+
+def _activate(logits: np.ndarray, activation: str) -> np.ndarray:
+    if activation == "sigmoid":
+        return 0.5 * (1.0 + np.tanh(0.5 * logits))
+    if activation == "softmax":
+        shifted = np.exp(logits - logits.max())
+        return np.asarray(shifted / shifted.sum())
+    return logits

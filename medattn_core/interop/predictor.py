@@ -1,0 +1,264 @@
+"""A Predictor for any bundle: MedAttn's own, and after trust any MONAI classification bundle."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch.nn import functional as F
+
+from medattn_core.bundles import load
+from medattn_core.bundles.bundle import METADATA
+from medattn_core.bundles.files import member, read_json
+from medattn_core.bundles.load import locate
+from medattn_core.bundles.trust import Trust
+from medattn_core.errors import BundleError, Notice, PredictionError, VolumeError
+from medattn_core.inference import Evidence, Prediction, Predictor, Region, WhatIf
+from medattn_core.inference.head import Head
+from medattn_core.inference.predictor import Source, resolve_device
+from medattn_core.interop.code import code_in
+from medattn_core.interop.foreign import ForeignModel
+from medattn_core.tasks import TaskSpec
+from medattn_core.transforms.grid import plan_grid
+from medattn_core.volumes import Volume, geometry, read, write
+
+NOT_ADDITIVE = "Grad-CAM (not additive)"
+"""Unit of a map that is no sum."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Saliency(Evidence):
+    """A map of what a network is sensitive to, in [0, 1]; its sum means nothing, so ``total`` is NaN."""
+
+    additive: bool = False
+    unit: str = NOT_ADDITIVE
+    total: float = float("nan")
+    residual: float = float("nan")
+
+    @property
+    def density_unit(self) -> str:
+        """The same unit: the map is no density."""
+        return self.unit
+
+    def density(self) -> Volume:
+        """The map as it is."""
+        return Volume(data=self.data, **self.identity())
+
+
+@dataclass(frozen=True, kw_only=True)
+class ForeignPrediction(Prediction):
+    """Result of a bundle without evidence: probabilities, and Grad-CAM of the most probable class.
+
+    Attributes:
+        scores: ``(K,)`` what the network gave.
+        shares: ``(K,)`` probabilities.
+        cam: the map on the native grid, or zeros where the network allows none.
+    """
+
+    scores: np.ndarray = field(repr=False)
+    shares: np.ndarray = field(repr=False)
+    cam: np.ndarray = field(repr=False)
+
+    @property
+    def logits(self) -> np.ndarray:
+        """What the network gave, ``(K,)``."""
+        return self.scores
+
+    @property
+    def probabilities(self) -> dict[str, float]:
+        """Probability of each class."""
+        return {label: float(p) for label, p in zip(self.task.labels, self.shares, strict=True)}
+
+    def evidence(self, label: str | None = None, against: str | None = None) -> Evidence:
+        """Grad-CAM of the most probable class.
+
+        Raises:
+            PredictionError: ``not_additive``: another class, or a difference, is asked for.
+        """
+        if against is not None or label not in (None, self.label):
+            raise PredictionError(
+                "not_additive", f"this bundle has a Grad-CAM map of {self.label} alone; no other class was asked for"
+            )
+        return Saliency(**self.volume.identity(), data=self.cam, label=self.label)
+
+    def contributions(self, label: str | None = None, against: str | None = None) -> np.ndarray:
+        """There are none.
+
+        Raises:
+            PredictionError: ``not_additive``.
+        """
+        raise PredictionError("not_additive", "a Grad-CAM map has no contributions; use a MedAttn bundle for them")
+
+    def regions(self, label: str | None = None, limit: int | None = None) -> list[Region]:
+        """None: a region is ranked by its contribution, and here is none."""
+        return []
+
+    def without(self, region: Any) -> WhatIf:
+        """Cannot be known without evidence that sums.
+
+        Raises:
+            PredictionError: ``not_additive``.
+        """
+        raise PredictionError("not_additive", "what the model would say otherwise is known of MedAttn bundles only")
+
+    only = without
+
+
+class ForeignPredictor(Predictor):
+    """Predicts scans with a trusted bundle of another format.
+
+    Args:
+        root: its folder.
+        device: torch device.
+
+    Raises:
+        BundleError: as :class:`medattn_core.interop.foreign.ForeignModel`.
+    """
+
+    def __init__(self, root: Path, device: str = "cpu") -> None:
+        self.model = ForeignModel(root, device)
+        self.device, self.trust, self.networks = device, Trust(), []
+        image = next(iter(self.model.metadata["network_data_format"]["inputs"].values()))
+        dims = len(image.get("spatial_shape") or (1, 1, 1))
+        self.dims = 2 if dims == 2 else 3
+
+    def __call__(self, source: Source | Sequence[Source], mask: Any = None, series: str | None = None) -> Prediction:
+        """Predict one scan.
+
+        Args:
+            source: a file, DICOM folder, or Volume.
+            mask: not for these bundles.
+            series: SeriesInstanceUID to take from a DICOM folder.
+
+        Raises:
+            MedAttnError: the scan cannot be read, or the bundle cannot take it.
+        """
+        start = time.perf_counter()
+        one = source[0] if isinstance(source, (list, tuple)) and len(source) == 1 else source
+        if not isinstance(one, (str, os.PathLike, Volume)) or mask is not None:
+            raise PredictionError(
+                "bad_argument", f"{self.model.name} is no MedAttn bundle: it takes one path or Volume, and no mask"
+            )
+        volume = one if isinstance(one, Volume) else _native(Path(one), series)
+        if isinstance(one, Volume) or volume.format not in ("nifti", "png", "jpeg"):
+            # MONAI's readers take the wrong series, or need packages of their own: what was read here is handed on.
+            with tempfile.TemporaryDirectory() as folder:
+                path = Path(folder) / "scan.nii"
+                write(volume, path)
+                scores, shares, cam, image = self.model.predict(str(path))
+        else:
+            scores, shares, cam, image = self.model.predict(str(one))
+        activation = "sigmoid" if len(scores) == 1 or self.model.activation == "sigmoid" else "softmax"
+        task = TaskSpec(
+            name=self.model.name[:100],
+            description=str(self.model.metadata.get("description", "")),
+            activation=activation,
+            labels=self.model.labels,
+            spatial_dims=self.dims,
+            spacing=_spacing(volume, self.dims),
+        )
+        nothing = np.zeros((len(scores), 1, 1, 1))
+        message = f"{self.model.name} is no MedAttn bundle: the map is Grad-CAM; its voxels do not sum to the score"
+        if cam is None:
+            message = f"{self.model.name} is no MedAttn bundle, and its network allows no map: the map is empty"
+        return ForeignPrediction(
+            volume=volume,
+            task=task,
+            head=Head(
+                scores=nothing,
+                values=nothing + scores[:, None, None, None],
+                null_scores=np.full(len(scores), -np.inf),
+                bias=np.zeros(len(scores)),
+                allowed=np.ones((1, 1, 1), bool),
+            ),
+            grid=plan_grid(replace(volume, spacing_known=True), task),
+            stride=8,
+            bundle=self.model.name,
+            bundle_version=self.model.version,
+            weights_sha256=self.model.weights_sha256,
+            warnings=(*volume.warnings, Notice("not_additive", message)),
+            timings={"network": time.perf_counter() - start},
+            scores=scores,
+            shares=shares,
+            cam=np.zeros(volume.shape, np.float32) if cam is None else to_native(cam, image, volume),
+        )
+
+
+def open_predictor(source: str | os.PathLike[str], *, trust: bool = False, device: str = "auto") -> Predictor:
+    """A Predictor for a bundle: MedAttn's own as data; another only with trust, by MONAI's own workflow.
+
+    Raises:
+        BundleError: ``untrusted``: the bundle would run code and is not trusted; else as Predictor.from_bundle.
+    """
+    root = locate(source)
+    if isinstance(read_json(member(root, METADATA)).get("medattn"), dict):
+        return Predictor.from_bundle(load(source), device=device)
+    if not trust:
+        found = code_in(root)
+        first = f", first {found[0]}" if found else ""
+        raise BundleError(
+            "untrusted",
+            f"{root}: not a MedAttn bundle; predicting with it runs its code ({len(found)} places{first}); nothing was "
+            "run; if you trust whoever made it, say --trust",
+        )
+    return ForeignPredictor(root, resolve_device(device))
+
+
+def to_native(cam: np.ndarray, image: torch.Tensor, volume: Volume) -> np.ndarray:
+    """A map on the grid of a preprocessed image, on the grid of the scan: linear, by world position.
+
+    Where the preprocessing kept no affine (pictures), the map is stretched over the scan.
+
+    Args:
+        cam: ``(*spatial)`` of the image.
+        image: ``(C, *spatial)``, a MetaTensor whose affine leads to RAS mm.
+        volume: the scan.
+
+    Returns:
+        ``(I, J, K)`` float32; zero outside the image.
+    """
+    affine = getattr(image, "affine", None)
+    source = torch.from_numpy(np.ascontiguousarray(cam, dtype=np.float32))
+    if source.dim() == 2 or affine is None or geometry.is_singular(np.asarray(affine, np.float64)):
+        flat = source if source.dim() == 3 else source[..., None]
+        stretched = F.interpolate(flat[None, None], size=volume.shape, mode="trilinear", align_corners=False)
+        return stretched[0, 0].numpy()
+    to_image = np.linalg.inv(np.asarray(affine, np.float64)) @ volume.affine
+    size = np.array(source.shape)
+    result = np.empty(volume.shape, np.float32)
+    j, k = np.meshgrid(np.arange(volume.shape[1]), np.arange(volume.shape[2]), indexing="ij")
+    for i in range(volume.shape[0]):  # a slab at a time: the coordinates are three times as large as the scan
+        index = np.stack([np.full_like(j, i), j, k, np.ones_like(j)], axis=-1) @ to_image.T
+        unit = 2 * (index[..., :3] + 0.5) / size - 1
+        at = torch.from_numpy(unit[..., ::-1].astype(np.float32).copy())[None, None]
+        result[i] = F.grid_sample(source[None, None], at, align_corners=False)[0, 0, 0].numpy()
+    return result
+
+
+def _native(path: Path, series: str | None) -> Volume:
+    """The scan on its own grid; of a colour picture, which no MedAttn bundle takes, its grey."""
+    try:
+        return read(path, series=series)
+    except VolumeError as error:
+        if error.code != "colour_image":
+            raise
+    import SimpleITK as sitk
+
+    data = sitk.GetArrayFromImage(sitk.ReadImage(str(path))).astype(np.float32).mean(axis=-1)
+    return Volume(
+        data=data.T[..., None], affine=np.eye(4), spatial_dims=2, spacing_known=False, source=str(path), format="png"
+    )
+
+
+def _spacing(volume: Volume, dims: int) -> tuple[float, ...]:
+    if dims == 2:
+        return (float(volume.spacing[0]), float(volume.spacing[1]))
+    axes, _ = geometry.axis_order(volume.affine)
+    return tuple(float(volume.spacing[axis]) for axis in axes)

@@ -1,0 +1,263 @@
+"""An exported bundle: complete, a MedAttn bundle still, the same bytes each time, naming no machine."""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import nibabel
+import numpy as np
+import pytest
+import torch
+
+from medattn_core.bundles import Bundle, load_networks
+from medattn_core.bundles.bundle import METADATA
+from medattn_core.errors import BundleError
+from medattn_core.inference import Predictor
+from medattn_core.interop import describe, export
+from medattn_core.interop.schema import check_against
+from medattn_core.interop.verification import COMPLETE
+from tests.interop.conftest import EVERY, MODELS, SMALL, Exports
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def hashes(folder: Path) -> dict[str, str]:
+    files = (path for path in sorted(folder.rglob("*")) if path.is_file())
+    return {path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+
+@pytest.mark.parametrize("self_contained", [False, True])
+@pytest.mark.parametrize("name", MODELS)
+def test_every_file_is_there_and_hashed(exports: Exports, name: str, self_contained: bool) -> None:
+    bundle = exports(name, self_contained=self_contained)
+    found = hashes(bundle.path)
+    assert set(COMPLETE) <= set(found)
+    listed = bundle.metadata["medattn"]["files"]
+    assert {file: digest for file, digest in found.items() if file != METADATA} == listed
+    assert any(file.startswith("scripts/") for file in found) == self_contained
+    metadata = bundle.metadata
+    assert metadata["version"] in metadata["changelog"]
+    assert ("medattn" in metadata["required_packages_version"]) != self_contained
+    assert metadata["required_packages_version"] == metadata["optional_packages_version"]
+    card = (bundle.path / "docs" / "README.md").read_text(encoding="utf-8")
+    for part in ("Intended use", "Training data", "Limits", "Intervals", "Use with MONAI"):
+        assert f"## {part}" in card, part
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_metadata_fits_both_schemas(exports: Exports, name: str, shared_data: Path) -> None:
+    folder = shared_data.parent / "schemas"
+    if not folder.is_dir():
+        pytest.skip("MONAI's schemas lie not beside this checkout")
+    pytest.importorskip("jsonschema")
+    good = check_against(exports(name).metadata, folder)
+    assert good == ["meta_schema_20220324.json", "meta_schema_20240725.json"]
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_it_predicts_what_the_original_predicts(
+    exports: Exports, originals: dict[str, Bundle], scans: dict[str, Path], name: str
+) -> None:
+    exported, original = exports(name), originals[name]
+    scan = sorted(scans[name].iterdir())[0]
+    ours, theirs = (Predictor.from_bundle(b, device="cpu")(scan) for b in (exported, original))
+    np.testing.assert_array_equal(ours.logits, theirs.logits)
+    np.testing.assert_array_equal(ours.evidence().data, theirs.evidence().data)
+    assert len(load_networks(exported)) == len(load_networks(original))
+    if not original.members:
+        assert exported.weights_sha256 == original.weights_sha256
+
+
+@pytest.mark.parametrize("self_contained", [False, True])
+@pytest.mark.parametrize("name", SMALL)
+def test_twice_the_same_bytes(originals: dict[str, Bundle], tmp_path: Path, name: str, self_contained: bool) -> None:
+    made = [export(originals[name].path, tmp_path / n / "x", self_contained=self_contained) for n in "ab"]
+    assert hashes(made[0].path) == hashes(made[1].path)
+
+
+@pytest.mark.parametrize("name", ["blobs", *(pytest.param(n, marks=pytest.mark.slow) for n in EVERY[1:])])
+def test_twice_the_same_bytes_in_every_format(
+    exports: Exports, originals: dict[str, Bundle], tmp_path: Path, name: str
+) -> None:
+    """Another folder, another process, another time: the files are those of the first export."""
+    first = hashes(exports(name).path)
+    wanted = {"torchscript": "models/model.ts" in first, "onnx": "models/model.onnx" in first,
+              "openvino": "models/model.xml" in first}  # fmt: skip
+    assert hashes(export(originals[name].path, tmp_path / "again", **wanted).path) == first
+
+
+@pytest.mark.parametrize("self_contained", [False, True])
+@pytest.mark.parametrize("name", MODELS)
+def test_no_file_names_this_machine(exports: Exports, name: str, self_contained: bool) -> None:
+    places = [str(ROOT), str(Path(sys.prefix)), str(exports.folder)]
+    for path in exports(name, self_contained=self_contained).path.rglob("*"):
+        if path.is_file():
+            content = path.read_bytes()
+            assert not [place for place in places if place.encode() in content], path
+
+
+def imports(text: str) -> set[str]:
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            found.add(node.module or "")
+    return found
+
+
+def test_scripts_are_flat_and_import_only_each_other(exports: Exports) -> None:
+    folder = exports("blobs", self_contained=True).path / "scripts"
+    assert not [path for path in folder.iterdir() if path.is_dir()]
+    own = {path.stem for path in folder.glob("*.py")}
+    for path in folder.glob("*.py"):
+        text = path.read_text(encoding="utf-8")
+        named = imports(text)
+        assert not [name for name in named if name.split(".")[0] == "medattn_core"], path
+        assert {name.split(".")[1] for name in named if name.startswith("scripts.")} <= own
+        # MONAI Label forgets `scripts` between two bundles: what is imported late would be another's.
+        for function in (n for n in ast.walk(ast.parse(text)) if isinstance(n, (ast.FunctionDef, ast.Lambda))):
+            inner = [n.module or "" for n in ast.walk(function) if isinstance(n, ast.ImportFrom)]
+            assert not [name for name in inner if name.startswith("scripts")], path
+
+
+def test_a_self_contained_bundle_runs_where_medattn_cannot_be_imported(
+    exports: Exports, scans: dict[str, Path], tmp_path: Path
+) -> None:
+    """And where ignite cannot: what is blocked raises on import, as if it were not installed."""
+    bundle = exports("blob_size", self_contained=True)
+    program = """
+import sys
+
+class Blocker:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in ("medattn_core", "ignite", "sklearn", "pydicom", "fire"):
+            raise ModuleNotFoundError(name)
+
+sys.meta_path.insert(0, Blocker())
+import importlib.util
+found = importlib.util.find_spec
+importlib.util.find_spec = lambda name, package=None: None if name == "ignite" else found(name, package)
+import monai.bundle
+
+root, scans, out = sys.argv[1:]
+configs = {"config_file": root + "/configs/inference.json", "meta_file": root + "/configs/metadata.json"}
+monai.bundle.run(bundle_root=root, dataset_dir=scans, output_dir=out, **configs)
+assert not [name for name in sys.modules if name.split(".")[0] in ("medattn_core", "ignite")]
+"""
+    command = [sys.executable, "-c", program, str(bundle.path), str(scans["blob_size"]), str(tmp_path / "out")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr[-2000:]
+    predictor = Predictor.from_bundle(bundle, device="cpu")
+    rows = (tmp_path / "out" / "predictions.csv").read_text(encoding="utf-8").splitlines()
+    assert len(rows) == 1 + len(list(scans["blob_size"].iterdir()))
+    for row in rows[1:]:
+        source, _, value = row.split(",")
+        assert float(value) == pytest.approx(predictor(source).value, rel=1e-4)
+
+
+def test_the_ensemble_is_one_file(exports: Exports, originals: dict[str, Bundle]) -> None:
+    bundle = exports("blob_size")
+    state = torch.load(bundle.path / "models" / "model.pt", weights_only=True)
+    assert {name.split(".")[1] for name in state} == {"0", "1"}
+    assert bundle.stacked == 2
+    assert originals["blob_size"].stacked == 1
+    config = json.loads((bundle.path / "configs" / "inference.json").read_text(encoding="utf-8"))
+    assert config["network_def"]["members"] == 2
+
+
+def test_an_export_of_an_export_is_the_same(exports: Exports, tmp_path: Path) -> None:
+    first = exports("blob_size", self_contained=True)
+    again = export(first.path, tmp_path / "again", self_contained=True, torchscript=True)
+    assert hashes(again.path).keys() == hashes(first.path).keys()
+    assert (again.path / "configs/train.json").read_bytes() == (first.path / "configs/train.json").read_bytes()
+    assert again.weights_sha256 == first.weights_sha256
+
+
+def test_scores_with_intervals_come_into_card_and_metadata(originals: dict[str, Bundle], tmp_path: Path) -> None:
+    scores = tmp_path / "metrics.json"
+    scores.write_text(json.dumps({
+        "cases": 40, "classification": {"auc": {"value": 0.91, "low": 0.83, "high": 0.97}, "brier": {"value": None}},
+    }))  # fmt: skip
+    bundle = export(originals["blobs"].path, tmp_path / "out", metrics=scores)
+    assert bundle.metadata["eval_metrics"] == {"auc": {"value": 0.91, "low": 0.83, "high": 0.97}, "cases": 40}
+    assert "| auc | 0.91 | 0.83 to 0.97 |" in (bundle.path / "docs" / "README.md").read_text(encoding="utf-8")
+    scores.write_text("[]")
+    with pytest.raises(BundleError, match=r"metrics\.json of `medattn evaluate`") as caught:
+        export(originals["blobs"].path, tmp_path / "other", metrics=scores)
+    assert caught.value.code == "bad_argument"
+    assert not (tmp_path / "other").exists()
+
+
+def test_what_lies_there_is_not_overwritten(originals: dict[str, Bundle], tmp_path: Path) -> None:
+    (tmp_path / "thesis.txt").write_text("years of work")
+    with pytest.raises(BundleError, match="is no bundle, so it is not replaced"):
+        export(originals["blobs"].path, tmp_path)
+    with pytest.raises(BundleError, match="is the bundle itself"):
+        export(originals["blobs"].path, originals["blobs"].path)
+    assert (tmp_path / "thesis.txt").read_text() == "years of work"
+
+
+@pytest.mark.parametrize(
+    ("part", "key", "value"),
+    [
+        ("training", "epochs", "$__import__('os').mkdir('ran')"),
+        ("training", "losses", {"_target_": "os.mkdir", "path": "ran"}),
+        ("network", "encoder_options", {"_target_": "os.mkdir", "path": "ran"}),
+        ("task", "description", "$__import__('os').mkdir('ran')"),
+        ("task", "unit", "@device"),
+    ],
+)
+def test_data_that_would_be_code_in_a_configuration_is_refused(
+    originals: dict[str, Bundle], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, part: str, key: str, value: Any
+) -> None:
+    shutil.copytree(originals["blobs"].path, tmp_path / "copy")
+    path = tmp_path / "copy" / METADATA
+    data = json.loads(path.read_text(encoding="utf-8"))
+    data["medattn"][part][key] = value
+    path.write_text(json.dumps(data), encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(BundleError, match="would be evaluated by MONAI"):
+        export(tmp_path / "copy", tmp_path / "out")
+    assert not os.path.exists("ran")
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_name_that_monai_label_wants_is_told(
+    exports: Exports, originals: dict[str, Bundle], tmp_path: Path
+) -> None:
+    assert len(describe(exports("blobs"))) == 1
+    lines = describe(export(originals["blobs"].path, tmp_path / "blobs"))
+    assert "MONAI Label" in lines[1]
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_evidence_of_the_run_is_that_of_predictor(
+    exports: Exports, scans: dict[str, Path], tmp_path: Path, name: str
+) -> None:
+    from monai.bundle import ConfigWorkflow
+
+    root = exports(name).path
+    flow = ConfigWorkflow(
+        config_file=str(root / "configs/inference.json"), workflow_type="infer", logging_file=False,
+        bundle_root=str(root), dataset_dir=str(scans[name]), output_dir=str(tmp_path),
+    )  # fmt: skip
+    flow.initialize()
+    flow.run()
+    flow.finalize()
+    predictor = Predictor.from_bundle(root, device="cpu")
+    for scan in sorted(scans[name].iterdir()):
+        written = nibabel.load(tmp_path / f"{scan.name.removesuffix('.nii.gz')}_evidence.nii.gz")
+        density = predictor(scan).evidence().density()
+        np.testing.assert_allclose(written.affine, density.affine, atol=1e-5)
+        scale = max(1.0, float(np.abs(density.data).max()))
+        np.testing.assert_allclose(written.get_fdata(), density.data, atol=1e-4 * scale)
+        assert np.abs(density.data).max() > 0

@@ -1,0 +1,114 @@
+"""`medattn bundle`: what a person and a program get, and the exit status."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from medattn_core.bundles import Bundle, load_network, seal
+from medattn_core.cli import app
+from medattn_core.inference import Predictor
+from medattn_core.interop import formats, parity, verify
+from medattn_core.interop.report import Report
+from tests.interop.conftest import MODELS, Exports, available
+
+
+@pytest.mark.parametrize("self_contained", [False, True])
+@pytest.mark.parametrize("name", [pytest.param(m, marks=pytest.mark.slow) if m == "blobs" else m for m in MODELS])
+def test_an_export_passes_every_check(
+    exports: Exports, scans: dict[str, Path], name: str, self_contained: bool
+) -> None:
+    if name == "blob_size" and not self_contained:
+        pytest.skip("the self-contained one is the harder case; each run costs a process")
+    bundle = exports(name, self_contained=self_contained)
+    report = verify(bundle.path, trust=True, inputs=sorted(scans[name].iterdir())[:2])
+    assert report.good, report.lines()
+    status = {check.name: check.status for check in report.checks}
+    wanted = {"files", "metadata", "hashes", "weights", "configurations", "network in and out", "prediction",
+              "inference.json", "torchscript"}  # fmt: skip
+    wanted |= {f for f in ("onnx", "openvino") if available(f) and not self_contained}
+    assert {name for name, said in status.items() if said == "passed"} >= wanted
+    details = {check.name: check.detail for check in report.checks}
+    assert details["configurations"] == "text that this MedAttn writes itself"
+    assert "no property is missing" in details["inference.json"]
+    assert details["torchscript"].startswith("3 input(s)")
+
+
+def test_what_training_writes_is_verified_too(originals: dict[str, Bundle]) -> None:
+    """Its configurations are this package's own; of an ensemble, inference.json runs the first member alone."""
+    report = verify(originals["blob_size"].path)
+    assert report.good, report.lines()
+    checks = {check.name: check for check in report.checks}
+    assert "missing: configs/multi_gpu_train.json, configs/logging.conf" in checks["files"].detail
+    assert checks["configurations"].status == "passed"
+    assert "runs the first member alone" in checks["inference.json"].detail
+
+
+def test_another_models_graph_fails(exports: Exports, originals: dict[str, Bundle], tmp_path: Path) -> None:
+    """The right file name, hash and form, and other weights in it: only running it tells."""
+    shutil.copytree(exports("blobs").path, tmp_path / "copy")
+    network = load_network(originals["blobs"])
+    network.pooling.value.weight.data.mul_(1.5)
+    script = formats.torchscript(network, formats.carried(tmp_path / "copy"))
+    (tmp_path / "copy" / formats.TORCHSCRIPT).write_bytes(script)
+    seal(tmp_path / "copy")
+    volumes = parity.example(originals["blobs"].task)
+    prediction = Predictor.from_bundle(tmp_path / "copy", device="cpu")(volumes[0])
+    found = parity.compare(prediction, parity.torchscript(tmp_path / "copy" / formats.TORCHSCRIPT), volumes[0])
+    assert not found.good
+
+
+def test_the_command_line(originals: dict[str, Bundle], tmp_path: Path) -> None:
+    runner = CliRunner()
+    out = tmp_path / "blobs_classification"
+    made = runner.invoke(app, ["bundle", "export", str(originals["blobs"].path), "--output", str(out)])
+    assert made.exit_code == 0, made.output
+    assert f"{out}: blobs 0.1.0" in made.stderr.replace("\n", "")
+    assert (out / "configs" / "multi_gpu_train.json").is_file()
+    (out / "docs" / "README.md").write_text("other")
+    bad = runner.invoke(app, ["bundle", "verify", str(out)])
+    assert bad.exit_code == 1
+    assert "FAIL  hashes" in bad.stdout
+    assert "1 of 3 checks failed" in bad.stdout
+    data = runner.invoke(app, ["bundle", "verify", str(out), "--json"])
+    assert data.exit_code == 1
+    found = json.loads(data.stdout)
+    assert found["good"] is False
+    assert found["checks"][-1]["code"] == "hash_mismatch"
+    nothing = runner.invoke(app, ["bundle", "verify", str(tmp_path / "nowhere")])
+    assert nothing.exit_code == 2
+    assert "error [unknown_bundle]" in nothing.stderr
+    again = runner.invoke(app, ["bundle", "export", str(out), "--output", str(tmp_path / "x")])
+    assert again.exit_code == 1
+    assert "error [hash_mismatch]" in again.stderr
+
+
+def test_a_report_counts() -> None:
+    report = Report(bundle="b")
+    report.passed("files", "there")
+    report.skipped("onnx", "not installed")
+    assert report.good
+    assert report.lines()[-1] == "b: every check passed, 1 skipped"
+    report.failed("weights", "broken\nfile")
+    assert not report.good
+    assert report.lines()[2:] == ["FAIL  weights  broken file", "b: 1 of 3 checks failed, 1 skipped"]
+
+
+def test_missing_packages_are_named(
+    originals: dict[str, Bundle], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a machine without them: an import that finds nothing."""
+    import importlib.util
+
+    real = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda n, p=None: None if n == "onnxscript" else real(n, p))
+    done = CliRunner().invoke(
+        app, ["bundle", "export", str(originals["blobs"].path), "--output", str(tmp_path / "x"), "--onnx"]
+    )
+    assert done.exit_code == 1
+    assert 'error [missing_dependency] --onnx needs onnxscript: pip install "medattn[onnx]"' in done.stderr
+    assert not (tmp_path / "x").exists()
