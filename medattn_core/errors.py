@@ -78,6 +78,11 @@ CODES: dict[str, str] = {
     "below_threshold": "no label reaches the task's threshold",
     "abstained": "the model is not sure enough to decide, by the rule chosen on its validation data",
     "unlike_training": "the scan is unlike those the model was trained on",
+    # --- the worker
+    "bad_request": "a message to the worker is no request, or has a field that is wrong",
+    "version_mismatch": "the client of the worker speaks another version of its protocol",
+    "no_prediction": "the prediction asked about is not kept any more",
+    "cancelled": "the request was cancelled",
     "internal": "an unexpected error in MedAttn",
 }
 
