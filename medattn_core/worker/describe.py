@@ -33,6 +33,7 @@ def bundle(one: Bundle) -> dict[str, Any]:
             "kind": task.kind,
             "labels": task.labels,
             "unit": task.unit or None,
+            "threshold": task.threshold,
             "modality": task.modality,
             "channels": task.channels,
             "spatial_dims": task.spatial_dims,

@@ -12,7 +12,7 @@ _TEXT, _FLAG, _NUMBER = "text", "true or false", "a whole number"
 _IDS, _TEXTS, _ID = "a list of region ids", "a list of texts", "a request id"
 
 _PREDICTION = {"prediction": _TEXT}
-_PATHS = {"path", "channels", "mask", "evidence", "folder"}
+_PATHS = {"path", "channels", "mask", "evidence", "region_map", "folder"}
 
 REQUIRED: dict[str, dict[str, str]] = {
     "hello": {"protocol": _NUMBER},
@@ -32,11 +32,14 @@ OPTIONAL: dict[str, dict[str, str]] = {
     "hello": {"folder": _TEXT, "parent": _NUMBER, "warm": _FLAG},
     "load": {"device": _TEXT},
     "predict": {
-        **dict.fromkeys(("bundle", "device", "mask", "series", "name", "evidence", "label", "against"), _TEXT),
+        **dict.fromkeys(
+            ("bundle", "device", "mask", "series", "modality", "name", "evidence", "region_map", "label", "against"),
+            _TEXT,
+        ),
         "channels": _TEXTS,
     },
     "evidence": {"label": _TEXT, "against": _TEXT},
-    "regions": {"label": _TEXT},
+    "regions": {"label": _TEXT, "region_map": _TEXT},
     "mask": {"label": _TEXT},
     "what_if": {"without": _IDS, "only": _IDS, "mask": _TEXT, "label": _TEXT},
     "save": {"name": _TEXT, "report": _FLAG, "batch": _TEXT},

@@ -82,3 +82,11 @@ def joined(regions: Sequence[Region], shape: tuple[int, int, int]) -> np.ndarray
     for one in regions:
         inside |= one.mask
     return inside
+
+
+def ranks(prediction: Prediction, label: str | None) -> np.ndarray:
+    """The rank of the region that each voxel belongs to, 0 outside of all, uint16 on the grid of the scan."""
+    found = np.zeros(prediction.volume.shape, np.uint16)
+    for one in prediction.regions(label):
+        found[one.mask] = one.rank
+    return found

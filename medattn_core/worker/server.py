@@ -17,7 +17,7 @@ from medattn_core.worker.stopping import Course
 from medattn_core.worker.streams import Answers, lines
 
 
-@dataclass
+@dataclass(eq=False)
 class _Job:
     request: Request
     course: Course
@@ -38,6 +38,7 @@ class Server:
         self._scratch = parent.Scratch()
         self._queue: queue.SimpleQueue[_Job] = queue.SimpleQueue()
         self._waiting: list[_Job] = []
+        self._running: _Job | None = None
         self._lock = threading.Lock()
 
     def run(self) -> None:
@@ -50,6 +51,10 @@ class Server:
 
     def _work(self, job: _Job) -> None:
         request = job.request
+        with self._lock:
+            if job not in self._waiting:  # cancelled before its turn, and answered
+                return
+            self._running = job
         try:
             result = self._service.handle(request, job.course)
             if request.type == "hello":
@@ -66,6 +71,7 @@ class Server:
     def _finish(self, job: _Job) -> None:
         with self._lock:
             self._waiting.remove(job)
+            self._running = None
 
     def _accept(self, hello: Request) -> None:
         if hello.get("folder") is not None:
@@ -106,8 +112,12 @@ class Server:
     def _cancel(self, target: Any) -> list[int | str]:
         with self._lock:
             jobs = [job for job in self._waiting if target is None or job.request.id == target]
-        for job in jobs:
-            job.course.stop()
+            for job in jobs:
+                job.course.stop()
+            early = [job for job in jobs if job is not self._running]
+            self._waiting = [job for job in self._waiting if job not in early]
+        for job in early:
+            self._answers.error(job.request.id, MedAttnError("cancelled", "cancelled before its turn"))
         return [job.request.id for job in jobs]
 
 

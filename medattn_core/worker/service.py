@@ -19,6 +19,8 @@ from medattn_core.worker.messages import Request
 from medattn_core.worker.stopping import Course, LayerWatch
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from medattn_core.bundles import Bundle
     from medattn_core.inference import Prediction, Predictor
     from medattn_core.outputs import ResultWriter
@@ -155,7 +157,11 @@ class Service:
         course.at("read", 0.05, "reading the scan")
         loaded = time.perf_counter()
         volume = read(Path(request.get("path")), series=request.get("series"), modality=predictor.task.modality)
-        volume = replace(volume, source=request.get("name", volume.source))
+        volume = replace(
+            volume,
+            source=request.get("name", volume.source),
+            modality=request.get("modality", volume.modality),
+        )
         channels = []
         for path in request.get("channels", []):
             course.check()
@@ -177,6 +183,7 @@ class Service:
         told["evidence"] = describe.evidence(
             prediction, request.get("evidence"), request.get("label"), request.get("against")
         )
+        self._region_map(prediction, request, request.get("label"))
         course.check()
         timings = {"load": loaded - start, **prediction.timings, "read": was_read - loaded}
         timings["total"] = time.perf_counter() - start
@@ -203,12 +210,22 @@ class Service:
 
         prediction = self._last(request)
         label = request.get("label", prediction.label)
+        self._region_map(prediction, request, label)
         return {"label": label, "regions": [describe.region(one) for one in prediction.regions(label)]}
 
-    def _mask(self, request: Request, course: Course) -> dict[str, Any]:
-        import numpy as np
+    def _region_map(self, prediction: Prediction, request: Request, label: str | None) -> None:
+        """Write the rank of the region that each voxel belongs to, where the request names a file for it."""
+        if request.get("region_map") is not None:
+            from medattn_core.worker.questions import ranks
 
+            self._write(prediction, ranks(prediction, label), request.get("region_map"))
+
+    def _write(self, prediction: Prediction, data: np.ndarray, path: str) -> None:
         from medattn_core import volumes
+
+        volumes.write(volumes.Volume(data=data, **prediction.volume.identity()), path)
+
+    def _mask(self, request: Request, course: Course) -> dict[str, Any]:
         from medattn_core.volumes import geometry
         from medattn_core.worker.questions import chosen, joined
 
@@ -216,7 +233,7 @@ class Service:
         volume = prediction.volume
         inside = joined(chosen(prediction, request.get("regions"), request.get("label")), volume.shape)
         path = os.path.abspath(request.get("path"))
-        volumes.write(volumes.Volume(data=inside.astype(np.uint8), **volume.identity()), path)
+        self._write(prediction, inside, path)
         return {"path": path, "volume_mm3": float(inside.sum()) * geometry.voxel_volume_ml(volume.affine) * 1000.0}
 
     def _what_if(self, request: Request, course: Course) -> dict[str, Any]:
