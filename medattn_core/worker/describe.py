@@ -88,7 +88,6 @@ def evidence(
     reference = max(abs(float(prediction.logits[index])), abs(float(prediction.bias[index])))
     full = full_total(prediction.task.activation, reference)
     scale = scale_of(density.data, 1.0 / found.density_factor, found.density_unit, full)
-    plain_file = path is not None and Path(path).name.lower().endswith(".nii")
     return plain(
         {
             "path": os.path.abspath(path) if path is not None else None,
@@ -99,10 +98,16 @@ def evidence(
             "residual": found.residual,
             "range": [float(density.data.min()), float(density.data.max())],
             "scale": {"limit": scale.limit, "visible": scale.visible, "caps": scale.caps},
-            "shape": found.shape,
-            "data_offset": (_NIFTI_2 if max(found.shape) > _LONGEST_AXIS else _NIFTI_1) if plain_file else None,
+            **layout(path, found.shape, "<f4"),
         }
     )
+
+
+def layout(path: str | None, shape: tuple[int, int, int], dtype: str) -> dict[str, Any]:
+    """Where the voxels lie in a file: all that is needed to read an uncompressed one without a library."""
+    plain_file = path is not None and Path(path).name.lower().endswith(".nii")
+    offset = _NIFTI_2 if max(shape) > _LONGEST_AXIS else _NIFTI_1
+    return {"shape": list(shape), "dtype": dtype, "data_offset": offset if plain_file else None}
 
 
 def what_if(prediction: Prediction, answer: WhatIf, question: dict[str, Any]) -> dict[str, Any]:

@@ -227,6 +227,7 @@ class Service:
 
     def _mask(self, request: Request, course: Course) -> dict[str, Any]:
         from medattn_core.volumes import geometry
+        from medattn_core.worker import describe
         from medattn_core.worker.questions import chosen, joined
 
         prediction = self._last(request)
@@ -234,7 +235,8 @@ class Service:
         inside = joined(chosen(prediction, request.get("regions"), request.get("label")), volume.shape)
         path = os.path.abspath(request.get("path"))
         self._write(prediction, inside, path)
-        return {"path": path, "volume_mm3": float(inside.sum()) * geometry.voxel_volume_ml(volume.affine) * 1000.0}
+        volume_mm3 = float(inside.sum()) * geometry.voxel_volume_ml(volume.affine) * 1000.0
+        return {"path": path, "volume_mm3": volume_mm3, **describe.layout(path, volume.shape, "|u1")}
 
     def _what_if(self, request: Request, course: Course) -> dict[str, Any]:
         from medattn_core.worker import describe

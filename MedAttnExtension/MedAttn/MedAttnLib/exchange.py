@@ -93,16 +93,16 @@ def write_mask(path: str | os.PathLike[str], array: np.ndarray, ijk_to_ras: np.n
 
 
 def read_map(evidence: dict[str, Any]) -> np.ndarray:
-    """The map of an evidence object of the worker, written as .nii.
+    """The voxels of an evidence object, or of the answer to ``mask``, written as .nii.
 
     Returns:
-        float32 ``(K, J, I)``, a memory map: copy what has to last longer than the file.
+        float32 (a mask: uint8) ``(K, J, I)``, a memory map: copy what has to last longer than the file.
 
     Raises:
         ValueError: the object names no uncompressed file.
         OSError: the file is gone.
     """
-    return read_voxels(evidence.get("path"), evidence.get("data_offset"), evidence["shape"], "<f4")
+    return read_voxels(evidence.get("path"), evidence.get("data_offset"), evidence["shape"], evidence["dtype"])
 
 
 def read_region_map(path: str, evidence: dict[str, Any]) -> np.ndarray:
