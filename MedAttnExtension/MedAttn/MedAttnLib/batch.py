@@ -6,10 +6,9 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from slicer.i18n import tr as _
-
 from MedAttnLib import tables
 from MedAttnLib.steps import Steps, TaskError
+from MedAttnLib.texts import _
 
 
 def steps(logic: Any, volumes: Sequence[Any], bundle: str, progress: Callable[[float, str], None]) -> Steps:
@@ -36,7 +35,6 @@ def steps(logic: Any, volumes: Sequence[Any], bundle: str, progress: Callable[[f
         try:
             found = yield from logic._apply(volume, bundle, None, "", False, report)
             row.update(found.result)
-            found.live = number == len(volumes) - 1  # the engine keeps the last one
         except TaskError as error:
             if error.code in ("cancelled", "worker_unavailable"):
                 raise

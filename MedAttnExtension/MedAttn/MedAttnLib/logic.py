@@ -12,12 +12,12 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import slicer
-from slicer.i18n import tr as _
 from slicer.util import arrayFromVolume
 
 from MedAttnLib import batch, finding, geometry, nodes, overlay, rendering, results, roi, segments
 from MedAttnLib.finding import Finding
 from MedAttnLib.steps import Runner, Steps, Task, TaskError, ask
+from MedAttnLib.texts import _
 
 Done = Callable[[Any], None]
 Failed = Callable[[str, str], None]
@@ -175,6 +175,8 @@ class MedAttnLogic:
                 stamp=stamp,
             )
             yield from results.place_steps(self, volume, found)
+            for other in self.findings.values():
+                other.live = other is found  # the engine keeps the features of the last scan only
             if show:
                 yield from results.show_steps(self, volume, found)
             progress(1.0, _("done"))

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import slicer
 import vtk
-from slicer.i18n import tr as _
+
+from MedAttnLib.texts import _
 
 ROLE = "MedAttn.Role"
 """Attribute of every node of ours."""
@@ -165,6 +166,22 @@ def modality_of(scene, node) -> str:
     return (tree.GetItemAttribute(item, name) or "") if item else ""
 
 
+def _remove(scene, node) -> None:
+    """A node with what shows it: the scene does not take display nodes away by itself."""
+    shown_by = []
+    if node.IsA("vtkMRMLDisplayableNode"):
+        shown_by = [node.GetNthDisplayNode(index) for index in range(node.GetNumberOfDisplayNodes())]
+    for display in filter(None, shown_by):
+        if display.IsA("vtkMRMLVolumeRenderingDisplayNode") and display.GetVolumePropertyNode() is not None:
+            scene.RemoveNode(display.GetVolumePropertyNode())
+        if display.IsA("vtkMRMLColorLegendDisplayNode"):
+            scene.RemoveNode(display)  # before the display that it speaks about
+    scene.RemoveNode(node)
+    for display in filter(None, shown_by):
+        if display.GetScene() is not None:
+            scene.RemoveNode(display)
+
+
 def remove_results(scene, input_node) -> None:
     """Take everything of ours about a volume out of the scene, the folder too."""
     tree = hierarchy(scene)
@@ -173,6 +190,6 @@ def remove_results(scene, input_node) -> None:
     for role in CLASS_OF:
         node = find(scene, role, input_node) if role != BATCH else None
         if node is not None:
-            scene.RemoveNode(node)
+            _remove(scene, node)
     if folder:
         tree.RemoveItem(folder)

@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 import slicer
 import vtk
-from slicer.i18n import tr as _
 from vtk.util.numpy_support import vtk_to_numpy
 
 from MedAttnLib import colours, nodes
 from MedAttnLib.colours import Scale
 from MedAttnLib.steps import Steps
+from MedAttnLib.texts import _
 
 SLAB_BYTES = 4 << 20
 """Voxels are copied in parts of this size: a few milliseconds each."""
@@ -100,7 +100,6 @@ def colour(table, scale: Scale, threshold: float, undecided: bool) -> None:
     if table.GetNumberOfColors() != colours.ENTRIES:
         table.SetTypeToUser()
         table.SetNumberOfColors(colours.ENTRIES)
-        table.SetNamesInitialised(True)
         table.SetHideFromEditors(False)  # hidden ones are not saved with the scene
     for entry, (rgba, share) in enumerate(
         zip(colours.table(scale, threshold, undecided), colours.shares(), strict=True)
@@ -152,6 +151,7 @@ def show(scene, input_node, volume, opacity: float) -> bool:
     legend = slicer.modules.colors.logic().GetColorLegendDisplayNode(volume)
     if legend is not None:
         legend.SetVisibility(True)
+        legend.Modified()  # it does not look again by itself when a view's foreground changes
     return changed
 
 

@@ -1,7 +1,8 @@
 """Regions of interest as masks that say themselves where they lie: a segment, or the box of an ROI node.
 
-A mask need not have the grid of the scan, because the engine places it by its world coordinates. So a segment is handed on
-as Slicer stores it, and a box as three voxels a side, of which the one in the middle is the box: nothing is resampled here.
+A mask need not have the grid of the scan, because the engine places it by its world coordinates. So a segment is
+handed on as Slicer stores it, and a box as three voxels a side, of which the one in the middle is the box: nothing is
+resampled here.
 """
 
 from __future__ import annotations
@@ -10,11 +11,11 @@ from dataclasses import dataclass
 
 import numpy as np
 import slicer
-from slicer.i18n import tr as _
 from vtk.util.numpy_support import vtk_to_numpy
 
 from MedAttnLib import geometry
 from MedAttnLib.steps import TaskError
+from MedAttnLib.texts import _
 
 _ALIGNED = 1e-3
 """Voxels by which two grids may differ and still be one grid."""

@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 import slicer
-from slicer.i18n import tr as _
 from vtk.util.numpy_support import vtk_to_numpy
 
 from MedAttnLib import geometry, nodes
 from MedAttnLib.finding import Finding
 from MedAttnLib.steps import Steps, TaskError, ask
+from MedAttnLib.texts import _
 
 COLOURS = ((0.93, 0.22, 0.09), (1.0, 0.57, 0.16), (1.0, 0.85, 0.43), (0.55, 0.75, 0.3), (0.3, 0.6, 0.75))
 
@@ -27,14 +27,14 @@ def region_steps(logic: Any, volume: Any, found: Finding | None, region: int) ->
     Raises:
         TaskError: no prediction of this session, or no such region.
     """
-    from MedAttnLib.exchange import read_map
+    from MedAttnLib.exchange import read_voxels
 
     if found is None or not found.live:
         raise TaskError("no_prediction", _("there is no prediction of this session; press Apply first"))
     label, path = found.evidence["label"], logic.engine.file("region.nii")
     try:
         answer = yield from ask(logic.engine.mask, found.prediction, path, regions=[int(region)], label=label)
-        voxels = read_map(answer) != 0
+        voxels = read_voxels(path, answer["data_offset"], answer["shape"], answer["dtype"]) != 0
         name = _("{label} region {number}").format(label=label, number=region)
         return add_segment(logic.scene, volume, voxels, name, COLOURS[(int(region) - 1) % len(COLOURS)])
     finally:

@@ -1,7 +1,8 @@
 """Long work in short steps on the main thread: MRML may be touched nowhere else, and nobody may wait for it.
 
-A task is a generator. Each ``yield`` gives the main thread back; ``yield WAIT`` also says that nothing can go on before an
-answer of the engine is there. :class:`Runner` goes on with the tasks whenever it is polled, for a few milliseconds.
+A task is a generator. Each ``yield`` gives the main thread back; ``yield WAIT`` also says that nothing can go on
+before an answer of the engine is there. :class:`Runner` goes on with the tasks whenever it is polled, for a few
+milliseconds.
 """
 
 from __future__ import annotations

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from typing import Any
 
 import vtk
-from slicer.i18n import tr as _
 
 from MedAttnLib import nodes
+from MedAttnLib.texts import _
 
 
 def fill(node, columns: Sequence[tuple[str, Sequence[Any], str]]) -> None:
@@ -35,7 +35,6 @@ def fill(node, columns: Sequence[tuple[str, Sequence[Any], str]]) -> None:
                 array.InsertNextValue(float("nan") if value is None else value)
         table.AddColumn(array)
     node.SetAndObserveTable(table)
-    node.SetUseColumnNameAsColumnHeader(True)
     for name, _values, unit in columns:
         if unit:
             node.SetColumnUnitLabel(name, unit)
