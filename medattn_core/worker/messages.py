@@ -116,7 +116,7 @@ def check(data: dict[str, Any]) -> Request:
         if not _is(value, known[name]):
             _refuse(number, f"{name} is {_shown(value)}; {known[name]} is accepted")
         if name in _PATHS and not all(_is_path(one) for one in (value if isinstance(value, list) else [value])):
-            _refuse(number, f"{name} is empty or holds a null character; the path of a file or folder is accepted")
+            _refuse(number, f"{name} is empty, or holds a null character or bytes that are no text; rename it")
     return Request(number, kind, given)
 
 
@@ -132,7 +132,8 @@ def _is(value: object, kind: str) -> bool:
 
 
 def _is_path(value: str) -> bool:
-    return bool(value.strip()) and "\0" not in value
+    # SimpleITK ends the whole process at a name that is not valid text.
+    return bool(value.strip()) and "\0" not in value and not any("\ud800" <= letter <= "\udfff" for letter in value)
 
 
 def _no_constant(name: str) -> NoReturn:

@@ -53,6 +53,10 @@ class Service:
             return answer(request, course)
         except MedAttnError:
             raise
+        except ImportError as error:
+            raise MedAttnError(
+                "missing_dependency", f"{request.type}: {error.name} is not installed in this Python; install it"
+            ) from None
         except MemoryError:
             raise MedAttnError(
                 "too_large",
