@@ -28,6 +28,8 @@ COLOURS = (
 )
 UNDECIDED_GREY = 0.75
 """Share of grey in the colours when the model abstains: a bright map would look surer than the model is."""
+HIDDEN = 64.0
+"""Grey of what is not shown: the legend knows no alpha, and must not promise a colour there."""
 
 
 @dataclass(frozen=True)
@@ -77,6 +79,7 @@ def table(scale: Scale, threshold: float, undecided: bool = False) -> np.ndarray
     if undecided:
         rgb = (1 - UNDECIDED_GREY) * rgb + UNDECIDED_GREY * rgb.mean(axis=1, keepdims=True)
     alpha = np.where(np.abs(share) >= max(threshold, 1e-6), 255.0, 0.0)
+    rgb[alpha == 0.0] = HIDDEN
     return np.round(np.concatenate([rgb, alpha[:, None]], axis=1)) / 255.0
 
 

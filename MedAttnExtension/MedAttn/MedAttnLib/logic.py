@@ -14,8 +14,9 @@ from typing import Any
 import slicer
 from slicer.util import arrayFromVolume
 
-from MedAttnLib import batch, finding, geometry, nodes, overlay, rendering, results, roi, segments
+from MedAttnLib import batch, finding, geometry, nodes, results, roi, segments
 from MedAttnLib.finding import Finding
+from MedAttnLib.shown import Shown
 from MedAttnLib.steps import Runner, Steps, Task, TaskError, ask
 from MedAttnLib.texts import _
 
@@ -23,14 +24,12 @@ Done = Callable[[Any], None]
 Failed = Callable[[str, str], None]
 Progress = Callable[[float, str], None]
 
-DEFAULT_OPACITY = 0.5
-
 
 def _nothing(*_arguments: Any) -> None:
     return None
 
 
-class MedAttnLogic:
+class MedAttnLogic(Shown):
     """Predicts volumes of a scene and keeps what they gave.
 
     Args:
@@ -39,8 +38,8 @@ class MedAttnLogic:
 
     Attributes:
         findings: by id of the input volume.
-        show_new: whether a new result goes into the slice views, and the views to its strongest region.
-        opacity, threshold: of the overlay; the threshold is a share of full colour, None the engine's own.
+        bundle: what the engine said of the last one that was loaded.
+        on_message: gets a line of text when the engine died and was started again.
     """
 
     def __init__(self, engine: Any = None, scene: Any = None) -> None:
@@ -50,8 +49,6 @@ class MedAttnLogic:
         self._progress: Progress = _nothing
         self.findings: dict[str, Finding] = {}
         self.bundle: dict[str, Any] | None = None
-        self.opacity = DEFAULT_OPACITY
-        self.threshold: float | None = None
         self.on_message: Callable[[str], None] = _nothing
 
     # --- the engine
@@ -73,8 +70,13 @@ class MedAttnLogic:
 
     @property
     def busy(self) -> bool:
-        """Whether something is under way."""
+        """Whether something is under way that can be cancelled; questions are answered before that."""
         return self._runner.busy
+
+    @property
+    def working(self) -> bool:
+        """Whether anything is under way."""
+        return self._runner.working
 
     def _message(self, text: str) -> None:
         self.on_message(text)
@@ -107,8 +109,8 @@ class MedAttnLogic:
         self.cancel()
         self.findings.clear()
 
-    def _add(self, steps: Steps, done: Done, failed: Failed) -> None:
-        self._runner.add(Task(steps, done, failed))
+    def _add(self, steps: Steps, done: Done, failed: Failed, quick: bool = False) -> None:
+        self._runner.add(Task(steps, done, failed, quick))
 
     # --- predicting
 
@@ -274,7 +276,7 @@ class MedAttnLogic:
             done: called with the engine's answer.
             failed: called with code and message.
         """
-        self._add(self._what_if(volume, list(regions), mode, segmentation, segment), done, failed)
+        self._add(self._what_if(volume, list(regions), mode, segmentation, segment), done, failed, quick=True)
 
     def _what_if(self, volume: Any, regions: list[int], mode: str, segmentation: Any, segment: str) -> Steps:
         found, path = self._live(volume), None
@@ -302,7 +304,7 @@ class MedAttnLogic:
         self, volume: Any, label: str, against: str | None = None, *, done: Done = _nothing, failed: Failed = _nothing
     ) -> None:
         """Show the evidence for another class, or for one against another; returns at once."""
-        self._add(self._explain(volume, label, against), done, failed)
+        self._add(self._explain(volume, label, against), done, failed, quick=True)
 
     def _explain(self, volume: Any, label: str, against: str | None) -> Steps:
         found = self._live(volume)
@@ -319,7 +321,7 @@ class MedAttnLogic:
 
     def region_to_segment(self, volume: Any, region: int, *, done: Done = _nothing, failed: Failed = _nothing) -> None:
         """Make a segment of a region; returns at once."""
-        self._add(segments.region_steps(self, volume, self.finding_of(volume), region), done, failed)
+        self._add(segments.region_steps(self, volume, self.finding_of(volume), region), done, failed, quick=True)
 
     def export(
         self,
@@ -362,42 +364,3 @@ class MedAttnLogic:
         ``done`` gets the table node. One that fails does not stop the others; cancelling keeps the rows so far.
         """
         self._add(batch.steps(self, list(volumes), bundle, progress), done, failed)
-
-    # --- showing
-
-    def shown_threshold(self, found: Finding) -> float:
-        """Share of full colour below which nothing is shown."""
-        return found.scale.default_share if self.threshold is None else self.threshold
-
-    def recolour(self, volume: Any) -> None:
-        """Apply opacity and threshold to the map of a volume."""
-        found, node = self.finding_of(volume), nodes.find(self.scene, nodes.EVIDENCE, volume)
-        table = nodes.find(self.scene, nodes.COLOURS, volume)
-        if found is None or node is None or table is None:
-            return
-        threshold = self.shown_threshold(found)
-        overlay.colour(table, found.scale, threshold, found.undecided)
-        overlay.set_opacity(self.scene, node, self.opacity)
-        display = rendering.display_of(node)
-        if display is not None and display.GetVisibility():
-            rendering.render(node, found.scale, threshold, found.undecided, True)
-
-    def set_shown(self, volume: Any, shown: bool) -> None:
-        """Show the map of a volume in the slice views, or take it out of them."""
-        node = nodes.find(self.scene, nodes.EVIDENCE, volume)
-        if node is None:
-            return
-        if not shown:
-            overlay.hide(self.scene, node)
-        elif overlay.show(self.scene, volume, node, self.opacity):
-            overlay.fit_views()
-
-    def set_rendered(self, volume: Any, visible: bool) -> None:
-        """Show the map of a volume in the 3D views, or take it out of them."""
-        found, node = self.finding_of(volume), nodes.find(self.scene, nodes.EVIDENCE, volume)
-        if found is not None and node is not None:
-            rendering.render(node, found.scale, self.shown_threshold(found), found.undecided, visible)
-
-    def jump_to(self, volume: Any, region: dict[str, Any]) -> None:
-        """Let the slice views pass through a region's strongest place, wherever the volume lies by now."""
-        geometry.jump_to(self.scene, geometry.world_of_ijk(volume, region["voxel_index"]))

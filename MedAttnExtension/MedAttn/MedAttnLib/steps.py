@@ -31,11 +31,15 @@ class TaskError(Exception):
 
 @dataclass
 class Task:
-    """One piece of work and who wants to know how it went. Exactly one of ``done`` and ``failed`` is called."""
+    """One piece of work and who wants to know how it went. Exactly one of ``done`` and ``failed`` is called.
+
+    ``quick`` is a question that is answered before anyone could want to cancel it.
+    """
 
     steps: Steps
     done: Callable[[Any], None] = lambda result: None
     failed: Callable[[str, str], None] = lambda code, message: None
+    quick: bool = False
     ended: bool = field(default=False, init=False)
 
 
@@ -78,9 +82,14 @@ class Runner:
         self._tasks: list[Task] = []
 
     @property
-    def busy(self) -> bool:
+    def working(self) -> bool:
         """Whether there is something left to do."""
         return bool(self._tasks)
+
+    @property
+    def busy(self) -> bool:
+        """Whether there is something left that takes its time."""
+        return any(not task.quick for task in self._tasks)
 
     def add(self, task: Task) -> None:
         """Append a task; it begins at the next poll, when those before it have ended."""
