@@ -11,7 +11,7 @@ from MedAttnLib import wording
 from MedAttnLib.finding import Finding
 from MedAttnLib.texts import _
 
-BAR = "QProgressBar {border: 1px solid palette(mid); border-radius: 2px; text-align: left; padding-left: 4px;} "
+BAR = "QProgressBar {border: 1px solid palette(mid); border-radius: 2px; text-align: center;} "
 BAR_CHUNK = "QProgressBar::chunk {background-color: %s;}"
 STRONG, WEAK, ASKED = "#f2a65a", "#d9d2c5", "#9cc3e6"
 ROW = 24
@@ -67,7 +67,7 @@ def prepare_probabilities(table: Any) -> None:
 
 def prepare_regions(table: Any) -> None:
     """The table of regions."""
-    prepare(table, (_("Counts"), _("No."), _("Strongest at, mm"), _("Volume"), _("Contribution"), _("Without it")), 2)
+    prepare(table, (_("On"), _("No."), _("Place, mm"), _("Volume"), _("Contributes"), _("Without")), 2)
 
 
 def show_probabilities(table: Any, found: Finding | None, asked: dict[str, Any] | None) -> None:

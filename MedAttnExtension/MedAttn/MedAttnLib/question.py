@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 from typing import Any
 
 import qt
@@ -68,8 +69,9 @@ class Question:
         label = None if found.regression else found.evidence["label"]
         before = wording.answer(found.result, label)
         after = wording.answer({**self.answer, "unit": found.result.get("unit")}, label)
-        lines = [f"{before} \N{RIGHTWARDS ARROW} <b>{after}</b>"]
-        lines += [warning["message"] for warning in self.answer.get("warnings") or ()]
+        asked = wording.question(self.answer["question"])
+        lines = [f"{html.escape(asked)}: {html.escape(before)} \N{RIGHTWARDS ARROW} <b>{html.escape(after)}</b>"]
+        lines += [html.escape(warning["message"]) for warning in self.answer.get("warnings") or ()]
         ui.whatIfLabel.text = "<br>".join(lines)
 
     def on_painted_node(self, node: Any) -> None:

@@ -41,8 +41,8 @@ def signed(value: float) -> str:
 
 
 def place(world: Sequence[float]) -> str:
-    """RAS mm with the letters of the sides: ``"L 44.8  P 17.9  S 26.0"``."""
-    parts = (f"{_SIDES[axis][0 if x >= 0 else 1]} {abs(x):.1f}" for axis, x in enumerate(world))
+    """Whole millimetres with the letters of the sides: ``"L 45  P 18  S 26"``."""
+    parts = (f"{_SIDES[axis][0 if x >= 0 else 1]} {abs(x):.0f}" for axis, x in enumerate(world))
     return "  ".join(parts)
 
 
@@ -57,6 +57,19 @@ def answer(result: dict[str, Any], label: str | None = None) -> str:
         return f"{number(result['value'], 4)} {result.get('unit') or ''}".strip()
     name = label or result["label"]
     return f"{name} {percent(result['probabilities'][name])}"
+
+
+def question(asked: dict[str, Any]) -> str:
+    """What was asked, in words: ``"Without region 1 and the painted segment"``."""
+    numbers = [str(number) for number in asked["regions"] or ()]
+    parts = []
+    if numbers:
+        one = len(numbers) == 1
+        parts.append((_("region {numbers}") if one else _("regions {numbers}")).format(numbers=", ".join(numbers)))
+    if asked["mask"]:
+        parts.append(_("the painted segment"))
+    what = _(" and ").join(parts)
+    return (_("Only {what}") if asked["mode"] == "only" else _("Without {what}")).format(what=what)
 
 
 def finding(result: dict[str, Any]) -> str:
