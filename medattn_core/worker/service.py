@@ -9,6 +9,7 @@ import time
 import uuid
 from collections.abc import Callable
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +25,14 @@ if TYPE_CHECKING:
     from medattn_core.bundles import Bundle
     from medattn_core.inference import Prediction, Predictor
     from medattn_core.outputs import ResultWriter
+
+WARM = (
+    *("torch", "SimpleITK", "nibabel.nifti1"),
+    *("medattn_core.inference", "medattn_core.networks.attention_cnn", "medattn_core.outputs.report"),
+    *("medattn_core.volumes.itk_formats", "medattn_core.volumes.nifti"),
+    *("medattn_core.worker.describe", "medattn_core.worker.questions"),
+)
+"""What a prediction imports, the slowest first."""
 
 
 class Service:
@@ -68,12 +77,8 @@ class Service:
 
     def warm(self) -> None:
         """Import what predictions need, so that the first of them does not wait for it."""
-        import torch  # noqa: F401
-
-        import medattn_core.networks.attention_cnn
-        import medattn_core.outputs.report
-        import medattn_core.volumes.itk_formats
-        import medattn_core.volumes.nifti  # noqa: F401
+        for name in WARM:
+            import_module(name)
 
     def _hello(self, request: Request, course: Course) -> dict[str, Any]:
         from medattn_core.bundles import load, shipped_names
