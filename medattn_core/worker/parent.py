@@ -60,7 +60,10 @@ def watch(scratch: Scratch, parent: int | None = None) -> None:
         scratch: removed then.
         parent: process id of the client where a launcher stands between (Slicer's), else the parent itself.
     """
-    threading.Thread(target=_watch, args=(scratch, os.getppid(), parent), daemon=True, name="parent watch").start()
+    first = os.getppid()
+    if parent is None and sys.platform == "win32":  # where the id of the parent stays when it is gone
+        parent = first
+    threading.Thread(target=_watch, args=(scratch, first, parent), daemon=True, name="parent watch").start()
 
 
 def _watch(scratch: Scratch, first: int, parent: int | None) -> None:
