@@ -158,7 +158,7 @@ def test_nothing_foreign_is_imported_at_file_scope(path: Path) -> None:
 
 def test_the_import_check_sees_what_it_should() -> None:
     tree = ast.parse(
-        "import torch.nn\nclass A:\n  try:\n    from monai import x\n  except E: pass\n"
+        "import torch.nn\nclass Inside:\n  try:\n    from monai import x\n  except Error: pass\n"
         "def f():\n  import medattn_core\n"
     )
     assert set(loaded_at_import(tree)) == {"torch", "monai"}
