@@ -61,5 +61,8 @@ def world_of_ijk(volume_node, index) -> tuple[float, float, float]:
 
 
 def jump_to(scene, position) -> None:
-    """Let all slice views pass through a world position, RAS mm."""
-    slicer.vtkMRMLSliceNode.JumpAllSlices(scene, *(float(x) for x in position))
+    """Let all slice views pass through a world position, RAS mm.
+
+    Whole micrometres: a scene file keeps six digits, and a view that is loaded again then shows the very same pixels.
+    """
+    slicer.vtkMRMLSliceNode.JumpAllSlices(scene, *(round(float(x), 3) for x in position))

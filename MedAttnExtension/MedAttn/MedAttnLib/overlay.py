@@ -20,9 +20,9 @@ LEGEND_LABELS = 5
 def evidence_name(input_node, evidence: dict) -> str:
     """What the evidence volume is called."""
     if evidence.get("against"):
-        text = _("{volume}: evidence for {label} against {against}")
+        text = _("{volume} evidence for {label} against {against}")
         return text.format(volume=input_node.GetName(), label=evidence["label"], against=evidence["against"])
-    return _("{volume}: evidence for {label}").format(volume=input_node.GetName(), label=evidence["label"])
+    return _("{volume} evidence for {label}").format(volume=input_node.GetName(), label=evidence["label"])
 
 
 def image_steps(voxels: np.ndarray) -> Steps:

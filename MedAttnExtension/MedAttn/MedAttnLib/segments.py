@@ -46,7 +46,7 @@ def add_segment(scene: Any, volume: Any, voxels: np.ndarray, name: str, colour: 
     """A segment from ``(K, J, I)`` booleans on the grid of a volume; returns node and segment id."""
     segmentation = nodes.find(scene, nodes.SEGMENTATION, volume)
     if segmentation is None:
-        text = _("{volume}: regions as segments").format(volume=volume.GetName())
+        text = _("{volume} regions as segments").format(volume=volume.GetName())
         segmentation = nodes.make(scene, nodes.SEGMENTATION, volume, text)
         segmentation.CreateDefaultDisplayNodes()
         nodes.put_into_folder(scene, volume, segmentation)

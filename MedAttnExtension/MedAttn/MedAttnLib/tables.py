@@ -43,7 +43,7 @@ def fill(node, columns: Sequence[tuple[str, Sequence[Any], str]]) -> None:
 def probabilities(scene, input_node, result: dict):
     """The table of a result: a row a label, or the quantity."""
     node = nodes.find_or_make(
-        scene, nodes.PROBABILITIES, input_node, _("{volume}: result").format(volume=input_node.GetName())
+        scene, nodes.PROBABILITIES, input_node, _("{volume} result").format(volume=input_node.GetName())
     )
     labels = list(result["logits"])
     regression = result["kind"] == "regression"
@@ -63,7 +63,7 @@ def probabilities(scene, input_node, result: dict):
 def regions(scene, input_node, found: Sequence[dict], unit: str):
     """The table of the regions of the shown class."""
     node = nodes.find_or_make(
-        scene, nodes.REGIONS, input_node, _("{volume}: regions").format(volume=input_node.GetName())
+        scene, nodes.REGIONS, input_node, _("{volume} regions").format(volume=input_node.GetName())
     )
     places = [region["world_position_mm"] for region in found]
     indices = [region["voxel_index"] for region in found]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -51,6 +52,12 @@ class Desk:
         self.app.SetMRMLScene(self.scene)
         self.app.SetSliceLogics(vtk.vtkCollection())
         self.app.SetViewLogics(vtk.vtkCollection())
+        self._cache = tempfile.TemporaryDirectory(prefix="desk-")  # bundles are unpacked there
+        cache, manager = slicer.vtkCacheManager(), slicer.vtkDataIOManager()
+        cache.SetRemoteCacheDirectory(self._cache.name)
+        manager.SetCacheManager(cache)
+        self.scene.SetCacheManager(cache)
+        self.scene.SetDataIOManager(manager)
         self.logics = {}
         for name, class_name in LOGICS.items():
             logic = getattr(slicer, class_name)()
@@ -128,6 +135,7 @@ class Desk:
             logic.SetMRMLScene(None)
         self.scene.Clear(True)
         self.app.SetMRMLScene(None)
+        self._cache.cleanup()
 
 
 class Camera:
