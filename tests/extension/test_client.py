@@ -351,3 +351,75 @@ def test_the_environment_of_another_python(monkeypatch: pytest.MonkeyPatch) -> N
     own = launch.environment(str(Path("bin") / "PythonSlicer"))
     assert own["PYTHONHOME"] == "slicer"
     assert own["PYTHONPATH"].split(os.pathsep)[-1] == "slicer"
+
+
+def test_a_callback_that_raises_costs_no_other_its_call(warm: Drive) -> None:
+    def wrong(result: dict) -> None:
+        raise RuntimeError("a fault of the caller")
+
+    warm.engine.request("cancel", done=wrong)
+    others = [warm.send("cancel") for _ in range(3)]
+    time.sleep(0.3)  # so that all answers come in one part
+    with pytest.raises(RuntimeError, match="a fault of the caller"):
+        warm.until(lambda: False, patience=5)
+    for one in others:
+        one.wait()
+
+
+@pytest.fixture(scope="module")
+def large(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A scan that takes longer to read and to resample than a cancel may: 384 x 384 x 256 voxels."""
+    import numpy as np
+    from MedAttnLib.exchange import write_scan
+
+    path = tmp_path_factory.mktemp("large") / "large.nrrd"
+    k, j, i = np.ogrid[-1:1:256j, -1:1:384j, -1:1:384j]
+    head = (np.sqrt(i**2 + j**2 + k**2) < 0.9) * 400.0
+    write_scan(
+        path,
+        (head + np.random.default_rng(0).integers(0, 50, head.shape)).astype(np.int16),
+        np.diag([0.6, 0.6, 0.7, 1]),
+    )
+    return str(path)
+
+
+def test_cancel_in_a_stage_that_cannot_be_interrupted(warm: Drive, large: str, brain1: str) -> None:
+    """Where the worker does not answer in time it is ended and started again; the window never waits."""
+    warm.longest, first = 0.0, warm.engine.pid
+    times = []
+    for moment in (0.15, 0.4, 0.8):
+        warm.ask("load", bundle=BUNDLE)
+        answer = warm.send("predict", path=large, bundle=BUNDLE)
+        warm.rest(moment)
+        begin = time.monotonic()
+        warm.engine.cancel()
+        warm.until(lambda: not warm.engine.busy)
+        times.append(time.monotonic() - begin)
+        assert answer.error[0] == "cancelled"
+    restarted = "restarted" if warm.engine.pid != first else "the same process"
+    print(f"not busy again after at most {max(times):.2f} s ({restarted}), longest poll {warm.longest * 1000:.1f} ms")
+    assert max(times) < 1.0
+    assert warm.longest < BLOCKED
+    assert warm.ask("predict", path=brain1, bundle=BUNDLE)["label"] == "glioma"
+
+
+@LINUX
+@pytest.mark.slow
+def test_a_hundred_runs_leave_nothing_behind(warm: Drive, brain1: str) -> None:
+    def resident(process: int | str) -> float:
+        return int(Path(f"/proc/{process}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
+
+    def state() -> tuple:
+        files = sorted(path.name for path in warm.engine.folder.iterdir())
+        return files, len(os.listdir("/proc/self/fd")), processes_of_group(warm.engine.pid)
+
+    seen = []
+    for count in range(100):
+        told = warm.ask("predict", path=brain1, bundle=BUNDLE, evidence=warm.engine.file("map.nii"))
+        warm.ask("what_if", prediction=told["prediction"], without=[1])
+        if count % 10 == 9:
+            seen.append((resident(warm.engine.pid), resident("self"), state()))
+    print("MiB of worker and client:", [f"{one[0]:.0f} {one[1]:.0f}" for one in seen])
+    assert all(one[2] == seen[0][2] for one in seen)
+    assert seen[-1][0] - seen[1][0] < 30
+    assert seen[-1][1] - seen[1][1] < 5

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -84,3 +86,18 @@ def test_null_is_left_out() -> None:
     request = parse(json.dumps({"id": "a", "type": "predict", "path": "x", "mask": None}).encode())
     assert request == Request("a", "predict", {"path": "x"})
     assert request.get("mask", "none") == "none"
+
+
+def test_the_page_names_every_field() -> None:
+    page = (Path(__file__).resolve().parents[2] / "docs" / "worker.md").read_text(encoding="utf-8")
+    page = page.partition("\n## Requests\n")[2].partition("\n## Results\n")[0]
+    rows = {row.split("|")[1].strip(" `"): row.split("|")[2] for row in page.splitlines() if row.startswith("| `")}
+    for kind in REQUIRED:
+        for name in REQUIRED[kind]:
+            assert f"`{name}`" in rows[kind], f"{kind} needs {name}"
+        for name in OPTIONAL[kind]:
+            mark = "" if name in ("without", "only") else "?"  # of these two exactly one is needed
+            assert f"`{name}`{mark}" in rows[kind], f"{kind} takes {name}"
+        named = set(re.findall(r"`([a-z_]+)`", rows[kind]))
+        words = {"auto", "cpu", "cuda", "new", "add", "evidence", "regions", "mask"}  # values and other rows
+        assert named - set(REQUIRED[kind]) - set(OPTIONAL[kind]) - words == set()

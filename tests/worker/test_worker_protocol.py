@@ -177,3 +177,11 @@ def test_paths_in_any_writing(worker: Client, tmp_path: Path, brain1: str, name:
     code, message = worker.refused("predict", path=str(path) + "x")
     assert code == "not_found"
     assert str(path) in message
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="locales of POSIX")
+def test_a_bare_locale_opens_any_name(start, tmp_path: Path, brain1: str) -> None:
+    path = tmp_path / "Schädel.nrrd"
+    path.write_bytes(Path(brain1).read_bytes())
+    client: Client = start(LC_ALL="C", LANG="C", PYTHONCOERCECLOCALE="0", PYTHONUTF8="0")
+    assert client.ask("predict", path=str(path), bundle="brain_tumor_t1ce")["input"] == str(path)

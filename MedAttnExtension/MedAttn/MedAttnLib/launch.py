@@ -128,6 +128,19 @@ def kill(process: subprocess.Popen[bytes]) -> None:
                 continue  # unsent bytes of a process that is no more
 
 
+def is_gone(process: subprocess.Popen[bytes]) -> bool:
+    """Whether a process that was ended is no more, nor any of its children; without waiting."""
+    if process.poll() is None:
+        return False
+    if sys.platform != "win32":
+        try:
+            os.killpg(process.pid, 0)
+        except (ProcessLookupError, PermissionError):
+            return True
+        return False
+    return True
+
+
 def read(process: subprocess.Popen[bytes], most: int = 1 << 16) -> bytes | None:
     """What the process has written, without waiting; ``b""`` if there is nothing, None at the end."""
     assert process.stdout is not None

@@ -13,6 +13,7 @@ import signal
 import subprocess
 import time
 import weakref
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -59,6 +60,7 @@ class Worker(Engine):
         self._paths, self._variables, self._warm = tuple(paths), dict(variables or {}), warm
         self._process: subprocess.Popen[bytes] | None = None
         self._ended: list[subprocess.Popen[bytes]] = []
+        self._lines: deque[bytes] = deque()
         self._unread = b""
         self._unsent = b""
         self._deaths: list[float] = []
@@ -93,6 +95,7 @@ class Worker(Engine):
             return
         self.hello = None
         self._unread = self._unsent = b""
+        self._lines.clear()
         greeting = {"protocol": PROTOCOL, "folder": self.folder, "parent": os.getpid(), "warm": self._warm}
         number = self._add("hello", greeting, Pending({}, lambda result: self._hello(result, done), failed, own=True))
         try:
@@ -157,8 +160,8 @@ class Worker(Engine):
     def _receive(self) -> bool:
         """Take what has come; False at the end of the stream."""
         process, taken = self._process, 0
-        while taken < MOST_AT_ONCE:
-            assert process is not None
+        assert process is not None
+        while self._take_lines(process) and taken < MOST_AT_ONCE:
             part = launch.read(process)
             if part is None:
                 return False
@@ -166,10 +169,19 @@ class Worker(Engine):
                 break
             taken += len(part)
             *lines, self._unread = (self._unread + part).split(b"\n")
-            for line in lines:
-                self._take(line)
-                if self._process is not process:  # a callback stopped or restarted it
-                    return True
+            self._lines.extend(lines)
+        return True
+
+    def _take_lines(self, process: subprocess.Popen[bytes]) -> bool:
+        """Take the lines that have come, one by one, so that a callback that raises costs no other its call.
+
+        Returns:
+            False where a callback stopped or restarted the process.
+        """
+        while self._lines:
+            self._take(self._lines.popleft())
+            if self._process is not process:
+                return False
         return True
 
     def _take(self, line: bytes) -> None:
@@ -282,9 +294,10 @@ class Worker(Engine):
         self._let_go()
         self._later.clear()
         self._unread = self._unsent = b""
+        self._lines.clear()
         end = time.monotonic() + 1.0
         while self._ended and time.monotonic() < end:
-            self._ended = [process for process in self._ended if process.poll() is None]
+            self._ended = [process for process in self._ended if not launch.is_gone(process)]
             time.sleep(0.001)
 
 
