@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import queue
 import sys
 import threading
@@ -66,7 +67,10 @@ class Server:
         self._finish(job)
         self._answers.result(request.id, result)
         if request.type == "hello" and request.get("warm", True):
-            self._service.warm()
+            with contextlib.suppress(
+                Exception
+            ):  # a package that is missing or broken: the request that needs it says so
+                self._service.warm()
 
     def _finish(self, job: _Job) -> None:
         with self._lock:

@@ -64,7 +64,8 @@ class Service:
             raise
         except ImportError as error:
             raise MedAttnError(
-                "missing_dependency", f"{request.type}: {error.name} is not installed in this Python; install it"
+                "missing_dependency",
+                f"{request.type}: {error.name or 'a package'} is not (wholly) installed in this Python; install it",
             ) from None
         except MemoryError:
             raise MedAttnError(

@@ -185,3 +185,14 @@ def test_a_bare_locale_opens_any_name(start, tmp_path: Path, brain1: str) -> Non
     path.write_bytes(Path(brain1).read_bytes())
     client: Client = start(LC_ALL="C", LANG="C", PYTHONCOERCECLOCALE="0", PYTHONUTF8="0")
     assert client.ask("predict", path=str(path), bundle="brain_tumor_t1ce")["input"] == str(path)
+
+
+def test_without_torch_it_says_so_and_lives(start, tmp_path: Path, brain1: str) -> None:
+    """As in 3D Slicer before the installation."""
+    (tmp_path / "sitecustomize.py").write_text("import sys; sys.modules['torch'] = None")
+    client: Client = start(PYTHONPATH=str(tmp_path))
+    for _ in range(2):
+        code, message = client.refused("predict", path=brain1, bundle="brain_tumor_t1ce")
+        assert code == "missing_dependency"
+        assert "torch" in message
+    assert client.ask("hello", protocol=1)["protocol"] == 1
