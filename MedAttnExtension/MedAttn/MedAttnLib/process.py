@@ -241,7 +241,7 @@ class Worker(Engine):
         process, greeted = self._process, self.hello is not None
         assert process is not None
         try:
-            code: int | None = process.wait(0.02)  # its stream has ended, so it is on its way
+            code: int | None = process.wait(0.01)  # its stream has ended, so it is on its way
         except subprocess.TimeoutExpired:
             code = None
         self._let_go()
@@ -261,8 +261,8 @@ class Worker(Engine):
                 self._fail(number, "worker_died", told)
         if self.on_message is not None:
             self.on_message(told)
-        if again and self._process is None:
-            self.start()
+        if again:
+            self._later.append(self._start_again)
 
     def _end_by_force(self) -> None:
         """Kill a process that does not let go of a cancelled request, and start another."""
@@ -272,6 +272,10 @@ class Worker(Engine):
                 self._fail(number, "cancelled", _("Cancelled."))
             else:
                 pending.sent = False  # asked after the cancel: the next process answers it
+        self._later.append(self._start_again)
+
+    def _start_again(self) -> None:
+        """In a poll of its own: ending one process and starting the next takes longer than either."""
         if self._process is None:
             self.start()
 
