@@ -88,6 +88,7 @@ class Panel:
             self._later.stop()
             self.question.close()
         self._find(None)
+        self.show()
         self.update()
 
     def choose_scan(self) -> None:

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import gc
-import glob
 import os
 import random
 import signal
-import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -37,11 +35,6 @@ def alive(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()[0] != "Z"
     except OSError:
         return False
-
-
-def folders() -> set[str]:
-    """Temporary folders of workers."""
-    return set(glob.glob(os.path.join(tempfile.gettempdir(), "medattn-*")))
 
 
 def test_killed_in_mid_run(desk: Desk, own: MedAttnLogic, brain: Any) -> None:
@@ -122,7 +115,7 @@ def test_cancel_at_random_moments(desk: Desk, own: MedAttnLogic, brain: Any, mom
 @pytest.mark.parametrize("runs", [pytest.param(12, id="12"), pytest.param(100, id="100", marks=pytest.mark.slow)])
 def test_many_runs_level_off(desk: Desk, own: MedAttnLogic, brain: Any, runs: int) -> None:
     """Nodes, memory and files as after the first runs; nothing is left when it is over."""
-    strangers = folders()
+    folder = Path(own.engine.file("x")).parent
     counts, memory, worker = [], [], []
     for _ in range(runs):
         drive.apply(own, brain)
@@ -132,8 +125,7 @@ def test_many_runs_level_off(desk: Desk, own: MedAttnLogic, brain: Any, runs: in
         memory.append(drive.memory_mib())
         pages = Path(f"/proc/{own.engine.pid}/statm").read_text(encoding="ascii").split()[1]
         worker.append(int(pages) * os.sysconf("SC_PAGE_SIZE") / 2**20)
-        left = [name for folder in folders() - strangers for name in os.listdir(folder)]
-        assert not [name for name in left if name.endswith((".nrrd", ".nii"))]
+        assert not [path.name for path in folder.iterdir() if path.suffix in (".nrrd", ".nii")]
     settled = runs // 3
     grown = np.median(memory[-3:]) - np.median(memory[settled : settled + 3])
     worker_grown = np.median(worker[-3:]) - np.median(worker[settled : settled + 3])
@@ -144,7 +136,7 @@ def test_many_runs_level_off(desk: Desk, own: MedAttnLogic, brain: Any, runs: in
     pid = own.engine.pid
     own.stop()
     assert not alive(pid)
-    assert folders() - strangers == set()
+    assert not folder.exists()
 
 
 def test_closing_the_scene_in_mid_run(desk: Desk, own: MedAttnLogic, brain: Any) -> None:

@@ -20,23 +20,34 @@ _SIGNAL_TYPES = {"vtkMRMLNode*": "QVariant", "QTableWidgetItem*": "QTableWidgetI
 
 
 def _properties(cls) -> dict:
-    """A Python property for each Qt property of a class."""
+    """A Python property for each Qt property of a class, through its C++ getter and setter.
+
+    Not through ``QObject.property``: that asks Python for the attribute first, and so itself, without end.
+    """
     found = {}
     meta = cls.staticMetaObject
     for index in range(meta.propertyCount()):
         name = meta.property(index).name()
-        if isinstance(vars(cls).get(name), Property):
+        if isinstance(getattr(cls, name, None), Property):
             continue  # made below, and an attribute already
+        capital = name[0].upper() + name[1:]
+        getter = getattr(cls, name, None) or getattr(cls, f"is{capital}", None) or getattr(cls, f"has{capital}", None)
+        if getter is None:
+            continue
+        setter = getattr(cls, f"set{capital}", None)
 
-        def read(self, name=name):
-            return QtCore.QObject.property(self, name)
+        def read(self, getter=getter):
+            return getter(self)
 
-        def write(self, value, name=name):
-            if not QtCore.QObject.setProperty(self, name, value):
-                raise TypeError(f"{type(self).__name__}.{name} does not take {value!r}")
+        def write(self, value, setter=setter):
+            setter(self, value)
 
-        found[name] = property(read, write)
+        found[name] = property(read, write if setter is not None else None)
     return found
+
+
+_KEPT: list = []
+"""Panels that were made: destroying them by garbage collection, in any order, is more than PySide6 bears."""
 
 
 class Strict:
@@ -313,6 +324,7 @@ def load_ui(path: str | Path):
     if widget is None:
         raise ValueError(f"{path}: {loader.errorString()}")
     widget.__dict__["_made"] = loader.__dict__["made"]
+    _KEPT.append(widget)
     return widget
 
 
@@ -343,8 +355,11 @@ def qt_module() -> types.ModuleType:
 
 def application() -> QtWidgets.QApplication:
     """The one application object, off screen."""
-    found = QtWidgets.QApplication.instance() or QtWidgets.QApplication(["medattn"])
-    found.setStyle("Fusion")
+    found = QtWidgets.QApplication.instance()
+    if found is None:
+        found = QtWidgets.QApplication(["medattn"])
+        found.setStyle("Fusion")
+        _KEPT.append(found)
     return found
 
 
