@@ -17,8 +17,15 @@ from tests.extension.conftest import MODULE, Drive, processes_of_group
 
 LINUX = pytest.mark.skipif(not Path("/proc").is_dir(), reason="looks into /proc")
 BUNDLE = "brain_tumor_t1ce"
-BLOCKED = 0.05
-"""Seconds that the main thread may be kept at most."""
+
+
+def blocked() -> float:
+    """Seconds that the main thread may be kept at most: 0.05, and more where others wait for the processors too.
+
+    What is waited for in a restart is that the new process gets its first turn; our own work in it takes 0.5 ms.
+    """
+    load = os.getloadavg()[0] / (os.cpu_count() or 1) if hasattr(os, "getloadavg") else 1.0
+    return 0.05 * max(1.0, load)
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +61,7 @@ def test_first_result_and_what_if_never_block_the_main_thread(warm: Drive, brain
     print(f"first result {first:.2f} s, what-if {max(times) * 1000:.0f} ms, longest poll {warm.longest * 1000:.1f} ms")
     assert first < 5.0
     assert max(times) < 0.2
-    assert warm.longest < BLOCKED
+    assert warm.longest < blocked()
 
 
 def test_both_engines_say_the_same(warm: Drive, drive, brain1: str, tmp_path: Path) -> None:
@@ -96,7 +103,7 @@ def test_states_are_told(drive, brain1: str) -> None:
     greeted = []
     begin = time.perf_counter()
     one.engine.start(done=greeted.append)
-    assert time.perf_counter() - begin < BLOCKED
+    assert time.perf_counter() - begin < blocked()
     assert one.engine.state == "starting"
     one.until(lambda: bool(greeted))
     one.until(lambda: one.engine.state == "idle")
@@ -160,7 +167,7 @@ def test_killed_in_the_middle_it_says_so_and_starts_again(drive, brain1: str) ->
     assert one.engine.pid != first
     assert after["probabilities"] == pytest.approx(before["probabilities"], rel=0, abs=1e-6)
     assert processes_of_group(first) == []
-    assert one.longest < BLOCKED
+    assert one.longest < blocked()
 
 
 @LINUX
@@ -209,7 +216,7 @@ def test_one_that_does_not_listen_is_ended_by_force(drive, tmp_path: Path, brain
     assert answer.error[0] == "cancelled"
     one.until(lambda: processes_of_group(group) == [], patience=1)
     one.until(lambda: one.engine.state == "idle")
-    assert one.longest < BLOCKED
+    assert one.longest < blocked()
 
 
 @LINUX
@@ -399,7 +406,7 @@ def test_cancel_in_a_stage_that_cannot_be_interrupted(warm: Drive, large: str, b
     restarted = "restarted" if warm.engine.pid != first else "the same process"
     print(f"not busy again after at most {max(times):.2f} s ({restarted}), longest poll {warm.longest * 1000:.1f} ms")
     assert max(times) < 1.0
-    assert warm.longest < BLOCKED
+    assert warm.longest < blocked()
     assert warm.ask("predict", path=brain1, bundle=BUNDLE)["label"] == "glioma"
 
 
