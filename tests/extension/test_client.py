@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.extension.conftest import MODULE, Drive, processes_of_group
+from tests.worker.conftest import overload
 
 LINUX = pytest.mark.skipif(not Path("/proc").is_dir(), reason="looks into /proc")
 BUNDLE = "brain_tumor_t1ce"
@@ -24,8 +25,7 @@ def blocked() -> float:
 
     What is waited for in a restart is that the new process gets its first turn; our own work in it takes 0.5 ms.
     """
-    load = os.getloadavg()[0] / (os.cpu_count() or 1) if hasattr(os, "getloadavg") else 1.0
-    return 0.05 * max(1.0, load)
+    return 0.05 * overload()
 
 
 @pytest.fixture(scope="module")
@@ -59,8 +59,8 @@ def test_first_result_and_what_if_never_block_the_main_thread(warm: Drive, brain
         times.append(time.perf_counter() - begin)
     assert told["probabilities"] == answer.result["probabilities"]
     print(f"first result {first:.2f} s, what-if {max(times) * 1000:.0f} ms, longest poll {warm.longest * 1000:.1f} ms")
-    assert first < 5.0
-    assert max(times) < 0.2
+    assert first < 5.0 * overload()
+    assert max(times) < 0.2 * overload()
     assert warm.longest < blocked()
 
 

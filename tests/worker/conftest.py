@@ -142,3 +142,8 @@ def until(true: Callable[[], bool], patience: float = 20.0) -> float:
         assert time.monotonic() - start < patience, "it did not happen"
         time.sleep(0.01)
     return time.monotonic() - start
+
+
+def overload() -> float:
+    """How many want each processor, at least 1: promises in seconds are made for a machine that is not shared."""
+    return max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1)) if hasattr(os, "getloadavg") else 1.0

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from medattn_core.worker.parent import is_alive
-from tests.worker.conftest import ROOT, Client, until
+from tests.worker.conftest import ROOT, Client, overload, until
 
 BUNDLE = "brain_tumor_t1ce"
 POSIX = pytest.mark.skipif(os.name == "nt", reason="signals and process groups of POSIX")
@@ -102,8 +102,8 @@ def test_what_if_and_first_result_are_quick(start, brain1: str, sample_data: Pat
             times.append(time.perf_counter() - begin)
     middle = sorted(times)[len(times) // 2]
     print(f"first result {first:.2f} s; what-if {max(times) * 1000:.0f} ms at most, median {middle * 1000:.1f} ms")
-    assert first < 5.0
-    assert max(times) < 0.2
+    assert first < 5.0 * overload()
+    assert max(times) < 0.2 * overload()
 
 
 def test_no_memory_is_kept_from_run_to_run(worker: Client, brain1: str) -> None:
