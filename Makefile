@@ -16,13 +16,15 @@ SLICER_TESTS ?= MedAttnExtension/MedAttn/Testing/Python
 DEMO_OUT := demo_output
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all test-core test-slicer lint types clean
+.PHONY: help demo test test-all test-core test-slicer pictures wheel lint types clean
 
 help:
 	@echo "make demo      predict the two forms of sample_data/brain1 with the shipped bundle, into $(DEMO_OUT)/"
 	@echo "make test      lint, types and the tests that take seconds, those of the 3D Slicer extension too"
 	@echo "make test-core   only those of medattn_core;  make test-slicer  only those of the extension"
 	@echo "make test-all  the same with the slow tests"
+	@echo "make pictures  the screenshots of the 3D Slicer extension, from real runs"
+	@echo "make wheel     the wheel that the extension carries, into dist/"
 	@echo "make lint      ruff"
 	@echo "make types     mypy"
 	@echo "make clean     remove the environment, caches and $(DEMO_OUT)/"
@@ -77,6 +79,13 @@ test-all: lint types $(SLICER_STAMP)
 	@$(BIN)/python -m pytest -q $(PYTEST_ARGS)
 	@echo "tests: the 3D Slicer extension, slow ones too"
 	@MEDATTN_PYTHON="$(CURDIR)/$(BIN)/python" $(SLICER_VENV)/bin/python -m pytest -q $(SLICER_TESTS)
+
+pictures: $(SLICER_STAMP)
+	@MEDATTN_PICTURES=MedAttnExtension/Screenshots MEDATTN_PYTHON="$(CURDIR)/$(BIN)/python" \
+		$(SLICER_VENV)/bin/python -m pytest -q $(SLICER_TESTS)/test_pictures.py
+
+wheel: $(STAMP)
+	@$(BIN)/python MedAttnExtension/Utilities/build_wheel.py . dist
 
 clean:
 	rm -rf $(VENV) $(SLICER_VENV) $(DEMO_OUT) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
