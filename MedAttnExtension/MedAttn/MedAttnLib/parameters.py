@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Union
 
 import slicer
 from slicer.parameterNodeWrapper import WithinRange, parameterNodeWrapper
@@ -30,7 +30,8 @@ class MedAttnParameters:
     input_volume: slicer.vtkMRMLScalarVolumeNode
     bundle: str = "brain_tumor_t1ce"
     bundle_folder: str = ""
-    region: slicer.vtkMRMLDisplayableNode
+    # Written out as Slicer asks for it: the selector offers exactly these classes, and None has to be among them.
+    region: Union[slicer.vtkMRMLSegmentationNode, slicer.vtkMRMLMarkupsROINode, None]  # noqa: UP007
     region_segment: str = ""
     opacity: Annotated[float, WithinRange(0.0, 1.0)] = 0.5
     threshold: Annotated[float, WithinRange(0.0, 1.0)] = 0.2

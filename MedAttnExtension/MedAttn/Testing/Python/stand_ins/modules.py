@@ -41,7 +41,13 @@ class _Parameter:
         self.name = name
         arguments = typing.get_args(kind) if typing.get_origin(kind) is typing.Annotated else (kind,)
         self.kind, self.checks = arguments[0], [check for check in arguments[1:] if hasattr(check, "check")]
-        self.is_node = isinstance(self.kind, type) and issubclass(self.kind, slicer.vtkMRMLNode)
+        union = typing.get_origin(self.kind) is typing.Union
+        self.kinds = tuple(k for k in typing.get_args(self.kind) if k is not type(None)) if union else (self.kind,)
+        self.is_node = all(isinstance(kind, type) and issubclass(kind, slicer.vtkMRMLNode) for kind in self.kinds)
+        if union and not (self.is_node and type(None) in typing.get_args(self.kind)):
+            raise TypeError(f"parameter {name}: a union has to be of nodes and None")
+        # As Slicer: a selector is told the class names of instances, which an abstract class has none of.
+        self.node_types = [kind().GetClassName() for kind in self.kinds] if self.is_node else []
         if not self.is_node and self.kind not in (str, int, float, bool):
             raise TypeError(f"parameter {name}: {self.kind} is a type that this stand-in does not know")
         self.default = default if default is not None else (None if self.is_node else self.kind())
@@ -58,8 +64,8 @@ class _Parameter:
 
     def __set__(self, wrapper, value) -> None:
         if self.is_node:
-            if value is not None and not isinstance(value, self.kind):
-                raise TypeError(f"{self.name}: a {self.kind.__name__} is needed, not {type(value).__name__}")
+            if value is not None and not isinstance(value, self.kinds):
+                raise TypeError(f"{self.name}: one of {self.node_types} is needed, not {type(value).__name__}")
             wrapper.parameterNode.SetNodeReferenceID(self.name, value.GetID() if value is not None else None)
             return
         if self.kind is float and isinstance(value, int):
@@ -128,6 +134,8 @@ class _Link:
         limits = next((check for check in parameter.checks if isinstance(check, WithinRange)), None)
         if limits is not None:
             widget.minimum, widget.maximum = limits.minimum, limits.maximum
+        if parameter.is_node:
+            widget.nodeTypes = parameter.node_types
         self.show()
         widget.connect(self.signal, self.take)
 
