@@ -9,15 +9,22 @@ PYTEST_ARGS ?=
 VENV     := .venv
 BIN      := $(VENV)/bin
 STAMP    := $(VENV)/.installed
+# Real MRML (slicer-core) has an environment of its own: its VTK and the packages of medattn need not agree.
+SLICER_VENV  := .venv-slicer
+SLICER_STAMP := $(SLICER_VENV)/.installed
+SLICER_TESTS ?= MedAttnExtension/MedAttn/Testing/Python
 DEMO_OUT := demo_output
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all lint types clean
+.PHONY: help demo test test-all test-core test-slicer pictures wheel lint types clean
 
 help:
 	@echo "make demo      predict the two forms of sample_data/brain1 with the shipped bundle, into $(DEMO_OUT)/"
-	@echo "make test      lint, types and the tests that take seconds"
+	@echo "make test      lint, types and the tests that take seconds, those of the 3D Slicer extension too"
+	@echo "make test-core   only those of medattn_core;  make test-slicer  only those of the extension"
 	@echo "make test-all  the same with the slow tests"
+	@echo "make pictures  the screenshots of the 3D Slicer extension, from real runs"
+	@echo "make wheel     the wheel that the extension carries, into dist/"
 	@echo "make lint      ruff"
 	@echo "make types     mypy"
 	@echo "make clean     remove the environment, caches and $(DEMO_OUT)/"
@@ -30,6 +37,13 @@ $(STAMP): pyproject.toml setup.py constraints.txt
 		{ echo "could not make $(VENV): this Python lacks the venv module (on Debian and Ubuntu: apt install python3-venv)"; exit 1; }
 	@echo "set-up: installing medattn and its dependencies (a few minutes, about 1.5 GB with CPU torch)"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_ARGS) -c constraints.txt -e ".[dev]"
+	@touch $@
+	@echo "set-up: done"
+
+$(SLICER_STAMP): constraints.txt $(STAMP)
+	@$(SLICER_VENV)/bin/python -m pip --version >/dev/null 2>&1 || { echo "set-up: a new environment in $(SLICER_VENV)"; $(PYTHON) -m venv $(SLICER_VENV); }
+	@echo "set-up: installing slicer-core and Qt for the tests of the 3D Slicer extension (about 1.3 GB)"
+	@$(SLICER_VENV)/bin/python -m pip install --quiet --disable-pip-version-check $(PIP_ARGS) -c constraints.txt slicer-core PySide6-Essentials pytest numpy
 	@touch $@
 	@echo "set-up: done"
 
@@ -49,14 +63,30 @@ types: $(STAMP)
 	@echo "types: mypy"
 	@$(BIN)/mypy
 
-test: lint types
+# Each of the two suites ends with pytest's own line; with PYTEST_ARGS only those tests of medattn_core run.
+test: lint types test-core $(if $(PYTEST_ARGS),,test-slicer)
+
+test-core: $(STAMP)
 	@echo "tests: pytest"
 	@$(BIN)/python -m pytest -q -m "not slow" $(PYTEST_ARGS)
 
-test-all: lint types
+test-slicer: $(SLICER_STAMP)
+	@echo "tests: the 3D Slicer extension on real MRML, with stand-in widgets"
+	@MEDATTN_PYTHON="$(CURDIR)/$(BIN)/python" $(SLICER_VENV)/bin/python -m pytest -q -m "not slow" $(SLICER_TESTS)
+
+test-all: lint types $(SLICER_STAMP)
 	@echo "tests: pytest, slow ones too"
 	@$(BIN)/python -m pytest -q $(PYTEST_ARGS)
+	@echo "tests: the 3D Slicer extension, slow ones too"
+	@MEDATTN_PYTHON="$(CURDIR)/$(BIN)/python" $(SLICER_VENV)/bin/python -m pytest -q $(SLICER_TESTS)
+
+pictures: $(SLICER_STAMP)
+	@MEDATTN_PICTURES=MedAttnExtension/Screenshots MEDATTN_PYTHON="$(CURDIR)/$(BIN)/python" \
+		$(SLICER_VENV)/bin/python -m pytest -q $(SLICER_TESTS)/test_pictures.py
+
+wheel: $(STAMP)
+	@$(BIN)/python MedAttnExtension/Utilities/build_wheel.py . dist
 
 clean:
-	rm -rf $(VENV) $(DEMO_OUT) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
-	find medattn_core tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
+	rm -rf $(VENV) $(SLICER_VENV) $(DEMO_OUT) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find medattn_core tests benchmarks MedAttnExtension -name __pycache__ -type d -prune -exec rm -rf {} +

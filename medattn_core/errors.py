@@ -81,6 +81,11 @@ CODES: dict[str, str] = {
     "not_additive": "the map is Grad-CAM of a foreign bundle: its voxels do not sum to the score",
     "unlike_training": "the scan is unlike those the model was trained on",
     "export_failed": "the network of a bundle cannot be written in the asked-for format",
+    # --- the worker
+    "bad_request": "a message to the worker is no request, or has a field that is wrong",
+    "version_mismatch": "the client of the worker speaks another version of its protocol",
+    "no_prediction": "the prediction asked about is not kept any more",
+    "cancelled": "the request was cancelled",
     "internal": "an unexpected error in MedAttn",
 }
 

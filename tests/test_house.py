@@ -28,8 +28,8 @@ FLOORS = (
     ("datalists", "transforms"),
     ("bundles",),
     ("inference", "training"),
-    ("interop", "outputs", "worker"),
-    ("evaluation",),
+    ("interop", "outputs"),
+    ("evaluation", "worker"),
     ("cli",),
 )
 FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}

@@ -1,0 +1,222 @@
+"""MedAttn in 3D Slicer: classify the loaded volume and see the evidence. The module itself is a thin shell."""
+
+from __future__ import annotations
+
+import os
+import sys
+import unittest
+
+import qt
+import slicer
+import vtk
+from MedAttnLib import logic as core
+from MedAttnLib.parameters import MedAttnParameters
+from slicer.i18n import tr as _
+from slicer.i18n import translate
+from slicer.ScriptedLoadableModule import (
+    ScriptedLoadableModule,
+    ScriptedLoadableModuleLogic,
+    ScriptedLoadableModuleTest,
+    ScriptedLoadableModuleWidget,
+)
+from slicer.util import VTKObservationMixin
+
+
+class MedAttn(ScriptedLoadableModule):
+    """What the application shows of the module."""
+
+    def __init__(self, parent) -> None:
+        ScriptedLoadableModule.__init__(self, parent)
+        parent.title = _("MedAttn")
+        parent.categories = [translate("qSlicerAbstractCoreModule", "Quantification")]
+        parent.dependencies = []
+        parent.contributors = ["The MedAttn developers"]
+        parent.helpText = _(
+            "Classifies a volume and shows the evidence: every voxel's contribution is part of a sum, and that sum is "
+            "the decision. Choose a scan and a model and press Apply. Tick a region off, or paint one, and read what "
+            "the model would say without it. Research use only: not a medical device."
+        )
+        parent.acknowledgementText = _(
+            "Sample volumes: PyRadiomics 3.0.1 (van Griethuysen et al., Cancer Research 77(21):e104, 2017). The model "
+            "brain_tumor_t1ce was trained on the brain tumor dataset of Jun Cheng (figshare 2017, "
+            "doi:10.6084/m9.figshare.1512427); please cite Cheng et al., PLoS ONE 10(10):e0140381, 2015."
+        )
+        slicer.app.connect("startupCompleted()", register_sample_data)
+
+
+def register_sample_data() -> None:
+    """Called when the application has started, so that its start is not slowed down."""
+    from MedAttnLib import sample_data
+
+    sample_data.register()
+
+
+class MedAttnWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
+    """The panel of the module."""
+
+    def __init__(self, parent=None) -> None:
+        ScriptedLoadableModuleWidget.__init__(self, parent)
+        VTKObservationMixin.__init__(self)  # for the observers of the scene
+        self.logic = None
+        self.panel = None
+
+    def setup(self) -> None:
+        """Called when the user opens the module for the first time."""
+        from MedAttnLib.panel import Panel
+
+        ScriptedLoadableModuleWidget.setup(self)
+        widget = slicer.util.loadUI(self.resourcePath("UI/MedAttn.ui"))
+        self.layout.addWidget(widget)
+        self.ui = slicer.util.childWidgetVariables(widget)
+        widget.setMRMLScene(slicer.mrmlScene)
+        for selector in (self.ui.inputSelector, self.ui.regionSelector, self.ui.whatIfSegmentation):
+            selector.setMRMLScene(slicer.mrmlScene)
+        self.logic = MedAttnLogic()
+        self.panel = Panel(self.ui, self.logic.work, ready=self.ready)
+        self.ui.setupButton.connect("clicked(bool)", self.on_install)
+        scene = slicer.mrmlScene
+        self.addObserver(scene, scene.StartCloseEvent, self.on_scene_start_close)
+        self.addObserver(scene, scene.EndCloseEvent, self.on_scene_end_close)
+        self.addObserver(scene, scene.EndImportEvent, self.on_scene_changed)
+        self.addObserver(scene, scene.NodeAddedEvent, self.on_scene_changed)
+        self.addObserver(scene, scene.NodeRemovedEvent, self.on_scene_changed)
+        slicer.app.connect("aboutToQuit()", self.logic.work.stop)
+        self.enter()
+
+    def cleanup(self) -> None:
+        """Called when the module is unloaded or reloaded: no process, no observer and no timer stays behind."""
+        self.removeObservers()
+        slicer.app.disconnect("aboutToQuit()", self.logic.work.stop)
+        self.panel.close()
+
+    def enter(self) -> None:
+        """Called each time the user opens the module."""
+        self.panel.set_parameters(self.logic.parameters())
+        self.panel.choose_scan()
+        self.show_installation()
+        if not self.plan_needed():
+            self.logic.work.start()  # torch loads while the user still chooses
+
+    def exit(self) -> None:
+        """Called each time the user opens another module; what is under way goes on and is shown at the return."""
+        if not self.logic.work.busy:
+            self.panel.set_parameters(None)
+
+    def on_scene_start_close(self, _caller, _event) -> None:
+        """The scene is about to be closed: nothing may go on with its nodes."""
+        self.logic.work.forget()
+        self.panel.set_parameters(None)
+
+    def on_scene_end_close(self, _caller, _event) -> None:
+        """The scene is closed: begin anew if the module is shown."""
+        if self.parent.isEntered:
+            self.panel.set_parameters(self.logic.parameters())
+
+    def on_scene_changed(self, _caller, _event) -> None:
+        """Nodes came or went."""
+        self.panel.scene_changed()
+
+    def onReload(self) -> None:  # noqa: N802 - named by the application
+        """Reload the library too, not this file alone (developer mode)."""
+        self.panel.close()
+        for name in [name for name in sys.modules if name.split(".")[0] == "MedAttnLib"]:
+            del sys.modules[name]
+        ScriptedLoadableModuleWidget.onReload(self)
+
+    # --- installation
+
+    def plan(self):
+        """What would have to be installed; None where another Python runs the worker, which is its owner's business."""
+        from MedAttnLib import installation, launch
+
+        return None if os.environ.get(launch.PYTHON_VARIABLE) else installation.current_plan()
+
+    def plan_needed(self) -> bool:
+        """Whether something is missing."""
+        plan = self.plan()
+        return plan is not None and plan.needed
+
+    def show_installation(self) -> None:
+        """Say what is missing, and open the section if something is."""
+        plan = self.plan()
+        needed = plan is not None and plan.needed
+        self.ui.setupLabel.text = plan.text() if needed else _("Everything is installed.")
+        self.ui.setupButton.enabled = needed
+        if needed:
+            self.ui.setupSection.collapsed = False
+
+    def ready(self) -> bool:
+        """Install what is missing, after asking; False where that was declined or failed."""
+        from MedAttnLib import installation
+
+        plan = self.plan()
+        if plan is None or not plan.needed:
+            return True
+        try:
+            installed = installation.install(plan, installation.slicer_doors())
+        except installation.InstallationError as error:
+            self.panel.say(str(error))
+            return False
+        if installed:
+            self.logic.work.stop()  # a worker of before would not see it
+        self.show_installation()
+        return installed
+
+    def on_install(self, *_arguments) -> None:
+        """The button of the section Installation."""
+        self.ready()
+
+
+class MedAttnLogic(ScriptedLoadableModuleLogic):
+    """Parameter node and work; for scripts too: ``slicer.util.getModuleLogic("MedAttn").work``."""
+
+    def __init__(self) -> None:
+        ScriptedLoadableModuleLogic.__init__(self)
+        self.work = core.MedAttnLogic()
+
+    def parameters(self) -> MedAttnParameters:
+        """The typed parameters of the scene."""
+        return MedAttnParameters(self.getParameterNode())
+
+    def wait(self, timeout_s: float = 600.0) -> None:
+        """For scripts: go on until nothing is under way, with the window alive.
+
+        Raises:
+            TimeoutError: it took longer.
+        """
+        clock = vtk.vtkTimerLog()
+        start = clock.GetUniversalTime()
+        while self.work.working:
+            if clock.GetUniversalTime() - start > timeout_s:
+                raise TimeoutError(_("not finished in time; give more of it, or cancel"))
+            self.work.poll()
+            slicer.app.processEvents(qt.QEventLoop.AllEvents, 10)
+
+
+class MedAttnTest(ScriptedLoadableModuleTest, unittest.TestCase):
+    """Run by the button "Reload and Test" in developer mode; needs everything installed."""
+
+    def setUp(self) -> None:
+        """An empty scene."""
+        slicer.mrmlScene.Clear()
+
+    def runTest(self) -> None:  # noqa: N802 - named by the application
+        """All tests."""
+        self.setUp()
+        self.test_sample()
+
+    def test_sample(self) -> None:
+        """The sample is a glioma, and the evidence lies in the scene."""
+        import SampleData
+        from MedAttnLib import nodes
+
+        volume = SampleData.downloadSample("MedAttnBrain1")
+        logic, results = MedAttnLogic(), []
+        try:
+            logic.work.apply(volume, "brain_tumor_t1ce", done=results.append, failed=lambda *e: results.append(e))
+            logic.wait()
+            assert results[0].result["label"] == "glioma"
+            assert nodes.find(slicer.mrmlScene, nodes.EVIDENCE, volume) is not None
+        finally:
+            logic.work.stop()
+        self.delayDisplay("Test passed")

@@ -1,0 +1,99 @@
+"""A result and the nodes that show it; read back from a saved scene too."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from typing import Any
+
+from MedAttnLib import geometry, nodes
+from MedAttnLib.colours import Scale
+
+_KEPT = (
+    *("prediction", "kind", "label", "probabilities", "value", "unit", "interval", "quantity", "abstained"),
+    *("confidence", "label_set", "coverage", "warnings", "logits", "bias", "bundle", "bundle_version"),
+    *("weights_sha256", "timings_s", "uncertainty"),
+)
+"""Fields of the engine's result that are saved with the scene: no names, no paths."""
+
+
+@dataclass
+class Finding:
+    """What the model said about one volume, and which class is shown.
+
+    Attributes:
+        volume_id: of the scan in the scene.
+        result: the engine's result, without regions and evidence.
+        evidence: evidence object of the map in the scene.
+        regions: of the class that the map shows.
+        live: False after reloading: the engine no longer knows the prediction, so no further questions.
+        stamp: of the voxels and the place of the scan when it was predicted.
+    """
+
+    volume_id: str
+    result: dict[str, Any]
+    evidence: dict[str, Any]
+    regions: list[dict[str, Any]]
+    live: bool = True
+    stamp: tuple[Any, ...] = field(default=(), repr=False)
+
+    @property
+    def prediction(self) -> str:
+        """The engine's id of the prediction."""
+        return str(self.result["prediction"])
+
+    @property
+    def undecided(self) -> bool:
+        """Whether the model abstains."""
+        return bool(self.result.get("abstained"))
+
+    @property
+    def regression(self) -> bool:
+        """Whether a quantity was asked for instead of a class."""
+        return self.result["kind"] == "regression"
+
+    @property
+    def labels(self) -> list[str]:
+        """All labels, in the order of the task."""
+        return list(self.result["logits"])
+
+    @property
+    def scale(self) -> Scale:
+        """Colours of the map."""
+        return Scale.of(self.evidence)
+
+    @property
+    def contribution_unit(self) -> str:
+        """Unit of a region's contribution: that of the densities without the volume."""
+        return str(self.evidence["unit"]).split("/")[0]
+
+    def save_to(self, evidence_node) -> None:
+        """Keep the result with the evidence volume, so that it is saved with the scene."""
+        kept = {
+            "result": {key: self.result.get(key) for key in _KEPT},
+            "evidence": {key: value for key, value in self.evidence.items() if key != "path"},
+            "regions": self.regions,
+        }
+        evidence_node.SetAttribute(nodes.RESULT, json.dumps(kept))
+
+
+def stamp_of(volume) -> tuple[Any, ...]:
+    """Changes when voxels or place of a volume change."""
+    image = volume.GetImageData()
+    matrix = tuple(float(x) for x in geometry.ijk_to_world(volume).ravel().round(9))
+    return (None if image is None else image.GetMTime(), volume.GetTransformNodeID(), matrix)
+
+
+def saved_with(scene, input_node) -> Finding | None:
+    """The finding of a volume in a scene that was loaded; None without one, or if it cannot be read."""
+    node = nodes.find(scene, nodes.EVIDENCE, input_node)
+    text = node.GetAttribute(nodes.RESULT) if node is not None else None
+    if not text:
+        return None
+    try:
+        kept = json.loads(text)
+        found = Finding(input_node.GetID(), kept["result"], kept["evidence"], kept["regions"], live=False)
+        found.scale, found.labels, found.regression  # noqa: B018 - an incomplete one must not reach the panel
+    except (ValueError, KeyError, TypeError):
+        return None
+    return found

@@ -1,0 +1,141 @@
+"""Install what a plan says, after asking.
+
+The execution goes through :class:`Doors`, which :func:`slicer_doors` fills with the calls of 3D Slicer. What must never
+happen, torch, SimpleITK or numpy replaced, is kept from happening by pip itself: their installed versions are
+constraints of every call, so that pip fails rather than exchange them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from MedAttnLib.install_plan import WHEELS_VARIABLE, Plan, current_plan, make_plan
+from MedAttnLib.texts import _
+
+__all__ = ["Doors", "InstallationError", "Plan", "current_plan", "install", "make_plan", "slicer_doors"]
+
+
+class InstallationError(Exception):
+    """Something could not be installed; the message is for the user."""
+
+
+@dataclass(frozen=True)
+class Doors:
+    """The calls that change something, or ask.
+
+    Attributes:
+        ask: shows a text; True to go on.
+        install_torch: given a version requirement such as ``">=2.6"``; False where the user declined.
+        pip_install: given arguments of ``pip install``; raises where pip fails.
+    """
+
+    ask: Callable[[str], bool]
+    install_torch: Callable[[str], bool]
+    pip_install: Callable[[list[str]], None]
+
+
+def install(plan: Plan, doors: Doors) -> bool:
+    """Do what a plan says, after asking.
+
+    Returns:
+        False where the user declined; nothing has been changed then.
+
+    Raises:
+        InstallationError: a problem of the plan, or a step that failed.
+    """
+    if plan.problems:
+        raise InstallationError(" ".join(plan.problems))
+    if not plan.needed:
+        return True
+    if not doors.ask(plan.text()):
+        return False
+    with pip_environment(plan):
+        if plan.torch is not None and not _step(doors.install_torch, plan.torch.removeprefix("torch"), "PyTorch"):
+            return False
+        if plan.packages:
+            _step(doors.pip_install, ["--prefer-binary", *plan.packages], ", ".join(plan.packages))
+        if plan.wheel is not None:
+            # Without its dependencies: they are met by now, and pip has no reason to look at torch and SimpleITK.
+            _step(doors.pip_install, ["--no-deps", "--upgrade", str(plan.wheel)], plan.wheel.name)
+    importlib.invalidate_caches()
+    return True
+
+
+@contextlib.contextmanager
+def pip_environment(plan: Plan) -> Iterator[None]:
+    """Settings of pip, as environment variables so that they hold whoever calls it: also for the PyTorch extension."""
+    wanted = {"PIP_DISABLE_PIP_VERSION_CHECK": "1", "PIP_NO_INPUT": "1"}
+    if plan.folder is not None:
+        # A space would end the path: pip takes several here.
+        wanted |= {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": plan.folder.resolve().as_uri()}
+    before = {name: os.environ.get(name) for name in (*wanted, "PIP_CONSTRAINT")}
+    descriptor, name = tempfile.mkstemp(prefix="medattn-constraints-", suffix=".txt")
+    try:
+        with open(descriptor, "w", encoding="utf-8") as file:
+            file.write("".join(f"{one}\n" for one in plan.constraints))
+        theirs = [before["PIP_CONSTRAINT"]] if before["PIP_CONSTRAINT"] else []
+        os.environ.update({**wanted, "PIP_CONSTRAINT": " ".join([*theirs, Path(name).as_uri()])})
+        yield
+    finally:
+        for variable, value in before.items():
+            if value is None:
+                os.environ.pop(variable, None)
+            else:
+                os.environ[variable] = value
+        Path(name).unlink(missing_ok=True)
+
+
+def slicer_doors() -> Doors:
+    """The calls of 3D Slicer.
+
+    Raises:
+        InstallationError: the PyTorch extension is not installed (only when torch is asked for).
+    """
+    import slicer
+
+    def ask(text: str) -> bool:
+        return bool(slicer.util.confirmOkCancelDisplay(text, _("MedAttn: install Python packages")))
+
+    def install_torch(version: str) -> bool:
+        try:
+            from PyTorchUtils import PyTorchUtilsLogic
+        except ImportError as error:
+            raise InstallationError(
+                _(
+                    "The PyTorch extension is missing. "
+                    "Install it in the Extensions Manager, restart, and press Apply again."
+                )
+            ) from error
+        torch = PyTorchUtilsLogic().installTorch(askConfirmation=False, torchVersionRequirement=version)
+        return torch is not None
+
+    def pip_install(arguments: list[str]) -> None:
+        try:
+            from slicer.packaging import pip_install as install_by_slicer
+        except ImportError:  # before 5.11
+            slicer.util.pip_install(arguments)
+        else:
+            install_by_slicer(arguments, requester="MedAttn")
+
+    return Doors(ask, install_torch, pip_install)
+
+
+def _step(call: Callable[[Any], Any], argument: Any, what: str) -> Any:
+    try:
+        return call(argument)
+    except InstallationError:
+        raise
+    except Exception as error:  # of pip, of Slicer or of the other extension: whichever kind they use
+        raise InstallationError(
+            _(
+                "{what} could not be installed ({reason}). The Python console has the messages of pip. "
+                "Without a way to a package index, set {variable} to a folder of wheels."
+            ).format(what=what, reason=type(error).__name__, variable=WHEELS_VARIABLE)
+        ) from error

@@ -1,0 +1,182 @@
+"""The evidence on the anatomy: a volume in the input's place, its colours, its legend, the slice views."""
+
+from __future__ import annotations
+
+import numpy as np
+import slicer
+import vtk
+from vtk.util.numpy_support import vtk_to_numpy
+
+from MedAttnLib import colours, nodes
+from MedAttnLib.colours import Scale
+from MedAttnLib.steps import Steps
+from MedAttnLib.texts import _
+
+SLAB_BYTES = 4 << 20
+"""Voxels are copied in parts of this size: a few milliseconds each."""
+LEGEND_LABELS = 5
+
+
+def evidence_name(input_node, evidence: dict) -> str:
+    """What the evidence volume is called."""
+    if evidence.get("against"):
+        text = _("{volume} evidence for {label} against {against}")
+        return text.format(volume=input_node.GetName(), label=evidence["label"], against=evidence["against"])
+    return _("{volume} evidence for {label}").format(volume=input_node.GetName(), label=evidence["label"])
+
+
+def image_steps(voxels: np.ndarray) -> Steps:
+    """A VTK image of ``(K, J, I)`` float32 voxels, copied slab by slab.
+
+    Returns:
+        vtkImageData without geometry of its own, as volume nodes want it.
+    """
+    image = vtk.vtkImageData()
+    image.SetDimensions(*(int(n) for n in voxels.shape[::-1]))
+    image.AllocateScalars(vtk.VTK_FLOAT, 1)
+    target = vtk_to_numpy(image.GetPointData().GetScalars()).reshape(voxels.shape)
+    rows = max(1, SLAB_BYTES // max(1, voxels[0].nbytes))
+    for first in range(0, voxels.shape[0], rows):
+        target[first : first + rows] = voxels[first : first + rows]
+        yield
+    return image
+
+
+def place_steps(scene, input_node, voxels: np.ndarray, evidence: dict, threshold: float, undecided: bool) -> Steps:
+    """Put an evidence map into the scene, in the place of the one before.
+
+    The volume gets the matrix and the parent transform of the input, so it lies on it whatever the transform does.
+
+    Args:
+        scene: MRML scene.
+        input_node: the scan.
+        voxels: ``(K, J, I)`` float32 density on the grid of the scan.
+        evidence: evidence object of the engine.
+        threshold: share of full colour below which nothing is shown.
+        undecided: the model abstains.
+
+    Returns:
+        The volume node.
+    """
+    image = yield from image_steps(voxels)
+    # Colours first: a display node without them would calculate window and level from all voxels.
+    table = nodes.find_or_make(scene, nodes.COLOURS, input_node, _("MedAttn evidence colours"))
+    scale = Scale.of(evidence)
+    colour(table, scale, threshold, undecided)
+    yield
+    name = evidence_name(input_node, evidence)
+    volume = nodes.find(scene, nodes.EVIDENCE, input_node)
+    fresh = volume is None
+    if fresh:
+        volume = nodes.make(scene, nodes.EVIDENCE, input_node, name)
+        display = scene.AddNewNodeByClass("vtkMRMLScalarVolumeDisplayNode")
+        display.SetAutoWindowLevel(False)
+        volume.SetAndObserveDisplayNodeID(display.GetID())
+    display = volume.GetDisplayNode()
+    modifying = volume.StartModify()
+    volume.SetName(name)
+    matrix = vtk.vtkMatrix4x4()
+    input_node.GetIJKToRASMatrix(matrix)
+    volume.SetIJKToRASMatrix(matrix)
+    volume.SetAndObserveTransformNodeID(input_node.GetTransformNodeID())
+    display.SetAutoWindowLevel(False)
+    display.SetAndObserveColorNodeID(table.GetID())
+    display.SetWindowLevelMinMax(-scale.limit, scale.limit)
+    display.SetApplyThreshold(False)
+    display.SetInterpolate(True)
+    volume.SetAndObserveImageData(image)
+    volume.EndModify(modifying)
+    yield
+    if fresh:
+        nodes.put_into_folder(scene, input_node, volume)
+        yield
+    legend_of(volume, evidence, scale, undecided)
+    return volume
+
+
+def colour(table, scale: Scale, threshold: float, undecided: bool) -> None:
+    """Fill the colour node of ours."""
+    modifying = table.StartModify()
+    if table.GetNumberOfColors() != colours.ENTRIES:
+        table.SetTypeToUser()
+        table.SetNumberOfColors(colours.ENTRIES)
+        table.SetHideFromEditors(False)  # hidden ones are not saved with the scene
+    for entry, (rgba, share) in enumerate(
+        zip(colours.table(scale, threshold, undecided), colours.shares(), strict=True)
+    ):
+        table.SetColor(entry, f"{share * scale.limit:+.3g}", *(float(value) for value in rgba))
+    table.EndModify(modifying)
+
+
+def legend_of(volume, evidence: dict, scale: Scale, undecided: bool):
+    """The colour legend of an evidence volume, made if it is not there."""
+    logic = slicer.modules.colors.logic()
+    legend = logic.GetColorLegendDisplayNode(volume)
+    if legend is None:
+        legend = logic.AddDefaultColorLegendDisplayNode(volume)
+    modifying = legend.StartModify()
+    unit = f"{scale.unit}, {_('undecided')}" if undecided else scale.unit
+    against = f"\n{_('against')} {evidence['against']}" if evidence.get("against") else ""
+    legend.SetTitleText(f"{evidence['label']}{against}\n{unit}")
+    legend.SetLabelFormat("%+.2g")
+    legend.SetNumberOfLabels(LEGEND_LABELS)
+    legend.SetMaxNumberOfColors(colours.ENTRIES)
+    legend.SetSize(0.16, 0.45)
+    legend.SetPosition(0.98, 0.5)
+    legend.SetVisibility3D(False)
+    legend.EndModify(modifying)
+    return legend
+
+
+def composites(scene) -> list:
+    """What the slice views show."""
+    return nodes.of_class(scene, "vtkMRMLSliceCompositeNode")
+
+
+def show(scene, input_node, volume, opacity: float) -> bool:
+    """Lay the evidence over its scan in all slice views.
+
+    Returns:
+        Whether a view showed another scan before, so that the views have to be fitted.
+    """
+    changed = False
+    for composite in composites(scene):
+        modifying = composite.StartModify()
+        if composite.GetBackgroundVolumeID() != input_node.GetID():
+            composite.SetBackgroundVolumeID(input_node.GetID())
+            changed = True
+        composite.SetForegroundVolumeID(volume.GetID())
+        composite.SetForegroundOpacity(opacity)
+        composite.EndModify(modifying)
+    legend = slicer.modules.colors.logic().GetColorLegendDisplayNode(volume)
+    if legend is not None:
+        legend.SetVisibility(True)
+        legend.Modified()  # it does not look again by itself when a view's foreground changes
+    return changed
+
+
+def hide(scene, volume) -> None:
+    """Take the evidence out of the slice views; it stays in the scene."""
+    for composite in composites(scene):
+        if composite.GetForegroundVolumeID() == volume.GetID():
+            composite.SetForegroundVolumeID(None)
+    legend = slicer.modules.colors.logic().GetColorLegendDisplayNode(volume)
+    if legend is not None:
+        legend.SetVisibility(False)
+
+
+def set_opacity(scene, volume, opacity: float) -> None:
+    """Opacity where the evidence is shown."""
+    for composite in composites(scene):
+        if composite.GetForegroundVolumeID() == volume.GetID():
+            composite.SetForegroundOpacity(opacity)
+
+
+def is_shown(scene, volume) -> bool:
+    """Whether a slice view shows the evidence."""
+    return any(composite.GetForegroundVolumeID() == volume.GetID() for composite in composites(scene))
+
+
+def fit_views() -> None:
+    """Show the whole scan in all slice views."""
+    slicer.app.applicationLogic().FitSliceToAll()

@@ -1,0 +1,346 @@
+"""The panel: what the widgets say goes to the logic, what the logic finds goes to the widgets.
+
+Widgets come as a namespace by their names in ``Resources/UI/MedAttn.ui``. Properties and signals are used in the manner
+of PythonQt (``button.enabled = True``, ``button.connect("clicked(bool)", ...)``), which is the same for Qt 5 and 6.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import qt
+import vtk
+
+from MedAttnLib import nodes, panel_choices, panel_tables, wording
+from MedAttnLib.finding import Finding
+from MedAttnLib.logic import MedAttnLogic
+from MedAttnLib.question import REST_MS, Question
+from MedAttnLib.texts import _
+
+FAST_MS, SLOW_MS = 15, 250
+"""How often the logic is polled while something is under way, and otherwise."""
+WARNING_STYLE = (
+    "background-color: #fff3cd; color: #5c4400; border: 1px solid #e0c97a; border-radius: 3px; padding: 6px;"
+)
+
+
+class Panel:
+    """Connects the widgets to the logic.
+
+    Args:
+        ui: namespace of widgets.
+        logic: what does the work.
+        ready: called before anything is predicted; False if the user does not want what it needs to be installed.
+    """
+
+    def __init__(self, ui: Any, logic: MedAttnLogic, ready: Callable[[], bool] = lambda: True) -> None:
+        self.ui, self.logic, self.ready = ui, logic, ready
+        self.parameters: Any = None
+        self.found: Finding | None = None
+        self._gui_tag: int | None = None
+        self._observed: list[tuple[Any, int]] = []
+        self._look: tuple[Any, ...] | None = None
+        panel_tables.prepare_probabilities(ui.probabilityTable)
+        panel_tables.prepare_regions(ui.regionsTable)
+        panel_choices.fill_modes(ui.modeSelector)
+        ui.noticeLabel.setStyleSheet(WARNING_STYLE)
+        ui.findingLabel.setStyleSheet("font-size: 15px;")
+        self._timer, self._later = qt.QTimer(), qt.QTimer()
+        self._timer.setInterval(SLOW_MS)
+        self._later.setSingleShot(True)
+        self._later.setInterval(REST_MS)
+        self.question = Question(self)
+        self._connect()
+        logic.on_message = self.say
+
+    def _connect(self) -> None:
+        ui = self.ui
+        self._timer.connect("timeout()", self.poll)
+        self._later.connect("timeout()", self.update)
+        ui.applyButton.connect("clicked(bool)", self.on_apply)
+        ui.bundleSelector.connect("currentIndexChanged(int)", self.on_bundle)
+        ui.bundleFolder.connect("currentPathChanged(QString)", self.on_bundle)
+        ui.regionSegment.connect("currentIndexChanged(int)", self.on_region_segment)
+        ui.classSelector.connect("currentIndexChanged(int)", self.on_class)
+        ui.againstSelector.connect("currentIndexChanged(int)", self.on_class)
+        ui.regionsTable.connect("cellClicked(int,int)", self.on_region)
+        ui.segmentButton.connect("clicked(bool)", self.on_segment)
+        ui.exportButton.connect("clicked(bool)", self.on_export)
+        ui.batchButton.connect("clicked(bool)", self.on_batch)
+
+    # --- life
+
+    def set_parameters(self, parameters: Any) -> None:
+        """Follow another parameter node, or none."""
+        if self.parameters is not None:
+            self.parameters.disconnectGui(self._gui_tag)
+            self._unobserve(self._observed)
+        self.parameters, self._gui_tag = parameters, None
+        if parameters is not None:
+            panel_choices.fill_bundles(self.ui, self.logic.engine, parameters)
+            self._gui_tag = parameters.connectGui(self.ui)
+            tag = parameters.AddObserver(vtk.vtkCommand.ModifiedEvent, self.update)
+            self._observed.append((parameters, tag))
+            self._timer.start()
+        else:
+            self._timer.stop()
+            self._later.stop()
+            self.question.close()
+        self._find(None)
+        self.show()
+        self.update()
+
+    def choose_scan(self) -> None:
+        """Choose the first scan of the scene where none is chosen: it saves a click."""
+        if self.parameters is not None and self.parameters.input_volume is None:
+            scans = nodes.scans(self.logic.scene)
+            if scans:
+                self.parameters.input_volume = scans[0]
+
+    def scene_changed(self) -> None:
+        """Nodes came or went: look again, once they are all there."""
+        if self.parameters is not None:
+            self._later.start()
+
+    @staticmethod
+    def _unobserve(observed: list[tuple[Any, int]]) -> None:
+        for node, tag in observed:
+            node.RemoveObserver(tag)
+        observed.clear()
+
+    def close(self) -> None:
+        """Leave nothing behind: no timer, no observer, no process."""
+        self.set_parameters(None)
+        self.logic.stop()
+
+    def poll(self) -> None:
+        """Let the logic go on."""
+        try:
+            self.logic.poll()
+        finally:
+            pace = FAST_MS if self.logic.working or self.logic.engine.state in ("starting", "busy") else SLOW_MS
+            if self._timer.interval != pace:
+                self._timer.setInterval(pace)
+        if self.logic.engine.hello is not None and panel_choices.bundles_are_new(self.ui, self.logic.engine):
+            panel_choices.fill_bundles(self.ui, self.logic.engine, self.parameters)
+
+    def hurry(self) -> None:
+        """Look for an answer more often."""
+        self._timer.setInterval(FAST_MS)
+
+    # --- from the scene to the widgets
+
+    @property
+    def volume(self) -> Any:
+        """The chosen scan."""
+        return self.parameters.input_volume if self.parameters is not None else None
+
+    def update(self, _caller: Any = None, _event: Any = None) -> None:
+        """Bring every widget to what is chosen and known."""
+        ui, parameters = self.ui, self.parameters
+        if parameters is not None:
+            region = parameters.region
+            panel_choices.fill_segments(ui.regionSegment, region, parameters.region_segment)
+            ui.bundleFolder.enabled = not parameters.bundle
+            self.logic.opacity, self.logic.threshold = parameters.opacity, parameters.threshold
+        found = self.logic.finding_of(self.volume) if self.volume is not None else None
+        if found is not self.found:
+            self._find(found)
+            self.show()
+        elif found is not None:
+            self._show_overlay()
+        panel_choices.fill_scopes(ui.batchScope, self.logic.scene)
+        self._check()
+
+    def _check(self) -> None:
+        """Enable what can be done, and say why the rest cannot."""
+        ui, busy = self.ui, self.logic.busy
+        obstacle = self._obstacle()
+        ui.applyButton.text = _("Cancel") if busy else _("Apply")
+        ui.applyButton.enabled = busy or not obstacle
+        ui.applyButton.toolTip = _("End what is under way") if busy else obstacle or _("Classify the scan")
+        for widget in (ui.inputSelector, ui.bundleSelector, ui.regionSelector):
+            widget.enabled = not busy
+        ui.regionSegment.enabled = not busy and ui.regionSegment.count > 0
+        ui.bundleFolder.enabled = not busy and self.parameters is not None and not self.parameters.bundle
+        live = self.found is not None and self.found.live and not busy
+        classes = live and self.found is not None and not self.found.regression
+        for widget in (ui.classSelector, ui.againstSelector):
+            widget.enabled = classes
+        ui.exportButton.enabled = live
+        self.question.enable(live)
+        ui.segmentButton.enabled = live and bool(self.found and self.found.regions)
+        for widget in (ui.opacitySlider, ui.thresholdSlider, ui.showCheckBox, ui.renderCheckBox):
+            widget.enabled = self.found is not None
+        ui.batchButton.enabled = not busy and ui.batchScope.count > 0
+
+    def _obstacle(self) -> str:
+        """Why Apply cannot be pressed; empty if it can."""
+        if self.volume is None:
+            return _("Choose a scan")
+        if self.volume.GetImageData() is None:
+            return _("The scan has no voxels")
+        if nodes.is_ours(self.volume):
+            return _("This is an evidence map of MedAttn: choose the scan itself")
+        if not panel_choices.bundle_of(self.parameters):
+            return _("Choose the folder of a model")
+        region = self.parameters.region
+        if region is not None and region.IsA("vtkMRMLSegmentationNode") and not self.parameters.region_segment:
+            return _("Choose a segment of the region of interest")
+        return ""
+
+    def _find(self, found: Finding | None) -> None:
+        self.found, self.question.answer, self._look = found, None, None
+
+    def show(self) -> None:
+        """The finding in all widgets that speak of it."""
+        ui, found = self.ui, self.found
+        panel_choices.fill_classes(ui, found)
+        panel_tables.show_regions(ui.regionsTable, found)
+        self._show_numbers()
+        self._show_overlay()
+
+    def _show_numbers(self) -> None:
+        ui, found = self.ui, self.found
+        changed = found is not None and self.logic.changed(self.volume)
+        text = "" if found is None else wording.notices(found.result, changed, found.live)
+        ui.noticeLabel.text = text
+        ui.noticeLabel.visible = bool(text)
+        ui.findingLabel.text = _("No result yet") if found is None else wording.finding(found.result)
+        self.question.show()
+
+    def _show_overlay(self) -> None:
+        if self.found is None or self.parameters is None:
+            self.ui.scaleLabel.text = ""
+            return
+        scale, share = self.found.scale, self.parameters.threshold
+        text = _("shown from {low}, full at {high} {unit}")
+        self.ui.scaleLabel.text = text.format(
+            low=wording.number(share * scale.limit, 2), high=wording.number(scale.limit, 2), unit=scale.unit
+        )
+        look = (self.found, self.parameters.opacity, share, self.parameters.shown, self.parameters.rendered)
+        if look != self._look:
+            self._look = look
+            self.logic.recolour(self.volume)
+            self.logic.set_rendered(self.volume, self.parameters.rendered)
+            if self.parameters.shown != self.logic.is_shown(self.volume):
+                self.logic.set_shown(self.volume, self.parameters.shown)
+
+    def say(self, text: str) -> None:
+        """A line under the progress bar."""
+        self.ui.statusLabel.text = text
+
+    # --- from the widgets to the logic
+
+    def on_bundle(self, *_arguments: Any) -> None:
+        """Another model, or another folder of one."""
+        if self.parameters is not None:
+            panel_choices.take_bundle(self.ui, self.parameters)
+
+    def on_region_segment(self, *_arguments: Any) -> None:
+        """Another segment of the region of interest."""
+        segment = panel_choices.chosen(self.ui.regionSegment)
+        if self.parameters is not None and segment != self.parameters.region_segment:
+            self.parameters.region_segment = segment
+
+    def on_apply(self, *_arguments: Any) -> None:
+        """Apply, or Cancel while something is under way."""
+        if self.logic.busy:
+            self.logic.cancel()
+            return
+        if self._obstacle() or not self.ready():
+            return
+        parameters = self.parameters
+        self.logic.apply(
+            self.volume,
+            panel_choices.bundle_of(parameters),
+            region=parameters.region,
+            segment=parameters.region_segment,
+            show=parameters.shown,
+            done=self._applied,
+            failed=self._failed,
+            progress=self._progress,
+        )
+        self._begun()
+
+    def _begun(self) -> None:
+        self.say("")
+        self.hurry()
+        self._check()
+
+    def _progress(self, fraction: float, text: str) -> None:
+        self.ui.progressBar.value = round(1000 * fraction)
+        self.say(text)
+
+    def _applied(self, found: Finding) -> None:
+        seconds = (found.result.get("timings_s") or {}).get("total")
+        self._over(_("Done in {seconds:.1f} s").format(seconds=seconds) if seconds else _("Done"))
+
+    def _over(self, text: str) -> None:
+        self.found = None  # whatever was shown is shown anew
+        self.ui.progressBar.value = 0
+        self.update()
+        self.say(text)
+
+    def _failed(self, code: str, message: str) -> None:
+        self._over(_("Cancelled") if code == "cancelled" else message)
+
+    def on_class(self, *_arguments: Any) -> None:
+        """Evidence for another class, or against another."""
+        label, against = panel_choices.chosen(self.ui.classSelector), panel_choices.chosen(self.ui.againstSelector)
+        if self.found is None or not self.found.live or not label:
+            return
+        against = against if against != label else ""
+        if (label, against) == (self.found.evidence["label"], self.found.evidence.get("against") or ""):
+            return
+        self.logic.explain(self.volume, label, against or None, done=self._explained, failed=self._failed)
+        self.hurry()
+
+    def _explained(self, _found: Finding) -> None:
+        self._find(self.found)
+        self.show()
+        self._check()
+
+    def on_region(self, row: int, _column: int = 0) -> None:
+        """The slice views go to a region."""
+        if self.found is not None and 0 <= row < len(self.found.regions):
+            self.logic.jump_to(self.volume, self.found.regions[row])
+
+    def on_segment(self, *_arguments: Any) -> None:
+        """Make a segment of the chosen region, the strongest if none is chosen."""
+        if self.found is None or not self.found.regions:
+            return
+        row = max(0, self.ui.regionsTable.currentRow())
+        region = int(self.found.regions[min(row, len(self.found.regions) - 1)]["id"])
+        self.logic.region_to_segment(
+            self.volume, region, done=lambda made: self.say(_("Segment made")), failed=self._failed
+        )
+        self.hurry()
+
+    def on_export(self, *_arguments: Any) -> None:
+        """Write the files."""
+        self.logic.export(
+            self.volume,
+            self.ui.exportFolder.currentPath,
+            self.parameters.export_name,
+            nrrd=self.parameters.export_nrrd,
+            report=self.parameters.export_report,
+            done=lambda files: self._over(_("{count} files written").format(count=len(files))),
+            failed=self._failed,
+        )
+        self._begun()
+
+    def on_batch(self, *_arguments: Any) -> None:
+        """Classify all scans of the scene or of a folder."""
+        if self.logic.busy or not self.ready():
+            return
+        volumes = panel_choices.volumes_of_scope(self.ui.batchScope, self.logic.scene)
+        self.logic.run_batch(
+            volumes,
+            panel_choices.bundle_of(self.parameters),
+            done=lambda table: self._over(_("Done: {table}").format(table=table.GetName())),
+            failed=self._failed,
+            progress=self._progress,
+        )
+        self._begun()

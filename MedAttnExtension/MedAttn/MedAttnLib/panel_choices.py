@@ -1,0 +1,158 @@
+"""What can be chosen in the panel: models, segments, classes, questions, scans of a batch."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import slicer
+import vtk
+
+from MedAttnLib import nodes
+from MedAttnLib.finding import Finding
+from MedAttnLib.texts import _
+
+FOLDER = "(folder)"
+"""Data of the entry that stands for a bundle in a folder."""
+
+
+def chosen(selector: Any) -> str:
+    """Data of the current entry, an empty text without one."""
+    return selector.itemData(selector.currentIndex) or "" if selector.currentIndex >= 0 else ""
+
+
+def fill(selector: Any, entries: list[tuple[str, str]], current: str) -> None:
+    """Entries ``(text, data)``, and the current one by its data; quiet, and nothing happens if all is as it was."""
+    now = [(selector.itemText(index), selector.itemData(index)) for index in range(selector.count)]
+    selector.blockSignals(True)
+    if now != entries:
+        selector.clear()
+        for text, data in entries:
+            selector.addItem(text, data)
+    index = next((index for index, entry in enumerate(entries) if entry[1] == current), 0 if entries else -1)
+    if selector.currentIndex != index:
+        selector.setCurrentIndex(index)
+    selector.blockSignals(False)
+
+
+# --- models
+
+
+def _shipped(engine: Any) -> list[str]:
+    return [bundle["name"] for bundle in (engine.hello or {}).get("bundles", ())]
+
+
+def _entries(engine: Any, current: str) -> list[tuple[str, str]]:
+    names = _shipped(engine) or [current]  # before the engine has said what it has
+    if current and current not in names and current != FOLDER:
+        names = [*names, current]
+    return [
+        *((name, name) for name in names if name and name != FOLDER),
+        (_("A folder \N{HORIZONTAL ELLIPSIS}"), FOLDER),
+    ]
+
+
+def fill_bundles(ui: Any, engine: Any, parameters: Any) -> None:
+    """The models that the engine knows, and a folder."""
+    if parameters is None:
+        return
+    current = parameters.bundle or FOLDER
+    fill(ui.bundleSelector, _entries(engine, current), current)
+    if ui.bundleFolder.currentPath != parameters.bundle_folder:
+        ui.bundleFolder.currentPath = parameters.bundle_folder
+
+
+def bundles_are_new(ui: Any, engine: Any) -> bool:
+    """Whether the engine has named models that the selector does not offer."""
+    offered = {ui.bundleSelector.itemData(index) for index in range(ui.bundleSelector.count)}
+    return not set(_shipped(engine)) <= offered
+
+
+def take_bundle(ui: Any, parameters: Any) -> None:
+    """From the widgets into the parameters."""
+    name = chosen(ui.bundleSelector)
+    parameters.bundle = "" if name == FOLDER else name
+    if parameters.bundle_folder != ui.bundleFolder.currentPath:
+        parameters.bundle_folder = ui.bundleFolder.currentPath
+
+
+def bundle_of(parameters: Any) -> str:
+    """What the engine is asked to load: a name, or a folder that is there; else an empty text."""
+    if parameters is None:
+        return ""
+    if parameters.bundle:
+        return str(parameters.bundle)
+    return str(parameters.bundle_folder) if os.path.isdir(parameters.bundle_folder) else ""
+
+
+# --- segments
+
+
+def fill_segments(selector: Any, node: Any, current: str) -> None:
+    """The segments of a segmentation node; none for another node."""
+    entries = []
+    if node is not None and node.IsA("vtkMRMLSegmentationNode"):
+        segmentation = node.GetSegmentation()
+        ids = vtk.vtkStringArray()
+        segmentation.GetSegmentIDs(ids)
+        for index in range(ids.GetNumberOfValues()):
+            name = ids.GetValue(index)
+            entries.append((segmentation.GetSegment(name).GetName(), name))
+    fill(selector, entries, current)
+
+
+def paint_events() -> tuple[int, ...]:
+    """Events of a segmentation node after which its segments may be others, or look otherwise."""
+    kind = slicer.vtkSegmentation
+    return (
+        kind.SourceRepresentationModified,
+        kind.RepresentationModified,
+        kind.SegmentAdded,
+        kind.SegmentRemoved,
+        kind.SegmentModified,
+    )
+
+
+# --- classes and questions
+
+
+def fill_classes(ui: Any, found: Finding | None) -> None:
+    """The classes whose evidence can be shown, and those it can be compared with."""
+    labels = [] if found is None or found.regression else found.labels
+    shown = "" if found is None else found.evidence["label"]
+    against = "" if found is None else found.evidence.get("against") or ""
+    fill(ui.classSelector, [(label, label) for label in labels], shown)
+    others = [(label, label) for label in labels if label != shown]
+    fill(ui.againstSelector, [(_("(nothing)"), ""), *others] if labels else [], against)
+
+
+def fill_modes(selector: Any) -> None:
+    """The two kinds of question."""
+    entries = [
+        (_("Without what is unticked or painted"), "without"),
+        (_("Only what is ticked or painted"), "only"),
+    ]
+    fill(selector, entries, "without")
+
+
+# --- batch
+
+
+def fill_scopes(selector: Any, scene: Any) -> None:
+    """The scene, and the folders of the subject hierarchy that hold scans."""
+    entries = []
+    count = len(nodes.scans(scene))
+    if count:
+        entries.append((_("All scans of the scene ({count})").format(count=count), "scene"))
+        for item, name in nodes.folders(scene):
+            below = len(nodes.scans_below(scene, item))
+            entries.append((_("Folder {name} ({count})").format(name=name, count=below), str(item)))
+    fill(selector, entries, chosen(selector))
+
+
+def volumes_of_scope(selector: Any, scene: Any) -> list[Any]:
+    """The scans of the chosen entry."""
+    scope = chosen(selector)
+    if not scope:
+        return []
+    return nodes.scans(scene) if scope == "scene" else nodes.scans_below(scene, int(scope))

@@ -1,0 +1,67 @@
+"""How results are shown: opacity, threshold, slice views, 3D views. Part of the logic."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from MedAttnLib import geometry, nodes, overlay, rendering
+from MedAttnLib.finding import Finding
+
+
+class Shown:
+    """What is shown of the findings, and how.
+
+    Attributes:
+        opacity: of the evidence over the scan.
+        threshold: share of full colour below which nothing is shown; None is what the engine proposes.
+    """
+
+    opacity: float = 0.5
+    threshold: float | None = None
+    scene: Any
+
+    def finding_of(self, volume: Any) -> Finding | None:
+        """What is known about a volume."""
+        raise NotImplementedError
+
+    def shown_threshold(self, found: Finding) -> float:
+        """Share of full colour below which nothing is shown."""
+        return found.scale.default_share if self.threshold is None else self.threshold
+
+    def recolour(self, volume: Any) -> None:
+        """Apply opacity and threshold to the map of a volume."""
+        found, node = self.finding_of(volume), nodes.find(self.scene, nodes.EVIDENCE, volume)
+        table = nodes.find(self.scene, nodes.COLOURS, volume)
+        if found is None or node is None or table is None:
+            return
+        threshold = self.shown_threshold(found)
+        overlay.colour(table, found.scale, threshold, found.undecided)
+        overlay.set_opacity(self.scene, node, self.opacity)
+        display = rendering.display_of(node)
+        if display is not None and display.GetVisibility():
+            rendering.render(node, found.scale, threshold, found.undecided, True)
+
+    def is_shown(self, volume: Any) -> bool:
+        """Whether a slice view shows the map of a volume."""
+        node = nodes.find(self.scene, nodes.EVIDENCE, volume)
+        return node is not None and overlay.is_shown(self.scene, node)
+
+    def set_shown(self, volume: Any, shown: bool) -> None:
+        """Show the map of a volume in the slice views, or take it out of them."""
+        node = nodes.find(self.scene, nodes.EVIDENCE, volume)
+        if node is None:
+            return
+        if not shown:
+            overlay.hide(self.scene, node)
+        elif overlay.show(self.scene, volume, node, self.opacity):
+            overlay.fit_views()
+
+    def set_rendered(self, volume: Any, visible: bool) -> None:
+        """Show the map of a volume in the 3D views, or take it out of them."""
+        found, node = self.finding_of(volume), nodes.find(self.scene, nodes.EVIDENCE, volume)
+        if found is not None and node is not None:
+            rendering.render(node, found.scale, self.shown_threshold(found), found.undecided, visible)
+
+    def jump_to(self, volume: Any, region: dict[str, Any]) -> None:
+        """Let the slice views pass through a region's strongest place, wherever the volume lies by now."""
+        geometry.jump_to(self.scene, geometry.world_of_ijk(volume, region["voxel_index"]))

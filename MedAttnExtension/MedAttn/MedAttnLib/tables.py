@@ -1,0 +1,106 @@
+"""Result tables in the scene: probabilities, regions, and one row a scan of a batch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import vtk
+
+from MedAttnLib import nodes
+from MedAttnLib.texts import _
+
+
+def fill(node, columns: Sequence[tuple[str, Sequence[Any], str]]) -> None:
+    """Fill a table node anew.
+
+    Args:
+        node: vtkMRMLTableNode.
+        columns: ``(name, values, unit)``; text, whole or real numbers by the first value; None is an empty cell.
+    """
+    table = vtk.vtkTable()
+    for name, values, _unit in columns:
+        sample = next((value for value in values if value is not None), "")
+        if isinstance(sample, str):
+            array: Any = vtk.vtkStringArray()
+        elif isinstance(sample, (bool, int)):
+            array = vtk.vtkIntArray()
+        else:
+            array = vtk.vtkDoubleArray()
+        array.SetName(name)
+        for value in values:
+            if isinstance(array, vtk.vtkStringArray):
+                array.InsertNextValue("" if value is None else str(value))
+            else:
+                array.InsertNextValue(float("nan") if value is None else value)
+        table.AddColumn(array)
+    node.SetAndObserveTable(table)
+    for name, _values, unit in columns:
+        if unit:
+            node.SetColumnUnitLabel(name, unit)
+
+
+def probabilities(scene, input_node, result: dict):
+    """The table of a result: a row a label, or the quantity."""
+    node = nodes.find_or_make(
+        scene, nodes.PROBABILITIES, input_node, _("{volume} result").format(volume=input_node.GetName())
+    )
+    labels = list(result["logits"])
+    regression = result["kind"] == "regression"
+    columns: list[tuple[str, Sequence[Any], str]] = [(_("Label"), labels, "")]
+    if regression:
+        columns.append((_("Value"), [result["value"]], result["unit"] or ""))
+    else:
+        columns.append((_("Probability"), [result["probabilities"][label] for label in labels], ""))
+    columns += [
+        (_("Logit"), [result["logits"][label] for label in labels], ""),
+        (_("Bias"), [result["bias"][label] for label in labels], ""),
+    ]
+    fill(node, columns)
+    return node
+
+
+def regions(scene, input_node, found: Sequence[dict], unit: str):
+    """The table of the regions of the shown class."""
+    node = nodes.find_or_make(
+        scene, nodes.REGIONS, input_node, _("{volume} regions").format(volume=input_node.GetName())
+    )
+    places = [region["world_position_mm"] for region in found]
+    indices = [region["voxel_index"] for region in found]
+    fill(
+        node,
+        [
+            (_("Region"), [int(region["id"]) for region in found], ""),
+            (_("Label"), [region["label"] for region in found], ""),
+            *((axis, [float(place[n]) for place in places], "mm") for n, axis in enumerate("RAS")),
+            *((axis, [int(index[n]) for index in indices], "") for n, axis in enumerate("ijk")),
+            (_("Volume"), [region["volume_mm3"] / 1000.0 for region in found], "mL"),
+            (_("Contribution"), [region["contribution"] for region in found], unit),
+            (_("Probability without"), [region["probability_without"] for region in found], ""),
+        ],
+    )
+    return node
+
+
+def batch(scene, rows: Sequence[dict]):
+    """The table of a batch: one row a scan, those that failed too."""
+    node = nodes.find(scene, nodes.BATCH) or nodes.make(scene, nodes.BATCH, None, _("MedAttn batch results"))
+    labels = list(dict.fromkeys(label for row in rows for label in row.get("probabilities") or {}))
+    columns: list[tuple[str, Sequence[Any], str]] = [
+        (_("Volume"), [row["volume"] for row in rows], ""),
+        (_("Bundle"), [row.get("bundle") or "" for row in rows], ""),
+        (_("Label"), [row.get("label") or "" for row in rows], ""),
+        (_("Undecided"), [_("yes") if row.get("abstained") else "" for row in rows], ""),
+    ]
+    columns += [
+        (label, [(row.get("probabilities") or {}).get(label, float("nan")) for row in rows], "") for label in labels
+    ]
+    if any(row.get("value") is not None for row in rows):
+        columns.append((_("Value"), [float("nan") if r.get("value") is None else r["value"] for r in rows], ""))
+    columns += [
+        (_("Warnings"), ["; ".join(w["code"] for w in row.get("warnings") or ()) for row in rows], ""),
+        (_("Error"), [row.get("error") or "" for row in rows], ""),
+        (_("Time"), [float(row.get("seconds") or 0.0) for row in rows], "s"),
+    ]
+    fill(node, columns)
+    return node

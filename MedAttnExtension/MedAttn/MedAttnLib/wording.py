@@ -1,0 +1,104 @@
+"""Numbers and places as a reader wants them. No Qt, no MRML."""
+
+from __future__ import annotations
+
+import html
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from MedAttnLib.texts import _
+
+MINUS = "\N{MINUS SIGN}"
+_SIDES = (("R", "L"), ("A", "P"), ("S", "I"))
+
+
+def percent(probability: float) -> str:
+    """``"93.4 %"``; never a false certainty: ``"> 99.9 %"``."""
+    if not math.isfinite(probability):
+        return _("not known")
+    if probability > 0.9995:
+        return "> 99.9 %"
+    if probability < 0.0005:
+        return "< 0.1 %"
+    return f"{100 * probability:.1f} %"
+
+
+def number(value: float, digits: int = 3) -> str:
+    """Significant digits without an exponent: ``4.5``, ``3310``."""
+    if value is None or not math.isfinite(value):
+        return _("not known")
+    if value == 0:
+        return "0"
+    decimals = max(0, digits - 1 - math.floor(math.log10(abs(value))))
+    text = f"{value:.{decimals}f}"
+    return (text.rstrip("0").rstrip(".") if "." in text else text).replace("-", MINUS)
+
+
+def signed(value: float) -> str:
+    """``"+2.31"``, with a true minus."""
+    return f"{value:+.2f}".replace("-", MINUS)
+
+
+def place(world: Sequence[float]) -> str:
+    """Whole millimetres with the letters of the sides: ``"L 45  P 18  S 26"``."""
+    parts = (f"{_SIDES[axis][0 if x >= 0 else 1]} {abs(x):.0f}" for axis, x in enumerate(world))
+    return "  ".join(parts)
+
+
+def volume(mm3: float) -> str:
+    """``"12.4 mL"``."""
+    return f"{number(mm3 / 1000.0)} mL"
+
+
+def answer(result: dict[str, Any], label: str | None = None) -> str:
+    """The probability of a label, or the quantity with its unit."""
+    if result.get("value") is not None:
+        return f"{number(result['value'], 4)} {result.get('unit') or ''}".strip()
+    name = label or result["label"]
+    return f"{name} {percent(result['probabilities'][name])}"
+
+
+def question(asked: dict[str, Any]) -> str:
+    """What was asked, in words: ``"Without region 1 and the painted segment"``."""
+    numbers = [str(number) for number in asked["regions"] or ()]
+    parts = []
+    if numbers:
+        one = len(numbers) == 1
+        parts.append((_("region {numbers}") if one else _("regions {numbers}")).format(numbers=", ".join(numbers)))
+    if asked["mask"]:
+        parts.append(_("the painted segment"))
+    what = _(" and ").join(parts)
+    return (_("Only {what}") if asked["mode"] == "only" else _("Without {what}")).format(what=what)
+
+
+def finding(result: dict[str, Any]) -> str:
+    """The result in one line of rich text: what, how sure; and that nothing is decided, where that is so."""
+    if result["kind"] == "regression":
+        text = f"<b>{html.escape(str(result.get('quantity') or ''))}: {html.escape(answer(result))}</b>"
+        if result.get("interval"):
+            low, high = (number(value, 4) for value in result["interval"])
+            share = f"{100 * result['coverage']:.0f} %" if result.get("coverage") else ""
+            text += "<br>" + _("{share} interval: {low} to {high}").format(share=share, low=low, high=high)
+        return text
+    best = answer(result)
+    if result.get("abstained"):
+        return _("<b>Undecided.</b> Most likely: {answer}").format(answer=html.escape(best))
+    text = f"<b>{html.escape(best)}</b>"
+    if result.get("confidence") is not None:
+        sure = _("Right in about {share} of such cases").format(share=percent(result["confidence"]))
+        text += f"<br>{html.escape(sure)}"
+    return text
+
+
+def notices(result: dict[str, Any], changed: bool, live: bool) -> str:
+    """Everything that has to be read before the numbers, rich text; empty where there is nothing."""
+    lines = []
+    if result.get("abstained"):
+        lines.append("<b>" + html.escape(_("The model is not sure enough to decide.")) + "</b>")
+    if changed:
+        lines.append(html.escape(_("The scan was changed after it was classified: press Apply again.")))
+    lines += [html.escape(w["message"]) for w in result.get("warnings") or () if w["code"] != "abstained"]
+    if not live:
+        lines.append(html.escape(_("From the saved scene. Press Apply to ask further questions.")))
+    return "<br>".join(lines)

@@ -1,0 +1,172 @@
+"""The worker's life as the module sees it: cancelled, killed, run a hundred times."""
+
+from __future__ import annotations
+
+import gc
+import os
+import random
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import slicer
+from MedAttnLib import nodes
+from MedAttnLib.logic import MedAttnLogic
+from MedAttnLib.process import Worker
+from stand_ins import drive
+from stand_ins.desk import Desk
+
+
+@pytest.fixture
+def own(desk: Desk) -> Iterator[MedAttnLogic]:
+    """A logic with a worker of its own, which may be killed."""
+    made = MedAttnLogic(Worker())
+    yield made
+    made.stop()
+
+
+def alive(pid: int) -> bool:
+    """Whether a process runs (a zombie does not)."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def test_killed_in_mid_run(desk: Desk, own: MedAttnLogic, brain: Any) -> None:
+    """A message, a restart, the same result; the scene is untouched in between."""
+    before = drive.apply(own, brain)
+    voxels = slicer.util.arrayFromVolume(nodes.find(desk.scene, nodes.EVIDENCE, brain)).copy()
+    count = desk.scene.GetNumberOfNodes()
+    messages: list[str] = []
+    own.on_message = messages.append
+    stages: list[str] = []
+    failed: list[tuple[str, str]] = []
+    pid = own.engine.pid
+    own.apply(
+        brain,
+        drive.BUNDLE,
+        failed=lambda code, message: failed.append((code, message)),
+        progress=lambda fraction, text: stages.append(text),
+    )
+    drive.until(own, lambda: any("network" in text for text in stages))
+    os.kill(pid, signal.SIGKILL)
+    drive.until(own, lambda: bool(failed))
+    assert failed[0][0] == "worker_died"
+    assert len(failed[0][1]) > 20
+    assert "\n" not in failed[0][1]
+    assert not own.busy
+    assert desk.scene.GetNumberOfNodes() == count
+    assert np.array_equal(slicer.util.arrayFromVolume(nodes.find(desk.scene, nodes.EVIDENCE, brain)), voxels)
+    after = drive.apply(own, brain)
+    assert own.engine.pid != pid
+    assert not alive(pid)
+    assert after.result["probabilities"] == before.result["probabilities"]
+    assert np.array_equal(slicer.util.arrayFromVolume(nodes.find(desk.scene, nodes.EVIDENCE, brain)), voxels)
+
+
+def test_a_what_if_after_the_worker_died_says_what_to_do(desk: Desk, own: MedAttnLogic, brain: Any) -> None:
+    drive.apply(own, brain)
+    pid = own.engine.pid
+    os.kill(pid, signal.SIGKILL)
+    drive.until(own, lambda: not own.engine.running or own.engine.pid != pid)
+    with pytest.raises(drive.Failed) as caught:
+        drive.finish(own, lambda **ends: own.what_if(brain, regions=[1], **ends))
+    assert caught.value.code in ("no_prediction", "worker_died")
+    assert "Apply" in caught.value.message or caught.value.code == "worker_died"
+
+
+@pytest.mark.parametrize("moments", [pytest.param(4, id="4"), pytest.param(20, id="20", marks=pytest.mark.slow)])
+def test_cancel_at_random_moments(desk: Desk, own: MedAttnLogic, brain: Any, moments: int) -> None:
+    """Idle within a second each time, nothing of the run in the scene, and the next run gives the same."""
+    first = drive.apply(own, brain)
+    start = time.perf_counter()
+    drive.apply(own, brain)
+    usual = time.perf_counter() - start
+    voxels = slicer.util.arrayFromVolume(nodes.find(desk.scene, nodes.EVIDENCE, brain)).copy()
+    count = desk.scene.GetNumberOfNodes()
+    chance, waits = random.Random(7), []
+    ended: list[str] = []
+    for _ in range(moments):
+        ended.clear()
+        own.apply(brain, drive.BUNDLE, done=lambda found: ended.append("done"), failed=lambda c, m: ended.append(c))
+        until = time.perf_counter() + chance.uniform(0.0, usual)
+        drive.until(own, lambda until=until: time.perf_counter() > until or bool(ended))
+        if ended:
+            continue  # it was quicker than usual
+        pressed = time.perf_counter()
+        own.cancel()
+        drive.until(own, lambda: (not own.working and own.engine.state == "idle") or own.engine.state == "stopped")
+        waits.append(time.perf_counter() - pressed)
+        assert ended == ["cancelled"]
+        assert desk.scene.GetNumberOfNodes() == count
+    assert waits
+    print(f"cancelled {len(waits)} times; idle after {max(waits):.2f} s at most")
+    assert max(waits) < 1.0
+    again = drive.apply(own, brain)
+    assert again.result["probabilities"] == first.result["probabilities"]
+    assert np.array_equal(slicer.util.arrayFromVolume(nodes.find(desk.scene, nodes.EVIDENCE, brain)), voxels)
+
+
+@pytest.mark.parametrize("runs", [pytest.param(12, id="12"), pytest.param(100, id="100", marks=pytest.mark.slow)])
+def test_many_runs_level_off(desk: Desk, own: MedAttnLogic, brain: Any, runs: int) -> None:
+    """Nodes, memory and files as after the first runs; nothing is left when it is over."""
+    folder = Path(own.engine.file("x")).parent
+    counts, memory, worker = [], [], []
+    for _ in range(runs):
+        drive.apply(own, brain)
+        drive.finish(own, lambda **ends: own.what_if(brain, regions=[1], **ends))
+        gc.collect()
+        counts.append(desk.scene.GetNumberOfNodes())
+        memory.append(drive.memory_mib())
+        pages = Path(f"/proc/{own.engine.pid}/statm").read_text(encoding="ascii").split()[1]
+        worker.append(int(pages) * os.sysconf("SC_PAGE_SIZE") / 2**20)
+        assert not [path.name for path in folder.iterdir() if path.suffix in (".nrrd", ".nii")]
+    settled = runs // 3
+    grown = np.median(memory[-3:]) - np.median(memory[settled : settled + 3])
+    worker_grown = np.median(worker[-3:]) - np.median(worker[settled : settled + 3])
+    print(f"{runs} runs: nodes {counts[0]} to {counts[-1]}, module {grown:+.1f} MiB, worker {worker_grown:+.1f} MiB")
+    assert len(set(counts)) == 1
+    assert grown < 20
+    assert worker_grown < 60
+    pid = own.engine.pid
+    own.stop()
+    assert not alive(pid)
+    assert not folder.exists()
+
+
+def test_closing_the_scene_in_mid_run(desk: Desk, own: MedAttnLogic, brain: Any) -> None:
+    drive.apply(own, brain)
+    failed: list[str] = []
+    own.apply(brain, drive.BUNDLE, failed=lambda code, message: failed.append(code))
+    drive.until(own, lambda: own.engine.busy)
+    own.forget()
+    desk.scene.Clear(False)
+    assert failed == ["cancelled"]
+    assert not own.findings
+    drive.until(own, lambda: own.engine.state in ("idle", "stopped"))
+
+
+def test_removing_the_scan_in_mid_run(desk: Desk, own: MedAttnLogic, brain: Any) -> None:
+    drive.apply(own, brain)
+    failed: list[str] = []
+    own.apply(brain, drive.BUNDLE, failed=lambda code, message: failed.append(code))
+    drive.until(own, lambda: own.engine.busy)
+    desk.scene.RemoveNode(brain)
+    drive.until(own, lambda: bool(failed))
+    assert failed == ["cancelled"]
+
+
+def test_no_worker_is_a_message(desk: Desk, brain: Any) -> None:
+    logic = MedAttnLogic(Worker(python="no-such-python-anywhere"))
+    try:
+        with pytest.raises(drive.Failed) as caught:
+            drive.apply(logic, brain)
+        assert caught.value.code == "worker_unavailable"
+        assert "no-such-python-anywhere" in caught.value.message
+    finally:
+        logic.stop()

@@ -1,0 +1,27 @@
+# What the extension needs of SlicerConfig.cmake, with the checks of the real macro: a listed file that is missing ends the
+# configuration. The lists are written to files, which the test reads.
+set(Slicer_USE_FILE ${CMAKE_CURRENT_LIST_DIR}/nothing.cmake)
+set(Slicer_EXTENSION_GENERATE_CONFIG ${CMAKE_CURRENT_LIST_DIR}/nothing.cmake)
+set(Slicer_EXTENSION_CPACK ${CMAKE_CURRENT_LIST_DIR}/nothing.cmake)
+set(Slicer_QTSCRIPTEDMODULES_LIB_DIR lib/Slicer-5.10/qt-scripted-modules)
+set(Slicer_INSTALL_QTSCRIPTEDMODULES_LIB_DIR ${Slicer_QTSCRIPTEDMODULES_LIB_DIR})
+set(PYTHON_EXECUTABLE ${STUB_PYTHON})
+
+macro(slicerMacroBuildScriptedModule)
+  cmake_parse_arguments(STUB "WITH_GENERIC_TESTS" "NAME" "SCRIPTS;RESOURCES" ${ARGN})
+  if(STUB_UNPARSED_ARGUMENTS)
+    message(FATAL_ERROR "unknown keywords: ${STUB_UNPARSED_ARGUMENTS}")
+  endif()
+  foreach(listed ${STUB_SCRIPTS} ${STUB_RESOURCES})
+    if(NOT EXISTS ${CMAKE_CURRENT_SOURCE_DIR}/${listed})
+      message(FATAL_ERROR "given nonexistent file ${listed}")
+    endif()
+    get_filename_component(folder ${listed} DIRECTORY)
+    install(FILES ${listed} DESTINATION ${Slicer_INSTALL_QTSCRIPTEDMODULES_LIB_DIR}/${folder})
+  endforeach()
+  file(WRITE ${CMAKE_BINARY_DIR}/scripts.txt "${STUB_SCRIPTS}")
+  file(WRITE ${CMAKE_BINARY_DIR}/resources.txt "${STUB_RESOURCES}")
+endmacro()
+
+macro(slicer_add_python_unittest)
+endmacro()

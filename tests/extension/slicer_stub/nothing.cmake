@@ -1,0 +1,1 @@
+# Included where the real file would be.

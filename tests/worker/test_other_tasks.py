@@ -1,0 +1,108 @@
+"""Bundles of other kinds: a quantity in 3D from two channels, a bundle that abstains. In this process: the streams have
+tests of their own."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from medattn_core import volumes
+from medattn_core.bundles import Bundle, save_bundle
+from medattn_core.errors import MedAttnError
+from medattn_core.inference import Predictor
+from medattn_core.networks.attention_cnn import AttentionCNN
+from medattn_core.tasks import TaskSpec
+from medattn_core.worker.messages import check
+from medattn_core.worker.service import Service
+
+SMALL = {"encoder": "compact", "width": 16, "encoder_options": {"widths": [4, 8, 8, 16], "blocks": [1, 1, 1, 1]}}
+
+
+def bundle(folder: Path, task: TaskSpec, calibration: dict | None = None, **settings: object) -> Bundle:
+    torch.manual_seed(3)
+    settings = {
+        **SMALL, "spatial_dims": task.spatial_dims, "in_channels": len(task.channels), "out_channels": len(task.labels),
+        "slicewise": task.slicewise, **settings,
+    }  # fmt: skip
+    network = AttentionCNN(**settings).eval()
+    with torch.no_grad():
+        network.pooling.value.weight.mul_(20.0)
+    return save_bundle(
+        folder, task=task, network_settings=settings, state_dict=network.state_dict(), description="small",
+        version="1.0.0", data_license="none", calibration=calibration or {},
+    )  # fmt: skip
+
+
+def ask(service: Service, kind: str, **fields: object) -> dict:
+    request = check(json.loads(json.dumps({"id": 1, "type": kind, **fields})))
+    return json.loads(json.dumps(service.handle(request), allow_nan=False))
+
+
+@pytest.fixture
+def service() -> Service:
+    one = Service()
+    ask(one, "hello", protocol=1)
+    return one
+
+
+@pytest.fixture
+def scan(tmp_path: Path) -> str:
+    data = np.random.default_rng(0).random((24, 20, 16)).astype(np.float32)
+    path = tmp_path / "scan.nrrd"
+    volumes.write(volumes.Volume(data=data, affine=np.diag([2.0, 2.0, 2.0, 1.0])), path)
+    return str(path)
+
+
+def test_a_quantity_from_two_channels(service: Service, scan: str, tmp_path: Path) -> None:
+    task = TaskSpec(
+        name="size", labels=("volume",), kind="regression", activation="identity", unit="mm3",
+        channels=("t1", "t2"), spacing=(2.0, 2.0, 2.0),
+    )  # fmt: skip
+    made = bundle(tmp_path / "size", task, bias=[100.0])
+    loaded = ask(service, "load", bundle=str(made.path))["bundle"]
+    assert (loaded["kind"], loaded["unit"], loaded["channels"]) == ("regression", "mm3", ["t1", "t2"])
+    with pytest.raises(MedAttnError, match="takes 2") as caught:
+        ask(service, "predict", path=scan)
+    assert caught.value.code == "bad_argument"
+    told = ask(service, "predict", path=scan, channels=[scan], evidence=str(tmp_path / "map.nii"))
+    want = Predictor.from_bundle(made, device="cpu")((scan, scan))
+    assert told["value"] == pytest.approx(want.value, rel=1e-6)
+    assert (told["label"], told["quantity"], told["probabilities"]) == (None, "volume", {})
+    assert told["evidence"]["unit"] == "mm3/mL"
+    without = ask(service, "what_if", prediction=told["prediction"], without=[])
+    assert without["value"] == pytest.approx(want.value, rel=1e-6)
+    assert without["label"] is None
+    if told["regions"]:
+        answer = ask(service, "what_if", prediction=told["prediction"], without=[1])
+        assert answer["value"] == pytest.approx(told["regions"][0]["probability_without"], rel=1e-6)
+
+
+def test_a_bundle_that_is_not_sure(service: Service, scan: str, tmp_path: Path) -> None:
+    task = TaskSpec(
+        name="unsure", labels=("a", "b"), activation="softmax", spatial_dims=2, slicewise=True, spacing=(2.0, 2.0)
+    )
+    made = bundle(
+        tmp_path / "unsure", task, calibration={"abstain": {"threshold": 1.0, "accuracy": 0.9}}, bias=[0.0, 0.0]
+    )
+    told = ask(service, "predict", path=scan, bundle=str(made.path), name="scan")
+    assert told["abstained"] is True
+    assert "abstained" in [one["code"] for one in told["warnings"]]
+    assert sum(told["probabilities"].values()) == pytest.approx(1.0)
+
+
+def test_a_changed_bundle_is_loaded_again_and_the_same_is_not(service: Service, scan: str, tmp_path: Path) -> None:
+    task = TaskSpec(name="two", labels=("a", "b"), activation="sigmoid", spacing=(2.0, 2.0, 2.0))
+    bundle(tmp_path / "two", task, bias=[0.0, 0.0])
+    first = ask(service, "predict", path=scan, bundle=str(tmp_path / "two"))
+    predictor = service._predictor
+    ask(service, "predict", path=scan, bundle=str(tmp_path / "two"))
+    assert service._predictor is predictor
+    (tmp_path / "two").rename(tmp_path / "old")
+    bundle(tmp_path / "two", task, bias=[1.0, -1.0])
+    second = ask(service, "predict", path=scan, bundle=str(tmp_path / "two"))
+    assert service._predictor is not predictor
+    assert second["logits"]["a"] == pytest.approx(first["logits"]["a"] + 1, abs=1e-5)
