@@ -171,7 +171,10 @@ def _recipe(bundle: Bundle) -> Recipe:
         config = read_json(bundle.path / TRAIN)
         part = config.get("train", {}).get("dataset", {})
         size, hold_out = part.get("size"), part.get("hold_out")
-        named = re.search(r"'/?([\w][\w.\- ]*)'\)?$", str(config.get("data_list", "")))
+        # Newer bundles name the list as data, older ones within the expression; other names would be code in ours.
+        named = re.fullmatch(r"(?:\./)?([\w][\w.\- ]*)", str(config.get("data_name", ""))) or re.search(
+            r"'/?([\w][\w.\- ]*)'\)?$", str(config.get("data_list", ""))
+        )
         data_list = named[1] if named else data_list
     good = isinstance(size, list) and len(size) == task.spatial_dims and all(isinstance(n, int) for n in size)
     if not good:
