@@ -272,6 +272,38 @@ def test_region_to_segment_and_back(desk: Desk, logic: Any, brain: Any) -> None:
     assert again[0] is segmentation
 
 
+def test_a_painted_segment_that_moved_with_its_scan_gives_the_same_answer(desk: Desk, logic: Any, brain: Any) -> None:
+    transform = desk.transform(np.diag([-1.0, -1.0, 1.0, 1.0]))
+    brain.SetAndObserveTransformNodeID(transform.GetID())
+    drive.apply(logic, brain)
+    tumour = slicer.util.arrayFromVolume(desk.load(SAMPLES / "brain1_label.nrrd", "label")) > 0
+    painting, segment = segments.add_segment(desk.scene, brain, tumour, "tumour", (1.0, 0.0, 0.0))
+    box = desk.scene.AddNewNodeByClass("vtkMRMLMarkupsROINode", "box")
+    box.SetSize(50.0, 40.0, 60.0)
+    box.SetCenter(40.0, 15.0, 20.0)  # on no grid of the scan
+    box.SetAndObserveTransformNodeID(transform.GetID())
+
+    def asked() -> list[float]:
+        answers = (
+            drive.finish(
+                logic, lambda node=node, **ends: logic.what_if(brain, segmentation=node, segment=segment, **ends)
+            )
+            for node in (painting, box)
+        )
+        return [answer["probabilities"]["glioma"] for answer in answers]
+
+    before = asked()
+    moved = np.diag([-1.0, -1.0, 1.0, 1.0])
+    moved[:3, 3] = 60.0, -12.3, 7.0
+    transform.SetMatrixTransformToParent(slicer.util.vtkMatrixFromArray(moved))
+    assert logic.changed(brain)
+    assert asked() == pytest.approx(before, abs=1e-6)
+    slicer.util.updateVolumeFromArray(brain, np.roll(slicer.util.arrayFromVolume(brain), 1, axis=2).copy())
+    with pytest.raises(drive.Failed, match="press Apply again") as caught:
+        asked()
+    assert caught.value.code == "scan_changed"
+
+
 def test_segment_as_region_of_interest_is_the_mask_of_the_command_line(
     desk: Desk, logic: Any, brain: Any, tmp_path: Path
 ) -> None:
