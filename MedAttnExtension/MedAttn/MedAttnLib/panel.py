@@ -90,6 +90,8 @@ class Panel:
         self._find(None)
         self.show()
         self.update()
+        if parameters is not None:
+            self.question.follow()
 
     def choose_scan(self) -> None:
         """Choose the first scan of the scene where none is chosen: it saves a click."""

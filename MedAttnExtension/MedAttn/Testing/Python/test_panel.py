@@ -282,6 +282,33 @@ def test_what_if_by_painting(shell: Shell, desk: Desk, brain: Any) -> None:
     shell.until(lambda: shell.panel.question.answer["probabilities"]["glioma"] != first)
 
 
+def test_painting_in_another_module(shell: Shell, desk: Desk, brain: Any) -> None:
+    """The segment editor is a module: painted there, answered at the return, and followed from then on."""
+    shell.widget.enter()
+    shell.apply()
+    tumour = slicer.util.arrayFromVolume(desk.load(SAMPLES / "brain1_label.nrrd", "label")) > 0
+    painting, segment = segments.add_segment(desk.scene, brain, tumour, "a", (1, 0, 0))
+    segments.add_segment(desk.scene, brain, np.roll(tumour, 9, axis=1), "b", (0, 1, 0))
+    shell.ui.whatIfSegmentation.setCurrentNode(painting)
+    shell.ui.whatIfSegment.setCurrentIndex(1)
+    shell.until(lambda: not shell.work.working and shell.panel.question.answer is not None, 10.0)
+
+    def paint(last: int) -> None:
+        name = painting.GetSegmentation().GetNthSegmentID(1)
+        part = np.ones_like(tumour) & (np.arange(25) < last)[:, None, None]
+        slicer.util.updateSegmentBinaryLabelmapFromArray(part.astype(np.uint8), painting, name, brain)
+
+    shell.widget.exit()
+    paint(12)
+    shell.widget.enter()
+    shell.until(lambda: shell.panel.question.answer is not None, timeout_s=10.0)
+    assert shell.ui.whatIfSegment.currentIndex == 1, "the same segment"
+    first = shell.panel.question.answer["probabilities"]["glioma"]
+    assert "Without the painted segment" in shell.ui.whatIfLabel.text
+    paint(20)
+    shell.until(lambda: shell.panel.question.answer["probabilities"]["glioma"] != first, timeout_s=10.0)
+
+
 def test_only_this(shell: Shell, brain: Any) -> None:
     shell.widget.enter()
     shell.apply()
