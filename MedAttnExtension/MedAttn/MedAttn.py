@@ -93,8 +93,7 @@ class MedAttnWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         """Called each time the user opens the module."""
         self.panel.set_parameters(self.logic.parameters())
         self.panel.choose_scan()
-        self.show_installation()
-        if not self.plan_needed():
+        if not self.show_installation():
             self.logic.work.start()  # torch loads while the user still chooses
 
     def exit(self) -> None:
@@ -129,21 +128,21 @@ class MedAttnWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         """What would have to be installed; None where another Python runs the worker, which is its owner's business."""
         from MedAttnLib import installation, launch
 
-        return None if os.environ.get(launch.PYTHON_VARIABLE) else installation.current_plan()
+        return None if os.environ.get(launch.PYTHON_VARIABLE) else installation.known_plan()
 
-    def plan_needed(self) -> bool:
-        """Whether something is missing."""
-        plan = self.plan()
-        return plan is not None and plan.needed
+    def show_installation(self) -> bool:
+        """Say what is missing, and open the section if something is.
 
-    def show_installation(self) -> None:
-        """Say what is missing, and open the section if something is."""
+        Returns:
+            Whether something is.
+        """
         plan = self.plan()
         needed = plan is not None and plan.needed
         self.ui.setupLabel.text = plan.text() if needed else _("Everything is installed.")
         self.ui.setupButton.enabled = needed
         if needed:
             self.ui.setupSection.collapsed = False
+        return needed
 
     def ready(self) -> bool:
         """Install what is missing, after asking; False where that was declined or failed."""

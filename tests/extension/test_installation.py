@@ -199,6 +199,24 @@ def test_this_checkout_needs_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
         assert f'"{one}"' in project
 
 
+def test_the_plan_is_made_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A complete one is kept; one that misses something is made anew, since the user may have mended it elsewhere."""
+    from MedAttnLib import installation
+
+    missing, complete = installation.Plan(packages=("monai>=1.4",)), installation.Plan()
+    plans = iter([missing, complete, complete])
+    monkeypatch.setattr(installation, "current_plan", lambda: next(plans))
+    monkeypatch.setattr(installation, "_complete", None)
+    assert installation.known_plan() is missing
+    assert [installation.known_plan() for _ in range(3)] == [complete] * 3
+    assert len(list(plans)) == 1
+    pips: list[list[str]] = []
+    assert installation.install(missing, installation.Doors(lambda t: True, lambda v: True, pips.append))
+    assert len(pips) == 1
+    with pytest.raises(StopIteration):  # it is asked for again
+        installation.known_plan()
+
+
 # --- its execution
 
 

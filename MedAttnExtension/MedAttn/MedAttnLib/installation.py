@@ -29,7 +29,10 @@ from MedAttnLib.install_plan import (
 )
 from MedAttnLib.texts import _
 
-__all__ = ["Doors", "InstallationError", "Plan", "current_plan", "install", "make_plan", "slicer_doors"]
+__all__ = ["Doors", "InstallationError", "Plan", "current_plan", "install", "known_plan", "make_plan", "slicer_doors"]
+
+_complete: Plan | None = None
+"""The plan that found everything in its place."""
 
 
 class InstallationError(Exception):
@@ -53,6 +56,21 @@ class Doors:
     versions: Callable[[], Mapping[str, str | None]] = installed_versions
 
 
+def known_plan() -> Plan:
+    """The current plan, which is made anew only as long as something is missing.
+
+    Making it reads the metadata of all packages, which takes a tenth of a second and more; the panel asks at each entry
+    and at each Apply.
+    """
+    global _complete
+    if _complete is not None:
+        return _complete
+    plan = current_plan()
+    if not plan.needed:
+        _complete = plan
+    return plan
+
+
 def install(plan: Plan, doors: Doors) -> bool:
     """Do what a plan says, after asking.
 
@@ -68,6 +86,8 @@ def install(plan: Plan, doors: Doors) -> bool:
         return True
     if not doors.ask(plan.text()):
         return False
+    global _complete
+    _complete = None
     with pip_environment(plan) as constrain:
         if plan.torch is not None:
             if not _step(doors.install_torch, plan.torch.removeprefix("torch"), "PyTorch"):
