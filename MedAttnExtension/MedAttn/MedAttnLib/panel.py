@@ -40,6 +40,8 @@ class Panel:
         self.found: Finding | None = None
         self._gui_tag: int | None = None
         self._observed: list[tuple[Any, int]] = []
+        self._scan: Any = None
+        self._scan_observed: list[tuple[Any, int]] = []
         self._look: tuple[Any, ...] | None = None
         panel_tables.prepare_probabilities(ui.probabilityTable)
         panel_tables.prepare_regions(ui.regionsTable)
@@ -146,6 +148,7 @@ class Panel:
             panel_choices.fill_segments(ui.regionSegment, region, parameters.region_segment)
             ui.bundleFolder.enabled = not parameters.bundle
             self.logic.opacity, self.logic.threshold = parameters.opacity, parameters.threshold
+        self._watch(self.volume)
         found = self.logic.finding_of(self.volume) if self.volume is not None else None
         if found is not self.found:
             self._find(found)
@@ -154,6 +157,21 @@ class Panel:
             self._show_overlay()
         panel_choices.fill_scopes(ui.batchScope, self.logic.scene)
         self._check()
+
+    def _watch(self, scan: Any) -> None:
+        """Observe the chosen scan, so that a change of voxels or place is told at once and the map goes along."""
+        if scan is not self._scan:
+            self._unobserve(self._scan_observed)
+            self._scan = scan
+            for event in panel_choices.scan_events() if scan is not None else ():
+                self._scan_observed.append((scan, scan.AddObserver(event, self._on_scan)))
+            self._on_scan()
+
+    def _on_scan(self, *_arguments: Any) -> None:
+        if self._scan is not None:
+            self.logic.follow(self._scan)
+        if self.found is not None and self.volume is not None:
+            self._show_notice()
 
     def _check(self) -> None:
         """Enable what can be done, and say why the rest cannot."""
@@ -203,12 +221,17 @@ class Panel:
         self._show_numbers()
         self._show_overlay()
 
-    def _show_numbers(self) -> None:
+    def _show_notice(self) -> None:
         ui, found = self.ui, self.found
         changed = found is not None and self.logic.changed(self.volume)
         text = "" if found is None else wording.notices(found.result, changed, found.live)
-        ui.noticeLabel.text = text
+        if ui.noticeLabel.text != text:
+            ui.noticeLabel.text = text
         ui.noticeLabel.visible = bool(text)
+
+    def _show_numbers(self) -> None:
+        ui, found = self.ui, self.found
+        self._show_notice()
         ui.findingLabel.text = _("No result yet") if found is None else wording.finding(found.result)
         self.question.show()
 

@@ -19,7 +19,7 @@ import slicer
 from conftest import MODULE, SAMPLES
 from MedAttnLib import nodes, segments
 from PySide6.QtCore import QElapsedTimer, Qt, QTimer
-from stand_ins import application, widgets
+from stand_ins import application, drive, widgets
 from stand_ins.desk import Desk
 
 UI = MODULE / "Resources" / "UI" / "MedAttn.ui"
@@ -287,7 +287,7 @@ def test_painting_in_another_module(shell: Shell, desk: Desk, brain: Any) -> Non
     shell.widget.enter()
     shell.apply()
     tumour = slicer.util.arrayFromVolume(desk.load(SAMPLES / "brain1_label.nrrd", "label")) > 0
-    painting, segment = segments.add_segment(desk.scene, brain, tumour, "a", (1, 0, 0))
+    painting, _ = segments.add_segment(desk.scene, brain, tumour, "a", (1, 0, 0))
     segments.add_segment(desk.scene, brain, np.roll(tumour, 9, axis=1), "b", (0, 1, 0))
     shell.ui.whatIfSegmentation.setCurrentNode(painting)
     shell.ui.whatIfSegment.setCurrentIndex(1)
@@ -336,8 +336,25 @@ def test_warnings_stand_above_the_numbers(shell: Shell, desk: Desk, brain: Any) 
     shell.apply()
     assert shell.ui.noticeLabel.isHidden()
     transform = desk.transform(np.diag([1.0, 1.0, -1.0, 1.0]))
+    evidence = nodes.find(desk.scene, nodes.EVIDENCE, brain)
     brain.SetAndObserveTransformNodeID(transform.GetID())
-    shell.panel.show()
+    assert "changed after it was classified" in shell.ui.noticeLabel.text
+    assert not shell.ui.noticeLabel.isHidden()
+    assert evidence.GetTransformNodeID() == transform.GetID(), "the map goes along"
+    brain.SetAndObserveTransformNodeID(None)
+    assert shell.ui.noticeLabel.isHidden(), "as it was classified"
+    brain.SetAndObserveTransformNodeID(transform.GetID())
+    shell.apply()
+    assert shell.ui.noticeLabel.isHidden()
+    transform.SetMatrixTransformToParent(slicer.util.vtkMatrixFromArray(np.diag([1.0, 1.0, -2.0, 1.0])))
+    assert "changed after it was classified" in shell.ui.noticeLabel.text
+    shell.apply()
+    assert shell.ui.noticeLabel.isHidden()
+    brain.HardenTransform()
+    assert evidence.GetTransformNodeID() is None
+    matrices = [drive.matrix_of(node).tolist() for node in (evidence, brain)]
+    assert matrices[0] == matrices[1]
+    slicer.util.updateVolumeFromArray(brain, np.roll(slicer.util.arrayFromVolume(brain), 1, axis=2).copy())
     assert "changed after it was classified" in shell.ui.noticeLabel.text
 
 
