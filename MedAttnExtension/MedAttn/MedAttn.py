@@ -172,10 +172,14 @@ class MedAttnLogic(ScriptedLoadableModuleLogic):
     def __init__(self) -> None:
         ScriptedLoadableModuleLogic.__init__(self)
         self.work = core.MedAttnLogic()
+        self._parameters: MedAttnParameters | None = None
 
     def parameters(self) -> MedAttnParameters:
-        """The typed parameters of the scene."""
-        return MedAttnParameters(self.getParameterNode())
+        """The typed parameters of the scene: one object a node, since each observes it for as long as it lives."""
+        node = self.getParameterNode()
+        if self._parameters is None or self._parameters.parameterNode is not node:
+            self._parameters = MedAttnParameters(node)
+        return self._parameters
 
     def wait(self, timeout_s: float = 600.0) -> None:
         """For scripts: go on until nothing is under way, with the window alive.
