@@ -168,7 +168,7 @@ class MedAttnLogic(Shown):
             )
             progress(0.92, _("laying the evidence over the scan"))
             if volume.GetScene() is None:
-                raise TaskError("cancelled", _("the volume was removed from the scene"))
+                raise TaskError("scan_removed", _("the volume was removed from the scene"))
             found = Finding(
                 volume.GetID(),
                 {key: value for key, value in result.items() if key not in ("regions", "evidence")},
@@ -193,8 +193,10 @@ class MedAttnLogic(Shown):
         """Refuse what is no scan.
 
         Raises:
-            TaskError: ``bad_argument``.
+            TaskError: ``bad_argument``, ``scan_removed``.
         """
+        if volume is not None and volume.GetScene() is None:
+            raise TaskError("scan_removed", _("the volume was removed from the scene"))
         if volume is None or volume.GetImageData() is None:
             raise TaskError("bad_argument", _("no volume with voxels is chosen; load a scan and choose it"))
         if nodes.is_ours(volume):

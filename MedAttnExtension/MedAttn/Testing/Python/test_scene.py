@@ -376,6 +376,25 @@ def test_batch_of_a_folder(desk: Desk, logic: Any, brain: Any) -> None:
     assert desk.scene.GetNumberOfNodes() == count
 
 
+def test_a_scan_that_is_removed_does_not_end_the_batch(desk: Desk, logic: Any, brain: Any) -> None:
+    second = desk.load(SAMPLES / "brain2_image.nrrd", "brain2")
+    third = desk.volume(np.full((5, 64, 64), 7, np.int16), np.eye(4), "flat")
+
+    def remove(_fraction: float, text: str) -> None:
+        if "scan 1" in text and "network" in text:
+            for node in (brain, third):
+                if node.GetScene() is not None:
+                    desk.scene.RemoveNode(node)
+
+    table = drive.finish(
+        logic, lambda **ends: logic.run_batch([brain, second, third], drive.BUNDLE, progress=remove, **ends)
+    )
+    rows = [[table.GetCellText(row, column) for column in range(table.GetNumberOfColumns())] for row in range(3)]
+    assert "scan_removed" in "".join(rows[0])
+    assert rows[1][2] == "pituitary"
+    assert "scan_removed" in "".join(rows[2])
+
+
 def test_export(desk: Desk, logic: Any, brain: Any, tmp_path: Path) -> None:
     brain.SetName("Doe^John")
     found = drive.apply(logic, brain)
