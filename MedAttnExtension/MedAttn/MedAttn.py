@@ -72,6 +72,7 @@ class MedAttnWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         for selector in (self.ui.inputSelector, self.ui.regionSelector, self.ui.whatIfSegmentation):
             selector.setMRMLScene(slicer.mrmlScene)
         self.logic = MedAttnLogic()
+        slicer.app.connect("aboutToQuit()", self.logic.work.stop)
         self.panel = Panel(self.ui, self.logic.work, ready=self.ready)
         self.ui.setupButton.connect("clicked(bool)", self.on_install)
         scene = slicer.mrmlScene
@@ -80,17 +81,27 @@ class MedAttnWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.addObserver(scene, scene.EndImportEvent, self.on_scene_changed)
         self.addObserver(scene, scene.NodeAddedEvent, self.on_scene_changed)
         self.addObserver(scene, scene.NodeRemovedEvent, self.on_scene_changed)
-        slicer.app.connect("aboutToQuit()", self.logic.work.stop)
-        self.enter()
+        # The application enters the module by itself after the first setup(), but not after a reload, nor where the
+        # panel has no module around it.
+        if getattr(self.parent, "isEntered", True):
+            self.enter()
 
     def cleanup(self) -> None:
-        """Called when the module is unloaded or reloaded: no process, no observer and no timer stays behind."""
+        """Called when the module is unloaded or reloaded: no process, no observer and no timer stays behind.
+
+        Also where setup() has failed, wherever it did.
+        """
         self.removeObservers()
-        slicer.app.disconnect("aboutToQuit()", self.logic.work.stop)
-        self.panel.close()
+        if self.logic is not None:
+            slicer.app.disconnect("aboutToQuit()", self.logic.work.stop)
+            self.logic.work.stop()
+        if self.panel is not None:
+            self.panel.close()
 
     def enter(self) -> None:
         """Called each time the user opens the module."""
+        if self.panel is None:  # setup() has failed, and has said so
+            return
         self.panel.set_parameters(self.logic.parameters())
         self.panel.choose_scan()
         if not self.show_installation():
@@ -98,7 +109,7 @@ class MedAttnWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def exit(self) -> None:
         """Called each time the user opens another module; what is under way goes on and is shown at the return."""
-        if not self.logic.work.busy:
+        if self.panel is not None and not self.logic.work.busy:
             self.panel.set_parameters(None)
 
     def on_scene_start_close(self, _caller, _event) -> None:
@@ -117,7 +128,8 @@ class MedAttnWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def onReload(self) -> None:  # noqa: N802 - named by the application
         """Reload the library too, not this file alone (developer mode)."""
-        self.panel.close()
+        if self.panel is not None:
+            self.panel.close()
         for name in [name for name in sys.modules if name.split(".")[0] == "MedAttnLib"]:
             del sys.modules[name]
         ScriptedLoadableModuleWidget.onReload(self)

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import importlib
+import sys
+import types
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from stand_ins import application
 from stand_ins.desk import Desk
 from test_panel import Shell
 
@@ -37,3 +41,42 @@ def test_entries_leave_nothing_behind(shell: Shell) -> None:
     node.RemoveObserver(tag)
     first.export_name = "case9"
     assert shell.ui.exportName.text == "case9"
+
+
+def fresh(desk: Desk, entered: bool) -> Any:
+    """The widget of the module, not set up; and no worker that could start."""
+    application.install(desk)
+    sys.modules.pop("MedAttn", None)
+    file = importlib.import_module("MedAttn")
+    return file.MedAttnWidget(types.SimpleNamespace(isEntered=entered))
+
+
+@pytest.mark.parametrize("entered", [False, True])
+def test_setup_enters_only_a_module_that_is_entered(desk: Desk, entered: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The application calls enter() after the first setup(); it does not after a reload."""
+    widget, calls = fresh(desk, entered), []
+    monkeypatch.setattr(widget, "enter", lambda: calls.append(None))
+    widget.setup()
+    assert len(calls) == int(entered)
+    widget.cleanup()
+
+
+def test_cleanup_and_reload_after_a_setup_that_failed(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    from MedAttnLib import panel
+
+    def broken(*arguments: object, **options: object) -> None:
+        raise RuntimeError("no panel")
+
+    widget = fresh(desk, True)
+    widget.cleanup()
+    monkeypatch.setattr(panel, "Panel", broken)
+    with pytest.raises(RuntimeError, match="no panel"):
+        widget.setup()
+    widget.enter()
+    widget.exit()
+    widget.cleanup()
+    kept = {name: module for name, module in sys.modules.items() if name.split(".")[0] == "MedAttnLib"}
+    try:
+        widget.onReload()
+    finally:
+        sys.modules.update(kept)
