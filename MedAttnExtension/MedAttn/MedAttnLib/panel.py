@@ -43,6 +43,7 @@ class Panel:
         self._scan: Any = None
         self._scan_observed: list[tuple[Any, int]] = []
         self._look: tuple[Any, ...] | None = None
+        self._asked: tuple[str, str, str] | None = None  # scan, class and against that are on their way
         panel_tables.prepare_probabilities(ui.probabilityTable)
         panel_tables.prepare_regions(ui.regionsTable)
         panel_choices.fill_modes(ui.modeSelector)
@@ -316,13 +317,25 @@ class Panel:
         label, against = panel_choices.chosen(self.ui.classSelector), panel_choices.chosen(self.ui.againstSelector)
         if self.found is None or not self.found.live or not label:
             return
-        against = against if against != label else ""
-        if (label, against) == (self.found.evidence["label"], self.found.evidence.get("against") or ""):
+        asked = (self.volume.GetID(), label, against if against != label else "")
+        if asked == (self._asked or self._class_of(self.found)):
             return
-        self.logic.explain(self.volume, label, against or None, done=self._explained, failed=self._failed)
+        self._asked = asked
+        self.logic.explain(self.volume, label, asked[2] or None, done=self._explained, failed=self._unexplained)
         self.hurry()
 
-    def _explained(self, _found: Finding) -> None:
+    @staticmethod
+    def _class_of(found: Finding) -> tuple[str, str, str]:
+        return found.volume_id, found.evidence["label"], found.evidence.get("against") or ""
+
+    def _unexplained(self, code: str, message: str) -> None:
+        self._asked = None
+        self._failed(code, message)
+
+    def _explained(self, found: Finding) -> None:
+        if self._asked not in (None, self._class_of(found)):
+            return  # the reader has gone on to another, which is on its way
+        self._asked = None
         self._find(self.found)
         self.show()
         self._check()

@@ -328,6 +328,24 @@ def test_another_class(shell: Shell, desk: Desk, brain: Any) -> None:
     assert shell.panel.found.evidence["against"] == "glioma"
 
 
+def test_back_to_the_first_class_while_another_is_on_its_way(shell: Shell, desk: Desk, brain: Any) -> None:
+    shell.widget.enter()
+    shell.apply()
+    first, asked = shell.ui.classSelector.currentIndex, []
+    ask = shell.work.explain
+    shell.work.explain = lambda volume, label, *rest, **ends: (asked.append(label), ask(volume, label, *rest, **ends))
+    shell.ui.classSelector.setCurrentIndex(2)
+    shell.ui.classSelector.setCurrentIndex(first)
+    shell.until(lambda: not shell.work.working)
+    assert asked == ["pituitary", "glioma"]
+    assert shell.panel.found.evidence["label"] == "glioma"
+    assert shell.ui.classSelector.currentText == "glioma"
+    assert "glioma" in nodes.find(desk.scene, nodes.EVIDENCE, brain).GetName()
+    shell.ui.classSelector.setCurrentIndex(2)
+    shell.until(lambda: not shell.work.working)
+    assert shell.panel.found.evidence["label"] == "pituitary"
+
+
 def test_warnings_stand_above_the_numbers(shell: Shell, desk: Desk, brain: Any) -> None:
     layout = shell.ui.resultSection.layout()
     order = [layout.itemAt(n).widget().objectName for n in range(layout.count())]
