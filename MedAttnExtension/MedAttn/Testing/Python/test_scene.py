@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import time
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from conftest import ROOT, SAMPLES
 from MedAttnLib import colours, nodes, overlay, roi, segments
 from MedAttnLib.colours import Scale
 from MedAttnLib.logic import MedAttnLogic
+from MedAttnLib.steps import TaskError
 from stand_ins import drive
 from stand_ins.desk import Camera, Desk
 
@@ -270,6 +272,31 @@ def test_region_to_segment_and_back(desk: Desk, logic: Any, brain: Any) -> None:
     again = drive.finish(logic, lambda **ends: logic.region_to_segment(brain, 1, **ends))
     assert segmentation.GetSegmentation().GetNumberOfSegments() == 1
     assert again[0] is segmentation
+
+
+def test_a_segment_on_a_large_scan_is_made_in_short_steps(desk: Desk) -> None:
+    voxels = np.zeros((200, 512, 512), np.uint8)
+    voxels[3:190, 20:500, 7:400] = 1
+    volume = desk.volume(voxels, np.diag([0.5, 0.5, 1.0, 1.0]), "large")
+    steps, times = segments.crop_steps(voxels), []
+    while True:
+        start = time.perf_counter()
+        try:
+            next(steps)
+        except StopIteration as stop:
+            box = stop.value
+            break
+        finally:
+            times.append(time.perf_counter() - start)
+    assert box == ([3, 20, 7], [190, 500, 400])
+    assert len(times) > 10
+    assert sorted(times)[len(times) // 2] < 0.05
+    segmentation, segment = segments.add_segment(desk.scene, volume, voxels, "large", (1.0, 0.0, 0.0))
+    mask = roi.of_segment(segmentation, segment)
+    assert mask.voxels.sum() == voxels.sum()
+    assert (np.linalg.inv(drive.matrix_of(volume)) @ mask.matrix)[:3, 3] == pytest.approx([7, 20, 3])
+    with pytest.raises(TaskError, match="no voxels"):
+        segments.add_segment(desk.scene, volume, np.zeros((2, 3, 4), bool), "empty", (1.0, 0.0, 0.0))
 
 
 def test_a_painted_segment_that_moved_with_its_scan_gives_the_same_answer(desk: Desk, logic: Any, brain: Any) -> None:
