@@ -80,3 +80,24 @@ def test_cleanup_and_reload_after_a_setup_that_failed(desk: Desk, monkeypatch: p
         widget.onReload()
     finally:
         sys.modules.update(kept)
+
+
+def test_the_test_of_the_application_needs_what_is_installed(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    """A build farm has no torch: the test says what is missing, and touches neither the scene nor the network."""
+    from MedAttnLib import installation, launch
+
+    fresh(desk, False)
+    file = sys.modules["MedAttn"]
+    ran: list[str] = []
+    monkeypatch.setattr(file.MedAttnTest, "setUp", lambda self: ran.append("scene"))
+    monkeypatch.setattr(file.MedAttnTest, "test_sample", lambda self: ran.append("sample"))
+    monkeypatch.setattr(installation, "known_plan", lambda: installation.Plan(torch="torch>=2.6", packages=("monai",)))
+    monkeypatch.delenv(launch.PYTHON_VARIABLE)
+    file.MedAttnTest().runTest()
+    assert ran == []
+    assert capsys.readouterr().out == "MedAttnTest: SKIPPED, not installed: torch>=2.6; monai\n"
+    monkeypatch.setattr(installation, "known_plan", installation.Plan)
+    file.MedAttnTest().runTest()
+    assert ran == ["scene", "sample"]
