@@ -234,6 +234,7 @@ class Panel:
         ui, found = self.ui, self.found
         self._show_notice()
         ui.findingLabel.text = _("No result yet") if found is None else wording.finding(found.result)
+        ui.noteLabel.text = wording.note({} if found is None else found.result)
         self.question.show()
 
     def _show_overlay(self) -> None:

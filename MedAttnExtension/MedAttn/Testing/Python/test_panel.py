@@ -376,6 +376,22 @@ def test_warnings_stand_above_the_numbers(shell: Shell, desk: Desk, brain: Any) 
     assert "changed after it was classified" in shell.ui.noticeLabel.text
 
 
+def test_what_stands_under_the_probabilities(shell: Shell, brain: Any) -> None:
+    """What they are for, always; that they need not add up, where each label is judged by itself."""
+    layout, ui = shell.ui.resultSection.layout(), shell.ui
+    order = [layout.itemAt(n).widget().objectName for n in range(layout.count())]
+    assert order.index("probabilityTable") + 1 == order.index("noteLabel")
+    assert ui.noteLabel.text == "Research use only: not a medical device."
+    shell.widget.enter()
+    shell.apply()
+    found = shell.panel.found
+    for share, adds_up in ((0.7, False), (1 / 3, True)):
+        found.result = {**found.result, "probabilities": dict.fromkeys(found.labels, share)}
+        shell.panel.show()
+        assert ("need not add up to 100 %" in ui.noteLabel.text) != adds_up
+        assert "Research use only" in ui.noteLabel.text
+
+
 def test_an_abstaining_model_says_so_first(shell: Shell, desk: Desk, brain: Any) -> None:
     shell.widget.enter()
     shell.apply()
