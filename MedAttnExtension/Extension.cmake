@@ -1,16 +1,8 @@
-# The extension, whichever of the two CMakeLists.txt is the root.
+# The extension, whichever of the two CMakeLists.txt is the root. What it is called and looks like stands in those two: the
+# Extensions Index reads it there, as text.
 
 set(MedAttn_EXTENSION_DIR ${CMAKE_CURRENT_LIST_DIR})
 get_filename_component(MedAttn_ROOT_DIR ${MedAttn_EXTENSION_DIR} DIRECTORY)
-
-#-----------------------------------------------------------------------------
-# Extension meta-information
-set(EXTENSION_HOMEPAGE "https://github.com/medattn/medattn")
-set(EXTENSION_CONTRIBUTORS "The MedAttn developers")
-set(EXTENSION_DESCRIPTION "Classifies the loaded volume and shows the evidence: every voxel's contribution is part of a sum, and the sum is the decision. Take a region away and read the new probability at once. Research use only.")
-set(EXTENSION_ICONURL "https://github.com/medattn/medattn/raw/main/MedAttnExtension/MedAttn/Resources/Icons/MedAttn.png")
-set(EXTENSION_SCREENSHOTURLS "https://github.com/medattn/medattn/raw/main/MedAttnExtension/Screenshots/overlay.png https://github.com/medattn/medattn/raw/main/MedAttnExtension/Screenshots/panel.png https://github.com/medattn/medattn/raw/main/MedAttnExtension/Screenshots/what_if.png")
-set(EXTENSION_DEPENDS "PyTorch") # Specified as a list or "NA" if no dependencies
 
 #-----------------------------------------------------------------------------
 # Extension dependencies

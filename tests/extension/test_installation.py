@@ -119,7 +119,7 @@ def doors(
             asked.append(text)
         return answer
 
-    return Doors(ask, torch or (lambda version: pytest.fail("torch was there")), venv.pip)
+    return Doors(ask, torch or (lambda version: pytest.fail("torch was there")), venv.pip, venv.versions)
 
 
 # --- the plan
@@ -199,6 +199,24 @@ def test_this_checkout_needs_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
         assert f'"{one}"' in project
 
 
+def test_the_plan_is_made_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A complete one is kept; one that misses something is made anew, since the user may have mended it elsewhere."""
+    from MedAttnLib import installation
+
+    missing, complete = installation.Plan(packages=("monai>=1.4",)), installation.Plan()
+    plans = iter([missing, complete, complete])
+    monkeypatch.setattr(installation, "current_plan", lambda: next(plans))
+    monkeypatch.setattr(installation, "_complete", None)
+    assert installation.known_plan() is missing
+    assert [installation.known_plan() for _ in range(3)] == [complete] * 3
+    assert len(list(plans)) == 1
+    pips: list[list[str]] = []
+    assert installation.install(missing, installation.Doors(lambda t: True, lambda v: True, pips.append))
+    assert len(pips) == 1
+    with pytest.raises(StopIteration):  # it is asked for again
+        installation.known_plan()
+
+
 # --- its execution
 
 
@@ -272,6 +290,61 @@ def test_torch_comes_first_and_from_the_folder_too(tmp_path: Path, shelf: Path, 
     plan = make_plan(SLICER, requirements=REQUIREMENTS, wheel=wheel, folder=shelf)
     assert install(plan, doors(declined, torch=lambda version: False)) is False
     assert declined.versions() == before
+
+
+def test_the_torch_just_installed_stays(tmp_path: Path, shelf: Path, wheel: Path) -> None:
+    """On a first installation torch is not there when the plan is made: monai must not exchange it afterwards."""
+    from MedAttnLib.installation import InstallationError, install, make_plan
+
+    def first(folder: Path, where: str) -> tuple[Venv, object, object]:
+        venv = Venv(tmp_path / where)
+        venv.pip(["--no-index", "--find-links", str(shelf), "simpleitk==2.4.0", "numpy==2.0.2"])
+
+        def install_torch(version: str) -> bool:
+            venv.pip(["--no-deps", "torch==2.7.0"])  # what suits the graphics card, not the newest
+            return True
+
+        plan = make_plan(venv.versions(), requirements=REQUIREMENTS, wheel=wheel, folder=folder)
+        assert plan.torch is not None
+        return venv, plan, doors(venv, torch=install_torch)
+
+    venv, plan, own = first(shelf, "choice")
+    assert install(plan, own)
+    after = venv.versions()
+    assert (after["torch"], after["monai"]) == ("2.7.0", "1.5.1")
+
+    greedy = tmp_path / "greedy"
+    greedy.mkdir()
+    for name, version, *requires in (
+        ("torch", "2.7.0"),
+        ("torch", "2.9.0"),
+        ("nibabel", "5.3.2"),
+        ("monai", "2.0.0", "torch>=2.9"),
+        ("pillow", "11.0.0"),
+    ):
+        empty_wheel(greedy, name, version, *requires)
+    venv, plan, own = first(greedy, "none")
+    with pytest.raises(InstallationError, match=r"monai>=1\.4.*could not be installed.*MEDATTN_WHEELS"):
+        install(plan, own)
+    after = venv.versions()
+    assert after["torch"] == "2.7.0"
+    assert "monai" not in after
+
+
+def test_a_torch_that_is_too_old_or_none_ends_it(wheel: Path, shelf: Path) -> None:
+    from MedAttnLib.installation import Doors, InstallationError, install, make_plan
+
+    plan = make_plan(SLICER, requirements=REQUIREMENTS, wheel=wheel, folder=shelf)
+    for found in (SLICER, {**SLICER, "torch": "2.1.0"}):
+        own = Doors(lambda text: True, lambda version: True, lambda a: pytest.fail("too soon"), lambda f=found: f)
+        with pytest.raises(InstallationError, match=r"not installed torch>=2\.6"):
+            install(plan, own)
+
+
+def test_the_least_torch_is_that_of_the_project() -> None:
+    from MedAttnLib.install_plan import TORCH
+
+    assert f'"{TORCH}' in (EXTENSION.parent / "pyproject.toml").read_text(encoding="utf-8")
 
 
 # --- the calls of 3D Slicer

@@ -86,16 +86,25 @@ def test_cmake_configures_and_installs_it(top: Path, tmp_path: Path) -> None:
     assert found.stdout.strip() == Path(*wheels).name
 
 
-def test_extension_depends_on_what_it_uses() -> None:
-    text = (EXTENSION / "Extension.cmake").read_text(encoding="utf-8")
-    settings = dict(re.findall(r'^set\((EXTENSION_\w+) "(.*?)"\)', text, flags=re.MULTILINE))
+def settings_of(root: Path) -> dict[str, str]:
+    """What the Extensions Index finds: it searches the text of this one file, and follows no include."""
+    text = (root / "CMakeLists.txt").read_text(encoding="utf-8")
+    return dict(re.findall(r'^set\(\s*(EXTENSION_\w+)\s+"(.*?)"\s*\)', text, flags=re.MULTILINE))
+
+
+@pytest.mark.parametrize("root", [ROOT, EXTENSION], ids=["repository", "extension"])
+def test_extension_says_who_it_is(root: Path) -> None:
+    settings = settings_of(root)
+    assert settings == settings_of(ROOT), "both roots say the same"
     assert settings["EXTENSION_DEPENDS"] == "PyTorch"
-    assert {"EXTENSION_HOMEPAGE", "EXTENSION_CONTRIBUTORS", "EXTENSION_DESCRIPTION"} <= set(settings)
+    needed = {"HOMEPAGE", "CONTRIBUTORS", "DESCRIPTION", "ICONURL", "SCREENSHOTURLS", "DEPENDS"}
+    assert {name.removeprefix("EXTENSION_") for name in settings} == needed
     addresses = [settings["EXTENSION_ICONURL"], *settings["EXTENSION_SCREENSHOTURLS"].split()]
     for address in addresses:
         name = address.partition("/raw/main/")[2]
         assert (ROOT / name).is_file(), f"{address}: {name} is not in the repository"
         assert address.startswith(settings["EXTENSION_HOMEPAGE"])
+    assert len(addresses) == 1 + len(list((EXTENSION / "Screenshots").glob("*.png")))
 
 
 CATALOGUE = {
@@ -130,9 +139,9 @@ def test_catalogue_entry() -> None:
             jsonschema.validate({name: value for name, value in entry.items() if name != missing}, CATALOGUE)
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.validate({**entry, "depends": "PyTorch"}, CATALOGUE)
-    text = (EXTENSION / "Extension.cmake").read_text(encoding="utf-8")
-    assert entry["build_dependencies"] == re.findall(r'EXTENSION_DEPENDS "(.*?)"', text)[0].split()
-    assert entry["scm_url"].removesuffix(".git") in text
+    settings = settings_of(ROOT)
+    assert entry["build_dependencies"] == settings["EXTENSION_DEPENDS"].split()
+    assert entry["scm_url"].removesuffix(".git") == settings["EXTENSION_HOMEPAGE"]
     assert f'"{entry["category"]}"' in (MODULE / "MedAttn.py").read_text(encoding="utf-8")
 
 

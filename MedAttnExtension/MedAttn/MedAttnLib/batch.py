@@ -36,7 +36,7 @@ def steps(logic: Any, volumes: Sequence[Any], bundle: str, progress: Callable[[f
             found = yield from logic._apply(volume, bundle, None, "", False, report)
             row.update(found.result)
         except TaskError as error:
-            if error.code in ("cancelled", "worker_unavailable"):
+            if error.code in ("cancelled", "worker_unavailable"):  # a scan that was removed is a row like any other
                 raise
             row["error"] = f"[{error.code}] {error.message}"
         row["seconds"] = time.perf_counter() - start

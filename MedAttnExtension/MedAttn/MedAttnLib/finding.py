@@ -6,6 +6,8 @@ import json
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+
 from MedAttnLib import geometry, nodes
 from MedAttnLib.colours import Scale
 
@@ -28,6 +30,7 @@ class Finding:
         regions: of the class that the map shows.
         live: False after reloading: the engine no longer knows the prediction, so no further questions.
         stamp: of the voxels and the place of the scan when it was predicted.
+        world: ``(4, 4)`` voxel index to world RAS mm when it was predicted: what the engine knows of its place.
     """
 
     volume_id: str
@@ -36,6 +39,7 @@ class Finding:
     regions: list[dict[str, Any]]
     live: bool = True
     stamp: tuple[Any, ...] = field(default=(), repr=False)
+    world: np.ndarray | None = field(default=None, repr=False, compare=False)
 
     @property
     def prediction(self) -> str:

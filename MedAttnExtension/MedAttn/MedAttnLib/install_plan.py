@@ -118,13 +118,26 @@ def make_plan(
         torch=torch,
         packages=packages,
         wheel=carried,
-        constraints=tuple(
-            f"{name}=={there[_canonical(name)]}" for name in PROTECTED if there.get(_canonical(name)) is not None
-        ),
+        constraints=constraints_of(installed),
         folder=folder,
         problems=tuple(problems),
         megabytes=0.0 if folder is not None else sum(SIZES_MB.get(name, 10.0) for name in missing),
     )
+
+
+def constraints_of(installed: Mapping[str, str | None]) -> tuple[str, ...]:
+    """``name==version`` of what is there and must never be replaced.
+
+    Args:
+        installed: version by distribution name.
+    """
+    there = {_canonical(name): version for name, version in installed.items()}
+    return tuple(f"{name}=={there[_canonical(name)]}" for name in PROTECTED if there.get(_canonical(name)) is not None)
+
+
+def torch_is_met(installed: Mapping[str, str | None]) -> bool:
+    """Whether torch is there and new enough."""
+    return _meets({_canonical(name): version for name, version in installed.items()}, TORCH)
 
 
 def current_plan(folder: Path | None = None) -> Plan:

@@ -2,7 +2,8 @@
 
 The execution goes through :class:`Doors`, which :func:`slicer_doors` fills with the calls of 3D Slicer. What must never
 happen, torch, SimpleITK or numpy replaced, is kept from happening by pip itself: their installed versions are
-constraints of every call, so that pip fails rather than exchange them.
+constraints of every call, so that pip fails rather than exchange them. A torch that has just been installed is one of
+them for the calls that follow.
 """
 
 from __future__ import annotations
@@ -11,15 +12,27 @@ import contextlib
 import importlib
 import os
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from MedAttnLib.install_plan import WHEELS_VARIABLE, Plan, current_plan, make_plan
+from MedAttnLib.install_plan import (
+    TORCH,
+    WHEELS_VARIABLE,
+    Plan,
+    constraints_of,
+    current_plan,
+    installed_versions,
+    make_plan,
+    torch_is_met,
+)
 from MedAttnLib.texts import _
 
-__all__ = ["Doors", "InstallationError", "Plan", "current_plan", "install", "make_plan", "slicer_doors"]
+__all__ = ["Doors", "InstallationError", "Plan", "current_plan", "install", "known_plan", "make_plan", "slicer_doors"]
+
+_complete: Plan | None = None
+"""The plan that found everything in its place."""
 
 
 class InstallationError(Exception):
@@ -34,11 +47,28 @@ class Doors:
         ask: shows a text; True to go on.
         install_torch: given a version requirement such as ``">=2.6"``; False where the user declined.
         pip_install: given arguments of ``pip install``; raises where pip fails.
+        versions: version by distribution name, as it is now.
     """
 
     ask: Callable[[str], bool]
     install_torch: Callable[[str], bool]
     pip_install: Callable[[list[str]], None]
+    versions: Callable[[], Mapping[str, str | None]] = installed_versions
+
+
+def known_plan() -> Plan:
+    """The current plan, which is made anew only as long as something is missing.
+
+    Making it reads the metadata of all packages, which takes a tenth of a second and more; the panel asks at each entry
+    and at each Apply.
+    """
+    global _complete
+    if _complete is not None:
+        return _complete
+    plan = current_plan()
+    if not plan.needed:
+        _complete = plan
+    return plan
 
 
 def install(plan: Plan, doors: Doors) -> bool:
@@ -56,9 +86,20 @@ def install(plan: Plan, doors: Doors) -> bool:
         return True
     if not doors.ask(plan.text()):
         return False
-    with pip_environment(plan):
-        if plan.torch is not None and not _step(doors.install_torch, plan.torch.removeprefix("torch"), "PyTorch"):
-            return False
+    global _complete
+    _complete = None
+    with pip_environment(plan) as constrain:
+        if plan.torch is not None:
+            if not _step(doors.install_torch, plan.torch.removeprefix("torch"), "PyTorch"):
+                return False
+            now = doors.versions()
+            if not torch_is_met(now):
+                raise InstallationError(
+                    _("The PyTorch extension has not installed {needed}; have a look at its module.").format(
+                        needed=TORCH
+                    )
+                )
+            constrain(constraints_of(now))
         if plan.packages:
             _step(doors.pip_install, ["--prefer-binary", *plan.packages], ", ".join(plan.packages))
         if plan.wheel is not None:
@@ -69,20 +110,28 @@ def install(plan: Plan, doors: Doors) -> bool:
 
 
 @contextlib.contextmanager
-def pip_environment(plan: Plan) -> Iterator[None]:
-    """Settings of pip, as environment variables so that they hold whoever calls it: also for the PyTorch extension."""
+def pip_environment(plan: Plan) -> Iterator[Callable[[tuple[str, ...]], None]]:
+    """Settings of pip, as environment variables so that they hold whoever calls it: also for the PyTorch extension.
+
+    Yields:
+        A function that puts other constraints in the place of those of the plan.
+    """
     wanted = {"PIP_DISABLE_PIP_VERSION_CHECK": "1", "PIP_NO_INPUT": "1"}
     if plan.folder is not None:
         # A space would end the path: pip takes several here.
         wanted |= {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": plan.folder.resolve().as_uri()}
     before = {name: os.environ.get(name) for name in (*wanted, "PIP_CONSTRAINT")}
+
+    def constrain(constraints: tuple[str, ...]) -> None:
+        Path(name).write_text("".join(f"{one}\n" for one in constraints), encoding="utf-8")
+
     descriptor, name = tempfile.mkstemp(prefix="medattn-constraints-", suffix=".txt")
+    os.close(descriptor)
     try:
-        with open(descriptor, "w", encoding="utf-8") as file:
-            file.write("".join(f"{one}\n" for one in plan.constraints))
+        constrain(plan.constraints)
         theirs = [before["PIP_CONSTRAINT"]] if before["PIP_CONSTRAINT"] else []
         os.environ.update({**wanted, "PIP_CONSTRAINT": " ".join([*theirs, Path(name).as_uri()])})
-        yield
+        yield constrain
     finally:
         for variable, value in before.items():
             if value is None:

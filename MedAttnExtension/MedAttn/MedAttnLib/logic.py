@@ -11,6 +11,7 @@ import os
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
 import slicer
 from slicer.util import arrayFromVolume
 
@@ -144,7 +145,7 @@ class MedAttnLogic(Shown):
         self, volume: Any, bundle: str, region: Any, segment: str, show: bool, progress: Progress = _nothing
     ) -> Steps:
         self.check(volume)
-        engine, stamp = self.engine, finding.stamp_of(volume)
+        engine, stamp, world = self.engine, finding.stamp_of(volume), geometry.ijk_to_world(volume)
         names = ["scan.nrrd", "evidence.nii", *(["mask.nrrd"] if region is not None else [])]
         scan, target, *masks = (engine.file(name) for name in names)
         try:
@@ -153,10 +154,9 @@ class MedAttnLogic(Shown):
             self.bundle = answer["bundle"]
             self._check_modality(volume, self.bundle)
             progress(0.1, _("handing the scan over"))
-            yield from self._write(volume, scan)
+            yield from self._write(volume, scan, world)
             if masks:
-                self._write_mask(volume, roi.of_node(region, segment), masks[0])
-                yield
+                yield from roi.write_steps(volume, region, segment, world, masks[0])
             result = yield from ask(
                 engine.predict,
                 scan,
@@ -168,13 +168,14 @@ class MedAttnLogic(Shown):
             )
             progress(0.92, _("laying the evidence over the scan"))
             if volume.GetScene() is None:
-                raise TaskError("cancelled", _("the volume was removed from the scene"))
+                raise TaskError("scan_removed", _("the volume was removed from the scene"))
             found = Finding(
                 volume.GetID(),
                 {key: value for key, value in result.items() if key not in ("regions", "evidence")},
                 result["evidence"],
                 result["regions"],
                 stamp=stamp,
+                world=world,
             )
             yield from results.place_steps(self, volume, found)
             for other in self.findings.values():
@@ -192,8 +193,10 @@ class MedAttnLogic(Shown):
         """Refuse what is no scan.
 
         Raises:
-            TaskError: ``bad_argument``.
+            TaskError: ``bad_argument``, ``scan_removed``.
         """
+        if volume is not None and volume.GetScene() is None:
+            raise TaskError("scan_removed", _("the volume was removed from the scene"))
         if volume is None or volume.GetImageData() is None:
             raise TaskError("bad_argument", _("no volume with voxels is chosen; load a scan and choose it"))
         if nodes.is_ours(volume):
@@ -210,22 +213,10 @@ class MedAttnLogic(Shown):
                 text.format(modality=modality, bundle=bundle["name"], accepted=", ".join(accepted)),
             )
 
-    def _write(self, volume: Any, path: str) -> Steps:
+    def _write(self, volume: Any, path: str, world: np.ndarray) -> Steps:
         from MedAttnLib.exchange import write_scan_steps
 
-        yield from write_scan_steps(path, arrayFromVolume(volume), geometry.ijk_to_world(volume))
-
-    def _write_mask(self, volume: Any, mask: roi.Mask, path: str) -> None:
-        from MedAttnLib.exchange import write_mask
-
-        if not geometry.is_linear(volume):
-            raise TaskError(
-                "bad_mask",
-                _("the volume is under a non-linear transform; harden that before using a region (module Data)"),
-            )
-        shape = tuple(int(n) for n in volume.GetImageData().GetDimensions()[::-1])
-        mask = roi.onto_grid(mask, shape, geometry.ijk_to_world(volume))
-        write_mask(path, mask.voxels, mask.matrix)
+        yield from write_scan_steps(path, arrayFromVolume(volume), world)
 
     # --- asking again
 
@@ -282,8 +273,11 @@ class MedAttnLogic(Shown):
         found, path = self._live(volume), None
         try:
             if segmentation is not None:
+                if found.stamp[:1] != finding.stamp_of(volume)[:1]:
+                    message = _("the voxels of the scan were changed after it was classified; press Apply again")
+                    raise TaskError("scan_changed", message)
                 path = self.engine.file("question.nrrd")
-                self._write_mask(volume, roi.of_node(segmentation, segment), path)
+                yield from roi.write_steps(volume, segmentation, segment, found.world, path)
             fields: dict[str, Any] = {mode: regions, "label": found.evidence["label"]}
             if path is not None:
                 fields["mask"] = path

@@ -40,7 +40,10 @@ class Panel:
         self.found: Finding | None = None
         self._gui_tag: int | None = None
         self._observed: list[tuple[Any, int]] = []
+        self._scan: Any = None
+        self._scan_observed: list[tuple[Any, int]] = []
         self._look: tuple[Any, ...] | None = None
+        self._asked: tuple[str, str, str] | None = None  # scan, class and against that are on their way
         panel_tables.prepare_probabilities(ui.probabilityTable)
         panel_tables.prepare_regions(ui.regionsTable)
         panel_choices.fill_modes(ui.modeSelector)
@@ -90,6 +93,8 @@ class Panel:
         self._find(None)
         self.show()
         self.update()
+        if parameters is not None:
+            self.question.follow()
 
     def choose_scan(self) -> None:
         """Choose the first scan of the scene where none is chosen: it saves a click."""
@@ -144,6 +149,7 @@ class Panel:
             panel_choices.fill_segments(ui.regionSegment, region, parameters.region_segment)
             ui.bundleFolder.enabled = not parameters.bundle
             self.logic.opacity, self.logic.threshold = parameters.opacity, parameters.threshold
+        self._watch(self.volume)
         found = self.logic.finding_of(self.volume) if self.volume is not None else None
         if found is not self.found:
             self._find(found)
@@ -152,6 +158,21 @@ class Panel:
             self._show_overlay()
         panel_choices.fill_scopes(ui.batchScope, self.logic.scene)
         self._check()
+
+    def _watch(self, scan: Any) -> None:
+        """Observe the chosen scan, so that a change of voxels or place is told at once and the map goes along."""
+        if scan is not self._scan:
+            self._unobserve(self._scan_observed)
+            self._scan = scan
+            for event in panel_choices.scan_events() if scan is not None else ():
+                self._scan_observed.append((scan, scan.AddObserver(event, self._on_scan)))
+            self._on_scan()
+
+    def _on_scan(self, *_arguments: Any) -> None:
+        if self._scan is not None:
+            self.logic.follow(self._scan)
+        if self.found is not None and self.volume is not None:
+            self._show_notice()
 
     def _check(self) -> None:
         """Enable what can be done, and say why the rest cannot."""
@@ -201,13 +222,19 @@ class Panel:
         self._show_numbers()
         self._show_overlay()
 
-    def _show_numbers(self) -> None:
+    def _show_notice(self) -> None:
         ui, found = self.ui, self.found
         changed = found is not None and self.logic.changed(self.volume)
         text = "" if found is None else wording.notices(found.result, changed, found.live)
-        ui.noticeLabel.text = text
+        if ui.noticeLabel.text != text:
+            ui.noticeLabel.text = text
         ui.noticeLabel.visible = bool(text)
+
+    def _show_numbers(self) -> None:
+        ui, found = self.ui, self.found
+        self._show_notice()
         ui.findingLabel.text = _("No result yet") if found is None else wording.finding(found.result)
+        ui.noteLabel.text = wording.note({} if found is None else found.result)
         self.question.show()
 
     def _show_overlay(self) -> None:
@@ -291,13 +318,25 @@ class Panel:
         label, against = panel_choices.chosen(self.ui.classSelector), panel_choices.chosen(self.ui.againstSelector)
         if self.found is None or not self.found.live or not label:
             return
-        against = against if against != label else ""
-        if (label, against) == (self.found.evidence["label"], self.found.evidence.get("against") or ""):
+        asked = (self.volume.GetID(), label, against if against != label else "")
+        if asked == (self._asked or self._class_of(self.found)):
             return
-        self.logic.explain(self.volume, label, against or None, done=self._explained, failed=self._failed)
+        self._asked = asked
+        self.logic.explain(self.volume, label, asked[2] or None, done=self._explained, failed=self._unexplained)
         self.hurry()
 
-    def _explained(self, _found: Finding) -> None:
+    @staticmethod
+    def _class_of(found: Finding) -> tuple[str, str, str]:
+        return found.volume_id, found.evidence["label"], found.evidence.get("against") or ""
+
+    def _unexplained(self, code: str, message: str) -> None:
+        self._asked = None
+        self._failed(code, message)
+
+    def _explained(self, found: Finding) -> None:
+        if self._asked not in (None, self._class_of(found)):
+            return  # the reader has gone on to another, which is on its way
+        self._asked = None
         self._find(self.found)
         self.show()
         self._check()

@@ -113,6 +113,18 @@ def paint_events() -> tuple[int, ...]:
     )
 
 
+def scan_events() -> tuple[int, ...]:
+    """Events of a volume node after which its voxels may be others, or lie elsewhere."""
+    return (
+        slicer.vtkMRMLVolumeNode.ImageDataModifiedEvent,
+        slicer.vtkMRMLTransformableNode.TransformModifiedEvent,
+        slicer.vtkMRMLNode.ReferenceAddedEvent,
+        slicer.vtkMRMLNode.ReferenceModifiedEvent,
+        slicer.vtkMRMLNode.ReferenceRemovedEvent,
+        vtk.vtkCommand.ModifiedEvent,
+    )
+
+
 # --- classes and questions
 
 

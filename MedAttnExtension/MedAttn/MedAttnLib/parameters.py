@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Union
+from typing import Annotated, Any, Union
 
 import slicer
 from slicer.parameterNodeWrapper import WithinRange, parameterNodeWrapper
 
 
 @parameterNodeWrapper
-class MedAttnParameters:
+class Typed:
     """Parameters of the module.
 
     Attributes:
@@ -40,3 +40,48 @@ class MedAttnParameters:
     export_name: str = "scan"
     export_report: bool = True
     export_nrrd: bool = False
+
+
+class MedAttnParameters(Typed):
+    """The same, whose connections with a panel can be taken back.
+
+    In Slicer 5.10 ``connectGui`` returns nothing that ``disconnectGui`` could be given, and the observer which it adds
+    stays on the node. Both would grow with every entry of the module.
+    """
+
+    def __init__(self, parameterNode: Any) -> None:  # noqa: N803 - as Slicer names it
+        self._added: list[int] | None = None
+        self._of_gui: dict[int, list[int]] = {}
+        super().__init__(parameterNode)
+
+    def connectGui(self, gui: Any) -> int:  # noqa: N802
+        """Let widgets with the property ``SlicerParameterName`` and their parameters follow each other.
+
+        Args:
+            gui: holds widgets as attributes.
+
+        Returns:
+            What ``disconnectGui`` is to be given, in every version of Slicer.
+        """
+        named = ((widget.property("SlicerParameterName"), widget) for widget in vars(gui).values())
+        mapping = {name: widget for name, widget in named if name}
+        self._added = []
+        try:
+            tag = self.connectParametersToGui(mapping)
+        finally:
+            added, self._added = self._added, None
+        self._of_gui[tag] = added
+        return tag
+
+    def disconnectGui(self, guiTag: int | None) -> None:  # noqa: N802, N803
+        """Take a connection back, with its observer."""
+        super().disconnectGui(guiTag)
+        for tag in self._of_gui.pop(guiTag, []):
+            self.RemoveObserver(tag)
+
+    def AddObserver(self, event: Any, callback: Any, priority: float = 0.0) -> int:  # noqa: N802
+        """Observe the node."""
+        tag = super().AddObserver(event, callback, priority)
+        if self._added is not None:
+            self._added.append(tag)
+        return tag

@@ -76,8 +76,15 @@ class Question:
 
     def on_painted_node(self, node: Any) -> None:
         """Another painted segmentation: follow the brush."""
+        self._follow(node, "")
+
+    def follow(self) -> None:
+        """Follow the brush again, and ask anew: the reader may have painted in another module since :meth:`close`."""
+        self._follow(self.ui.whatIfSegmentation.currentNode(), panel_choices.chosen(self.ui.whatIfSegment))
+
+    def _follow(self, node: Any, segment: str) -> None:
         self.close()
-        panel_choices.fill_segments(self.ui.whatIfSegment, node, "")
+        panel_choices.fill_segments(self.ui.whatIfSegment, node, segment)
         if node is not None:
             for event in panel_choices.paint_events():
                 self._painted.append((node, node.AddObserver(event, self._on_paint)))

@@ -14,7 +14,7 @@ import slicer
 from vtk.util.numpy_support import vtk_to_numpy
 
 from MedAttnLib import geometry
-from MedAttnLib.steps import TaskError
+from MedAttnLib.steps import Steps, TaskError
 from MedAttnLib.texts import _
 
 _ALIGNED = 1e-3
@@ -122,3 +122,33 @@ def onto_grid(mask: Mask, shape: tuple[int, int, int], matrix: np.ndarray) -> Ma
         source = tuple(slice(a, b) for a, b in zip(start - low, end - low, strict=True))
         voxels[target] = mask.voxels[source]
     return Mask(voxels, matrix)
+
+
+def write_steps(volume, node, segment_id: str, world: np.ndarray, path: str) -> Steps:
+    """Write the mask of a node for the engine, on the voxels of the scan that it lies on now.
+
+    Args:
+        volume: the scan.
+        node: segmentation or ROI node.
+        segment_id: of the segmentation.
+        world: ``(4, 4)`` voxel index to world RAS mm of the scan as the engine knows it: of Apply, not of now.
+        path: ends in .nrrd.
+
+    Raises:
+        TaskError: ``empty_mask`` or ``bad_mask``.
+    """
+    from MedAttnLib.exchange import write_scan_steps
+
+    if not geometry.is_linear(volume):
+        raise TaskError(
+            "bad_mask",
+            _("the volume is under a non-linear transform; harden that before using a region (module Data)"),
+        )
+    mask, now = of_node(node, segment_id), geometry.ijk_to_world(volume)
+    if not np.array_equal(now, world):  # scan and mask may have been moved together since
+        mask = Mask(mask.voxels, world @ np.linalg.inv(now) @ mask.matrix)
+    shape = tuple(int(n) for n in volume.GetImageData().GetDimensions()[::-1])
+    yield
+    mask = onto_grid(mask, shape, world)
+    yield
+    yield from write_scan_steps(path, mask.voxels, mask.matrix)

@@ -62,6 +62,18 @@ class Shown:
         if found is not None and node is not None:
             rendering.render(node, found.scale, self.shown_threshold(found), found.undecided, visible)
 
+    def follow(self, volume: Any) -> None:
+        """Put the map of a volume where the volume is by now: under its parent transform, and into its place."""
+        node = nodes.find(self.scene, nodes.EVIDENCE, volume)
+        if node is None or node.GetImageData() is None or volume.GetImageData() is None:
+            return
+        if node.GetTransformNodeID() != volume.GetTransformNodeID():
+            node.SetAndObserveTransformNodeID(volume.GetTransformNodeID())
+        place = geometry.ijk_to_ras(volume)
+        same_grid = node.GetImageData().GetDimensions() == volume.GetImageData().GetDimensions()
+        if same_grid and abs(geometry.ijk_to_ras(node) - place).max() > 1e-9:
+            node.SetIJKToRASMatrix(geometry.as_matrix(place))
+
     def jump_to(self, volume: Any, region: dict[str, Any]) -> None:
         """Let the slice views pass through a region's strongest place, wherever the volume lies by now."""
         geometry.jump_to(self.scene, geometry.world_of_ijk(volume, region["voxel_index"]))

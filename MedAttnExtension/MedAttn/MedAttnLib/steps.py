@@ -80,6 +80,7 @@ class Runner:
 
     def __init__(self) -> None:
         self._tasks: list[Task] = []
+        self._stepping = False
 
     @property
     def working(self) -> bool:
@@ -96,12 +97,18 @@ class Runner:
         self._tasks.append(task)
 
     def poll(self) -> None:
-        """Go on for at most :data:`BUDGET_S` (and the one step that is under way then)."""
+        """Go on for at most :data:`BUDGET_S` (and the one step that is under way then).
+
+        A step during which the window lives on (a dialog, a progress bar) may lead here again: that does nothing, for
+        a generator cannot be entered twice. ``done`` and ``failed`` may take as long as they like, the rest goes on.
+        """
+        if self._stepping:
+            return
         end = time.perf_counter() + BUDGET_S
         while self._tasks:
             task = self._tasks[0]
             try:
-                step = next(task.steps)
+                step = self._step(task)
             except StopIteration as stop:
                 self._end(task)
                 task.done(stop.value)
@@ -127,6 +134,13 @@ class Runner:
             task.ended = True
         for task in tasks:
             task.failed(code, message)
+
+    def _step(self, task: Task) -> Any:
+        self._stepping = True
+        try:
+            return next(task.steps)
+        finally:
+            self._stepping = False
 
     def _end(self, task: Task) -> None:
         task.ended = True

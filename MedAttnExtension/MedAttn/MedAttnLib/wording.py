@@ -91,6 +91,15 @@ def finding(result: dict[str, Any]) -> str:
     return text
 
 
+def note(result: dict[str, Any]) -> str:
+    """What stands under the probabilities: what they are for, and whether they add up."""
+    research = _("Research use only: not a medical device.")
+    shares = list((result.get("probabilities") or {}).values())
+    if len(shares) < 2 or abs(sum(shares) - 1.0) < 1e-3:
+        return research
+    return _("Each label is judged by itself: the probabilities need not add up to 100 %.") + " " + research
+
+
 def notices(result: dict[str, Any], changed: bool, live: bool) -> str:
     """Everything that has to be read before the numbers, rich text; empty where there is nothing."""
     lines = []

@@ -19,7 +19,7 @@ import slicer
 from conftest import MODULE, SAMPLES
 from MedAttnLib import nodes, segments
 from PySide6.QtCore import QElapsedTimer, Qt, QTimer
-from stand_ins import application, widgets
+from stand_ins import application, drive, widgets
 from stand_ins.desk import Desk
 
 UI = MODULE / "Resources" / "UI" / "MedAttn.ui"
@@ -282,6 +282,33 @@ def test_what_if_by_painting(shell: Shell, desk: Desk, brain: Any) -> None:
     shell.until(lambda: shell.panel.question.answer["probabilities"]["glioma"] != first)
 
 
+def test_painting_in_another_module(shell: Shell, desk: Desk, brain: Any) -> None:
+    """The segment editor is a module: painted there, answered at the return, and followed from then on."""
+    shell.widget.enter()
+    shell.apply()
+    tumour = slicer.util.arrayFromVolume(desk.load(SAMPLES / "brain1_label.nrrd", "label")) > 0
+    painting, _ = segments.add_segment(desk.scene, brain, tumour, "a", (1, 0, 0))
+    segments.add_segment(desk.scene, brain, np.roll(tumour, 9, axis=1), "b", (0, 1, 0))
+    shell.ui.whatIfSegmentation.setCurrentNode(painting)
+    shell.ui.whatIfSegment.setCurrentIndex(1)
+    shell.until(lambda: not shell.work.working and shell.panel.question.answer is not None, 10.0)
+
+    def paint(last: int) -> None:
+        name = painting.GetSegmentation().GetNthSegmentID(1)
+        part = np.ones_like(tumour) & (np.arange(25) < last)[:, None, None]
+        slicer.util.updateSegmentBinaryLabelmapFromArray(part.astype(np.uint8), painting, name, brain)
+
+    shell.widget.exit()
+    paint(12)
+    shell.widget.enter()
+    shell.until(lambda: shell.panel.question.answer is not None, timeout_s=10.0)
+    assert shell.ui.whatIfSegment.currentIndex == 1, "the same segment"
+    first = shell.panel.question.answer["probabilities"]["glioma"]
+    assert "Without the painted segment" in shell.ui.whatIfLabel.text
+    paint(20)
+    shell.until(lambda: shell.panel.question.answer["probabilities"]["glioma"] != first, timeout_s=10.0)
+
+
 def test_only_this(shell: Shell, brain: Any) -> None:
     shell.widget.enter()
     shell.apply()
@@ -301,6 +328,24 @@ def test_another_class(shell: Shell, desk: Desk, brain: Any) -> None:
     assert shell.panel.found.evidence["against"] == "glioma"
 
 
+def test_back_to_the_first_class_while_another_is_on_its_way(shell: Shell, desk: Desk, brain: Any) -> None:
+    shell.widget.enter()
+    shell.apply()
+    first, asked = shell.ui.classSelector.currentIndex, []
+    ask = shell.work.explain
+    shell.work.explain = lambda volume, label, *rest, **ends: (asked.append(label), ask(volume, label, *rest, **ends))
+    shell.ui.classSelector.setCurrentIndex(2)
+    shell.ui.classSelector.setCurrentIndex(first)
+    shell.until(lambda: not shell.work.working)
+    assert asked == ["pituitary", "glioma"]
+    assert shell.panel.found.evidence["label"] == "glioma"
+    assert shell.ui.classSelector.currentText == "glioma"
+    assert "glioma" in nodes.find(desk.scene, nodes.EVIDENCE, brain).GetName()
+    shell.ui.classSelector.setCurrentIndex(2)
+    shell.until(lambda: not shell.work.working)
+    assert shell.panel.found.evidence["label"] == "pituitary"
+
+
 def test_warnings_stand_above_the_numbers(shell: Shell, desk: Desk, brain: Any) -> None:
     layout = shell.ui.resultSection.layout()
     order = [layout.itemAt(n).widget().objectName for n in range(layout.count())]
@@ -309,9 +354,42 @@ def test_warnings_stand_above_the_numbers(shell: Shell, desk: Desk, brain: Any) 
     shell.apply()
     assert shell.ui.noticeLabel.isHidden()
     transform = desk.transform(np.diag([1.0, 1.0, -1.0, 1.0]))
+    evidence = nodes.find(desk.scene, nodes.EVIDENCE, brain)
     brain.SetAndObserveTransformNodeID(transform.GetID())
-    shell.panel.show()
     assert "changed after it was classified" in shell.ui.noticeLabel.text
+    assert not shell.ui.noticeLabel.isHidden()
+    assert evidence.GetTransformNodeID() == transform.GetID(), "the map goes along"
+    brain.SetAndObserveTransformNodeID(None)
+    assert shell.ui.noticeLabel.isHidden(), "as it was classified"
+    brain.SetAndObserveTransformNodeID(transform.GetID())
+    shell.apply()
+    assert shell.ui.noticeLabel.isHidden()
+    transform.SetMatrixTransformToParent(slicer.util.vtkMatrixFromArray(np.diag([1.0, 1.0, -2.0, 1.0])))
+    assert "changed after it was classified" in shell.ui.noticeLabel.text
+    shell.apply()
+    assert shell.ui.noticeLabel.isHidden()
+    brain.HardenTransform()
+    assert evidence.GetTransformNodeID() is None
+    matrices = [drive.matrix_of(node).tolist() for node in (evidence, brain)]
+    assert matrices[0] == matrices[1]
+    slicer.util.updateVolumeFromArray(brain, np.roll(slicer.util.arrayFromVolume(brain), 1, axis=2).copy())
+    assert "changed after it was classified" in shell.ui.noticeLabel.text
+
+
+def test_what_stands_under_the_probabilities(shell: Shell, brain: Any) -> None:
+    """What they are for, always; that they need not add up, where each label is judged by itself."""
+    layout, ui = shell.ui.resultSection.layout(), shell.ui
+    order = [layout.itemAt(n).widget().objectName for n in range(layout.count())]
+    assert order.index("probabilityTable") + 1 == order.index("noteLabel")
+    assert ui.noteLabel.text == "Research use only: not a medical device."
+    shell.widget.enter()
+    shell.apply()
+    found = shell.panel.found
+    for share, adds_up in ((0.7, False), (1 / 3, True)):
+        found.result = {**found.result, "probabilities": dict.fromkeys(found.labels, share)}
+        shell.panel.show()
+        assert ("need not add up to 100 %" in ui.noteLabel.text) != adds_up
+        assert "Research use only" in ui.noteLabel.text
 
 
 def test_an_abstaining_model_says_so_first(shell: Shell, desk: Desk, brain: Any) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import time
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from conftest import ROOT, SAMPLES
 from MedAttnLib import colours, nodes, overlay, roi, segments
 from MedAttnLib.colours import Scale
 from MedAttnLib.logic import MedAttnLogic
+from MedAttnLib.steps import TaskError
 from stand_ins import drive
 from stand_ins.desk import Camera, Desk
 
@@ -272,6 +274,63 @@ def test_region_to_segment_and_back(desk: Desk, logic: Any, brain: Any) -> None:
     assert again[0] is segmentation
 
 
+def test_a_segment_on_a_large_scan_is_made_in_short_steps(desk: Desk) -> None:
+    voxels = np.zeros((200, 512, 512), np.uint8)
+    voxels[3:190, 20:500, 7:400] = 1
+    volume = desk.volume(voxels, np.diag([0.5, 0.5, 1.0, 1.0]), "large")
+    steps, times = segments.crop_steps(voxels), []
+    while True:
+        start = time.perf_counter()
+        try:
+            next(steps)
+        except StopIteration as stop:
+            box = stop.value
+            break
+        finally:
+            times.append(time.perf_counter() - start)
+    assert box == ([3, 20, 7], [190, 500, 400])
+    assert len(times) > 10
+    assert sorted(times)[len(times) // 2] < 0.05
+    segmentation, segment = segments.add_segment(desk.scene, volume, voxels, "large", (1.0, 0.0, 0.0))
+    mask = roi.of_segment(segmentation, segment)
+    assert mask.voxels.sum() == voxels.sum()
+    assert (np.linalg.inv(drive.matrix_of(volume)) @ mask.matrix)[:3, 3] == pytest.approx([7, 20, 3])
+    with pytest.raises(TaskError, match="no voxels"):
+        segments.add_segment(desk.scene, volume, np.zeros((2, 3, 4), bool), "empty", (1.0, 0.0, 0.0))
+
+
+def test_a_painted_segment_that_moved_with_its_scan_gives_the_same_answer(desk: Desk, logic: Any, brain: Any) -> None:
+    transform = desk.transform(np.diag([-1.0, -1.0, 1.0, 1.0]))
+    brain.SetAndObserveTransformNodeID(transform.GetID())
+    drive.apply(logic, brain)
+    tumour = slicer.util.arrayFromVolume(desk.load(SAMPLES / "brain1_label.nrrd", "label")) > 0
+    painting, segment = segments.add_segment(desk.scene, brain, tumour, "tumour", (1.0, 0.0, 0.0))
+    box = desk.scene.AddNewNodeByClass("vtkMRMLMarkupsROINode", "box")
+    box.SetSize(50.0, 40.0, 60.0)
+    box.SetCenter(40.0, 15.0, 20.0)  # on no grid of the scan
+    box.SetAndObserveTransformNodeID(transform.GetID())
+
+    def asked() -> list[float]:
+        answers = (
+            drive.finish(
+                logic, lambda node=node, **ends: logic.what_if(brain, segmentation=node, segment=segment, **ends)
+            )
+            for node in (painting, box)
+        )
+        return [answer["probabilities"]["glioma"] for answer in answers]
+
+    before = asked()
+    moved = np.diag([-1.0, -1.0, 1.0, 1.0])
+    moved[:3, 3] = 60.0, -12.3, 7.0
+    transform.SetMatrixTransformToParent(slicer.util.vtkMatrixFromArray(moved))
+    assert logic.changed(brain)
+    assert asked() == pytest.approx(before, abs=1e-6)
+    slicer.util.updateVolumeFromArray(brain, np.roll(slicer.util.arrayFromVolume(brain), 1, axis=2).copy())
+    with pytest.raises(drive.Failed, match="press Apply again") as caught:
+        asked()
+    assert caught.value.code == "scan_changed"
+
+
 def test_segment_as_region_of_interest_is_the_mask_of_the_command_line(
     desk: Desk, logic: Any, brain: Any, tmp_path: Path
 ) -> None:
@@ -342,6 +401,25 @@ def test_batch_of_a_folder(desk: Desk, logic: Any, brain: Any) -> None:
     count = desk.scene.GetNumberOfNodes()
     drive.finish(logic, lambda **ends: logic.run_batch([brain, second, flat], drive.BUNDLE, **ends))
     assert desk.scene.GetNumberOfNodes() == count
+
+
+def test_a_scan_that_is_removed_does_not_end_the_batch(desk: Desk, logic: Any, brain: Any) -> None:
+    second = desk.load(SAMPLES / "brain2_image.nrrd", "brain2")
+    third = desk.volume(np.full((5, 64, 64), 7, np.int16), np.eye(4), "flat")
+
+    def remove(_fraction: float, text: str) -> None:
+        if "scan 1" in text and "network" in text:
+            for node in (brain, third):
+                if node.GetScene() is not None:
+                    desk.scene.RemoveNode(node)
+
+    table = drive.finish(
+        logic, lambda **ends: logic.run_batch([brain, second, third], drive.BUNDLE, progress=remove, **ends)
+    )
+    rows = [[table.GetCellText(row, column) for column in range(table.GetNumberOfColumns())] for row in range(3)]
+    assert "scan_removed" in "".join(rows[0])
+    assert rows[1][2] == "pituitary"
+    assert "scan_removed" in "".join(rows[2])
 
 
 def test_export(desk: Desk, logic: Any, brain: Any, tmp_path: Path) -> None:

@@ -84,37 +84,38 @@ def parameterNodeWrapper(cls):
 
     def __init__(self, parameterNode) -> None:
         object.__setattr__(self, "parameterNode", parameterNode)
-        object.__setattr__(self, "_gui", {})
+        self._gui, self._next = {}, 0
 
     def __setattr__(self, name, value) -> None:
-        if name not in parameters:
+        if name not in parameters and not name.startswith("_"):
             raise AttributeError(f"{cls.__name__} has no parameter {name!r}")
         object.__setattr__(self, name, value)
 
-    def connectGui(self, ui) -> int:
-        """Widgets with the dynamic property SlicerParameterName and their parameters follow each other."""
-        links = []
-        for widget in vars(ui).values():
-            name = widget.property("SlicerParameterName")
-            if not name:
-                continue
+    def connectParametersToGui(self, mapping) -> int:
+        """Widgets and parameters follow each other. As in 5.10 the observer cannot be taken back."""
+        for name in mapping:
             if name not in parameters:
                 raise ValueError(f"the .ui file names a parameter {name!r} that does not exist")
-            links.append(_Link(self, parameters[name], widget))
-        tag = self.parameterNode.AddObserver(vtk.vtkCommand.ModifiedEvent, lambda *_: [link.show() for link in links])
-        self._gui[tag] = links
+        tag, self._next = self._next, self._next + 1
+        self._gui[tag] = [_Link(self, parameters[name], widget) for name, widget in mapping.items()]
+        every = self._gui
+        self.AddObserver(vtk.vtkCommand.ModifiedEvent, lambda *_: [i.show() for links in every.values() for i in links])
         return tag
+
+    def connectGui(self, ui) -> None:
+        """As in 5.10, the tag is lost."""
+        found = ((widget.property("SlicerParameterName"), widget) for widget in vars(ui).values())
+        self.connectParametersToGui({name: widget for name, widget in found if name})
 
     def disconnectGui(self, tag) -> None:
         for link in self._gui.pop(tag, []):
             link.cut()
-        if tag is not None:
-            self.parameterNode.RemoveObserver(tag)
 
     members = {
         "__init__": __init__,
         "__setattr__": __setattr__,
         "connectGui": connectGui,
+        "connectParametersToGui": connectParametersToGui,
         "disconnectGui": disconnectGui,
         "AddObserver": lambda self, *arguments: self.parameterNode.AddObserver(*arguments),
         "RemoveObserver": lambda self, tag: self.parameterNode.RemoveObserver(tag),

@@ -1,0 +1,132 @@
+"""The module as the application holds it: entered and left, set up and reloaded."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+import types
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+import slicer
+from MedAttnLib import overlay
+from stand_ins import application
+from stand_ins.desk import Desk
+from test_panel import Shell
+
+
+@pytest.fixture
+def shell(desk: Desk, engine: Any) -> Iterator[Shell]:
+    made = Shell(desk, engine)
+    yield made
+    made.close()
+
+
+def test_entries_leave_nothing_behind(shell: Shell) -> None:
+    """One object a node, one connection at a time, and no observer more than before."""
+    shell.widget.enter()
+    first, node = shell.parameters, shell.widget.logic.getParameterNode()
+    before = str(node).count("vtkCommand")
+    calls: list[Any] = []
+    for _ in range(4):
+        shell.widget.exit()
+        assert first._gui == {}
+        shell.widget.enter()
+        shell.widget.enter()
+        assert shell.parameters is first
+        assert len(first._gui) == 1
+    assert str(node).count("vtkCommand") == before
+    tag = node.AddObserver("ModifiedEvent", lambda *_: calls.append(None))
+    shell.ui.exportName.text = "case8"
+    assert (first.export_name, len(calls)) == ("case8", 1)
+    node.RemoveObserver(tag)
+    first.export_name = "case9"
+    assert shell.ui.exportName.text == "case9"
+
+
+def fresh(desk: Desk, entered: bool) -> Any:
+    """The widget of the module, not set up; and no worker that could start."""
+    application.install(desk)
+    sys.modules.pop("MedAttn", None)
+    file = importlib.import_module("MedAttn")
+    return file.MedAttnWidget(types.SimpleNamespace(isEntered=entered))
+
+
+@pytest.mark.parametrize("entered", [False, True])
+def test_setup_enters_only_a_module_that_is_entered(desk: Desk, entered: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The application calls enter() after the first setup(); it does not after a reload."""
+    widget, calls = fresh(desk, entered), []
+    monkeypatch.setattr(widget, "enter", lambda: calls.append(None))
+    widget.setup()
+    assert len(calls) == int(entered)
+    widget.cleanup()
+
+
+def test_cleanup_and_reload_after_a_setup_that_failed(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    from MedAttnLib import panel
+
+    def broken(*arguments: object, **options: object) -> None:
+        raise RuntimeError("no panel")
+
+    widget = fresh(desk, True)
+    widget.cleanup()
+    monkeypatch.setattr(panel, "Panel", broken)
+    with pytest.raises(RuntimeError, match="no panel"):
+        widget.setup()
+    widget.enter()
+    widget.exit()
+    widget.cleanup()
+    kept = {name: module for name, module in sys.modules.items() if name.split(".")[0] == "MedAttnLib"}
+    try:
+        widget.onReload()
+    finally:
+        sys.modules.update(kept)
+
+
+def test_the_test_of_the_application_needs_what_is_installed(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    """A build farm has no torch: the test says what is missing, and touches neither the scene nor the network."""
+    from MedAttnLib import installation, launch
+
+    fresh(desk, False)
+    file = sys.modules["MedAttn"]
+    ran: list[str] = []
+    monkeypatch.setattr(file.MedAttnTest, "setUp", lambda self: ran.append("scene"))
+    monkeypatch.setattr(file.MedAttnTest, "test_sample", lambda self: ran.append("sample"))
+    monkeypatch.setattr(installation, "known_plan", lambda: installation.Plan(torch="torch>=2.6", packages=("monai",)))
+    monkeypatch.delenv(launch.PYTHON_VARIABLE)
+    file.MedAttnTest().runTest()
+    assert ran == []
+    assert capsys.readouterr().out == "MedAttnTest: SKIPPED, not installed: torch>=2.6; monai\n"
+    monkeypatch.setattr(installation, "known_plan", installation.Plan)
+    file.MedAttnTest().runTest()
+    assert ran == ["scene", "sample"]
+
+
+def test_fitting_keeps_an_oblique_view(desk: Desk) -> None:
+    """The field of view is that of the scan, the orientation that of the user: also in an oblique scan."""
+    tilt = np.deg2rad(20)
+    matrix = np.eye(4)
+    matrix[:2, :2] = [[np.cos(tilt), -np.sin(tilt)], [np.sin(tilt), np.cos(tilt)]]
+    scan = desk.volume(np.zeros((20, 30, 40), np.int16), matrix @ np.diag([2.0, 2.0, 2.0, 1.0]))
+    for composite in overlay.composites(desk.scene):
+        composite.SetBackgroundVolumeID(scan.GetID())
+    for name, logic in desk.slices.items():
+        node = logic.GetSliceNode()
+        node.SetSliceToRASByNTP(0.3, 0.2, 0.9, 0.8, 0.1, -0.3, 0.0, 0.0, 0.0, 0)
+        node.SetFieldOfView(1.0, 1.0, 1.0)
+        before = slicer.util.arrayFromVTKMatrix(node.GetSliceToRAS())[:3, :3].copy()
+        overlay.fit_views()
+        assert np.allclose(slicer.util.arrayFromVTKMatrix(node.GetSliceToRAS())[:3, :3], before), name
+        assert min(node.GetFieldOfView()[:2]) > 40
+
+
+def test_fitting_where_the_function_takes_no_arguments(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[str] = []
+    logic = types.SimpleNamespace(FitSliceToAll=lambda: calls.append("fit"))
+    monkeypatch.setattr(slicer, "app", types.SimpleNamespace(applicationLogic=lambda: logic), raising=False)
+    overlay.fit_views()
+    assert calls == ["fit"]
