@@ -167,10 +167,12 @@ def weights_file(bundle: Bundle) -> bytes:
 def _recipe(bundle: Bundle) -> Recipe:
     """How it was trained, from its train.json as data; what is not stated there is what training would choose."""
     task, size, hold_out, data_list = bundle.task, None, None, "datalist.json"
+    section, watched = "training", False
     if (bundle.path / TRAIN).is_file():
         config = read_json(bundle.path / TRAIN)
         part = config.get("train", {}).get("dataset", {})
         size, hold_out = part.get("size"), part.get("hold_out")
+        section, watched = str(part.get("section", section)), "held_out" in config.get("train", {})
         # Newer bundles name the list as data, older ones within the expression; other names would be code in ours.
         named = re.fullmatch(r"(?:\./)?([\w][\w.\- ]*)", str(config.get("data_name", ""))) or re.search(
             r"'/?([\w][\w.\- ]*)'\)?$", str(config.get("data_list", ""))
@@ -183,7 +185,7 @@ def _recipe(bundle: Bundle) -> Recipe:
         size = list(task.size) if task.size is not None else [max(1, math.ceil(n / 32 - 1e-3)) * 32 for n in view]
     if not isinstance(hold_out, int) or isinstance(hold_out, bool):
         hold_out = None
-    return Recipe(data_list=data_list, size=tuple(size or ()), hold_out=hold_out)
+    return Recipe(data_list=data_list, size=tuple(size or ()), hold_out=hold_out, section=section, watched=watched)
 
 
 def _write_metadata(work: Path, bundle: Bundle, *, self_contained: bool, metrics: dict[str, Any] | None) -> None:

@@ -49,8 +49,9 @@ def test_numbers_are_those_of_the_predictor(told: dict, prediction: Prediction) 
     for part in ("probabilities", "logits", "bias"):
         assert list(told[part]) == list(want[part])  # the order of the task
         assert told[part] == pytest.approx(want[part], **CLOSE)
-    same = ("label", "bundle", "bundle_version", "weights_sha256", "warnings", "abstained", "confidence", "label_set")
+    same = ("label", "bundle", "bundle_version", "weights_sha256", "warnings", "abstained", "label_set")
     assert {name: told[name] for name in same} == {name: want[name] for name in same}
+    assert told["confidence"] == pytest.approx(want["confidence"], **CLOSE)
     assert set(want) <= set(told)
     assert told["input"] == "scan"
     assert (told["kind"], told["value"], told["quantity"]) == ("multiclass", None, None)
