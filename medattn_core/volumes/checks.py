@@ -46,6 +46,9 @@ def check_file(path: Path, name: str = "") -> int:
         raise unreadable(name, error) from error
     except ValueError as error:  # an embedded null character
         raise VolumeError("not_found", f"{name!r}: not a possible file name") from error
+    if any("\ud800" <= letter <= "\udfff" for letter in str(path)):  # bytes, no text: ITK ends the process
+        shown = name.encode("utf-8", "replace").decode()
+        raise VolumeError("unreadable", f"{shown}: the name of the file or of a folder is not UTF-8; rename it")
     if status.st_size == 0:
         raise VolumeError("empty_file", f"{name}: the file is empty (0 bytes); copy or export it again")
     return int(status.st_size)

@@ -268,3 +268,14 @@ def test_import_is_quick_and_light() -> None:
         assert loaded == "[]"
         runs.append(float(seconds))
     assert min(runs) < 0.1
+
+
+@pytest.mark.skipif(os.name == "nt", reason="names are text there")
+@pytest.mark.parametrize("name", [b"caf\xe9.nrrd", b"caf\xe9.nii.gz"])
+def test_a_name_that_is_no_text_is_refused_and_not_the_end_of_the_process(sample_data, tmp_path, name):
+    path = os.fsencode(tmp_path) + b"/" + name
+    Path(os.fsdecode(path)).write_bytes((sample_data / "brain1_image.nrrd").read_bytes())
+    with pytest.raises(VolumeError, match=r"caf\?\.n.*is not UTF-8; rename it") as caught:
+        read(os.fsdecode(path))
+    assert caught.value.code == "unreadable"
+    caught.value.message.encode("utf-8")  # can be printed
