@@ -146,7 +146,7 @@ def test_closing_the_scene_in_mid_run(desk: Desk, own: MedAttnLogic, brain: Any)
     drive.until(own, lambda: own.engine.busy)
     own.forget()
     desk.scene.Clear(False)
-    assert failed == ["cancelled"]
+    assert failed == ["scan_removed"]
     assert not own.findings
     drive.until(own, lambda: own.engine.state in ("idle", "stopped"))
 
@@ -158,7 +158,7 @@ def test_removing_the_scan_in_mid_run(desk: Desk, own: MedAttnLogic, brain: Any)
     drive.until(own, lambda: own.engine.busy)
     desk.scene.RemoveNode(brain)
     drive.until(own, lambda: bool(failed))
-    assert failed == ["cancelled"]
+    assert failed == ["scan_removed"]
 
 
 def test_no_worker_is_a_message(desk: Desk, brain: Any) -> None:
