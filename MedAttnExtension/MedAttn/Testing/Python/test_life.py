@@ -146,7 +146,7 @@ def test_closing_the_scene_in_mid_run(desk: Desk, own: MedAttnLogic, brain: Any)
     drive.until(own, lambda: own.engine.busy)
     own.forget()
     desk.scene.Clear(False)
-    assert failed == ["scan_removed"]
+    assert failed == ["cancelled"]
     assert not own.findings
     drive.until(own, lambda: own.engine.state in ("idle", "stopped"))
 
