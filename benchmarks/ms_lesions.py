@@ -114,9 +114,11 @@ def main() -> None:
                     listed = arguments.work / f"{patient}_{supervision}.json"
                     datalists.save(own, listed)
                     start = time.time()
-                    network_part = config["network"] | ({"pooling": "average"} if supervision == "average" else {})
+                    settings = json.loads(json.dumps(config))
+                    if supervision == "average":
+                        settings["network"]["pooling"] = "average"
                     if not folder.exists():
-                        train(listed, folder, config=config | {"network": network_part}, seed=seed, resume=True, progress=print_progress)
+                        train(listed, folder, config=settings, seed=seed, resume=True, progress=print_progress)
                     network = load_network(load(folder)).eval()
                     found = {"seconds": time.time() - start, "cubes": len(own),
                              "with_lesion": sum(bool(c.labels) for c in own)}  # fmt: skip

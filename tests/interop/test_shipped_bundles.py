@@ -65,8 +65,8 @@ def test_evaluate_reproduces_the_documented_metric(exports: Exports, shared_data
     all their data, and their cross-validated figures are of other networks."""
     datalists.save(vessels(shared_data, tmp_path / "test", "test"), tmp_path / "unseen.json")
     bundle = exports("vessel_aneurysm")
-    flow = workflow(bundle.path, "evaluate", "infer", dataset_dir=str(tmp_path), data_list=str(tmp_path / "unseen.json"),
-                    output_dir=str(tmp_path / "out"))  # fmt: skip
+    inputs = {"dataset_dir": str(tmp_path), "data_list": str(tmp_path / "unseen.json")}
+    flow = workflow(bundle.path, "evaluate", "infer", output_dir=str(tmp_path / "out"), **inputs)
     flow.run()
     found = json.loads((tmp_path / "out" / "metrics.json").read_text())
     documented = bundle.metadata["eval_metrics"]
