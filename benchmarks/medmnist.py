@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from sklearn.metrics import accuracy_score, roc_auc_score
 
-from benchmarks.common import machine, markdown_table
+from benchmarks.common import machine, markdown_table, merged
 from benchmarks.convert import medmnist
 from medattn_core import datalists
 from medattn_core.networks.attention_cnn import AttentionCNN
@@ -130,9 +130,7 @@ def main() -> None:
     with np.load(arguments.data) as arrays:
         shape = arrays["train_images"].shape
     name, edge, dims = arguments.data.stem.split("_")[0], shape[1], len(shape) - 1
-    settings = SETTINGS[f"{name}_{edge}"]
-    for part, values in json.loads(arguments.set).items():
-        settings[part] = {**settings.get(part, {}), **values} if isinstance(values, dict) else values
+    settings = merged(SETTINGS[f"{name}_{edge}"], arguments.set)
     task = task_of(name, edge, dims)
     lists = medmnist(arguments.data, arguments.work / f"{name}_{edge}")
     splits = {split: read_split(path, task) for split, path in lists.items()}
