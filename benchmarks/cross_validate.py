@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.common import machine, markdown_table, merged, print_progress
+from benchmarks.common import machine, markdown_table, merged, print_progress, with_spread
 from medattn_core import datalists
 from medattn_core.bundles import load
 from medattn_core.bundles.trust import Trust
@@ -99,7 +99,7 @@ def main() -> None:
 
 def _with_spread(numbers: list[dict[str, float]]) -> list[str]:
     found = {name: [n[name] for n in numbers] for name in numbers[0]}
-    return [f"{np.mean(v):.3f} ± {np.std(v, ddof=1) if len(v) > 1 else float('nan'):.3f}" for v in found.values()]
+    return [with_spread(values) for values in found.values()]
 
 
 def _fold(arguments: argparse.Namespace, cases: list[datalists.Case], seed: int, fold: int) -> dict[str, Any]:

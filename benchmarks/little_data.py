@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.common import machine, markdown_table, merged, print_progress
+from benchmarks.common import machine, markdown_table, merged, print_progress, with_spread
 from benchmarks.cross_validate import measure, summary
 from medattn_core import datalists
 from medattn_core.datalists import Case
@@ -98,9 +98,8 @@ def main() -> None:
                     print(variant, share, fold, seed, found[-1], flush=True)
             keys = ("accuracy", "auc", "pointing", "energy")
             means[variant, share] = np.mean([f["accuracy"] for f in found])
-            spread = [np.std([f[k] for f in found], ddof=1) if len(found) > 1 else float("nan") for k in keys]
             slices = f"{np.mean([f['slices'] for f in found]):.0f}"
-            cells = [f"{np.mean([f[k] for f in found]):.3f} ± {s:.3f}" for k, s in zip(keys, spread, strict=True)]
+            cells = [with_spread([f[k] for f in found]) for k in keys]
             rows.append([variant, f"{share:.0%}", str(len(found)), slices, *cells])
     header = ["with", "patients", "runs", "slices", "accuracy", "macro AUC", "pointing game", "energy in box"]
     print(f"\nFolds {arguments.folds}, seeds {arguments.seeds}; {machine()}\n\n{markdown_table(header, rows)}")
