@@ -178,5 +178,10 @@ def is_shown(scene, volume) -> bool:
 
 
 def fit_views() -> None:
-    """Show the whole scan in all slice views."""
-    slicer.app.applicationLogic().FitSliceToAll()
+    """Show the whole scan in all slice views; an oblique view stays oblique."""
+    logic = slicer.app.applicationLogic()
+    try:
+        # In every view, whether or not it takes part when volumes are chosen; with the orientation it has.
+        logic.FitSliceToAll(False, False)
+    except TypeError:  # an application whose function takes no arguments leaves the orientation alone
+        logic.FitSliceToAll()

@@ -8,7 +8,10 @@ import types
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
 import pytest
+import slicer
+from MedAttnLib import overlay
 from stand_ins import application
 from stand_ins.desk import Desk
 from test_panel import Shell
@@ -101,3 +104,29 @@ def test_the_test_of_the_application_needs_what_is_installed(
     monkeypatch.setattr(installation, "known_plan", installation.Plan)
     file.MedAttnTest().runTest()
     assert ran == ["scene", "sample"]
+
+
+def test_fitting_keeps_an_oblique_view(desk: Desk) -> None:
+    """The field of view is that of the scan, the orientation that of the user: also in an oblique scan."""
+    tilt = np.deg2rad(20)
+    matrix = np.eye(4)
+    matrix[:2, :2] = [[np.cos(tilt), -np.sin(tilt)], [np.sin(tilt), np.cos(tilt)]]
+    scan = desk.volume(np.zeros((20, 30, 40), np.int16), matrix @ np.diag([2.0, 2.0, 2.0, 1.0]))
+    for composite in overlay.composites(desk.scene):
+        composite.SetBackgroundVolumeID(scan.GetID())
+    for name, logic in desk.slices.items():
+        node = logic.GetSliceNode()
+        node.SetSliceToRASByNTP(0.3, 0.2, 0.9, 0.8, 0.1, -0.3, 0.0, 0.0, 0.0, 0)
+        node.SetFieldOfView(1.0, 1.0, 1.0)
+        before = slicer.util.arrayFromVTKMatrix(node.GetSliceToRAS())[:3, :3].copy()
+        overlay.fit_views()
+        assert np.allclose(slicer.util.arrayFromVTKMatrix(node.GetSliceToRAS())[:3, :3], before), name
+        assert min(node.GetFieldOfView()[:2]) > 40
+
+
+def test_fitting_where_the_function_takes_no_arguments(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[str] = []
+    logic = types.SimpleNamespace(FitSliceToAll=lambda: calls.append("fit"))
+    monkeypatch.setattr(slicer, "app", types.SimpleNamespace(applicationLogic=lambda: logic), raising=False)
+    overlay.fit_views()
+    assert calls == ["fit"]
