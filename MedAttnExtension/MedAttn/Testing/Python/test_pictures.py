@@ -20,7 +20,7 @@ from PySide6.QtCore import QPoint, QRect, Qt
 from PySide6.QtGui import QColor, QFont, QImage, QPainter, QPixmap
 from stand_ins import widgets
 from stand_ins.desk import Camera, Desk
-from test_panel import Shell
+from stand_ins.shell import Shell
 
 SIDES = (("R", "L"), ("A", "P"), ("S", "I"))
 WIDTH = 440

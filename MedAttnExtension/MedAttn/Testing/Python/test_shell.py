@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib
 import sys
 import types
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -14,14 +13,7 @@ import slicer
 from MedAttnLib import overlay
 from stand_ins import application
 from stand_ins.desk import Desk
-from test_panel import Shell
-
-
-@pytest.fixture
-def shell(desk: Desk, engine: Any) -> Iterator[Shell]:
-    made = Shell(desk, engine)
-    yield made
-    made.close()
+from stand_ins.shell import Shell
 
 
 def test_entries_leave_nothing_behind(shell: Shell) -> None:
