@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-SLAB = 8 << 20
+SLAB = 2 << 20
 """Bytes written between two steps."""
 
 _TYPES = {

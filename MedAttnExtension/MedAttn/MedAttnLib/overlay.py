@@ -12,7 +12,7 @@ from MedAttnLib.colours import Scale
 from MedAttnLib.steps import Steps
 from MedAttnLib.texts import _
 
-SLAB_BYTES = 4 << 20
+SLAB_BYTES = 2 << 20
 """Voxels are copied in parts of this size: a few milliseconds each."""
 LEGEND_LABELS = 5
 
