@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import math
+import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -57,6 +58,15 @@ def answer(result: dict[str, Any], label: str | None = None) -> str:
         return f"{number(result['value'], 4)} {result.get('unit') or ''}".strip()
     name = label or result["label"]
     return f"{name} {percent(result['probabilities'][name])}"
+
+
+def written(files: dict[str, str], folder: str) -> str:
+    """``"6 files written"``, and where to, if that is a folder of their own."""
+    places = {os.path.dirname(os.path.abspath(path)) for path in files.values()}
+    text = _("{count} files written").format(count=len(files))
+    if places == {os.path.abspath(folder)} or len(places) != 1:
+        return text
+    return text + _(" to {folder}: an earlier export is kept").format(folder=os.path.basename(places.pop()))
 
 
 def question(asked: dict[str, Any]) -> str:

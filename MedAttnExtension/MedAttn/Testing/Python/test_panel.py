@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -217,6 +218,54 @@ def test_export_button(shell: Shell, brain: Any, tmp_path: Path) -> None:
     assert (tmp_path / "scan_evidence.nii.gz").is_file()
     assert json.loads((tmp_path / "predictions.json").read_text())[0]["label"] == "glioma"
     assert not list(tmp_path.glob("*.html"))
+
+
+def test_a_second_export_keeps_the_first(shell: Shell, brain: Any, tmp_path: Path) -> None:
+    """The name that is offered is always the same; nothing that was written under it may be lost."""
+    shell.widget.enter()
+    shell.apply()
+    shell.ui.exportFolder.currentPath = str(tmp_path)
+    shell.ui.reportCheckBox.checked = False
+    written = []
+    for _ in range(3):
+        shell.ui.exportButton.click()
+        shell.until(lambda: not shell.work.busy)
+        written.append((shell.ui.statusLabel.text, {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.*")}))
+        assert written[0][1].items() <= written[-1][1].items()
+    assert [text for text, _files in written] == [
+        "3 files written",
+        "3 files written to scan_export_2: an earlier export is kept",
+        "3 files written to scan_export_3: an earlier export is kept",
+    ]
+    assert (tmp_path / "scan_export_3" / "scan_evidence.nii.gz").is_file()
+
+
+def test_the_time_is_that_of_the_reader(shell: Shell, brain: Any) -> None:
+    """From click to result, with what the worker has no part in."""
+    shell.widget.enter()
+    start = time.perf_counter()
+    shell.apply()
+    waited = time.perf_counter() - start
+    told = float(shell.ui.statusLabel.text.removeprefix("Done in ").removesuffix(" s"))
+    assert shell.panel.found.result["timings_s"]["total"] < told
+    assert told == pytest.approx(waited, abs=0.2)
+
+
+def test_a_slider_does_not_walk_through_the_scene(
+    shell: Shell, desk: Desk, brain: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shell.widget.enter()
+    shell.apply()
+    walks: list[Any] = []
+    look = nodes.scans
+    monkeypatch.setattr(nodes, "scans", lambda scene: (walks.append(scene), look(scene))[1])
+    for value in (0.3, 0.35, 0.4):
+        shell.ui.thresholdSlider.value = value
+        shell.ui.opacitySlider.value = value
+    assert walks == []
+    desk.load(SAMPLES / "brain2_image.nrrd", "brain2")
+    shell.until(lambda: "(2)" in shell.ui.batchScope.currentText, 5.0)
+    assert walks != []
 
 
 def test_batch_button(shell: Shell, desk: Desk, brain: Any) -> None:

@@ -6,9 +6,12 @@ import hashlib
 import sys
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
+from typing import Any
 
 import pytest
+import slicer
 from conftest import MODULE, SAMPLES
+from MedAttnLib import nodes
 from stand_ins import application, widgets
 from stand_ins.desk import Desk
 from stand_ins.shell import Shell
@@ -129,3 +132,41 @@ def test_parameters_are_saved_with_the_scene(shell: Shell, desk: Desk, tmp_path:
     assert (shell.ui.opacitySlider.value, shell.ui.thresholdSlider.value) == (0.35, 0.4)
     assert shell.ui.exportName.text == "case7"
     assert shell.ui.inputSelector.currentNode().GetName() == "brain1"
+
+
+def test_what_was_hidden_elsewhere_stays_hidden(shell: Shell, desk: Desk, brain: Any) -> None:
+    """The module does not force its map over the scan at each entry; the ticks say what is seen."""
+    ui, composite = shell.ui, desk.slices["Red"].GetSliceCompositeNode()
+    shell.widget.enter()
+    shell.apply()
+    ui.renderCheckBox.checked = True
+    evidence = nodes.find(desk.scene, nodes.EVIDENCE, brain)
+    shell.widget.exit()
+    slicer.util.setSliceViewerLayers(foreground=None)
+    rendered = desk.logics["VolumeRendering"].GetFirstVolumeRenderingDisplayNode(evidence)
+    rendered.SetVisibility(False)
+    shell.widget.enter()
+    assert not composite.GetForegroundVolumeID()
+    assert not rendered.GetVisibility()
+    assert (ui.showCheckBox.checked, ui.renderCheckBox.checked) == (False, False)
+    ui.showCheckBox.checked = True
+    assert composite.GetForegroundVolumeID() == evidence.GetID()
+    shell.widget.exit()
+    composite.SetForegroundOpacity(0.9)
+    shell.widget.enter()
+    assert ui.showCheckBox.checked
+    assert composite.GetForegroundOpacity() == 0.9, "set in the view, and left alone"
+
+
+def test_another_scan_in_the_views_hides_no_later_result(shell: Shell, desk: Desk, brain: Any) -> None:
+    shell.widget.enter()
+    shell.apply()
+    shell.widget.exit()
+    other = desk.load(SAMPLES / "brain2_image.nrrd", "brain2")
+    slicer.util.setSliceViewerLayers(background=other, foreground=None)
+    shell.widget.enter()
+    composite = desk.slices["Red"].GetSliceCompositeNode()
+    assert composite.GetBackgroundVolumeID() == other.GetID()
+    assert shell.ui.showCheckBox.checked
+    shell.apply()
+    assert composite.GetForegroundVolumeID() == nodes.find(desk.scene, nodes.EVIDENCE, brain).GetID()

@@ -44,6 +44,10 @@ class Shell:
         self.panel.set_parameters(None)
         self.widget.removeObservers()
         self.work.cancel()
+        self.detach()
+
+    def detach(self) -> None:
+        """The selectors let go of the scene, as widgets that are deleted do."""
         for selector in (self.ui.inputSelector, self.ui.regionSelector, self.ui.whatIfSegmentation):
             selector.setMRMLScene(None)
 
