@@ -107,7 +107,8 @@ def note(result: dict[str, Any]) -> str:
     shares = list((result.get("probabilities") or {}).values())
     if len(shares) < 2 or abs(sum(shares) - 1.0) < 1e-3:
         return research
-    return _("Each label is judged by itself: the probabilities need not add up to 100 %.") + " " + research
+    # A line each: a label that wraps its text is squeezed into one line where the panel is low.
+    return _("Each label is judged by itself: they need not add up to 100 %.") + "\n" + research
 
 
 def notices(result: dict[str, Any], changed: bool, live: bool) -> str:
