@@ -172,6 +172,12 @@ def set_opacity(scene, volume, opacity: float) -> None:
             composite.SetForegroundOpacity(opacity)
 
 
+def opacity_of(scene, volume) -> float | None:
+    """Opacity in the first slice view that shows the evidence, None where none does."""
+    shown = (one for one in composites(scene) if one.GetForegroundVolumeID() == volume.GetID())
+    return next((float(one.GetForegroundOpacity()) for one in shown), None)
+
+
 def is_shown(scene, volume) -> bool:
     """Whether a slice view shows the evidence."""
     return any(composite.GetForegroundVolumeID() == volume.GetID() for composite in composites(scene))

@@ -270,10 +270,13 @@ class Panel:
 
     def _take_over(self) -> None:
         """What the reader hid or showed in other modules stays so, and the ticks say it."""
-        seen, parameters = self.logic.is_shown(self.volume), self.parameters
+        opacity, parameters = self.logic.seen_opacity(self.volume), self.parameters
+        seen = opacity is not None
         # Where the views show another scan, the map was not hidden: it is laid over with the next result.
         if seen or self.logic.is_behind(self.volume):
             parameters.shown = seen
+        if seen:
+            parameters.opacity = opacity
         parameters.rendered = self.logic.is_rendered(self.volume)
 
     def say(self, text: str) -> None:

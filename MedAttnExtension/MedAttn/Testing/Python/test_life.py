@@ -84,7 +84,7 @@ def test_cancel_at_random_moments(desk: Desk, own: MedAttnLogic, brain: Any, mom
     count = desk.scene.GetNumberOfNodes()
     chance, waits = random.Random(7), []
     ended: list[str] = []
-    for _ in range(moments):
+    while len(waits) < moments:
         ended.clear()
         own.apply(brain, drive.BUNDLE, done=lambda found: ended.append("done"), failed=lambda c, m: ended.append(c))
         until = time.perf_counter() + chance.uniform(0.0, usual)
@@ -97,7 +97,6 @@ def test_cancel_at_random_moments(desk: Desk, own: MedAttnLogic, brain: Any, mom
         waits.append(time.perf_counter() - pressed)
         assert ended == ["cancelled"]
         assert desk.scene.GetNumberOfNodes() == count
-    assert waits
     print(f"cancelled {len(waits)} times; idle after {max(waits):.2f} s at most")
     assert max(waits) < 1.0
     again = drive.apply(own, brain)

@@ -155,7 +155,7 @@ def test_what_was_hidden_elsewhere_stays_hidden(shell: Shell, desk: Desk, brain:
     composite.SetForegroundOpacity(0.9)
     shell.widget.enter()
     assert ui.showCheckBox.checked
-    assert composite.GetForegroundOpacity() == 0.9, "set in the view, and left alone"
+    assert (composite.GetForegroundOpacity(), ui.opacitySlider.value) == (0.9, 0.9), "set in the view, and left alone"
 
 
 def test_another_scan_in_the_views_hides_no_later_result(shell: Shell, desk: Desk, brain: Any) -> None:
