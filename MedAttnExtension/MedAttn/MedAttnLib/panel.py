@@ -261,23 +261,12 @@ class Panel:
         if look != self._look:
             self._look = look
             if self._arriving:
-                self._take_over()
+                panel_choices.take_views(self.parameters, self.logic, self.volume)
                 return
             self.logic.recolour(self.volume)
             self.logic.set_rendered(self.volume, self.parameters.rendered)
             if self.parameters.shown != self.logic.is_shown(self.volume):
                 self.logic.set_shown(self.volume, self.parameters.shown)
-
-    def _take_over(self) -> None:
-        """What the reader hid or showed in other modules stays so, and the ticks say it."""
-        opacity, parameters = self.logic.seen_opacity(self.volume), self.parameters
-        seen = opacity is not None
-        # Where the views show another scan, the map was not hidden: it is laid over with the next result.
-        if seen or self.logic.is_behind(self.volume):
-            parameters.shown = seen
-        if seen:
-            parameters.opacity = opacity
-        parameters.rendered = self.logic.is_rendered(self.volume)
 
     def say(self, text: str) -> None:
         """A line under the progress bar."""
