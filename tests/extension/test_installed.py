@@ -59,5 +59,5 @@ def test_it_predicts_with_the_wheel(tmp_path: Path, brain1: str) -> None:
     done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, check=True)
     told = json.loads(done.stdout)
     assert told.get("label") == "glioma", told
-    assert told["probabilities"]["glioma"] == pytest.approx(0.974186, abs=1e-5)
+    assert told["probabilities"]["glioma"] == pytest.approx(0.967105, abs=1e-5)
     assert Path(told["where"]).is_relative_to(venv)

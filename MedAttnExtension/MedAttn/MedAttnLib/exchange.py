@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-SLAB = 8 << 20
+SLAB = 2 << 20
 """Bytes written between two steps."""
 
 _TYPES = {
@@ -82,13 +82,8 @@ def write_scan(path: str | os.PathLike[str], array: np.ndarray, ijk_to_ras: np.n
         pass
 
 
-def write_mask_steps(path: str | os.PathLike[str], array: np.ndarray, ijk_to_ras: np.ndarray) -> Iterator[float]:
-    """:func:`write_scan_steps` of what is not zero, as 0 and 1."""
-    yield from write_scan_steps(path, np.asarray(array) != 0, ijk_to_ras)
-
-
 def write_mask(path: str | os.PathLike[str], array: np.ndarray, ijk_to_ras: np.ndarray) -> None:
-    """All of :func:`write_mask_steps` at once."""
+    """:func:`write_scan` of what is not zero, as 0 and 1."""
     write_scan(path, np.asarray(array) != 0, ijk_to_ras)
 
 

@@ -59,8 +59,7 @@ class Doors:
 def known_plan() -> Plan:
     """The current plan, which is made anew only as long as something is missing.
 
-    Making it reads the metadata of all packages, which takes a tenth of a second and more; the panel asks at each entry
-    and at each Apply.
+    Making it reads the metadata of packages; the panel asks at each entry and at each Apply.
     """
     global _complete
     if _complete is not None:

@@ -167,8 +167,6 @@ class MedAttnLogic(Shown):
                 progress=lambda f, text: progress(0.15 + 0.75 * f, text),
             )
             progress(0.92, _("laying the evidence over the scan"))
-            if volume.GetScene() is None:
-                raise TaskError("scan_removed", _("the volume was removed from the scene"))
             found = Finding(
                 volume.GetID(),
                 {key: value for key, value in result.items() if key not in ("regions", "evidence")},
@@ -177,11 +175,11 @@ class MedAttnLogic(Shown):
                 stamp=stamp,
                 world=world,
             )
-            yield from results.place_steps(self, volume, found)
+            yield from results.while_there(self, volume, results.place_steps(self, volume, found))
             for other in self.findings.values():
                 other.live = other is found  # the engine keeps the features of the last scan only
             if show:
-                yield from results.show_steps(self, volume, found)
+                yield from results.while_there(self, volume, results.show_steps(self, volume, found))
             progress(1.0, _("done"))
             return found
         finally:
@@ -307,7 +305,7 @@ class MedAttnLogic(Shown):
             evidence = yield from ask(self.engine.evidence, found.prediction, path, label=label, against=against)
             answer = yield from ask(self.engine.regions, found.prediction, label=label)
             found.evidence, found.regions = evidence, answer["regions"]
-            yield from results.place_steps(self, volume, found)
+            yield from results.while_there(self, volume, results.place_steps(self, volume, found))
             return found
         finally:
             with contextlib.suppress(OSError):
@@ -328,13 +326,24 @@ class MedAttnLogic(Shown):
         done: Done = _nothing,
         failed: Failed = _nothing,
     ) -> None:
-        """Write evidence, tables and report into a folder; ``done`` gets the paths by kind. Returns at once."""
+        """Write evidence, tables and report; ``done`` gets the paths by kind. Returns at once.
+
+        Args:
+            volume: the scan.
+            folder: for the files; where one of them lies there already, a new folder in it, so that nothing is lost.
+            name: what the files of the scan begin with.
+            nrrd: the evidence as NRRD too.
+            report: pictures and a page too.
+            done: called with the paths.
+            failed: called with code and message.
+        """
         self._add(self._export(volume, folder, name, nrrd, report), done, failed)
 
     def _export(self, volume: Any, folder: str, name: str, nrrd: bool, report: bool) -> Steps:
         found = self._live(volume)
         if not folder or not name:
             raise TaskError("bad_argument", _("choose a folder and a name for the files"))
+        folder = results.free_folder(folder, name)
         answer = yield from ask(self.engine.save, found.prediction, folder=folder, name=name, report=report)
         files = dict(answer["files"])
         if nrrd:

@@ -182,6 +182,27 @@ def _remove(scene, node) -> None:
             scene.RemoveNode(display)
 
 
+def orphans(scene) -> list:
+    """Our nodes whose scan was removed from the scene: it takes the references to it along."""
+    return [
+        node
+        for role, kind in CLASS_OF.items()
+        for node in (of_class(scene, kind) if role != BATCH else ())
+        if node.GetAttribute(ROLE) == role and input_of(node) is None
+    ]
+
+
+def remove_all(scene, ours) -> None:
+    """Take nodes of ours out of the scene, and the folders that are empty then."""
+    tree = hierarchy(scene)
+    parents = {tree.GetItemParent(tree.GetItemByDataNode(node)) for node in ours if tree.GetItemByDataNode(node)}
+    for node in ours:
+        _remove(scene, node)
+    for parent in parents:
+        if tree.GetItemAttribute(parent, FOLDER) and not children_of(scene, parent):
+            tree.RemoveItem(parent)
+
+
 def remove_results(scene, input_node) -> None:
     """Take everything of ours about a volume out of the scene, the folder too."""
     tree = hierarchy(scene)

@@ -12,7 +12,7 @@ from MedAttnLib.colours import Scale
 from MedAttnLib.steps import Steps
 from MedAttnLib.texts import _
 
-SLAB_BYTES = 4 << 20
+SLAB_BYTES = 2 << 20
 """Voxels are copied in parts of this size: a few milliseconds each."""
 LEGEND_LABELS = 5
 
@@ -172,11 +172,22 @@ def set_opacity(scene, volume, opacity: float) -> None:
             composite.SetForegroundOpacity(opacity)
 
 
+def opacity_of(scene, volume) -> float | None:
+    """Opacity in the first slice view that shows the evidence, None where none does."""
+    shown = (one for one in composites(scene) if one.GetForegroundVolumeID() == volume.GetID())
+    return next((float(one.GetForegroundOpacity()) for one in shown), None)
+
+
 def is_shown(scene, volume) -> bool:
     """Whether a slice view shows the evidence."""
     return any(composite.GetForegroundVolumeID() == volume.GetID() for composite in composites(scene))
 
 
 def fit_views() -> None:
-    """Show the whole scan in all slice views."""
-    slicer.app.applicationLogic().FitSliceToAll()
+    """Show the whole scan in all slice views; an oblique view stays oblique."""
+    logic = slicer.app.applicationLogic()
+    try:
+        # In every view, whether or not it takes part when volumes are chosen; with the orientation it has.
+        logic.FitSliceToAll(False, False)
+    except TypeError:  # an application whose function takes no arguments leaves the orientation alone
+        logic.FitSliceToAll()

@@ -6,6 +6,7 @@ of PythonQt (``button.enabled = True``, ``button.connect("clicked(bool)", ...)``
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -43,6 +44,8 @@ class Panel:
         self._scan: Any = None
         self._scan_observed: list[tuple[Any, int]] = []
         self._look: tuple[Any, ...] | None = None
+        self._arriving = False  # what is seen is taken over from the scene, not forced upon it
+        self._pressed = 0.0
         self._asked: tuple[str, str, str] | None = None  # scan, class and against that are on their way
         panel_tables.prepare_probabilities(ui.probabilityTable)
         panel_tables.prepare_regions(ui.regionsTable)
@@ -60,7 +63,7 @@ class Panel:
     def _connect(self) -> None:
         ui = self.ui
         self._timer.connect("timeout()", self.poll)
-        self._later.connect("timeout()", self.update)
+        self._later.connect("timeout()", self.look_again)
         ui.applyButton.connect("clicked(bool)", self.on_apply)
         ui.bundleSelector.connect("currentIndexChanged(int)", self.on_bundle)
         ui.bundleFolder.connect("currentPathChanged(QString)", self.on_bundle)
@@ -90,9 +93,13 @@ class Panel:
             self._timer.stop()
             self._later.stop()
             self.question.close()
-        self._find(None)
-        self.show()
-        self.update()
+        self._arriving = True
+        try:
+            self._find(None)
+            self.show()
+            self.look_again()
+        finally:
+            self._arriving = False
         if parameters is not None:
             self.question.follow()
 
@@ -141,6 +148,11 @@ class Panel:
         """The chosen scan."""
         return self.parameters.input_volume if self.parameters is not None else None
 
+    def look_again(self) -> None:
+        """Bring every widget to what is in the scene by now."""
+        panel_choices.fill_scopes(self.ui.batchScope, self.logic.scene)
+        self.update()
+
     def update(self, _caller: Any = None, _event: Any = None) -> None:
         """Bring every widget to what is chosen and known."""
         ui, parameters = self.ui, self.parameters
@@ -156,7 +168,6 @@ class Panel:
             self.show()
         elif found is not None:
             self._show_overlay()
-        panel_choices.fill_scopes(ui.batchScope, self.logic.scene)
         self._check()
 
     def _watch(self, scan: Any) -> None:
@@ -249,6 +260,9 @@ class Panel:
         look = (self.found, self.parameters.opacity, share, self.parameters.shown, self.parameters.rendered)
         if look != self._look:
             self._look = look
+            if self._arriving:
+                panel_choices.take_views(self.parameters, self.logic, self.volume)
+                return
             self.logic.recolour(self.volume)
             self.logic.set_rendered(self.volume, self.parameters.rendered)
             if self.parameters.shown != self.logic.is_shown(self.volume):
@@ -278,7 +292,7 @@ class Panel:
             return
         if self._obstacle() or not self.ready():
             return
-        parameters = self.parameters
+        parameters, self._pressed = self.parameters, time.perf_counter()
         self.logic.apply(
             self.volume,
             panel_choices.bundle_of(parameters),
@@ -300,9 +314,9 @@ class Panel:
         self.ui.progressBar.value = round(1000 * fraction)
         self.say(text)
 
-    def _applied(self, found: Finding) -> None:
-        seconds = (found.result.get("timings_s") or {}).get("total")
-        self._over(_("Done in {seconds:.1f} s").format(seconds=seconds) if seconds else _("Done"))
+    def _applied(self, _found: Finding) -> None:
+        seconds = time.perf_counter() - self._pressed  # what the reader has waited, not what the network took
+        self._over(_("Done in {seconds:.1f} s").format(seconds=seconds))
 
     def _over(self, text: str) -> None:
         self.found = None  # whatever was shown is shown anew
@@ -365,7 +379,7 @@ class Panel:
             self.parameters.export_name,
             nrrd=self.parameters.export_nrrd,
             report=self.parameters.export_report,
-            done=lambda files: self._over(_("{count} files written").format(count=len(files))),
+            done=lambda files: self._over(wording.written(files, self.ui.exportFolder.currentPath)),
             failed=self._failed,
         )
         self._begun()

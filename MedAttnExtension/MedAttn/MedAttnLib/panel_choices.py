@@ -85,6 +85,19 @@ def bundle_of(parameters: Any) -> str:
     return str(parameters.bundle_folder) if os.path.isdir(parameters.bundle_folder) else ""
 
 
+# --- views
+
+
+def take_views(parameters: Any, logic: Any, volume: Any) -> None:
+    """What the reader hid, showed or faded in other modules stays so, and the panel says it."""
+    opacity = logic.seen_opacity(volume)
+    if opacity is not None:
+        parameters.shown, parameters.opacity = True, opacity
+    elif logic.is_behind(volume):  # else the views show another scan: the map was not hidden, the next one is shown
+        parameters.shown = False
+    parameters.rendered = logic.is_rendered(volume)
+
+
 # --- segments
 
 

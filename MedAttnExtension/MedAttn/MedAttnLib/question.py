@@ -70,7 +70,7 @@ class Question:
         before = wording.answer(found.result, label)
         after = wording.answer({**self.answer, "unit": found.result.get("unit")}, label)
         asked = wording.question(self.answer["question"])
-        lines = [f"{html.escape(asked)}: {html.escape(before)} \N{RIGHTWARDS ARROW} <b>{html.escape(after)}</b>"]
+        lines = [f"{html.escape(asked)}:", f"{html.escape(before)} \N{RIGHTWARDS ARROW} <b>{html.escape(after)}</b>"]
         lines += [html.escape(warning["message"]) for warning in self.answer.get("warnings") or ()]
         ui.whatIfLabel.text = "<br>".join(lines)
 

@@ -2,11 +2,50 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 from MedAttnLib import geometry, nodes, overlay, rendering, tables
 from MedAttnLib.finding import Finding
-from MedAttnLib.steps import Steps
+from MedAttnLib.steps import Steps, TaskError
+from MedAttnLib.texts import _
+
+TABLES = ("predictions.json", "predictions.csv", "report.html")
+"""Files of an export whose names do not begin with what the reader has chosen."""
+
+
+def while_there(logic: Any, volume: Any, steps: Steps) -> Steps:
+    """Go on with steps as long as the scan is in the scene; they give the thread back, and it may be removed then.
+
+    Raises:
+        TaskError: ``scan_removed``; nothing of the result is left in the scene.
+    """
+    before = nodes.orphans(logic.scene)
+    while True:
+        if volume.GetScene() is None:
+            steps.close()
+            nodes.remove_all(logic.scene, [node for node in nodes.orphans(logic.scene) if node not in before])
+            logic.findings.pop(volume.GetID(), None)
+            raise TaskError("scan_removed", _("the volume was removed from the scene"))
+        try:
+            step = next(steps)
+        except StopIteration as stop:
+            return stop.value
+        yield step
+
+
+def free_folder(folder: str, name: str) -> str:
+    """The folder, or a new one in it where files of an earlier export would be replaced."""
+    try:
+        there = os.listdir(folder)
+    except OSError:
+        return folder  # made by whoever writes, who also says why it cannot
+    if not any(one in TABLES or one.startswith(f"{name}_") for one in there):
+        return folder
+    number = 2
+    while f"{name}_export_{number}" in there:
+        number += 1
+    return os.path.join(folder, f"{name}_export_{number}")
 
 
 def place_steps(logic: Any, volume: Any, found: Finding) -> Steps:

@@ -15,7 +15,7 @@ from MedAttnLib.finding import Finding
 from MedAttnLib.steps import Steps, TaskError, ask
 from MedAttnLib.texts import _
 
-SLAB_VOXELS = 4 << 20
+SLAB_VOXELS = 2 << 20
 """Voxels are looked at in parts of this size: a few milliseconds each."""
 COLOURS = ((0.93, 0.22, 0.09), (1.0, 0.57, 0.16), (1.0, 0.85, 0.43), (0.55, 0.75, 0.3), (0.3, 0.6, 0.75))
 

@@ -46,6 +46,21 @@ class Shown:
         node = nodes.find(self.scene, nodes.EVIDENCE, volume)
         return node is not None and overlay.is_shown(self.scene, node)
 
+    def seen_opacity(self, volume: Any) -> float | None:
+        """Opacity of the map in the first slice view that shows it, None where none does."""
+        node = nodes.find(self.scene, nodes.EVIDENCE, volume)
+        return None if node is None else overlay.opacity_of(self.scene, node)
+
+    def is_behind(self, volume: Any) -> bool:
+        """Whether a slice view shows the scan itself."""
+        return any(one.GetBackgroundVolumeID() == volume.GetID() for one in overlay.composites(self.scene))
+
+    def is_rendered(self, volume: Any) -> bool:
+        """Whether the map of a volume is in the 3D views."""
+        node = nodes.find(self.scene, nodes.EVIDENCE, volume)
+        display = rendering.display_of(node) if node is not None else None
+        return display is not None and bool(display.GetVisibility())
+
     def set_shown(self, volume: Any, shown: bool) -> None:
         """Show the map of a volume in the slice views, or take it out of them."""
         node = nodes.find(self.scene, nodes.EVIDENCE, volume)

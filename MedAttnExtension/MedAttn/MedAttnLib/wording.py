@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import math
+import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -59,6 +60,15 @@ def answer(result: dict[str, Any], label: str | None = None) -> str:
     return f"{name} {percent(result['probabilities'][name])}"
 
 
+def written(files: dict[str, str], folder: str) -> str:
+    """``"6 files written"``, and where to, if that is a folder of their own."""
+    places = {os.path.dirname(os.path.abspath(path)) for path in files.values()}
+    text = _("{count} files written").format(count=len(files))
+    if places == {os.path.abspath(folder)} or len(places) != 1:
+        return text
+    return text + _(" to {folder}: an earlier export is kept").format(folder=os.path.basename(places.pop()))
+
+
 def question(asked: dict[str, Any]) -> str:
     """What was asked, in words: ``"Without region 1 and the painted segment"``."""
     numbers = [str(number) for number in asked["regions"] or ()]
@@ -97,7 +107,8 @@ def note(result: dict[str, Any]) -> str:
     shares = list((result.get("probabilities") or {}).values())
     if len(shares) < 2 or abs(sum(shares) - 1.0) < 1e-3:
         return research
-    return _("Each label is judged by itself: the probabilities need not add up to 100 %.") + " " + research
+    # A line each: a label that wraps its text is squeezed into one line where the panel is low.
+    return _("Each label is judged by itself: they need not add up to 100 %.") + "\n" + research
 
 
 def notices(result: dict[str, Any], changed: bool, live: bool) -> str:

@@ -26,6 +26,7 @@ from stand_ins import widgets  # noqa: E402
 widgets.install()
 
 from stand_ins.desk import Camera, Desk  # noqa: E402
+from stand_ins.shell import Shell  # noqa: E402
 
 SAMPLES = ROOT / "sample_data"
 
@@ -70,3 +71,11 @@ def logic(desk: Desk, engine: Any) -> Iterator[Any]:
 def brain(desk: Desk) -> Any:
     """The sample volume, read by Slicer."""
     return desk.load(SAMPLES / "brain1_image.nrrd", "brain1")
+
+
+@pytest.fixture
+def shell(desk: Desk, engine: Any) -> Iterator[Shell]:
+    """The module as the application holds it, with the worker of all tests."""
+    made = Shell(desk, engine)
+    yield made
+    made.close()

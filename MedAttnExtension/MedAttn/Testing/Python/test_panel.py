@@ -2,202 +2,19 @@
 
 from __future__ import annotations
 
-import hashlib
-import importlib
 import json
-import sys
 import time
-import types
-import xml.etree.ElementTree as ElementTree
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import slicer
-from conftest import MODULE, SAMPLES
-from MedAttnLib import nodes, segments
-from PySide6.QtCore import QElapsedTimer, Qt, QTimer
-from stand_ins import application, drive, widgets
+from conftest import SAMPLES
+from MedAttnLib import nodes
+from stand_ins import drive
 from stand_ins.desk import Desk
-
-UI = MODULE / "Resources" / "UI" / "MedAttn.ui"
-
-
-class Shell:
-    """The module as the application would hold it."""
-
-    def __init__(self, desk: Desk, engine: Any) -> None:
-        self.app = application.install(desk)
-        sys.modules.pop("MedAttn", None)
-        self.file = importlib.import_module("MedAttn")
-        self.parent = types.SimpleNamespace(isEntered=True)
-        self.widget = self.file.MedAttnWidget(self.parent)
-        original = self.file.core.MedAttnLogic
-
-        class WithEngine(original):
-            def __init__(self) -> None:
-                super().__init__(engine)
-
-        self.file.core = types.SimpleNamespace(MedAttnLogic=WithEngine)
-        self.widget.setup()
-        self.ui, self.panel, self.work = self.widget.ui, self.widget.panel, self.widget.logic.work
-
-    def until(self, condition: Any, timeout_s: float = 60.0) -> None:
-        """Let the window live until something holds."""
-        end = time.perf_counter() + timeout_s
-        while not condition():
-            assert time.perf_counter() < end, "it took too long"
-            widgets.application().processEvents()
-            time.sleep(0.002)
-
-    def close(self) -> None:
-        """What the application does when a module's widget goes, but for the worker, which other tests use."""
-        self.panel.set_parameters(None)
-        self.widget.removeObservers()
-        self.work.cancel()
-        for selector in (self.ui.inputSelector, self.ui.regionSelector, self.ui.whatIfSegmentation):
-            selector.setMRMLScene(None)
-
-    def apply(self) -> None:
-        self.ui.applyButton.click()
-        self.until(lambda: not self.work.busy)
-
-    @property
-    def parameters(self) -> Any:
-        return self.panel.parameters
-
-
-@pytest.fixture
-def shell(desk: Desk, engine: Any) -> Iterator[Shell]:
-    made = Shell(desk, engine)
-    yield made
-    made.close()
-
-
-# --- the file
-
-
-def test_ui_uses_only_what_exists() -> None:
-    assert widgets.unknown_properties(UI) == []
-
-
-def test_every_control_has_an_accessible_name_and_a_tip() -> None:
-    silent = []
-    for widget in ElementTree.parse(UI).iter("widget"):
-        entries = widget.findall("property")
-        if widget.get("class") == "qMRMLWidget" or any(entry.get("name") == "buddy" for entry in entries):
-            continue  # the frame, and labels that name their neighbour
-        given = {entry.get("name"): entry.findtext("string") for entry in entries}
-        section = widget.get("class") == "ctkCollapsibleButton"
-        if not given.get("accessibleName") or not (section or given.get("toolTip")):
-            silent.append(widget.get("name"))
-    assert silent == []
-
-
-def test_stand_ins_refuse_what_they_do_not_know() -> None:
-    button = widgets.CLASSES["QPushButton"]()
-    with pytest.raises(AttributeError):
-        button.enabeld = True
-    with pytest.raises(AttributeError):
-        button.connect("clickt(bool)", print)
-    with pytest.raises(TypeError):
-        button.text()
-    assert button.text == ""
-
-
-# --- life of the module
-
-
-def test_shell(shell: Shell, desk: Desk) -> None:
-    parent = application.Parent(MODULE / "MedAttn.py")
-    module = shell.file.MedAttn(parent)
-    assert module.parent.title == "MedAttn"
-    assert "not a medical device" in parent.helpText
-    assert "PyRadiomics" in parent.acknowledgementText
-    application.SampleDataLogic.registered.clear()
-    shell.app.emit("startupCompleted()")
-    for sample in application.SampleDataLogic.registered:
-        path = Path(sample["uris"].removeprefix("file://"))
-        assert sample["checksums"] == "SHA256:" + hashlib.sha256(path.read_bytes()).hexdigest()
-    assert len(application.SampleDataLogic.registered) == 2
-
-
-def test_loading_the_module_loads_nothing_heavy(shell: Shell) -> None:
-    loaded = {name.split(".")[0] for name in sys.modules}
-    assert not loaded & {"torch", "monai", "medattn_core", "SimpleITK"}
-
-
-def test_enter_exit_and_scene_close(shell: Shell, desk: Desk) -> None:
-    desk.load(SAMPLES / "brain1_image.nrrd", "brain1")
-    shell.widget.enter()
-    assert shell.parameters.input_volume.GetName() == "brain1"
-    shell.widget.exit()
-    assert shell.parameters is None
-    assert not shell.ui.applyButton.enabled
-    shell.widget.enter()
-    shell.apply()
-    assert shell.ui.probabilityTable.rowCount == 3
-    desk.scene.Clear(False)
-    assert shell.parameters is not None
-    assert shell.parameters.input_volume is None
-    assert shell.ui.probabilityTable.rowCount == 0
-    assert not shell.work.findings
-    assert "Choose a scan" in shell.ui.applyButton.toolTip
-
-
-def test_observers_are_given_back(shell: Shell, desk: Desk) -> None:
-    node = shell.widget.logic.getParameterNode()
-
-    def observers() -> int:
-        return str(node).count("vtkCommand")
-
-    shell.widget.enter()
-    before = observers()
-    for _ in range(5):
-        shell.widget.exit()
-        shell.widget.enter()
-    assert observers() == before
-
-
-def test_reload_stops_everything(desk: Desk) -> None:
-    from MedAttnLib.process import Worker
-
-    own = Worker()
-    shell = Shell(desk, own)
-    desk.load(SAMPLES / "brain1_image.nrrd", "brain1")
-    shell.widget.enter()
-    shell.apply()
-    process = own.pid
-    kept = {name: module for name, module in sys.modules.items() if name.split(".")[0] == "MedAttnLib"}
-    try:
-        shell.widget.onReload()
-        assert not [name for name in sys.modules if name.split(".")[0] == "MedAttnLib"]
-    finally:
-        sys.modules.update(kept)
-    shell.close()
-    assert not own.running
-    assert not Path(f"/proc/{process}").exists() or "Z" in Path(f"/proc/{process}/stat").read_text().split()[2]
-
-
-def test_parameters_are_saved_with_the_scene(shell: Shell, desk: Desk, tmp_path: Path) -> None:
-    desk.load(SAMPLES / "brain1_image.nrrd", "brain1")
-    shell.widget.enter()
-    shell.ui.opacitySlider.value = 0.35
-    shell.ui.thresholdSlider.value = 0.4
-    shell.ui.exportName.text = "case7"
-    assert shell.parameters.opacity == 0.35
-    assert desk.scene.WriteToMRB(str(tmp_path / "x.mrb"))
-    desk.scene.Clear(True)
-    assert desk.scene.ReadFromMRB(str(tmp_path / "x.mrb"), True)
-    shell.widget.enter()
-    assert (shell.ui.opacitySlider.value, shell.ui.thresholdSlider.value) == (0.35, 0.4)
-    assert shell.ui.exportName.text == "case7"
-    assert shell.ui.inputSelector.currentNode().GetName() == "brain1"
-
-
-# --- use
+from stand_ins.shell import Shell
 
 
 def test_apply_shows_probabilities_regions_and_overlay(shell: Shell, desk: Desk, brain: Any) -> None:
@@ -248,73 +65,6 @@ def test_clicking_a_region_goes_there(shell: Shell, desk: Desk, brain: Any) -> N
         view.SetSliceOffset(0.0)
     shell.ui.regionsTable.cellClicked.emit(0, 2)
     assert desk.slices["Red"].GetSliceOffset() == pytest.approx(26.0, abs=3.3)
-
-
-def test_what_if_by_ticking(shell: Shell, brain: Any) -> None:
-    shell.widget.enter()
-    shell.apply()
-    found = shell.panel.found
-    shell.ui.regionsTable.item(0, 0).setCheckState(Qt.Unchecked)
-    shell.until(lambda: shell.panel.question.answer is not None)
-    percent = f"{100 * found.regions[0]['probability_without']:.1f} %"
-    assert percent in shell.ui.whatIfLabel.text
-    assert "Without region 1" in shell.ui.whatIfLabel.text
-    assert shell.ui.probabilityTable.cellWidget(0, 2).text == percent
-    shell.ui.resetButton.click()
-    assert shell.ui.whatIfLabel.text == ""
-    assert shell.ui.probabilityTable.cellWidget(0, 2) is None
-
-
-def test_what_if_by_painting(shell: Shell, desk: Desk, brain: Any) -> None:
-    """Each stroke is answered, without a click."""
-    shell.widget.enter()
-    shell.apply()
-    tumour = slicer.util.arrayFromVolume(desk.load(SAMPLES / "brain1_label.nrrd", "label")) > 0
-    painting, _ = segments.add_segment(
-        desk.scene, brain, np.pad(tumour[:5], ((0, 20), (0, 0), (0, 0))) | tumour, "a", (1, 0, 0)
-    )
-    shell.ui.whatIfSegmentation.setCurrentNode(painting)
-    shell.until(lambda: shell.panel.question.answer is not None)
-    assert "Without the painted segment" in shell.ui.whatIfLabel.text
-    first = shell.panel.question.answer["probabilities"]["glioma"]
-    assert first < shell.panel.found.result["probabilities"]["glioma"]
-    segments.add_segment(desk.scene, brain, np.ones_like(tumour) & (np.arange(25) < 2)[:, None, None], "a", (1, 0, 0))
-    shell.until(lambda: shell.panel.question.answer["probabilities"]["glioma"] != first)
-
-
-def test_painting_in_another_module(shell: Shell, desk: Desk, brain: Any) -> None:
-    """The segment editor is a module: painted there, answered at the return, and followed from then on."""
-    shell.widget.enter()
-    shell.apply()
-    tumour = slicer.util.arrayFromVolume(desk.load(SAMPLES / "brain1_label.nrrd", "label")) > 0
-    painting, _ = segments.add_segment(desk.scene, brain, tumour, "a", (1, 0, 0))
-    segments.add_segment(desk.scene, brain, np.roll(tumour, 9, axis=1), "b", (0, 1, 0))
-    shell.ui.whatIfSegmentation.setCurrentNode(painting)
-    shell.ui.whatIfSegment.setCurrentIndex(1)
-    shell.until(lambda: not shell.work.working and shell.panel.question.answer is not None, 10.0)
-
-    def paint(last: int) -> None:
-        name = painting.GetSegmentation().GetNthSegmentID(1)
-        part = np.ones_like(tumour) & (np.arange(25) < last)[:, None, None]
-        slicer.util.updateSegmentBinaryLabelmapFromArray(part.astype(np.uint8), painting, name, brain)
-
-    shell.widget.exit()
-    paint(12)
-    shell.widget.enter()
-    shell.until(lambda: shell.panel.question.answer is not None, timeout_s=10.0)
-    assert shell.ui.whatIfSegment.currentIndex == 1, "the same segment"
-    first = shell.panel.question.answer["probabilities"]["glioma"]
-    assert "Without the painted segment" in shell.ui.whatIfLabel.text
-    paint(20)
-    shell.until(lambda: shell.panel.question.answer["probabilities"]["glioma"] != first, timeout_s=10.0)
-
-
-def test_only_this(shell: Shell, brain: Any) -> None:
-    shell.widget.enter()
-    shell.apply()
-    shell.ui.modeSelector.setCurrentIndex(1)
-    shell.until(lambda: shell.panel.question.answer is not None)
-    assert "Only region 1" in shell.ui.whatIfLabel.text
 
 
 def test_another_class(shell: Shell, desk: Desk, brain: Any) -> None:
@@ -470,6 +220,54 @@ def test_export_button(shell: Shell, brain: Any, tmp_path: Path) -> None:
     assert not list(tmp_path.glob("*.html"))
 
 
+def test_a_second_export_keeps_the_first(shell: Shell, brain: Any, tmp_path: Path) -> None:
+    """The name that is offered is always the same; nothing that was written under it may be lost."""
+    shell.widget.enter()
+    shell.apply()
+    shell.ui.exportFolder.currentPath = str(tmp_path)
+    shell.ui.reportCheckBox.checked = False
+    written = []
+    for _ in range(3):
+        shell.ui.exportButton.click()
+        shell.until(lambda: not shell.work.busy)
+        written.append((shell.ui.statusLabel.text, {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.*")}))
+        assert written[0][1].items() <= written[-1][1].items()
+    assert [text for text, _files in written] == [
+        "3 files written",
+        "3 files written to scan_export_2: an earlier export is kept",
+        "3 files written to scan_export_3: an earlier export is kept",
+    ]
+    assert (tmp_path / "scan_export_3" / "scan_evidence.nii.gz").is_file()
+
+
+def test_the_time_is_that_of_the_reader(shell: Shell, brain: Any) -> None:
+    """From click to result, with what the worker has no part in."""
+    shell.widget.enter()
+    start = time.perf_counter()
+    shell.apply()
+    waited = time.perf_counter() - start
+    told = float(shell.ui.statusLabel.text.removeprefix("Done in ").removesuffix(" s"))
+    assert shell.panel.found.result["timings_s"]["total"] < told
+    assert told == pytest.approx(waited, abs=0.2)
+
+
+def test_a_slider_does_not_walk_through_the_scene(
+    shell: Shell, desk: Desk, brain: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shell.widget.enter()
+    shell.apply()
+    walks: list[Any] = []
+    look = nodes.scans
+    monkeypatch.setattr(nodes, "scans", lambda scene: (walks.append(scene), look(scene))[1])
+    for value in (0.3, 0.35, 0.4):
+        shell.ui.thresholdSlider.value = value
+        shell.ui.opacitySlider.value = value
+    assert walks == []
+    desk.load(SAMPLES / "brain2_image.nrrd", "brain2")
+    shell.until(lambda: "(2)" in shell.ui.batchScope.currentText, 5.0)
+    assert walks != []
+
+
 def test_batch_button(shell: Shell, desk: Desk, brain: Any) -> None:
     desk.load(SAMPLES / "brain2_image.nrrd", "brain2")
     shell.widget.enter()
@@ -486,65 +284,3 @@ def test_region_to_segment_button(shell: Shell, desk: Desk, brain: Any) -> None:
     shell.ui.segmentButton.click()
     shell.until(lambda: not shell.work.working)
     assert nodes.find(desk.scene, nodes.SEGMENTATION, brain).GetSegmentation().GetNumberOfSegments() == 1
-
-
-# --- time
-
-
-class Beat:
-    """A heart that beats in the event loop: the longest pause is how long somebody kept the main thread."""
-
-    def __init__(self) -> None:
-        self.longest, self._clock, self._timer = 0, QElapsedTimer(), QTimer()
-        self._timer.setInterval(0)
-        self._timer.timeout.connect(self._tick)
-
-    def _tick(self) -> None:
-        self.longest = max(self.longest, self._clock.restart())
-
-    def __enter__(self) -> Beat:
-        self._clock.start()
-        self._timer.start()
-        return self
-
-    def __exit__(self, *_arguments: Any) -> None:
-        self._tick()
-        self._timer.stop()
-
-
-def test_times(shell: Shell, brain: Any) -> None:
-    """First result under 5 s with a warm worker, what-if under 0.2 s from click to text, nobody blocked over 50 ms.
-
-    The best of some attempts each, since other programs take their share of the machine.
-    """
-    shell.widget.enter()
-    shell.apply()  # warm
-    applied, blocked, answered, kept = [], [], [], []
-    for _attempt in range(4):
-        # A scan that the worker has never seen: the sample moved by a voxel.
-        voxels = np.roll(slicer.util.arrayFromVolume(brain), 1, axis=2).copy()
-        slicer.util.updateVolumeFromArray(brain, voxels)
-        with Beat() as beat:
-            start = time.perf_counter()
-            shell.apply()
-            applied.append(time.perf_counter() - start)
-        blocked.append(beat.longest)
-        if applied[-1] < 5.0 and blocked[-1] <= 50:
-            break
-    for turn in range(12):
-        before, state = shell.panel.question.answer, Qt.Checked if turn % 2 else Qt.Unchecked
-        with Beat() as beat:
-            start = time.perf_counter()
-            shell.ui.regionsTable.item(0, 0).setCheckState(state)
-            shell.until(lambda before=before: shell.panel.question.answer is not before)
-            answered.append(time.perf_counter() - start)
-        kept.append(beat.longest)
-    answer = sorted(answered[::2])  # ticking on again is answered without asking
-    print(
-        f"Apply {min(applied):.2f} s, main thread kept {min(blocked)} ms at most; "
-        f"what-if {answer[0]:.3f} to {answer[-1]:.3f} s, kept {min(kept)} to {max(kept)} ms"
-    )
-    assert min(applied) < 5.0
-    assert min(blocked) <= 50
-    assert answer[len(answer) // 2] < 0.2
-    assert sorted(kept)[len(kept) // 2] <= 50

@@ -20,7 +20,7 @@ from PySide6.QtCore import QPoint, QRect, Qt
 from PySide6.QtGui import QColor, QFont, QImage, QPainter, QPixmap
 from stand_ins import widgets
 from stand_ins.desk import Camera, Desk
-from test_panel import Shell
+from stand_ins.shell import Shell
 
 SIDES = (("R", "L"), ("A", "P"), ("S", "I"))
 WIDTH = 440
@@ -51,20 +51,32 @@ def shell(desk: Desk, camera: Camera, engine: Any, brain: Any) -> Iterator[Shell
     for selector in (made.ui.inputSelector, made.ui.regionSelector, made.ui.whatIfSegmentation):
         selector.setMRMLScene(desk.scene)
     made.apply()
+    made.apply()  # as it is from the second time on: the model is loaded
     yield made
     made.close()
 
 
 def frame(shell: Shell) -> Any:
-    """The panel as a widget of the width that it has in the application."""
+    """The panel as a widget of the width that it has in the application, and as high as it wants to be."""
     root = shell.widget.layout.widgets[0]
-    root.resize(WIDTH, root.layout().heightForWidth(WIDTH) if root.layout().hasHeightForWidth() else 900)
     root.show()
-    for _ in range(5):
-        widgets.application().processEvents()
-    root.resize(WIDTH, 880)
-    widgets.application().processEvents()
+    for height in (10, root.layout().heightForWidth(WIDTH)):  # first as low as it lets itself be made
+        root.resize(WIDTH, height)
+        for _ in range(5):
+            widgets.application().processEvents()
+        assert overlapping(shell) == []
     return root
+
+
+def overlapping(shell: Shell) -> list[tuple[str, str]]:
+    """Widgets of the panel that cover each other."""
+    shown = [widget for widget in vars(shell.ui).values() if widget.isVisible() and widget.size.height() > 0]
+    return [
+        (one.objectName, other.objectName)
+        for number, one in enumerate(shown)
+        for other in shown[number + 1 :]
+        if one.parentWidget() is other.parentWidget() and one.geometry.intersects(other.geometry)
+    ]
 
 
 def grab(shell: Shell, *names: str) -> QImage:
@@ -114,7 +126,6 @@ def slices(desk: Desk, camera: Camera, *views: str) -> QImage:
     font = QFont("DejaVu Sans", 12)
     font.setBold(True)
     painter.setFont(font)
-    painter.setPen(QColor("#ffe08a"))
     for number, view in enumerate(views):
         picture = np.ascontiguousarray(camera.shoot(view))
         part = QImage(picture.data, picture.shape[1], picture.shape[0], 3 * picture.shape[1], QImage.Format_RGB888)
@@ -128,7 +139,14 @@ def slices(desk: Desk, camera: Camera, *views: str) -> QImage:
             (top, Qt.AlignHCenter | Qt.AlignTop),
             (bottom, Qt.AlignHCenter | Qt.AlignBottom),
         ):
-            painter.drawText(area, place, text)
+            for x_shift, y_shift, colour in (
+                (-1, 0, "#000000"),
+                (1, 0, "#000000"),
+                (0, 1, "#000000"),
+                (0, 0, "#ffe08a"),
+            ):
+                painter.setPen(QColor(colour))  # with an edge: it may lie on bright bone
+                painter.drawText(area.translated(x_shift, y_shift), place, text)
     painter.end()
     return image
 
@@ -160,10 +178,22 @@ def test_panel_and_overlay(shell: Shell, desk: Desk, camera: Camera, folder: Pat
     keep(slices(desk, camera, "Red", "Green", "Yellow"), folder / "overlay.png")
 
 
-def test_regions(shell: Shell, desk: Desk, brain: Any, folder: Path) -> None:
-    shell.ui.classSelector.setCurrentIndex(2)
-    shell.until(lambda: not shell.work.working)
-    keep(grab(shell, "evidenceSection", "regionsSection"), folder / "regions.png")
+def test_regions(shell: Shell, desk: Desk, camera: Camera, folder: Path) -> None:
+    shell.ui.regionsTable.cellClicked.emit(0, 2)
+    keep(beside(grab(shell, "evidenceSection", "regionsSection"), slices(desk, camera, "Red")), folder / "regions.png")
+
+
+def test_undecided(shell: Shell, desk: Desk, camera: Camera, brain: Any, folder: Path) -> None:
+    """A head that lies on its side is another picture to the model: it abstains, and has two regions."""
+    on_its_side = np.array([[0.0, -1.0, 0.0, 0.0], [1.0, 0.0, 0.0, 0.0], [0.0, 0.0, 1.0, 0.0], [0.0, 0.0, 0.0, 1.0]])
+    brain.SetAndObserveTransformNodeID(desk.transform(on_its_side).GetID())
+    shell.apply()
+    assert shell.panel.found.undecided
+    assert shell.ui.regionsTable.rowCount > 1
+    shell.ui.regionsTable.item(0, 0).setCheckState(Qt.Unchecked)
+    shell.until(lambda: shell.panel.question.answer is not None)
+    panel = grab(shell, "resultSection", "regionsSection")
+    keep(beside(panel, slices(desk, camera, "Red")), folder / "undecided.png")
 
 
 def test_what_if(shell: Shell, desk: Desk, camera: Camera, brain: Any, folder: Path) -> None:

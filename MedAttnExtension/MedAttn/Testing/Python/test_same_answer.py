@@ -55,14 +55,17 @@ def in_mask(mask: np.ndarray, volume: Any, world: np.ndarray) -> bool:
     return inside and bool(mask[k, j, i])
 
 
-def peak_of_picture(desk: Desk, view: str, scale: colours.Scale) -> np.ndarray:
-    """World position of the strongest evidence in what a slice view blends; the middle of several equal pixels."""
+def peak_of_picture(desk: Desk, view: str, found: Any) -> np.ndarray:
+    """World position of the strongest evidence in what a slice view blends; the middle of several equal pixels.
+
+    The colours are looked for as they are drawn: those of a model that abstains are faded.
+    """
     composite = desk.slices[view].GetSliceCompositeNode()
     opacity = composite.GetForegroundOpacity()
     composite.SetForegroundOpacity(1.0)  # the colours themselves
     picture = desk.blend(view)[..., :3].astype(int)
     composite.SetForegroundOpacity(opacity)
-    table = np.round(colours.table(scale, scale.default_share) * 255).astype(int)
+    table = np.round(colours.table(found.scale, found.scale.default_share, found.undecided) * 255).astype(int)
     rank = np.full(picture.shape[:2], -1)
     for entry in range(colours.ENTRIES // 2, colours.ENTRIES):
         if table[entry, 3]:
@@ -75,7 +78,7 @@ def peak_of_picture(desk: Desk, view: str, scale: colours.Scale) -> np.ndarray:
 
 def assert_peaks_in_tumour(desk: Desk, volume: Any, found: Any, mask: np.ndarray) -> None:
     for view in desk.slices:
-        world = peak_of_picture(desk, view, found.scale)
+        world = peak_of_picture(desk, view, found)
         assert in_mask(mask, volume, world), f"{view}: {world} is not in the tumour"
 
 
@@ -133,17 +136,11 @@ def test_under_a_transform(
     as_seen = desk.volume(slicer.util.arrayFromVolume(brain), geometry.ijk_to_world(brain), "as seen")
     (said,) = drive.command_line([drive.write_with_slicer(as_seen, tmp_path / "seen.nrrd")], tmp_path / "out")
     desk.scene.RemoveNode(as_seen)
+    check(desk, logic, brain, said, tumour)
     if degrees < 45:  # the transform of a registration changes no number
-        check(desk, logic, brain, said, tumour)
         assert_same(logic.finding_of(brain), both_said[0])
-        return
-    found = drive.apply(logic, brain)
-    assert_same(found, said)
-    assert_lies_on(nodes.find(desk.scene, nodes.EVIDENCE, brain), brain)
-    try:
-        assert_peaks_in_tumour(desk, brain, found, tumour)
-    except AssertionError as error:
-        pytest.xfail(f"open: a scan turned by a right angle, seen by brain_tumor_t1ce 1.1.0: {error}")
+    else:  # a brain that lies on its side is another picture to the model: less sure, and it says so
+        assert logic.finding_of(brain).result["probabilities"] != pytest.approx(both_said[0]["probabilities"], abs=1e-3)
 
 
 def test_the_map_follows_a_transform_that_changes_later(desk: Desk, logic: Any, brain: Any, tumour: np.ndarray) -> None:

@@ -5,20 +5,17 @@ from __future__ import annotations
 import importlib
 import sys
 import types
-from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
 import pytest
-from stand_ins import application
+import slicer
+from conftest import SAMPLES
+from MedAttnLib import overlay
+from PySide6.QtCore import QTimer
+from stand_ins import application, drive
 from stand_ins.desk import Desk
-from test_panel import Shell
-
-
-@pytest.fixture
-def shell(desk: Desk, engine: Any) -> Iterator[Shell]:
-    made = Shell(desk, engine)
-    yield made
-    made.close()
+from stand_ins.shell import Shell
 
 
 def test_entries_leave_nothing_behind(shell: Shell) -> None:
@@ -101,3 +98,129 @@ def test_the_test_of_the_application_needs_what_is_installed(
     monkeypatch.setattr(installation, "known_plan", installation.Plan)
     file.MedAttnTest().runTest()
     assert ran == ["scene", "sample"]
+
+
+def test_fitting_keeps_an_oblique_view(desk: Desk) -> None:
+    """The field of view is that of the scan, the orientation that of the user: also in an oblique scan."""
+    tilt = np.deg2rad(20)
+    matrix = np.eye(4)
+    matrix[:2, :2] = [[np.cos(tilt), -np.sin(tilt)], [np.sin(tilt), np.cos(tilt)]]
+    scan = desk.volume(np.zeros((20, 30, 40), np.int16), matrix @ np.diag([2.0, 2.0, 2.0, 1.0]))
+    for composite in overlay.composites(desk.scene):
+        composite.SetBackgroundVolumeID(scan.GetID())
+    for name, logic in desk.slices.items():
+        node = logic.GetSliceNode()
+        node.SetSliceToRASByNTP(0.3, 0.2, 0.9, 0.8, 0.1, -0.3, 0.0, 0.0, 0.0, 0)
+        node.SetFieldOfView(1.0, 1.0, 1.0)
+        before = slicer.util.arrayFromVTKMatrix(node.GetSliceToRAS())[:3, :3].copy()
+        overlay.fit_views()
+        assert np.allclose(slicer.util.arrayFromVTKMatrix(node.GetSliceToRAS())[:3, :3], before), name
+        assert min(node.GetFieldOfView()[:2]) > 40
+
+
+def test_fitting_where_the_function_takes_no_arguments(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[str] = []
+    logic = types.SimpleNamespace(FitSliceToAll=lambda: calls.append("fit"))
+    monkeypatch.setattr(slicer, "app", types.SimpleNamespace(applicationLogic=lambda: logic), raising=False)
+    overlay.fit_views()
+    assert calls == ["fit"]
+
+
+# --- what the application and scripts call
+
+
+def test_cleanup_leaves_no_process_no_observer_and_no_timer(desk: Desk) -> None:
+    from MedAttnLib.process import Worker
+
+    own = Worker()
+    shell = Shell(desk, own)
+    scene, node = desk.scene, shell.widget.logic.getParameterNode()
+    desk.load(SAMPLES / "brain1_image.nrrd", "brain1")
+    shell.apply()
+    folder, pid = own.folder, own.pid
+    assert shell.app.slots["aboutToQuit()"]
+    assert shell.panel._timer.isActive()
+    assert shell.widget.Observations
+    shell.widget.cleanup()
+    assert not own.running
+    assert not drive.alive(pid)
+    assert not folder.exists()
+    assert shell.app.slots["aboutToQuit()"] == []
+    assert not any(timer.isActive() for timer in (shell.panel._timer, shell.panel._later))
+    assert not shell.widget.Observations
+    assert (shell.panel._observed, shell.panel._scan_observed, shell.panel.question._painted) == ([], [], [])
+    shell.detach()
+    before = (str(node).count("vtkCommand"), str(scene).count("vtkCommand"))
+    again = Shell(desk, Worker())
+    again.widget.cleanup()
+    again.detach()
+    assert (str(node).count("vtkCommand"), str(scene).count("vtkCommand")) == before
+
+
+@pytest.mark.parametrize("answer", [True, False])
+def test_ready_asks_before_anything_is_installed(
+    shell: Shell, brain: Any, monkeypatch: pytest.MonkeyPatch, answer: bool
+) -> None:
+    """Declined, nothing is predicted; installed, the worker of before is ended, for it would not see what is new."""
+    from MedAttnLib import installation, launch
+
+    plan = installation.Plan(packages=("nibabel>=5.2",), megabytes=4.0)
+    asked: list[str] = []
+    installed: list[list[str]] = []
+
+    def pip(arguments: list[str]) -> None:
+        installed.append(arguments)
+        monkeypatch.setattr(installation, "known_plan", installation.Plan)
+
+    doors = installation.Doors(lambda text: (asked.append(text), answer)[1], lambda version: True, pip)
+    shell.widget.enter()
+    monkeypatch.setattr(installation, "known_plan", lambda: plan)
+    monkeypatch.setattr(installation, "slicer_doors", lambda: doors)
+    monkeypatch.delenv(launch.PYTHON_VARIABLE)
+    assert shell.widget.show_installation()
+    assert "nibabel" in shell.ui.setupLabel.text
+    assert not shell.ui.setupSection.collapsed
+    stops: list[bool] = []
+    stop = shell.work.stop
+    monkeypatch.setattr(shell.work, "stop", lambda: (stops.append(True), stop()))
+    shell.ui.setupButton.click()
+    assert len(asked) == 1
+    assert "nibabel>=5.2" in asked[0]
+    assert len(installed) == len(stops) == int(answer)
+    assert shell.ui.setupButton.enabled != answer
+    if not answer:
+        shell.ui.applyButton.click()
+        assert len(asked) == 2, "asked again, at Apply"
+        assert not shell.work.working
+        assert installed == []
+
+
+def test_an_installation_that_fails_is_a_line_in_the_panel(
+    shell: Shell, brain: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from MedAttnLib import installation, launch
+
+    shell.widget.enter()
+    monkeypatch.setattr(installation, "known_plan", lambda: installation.Plan(problems=("No room on the disk.",)))
+    monkeypatch.delenv(launch.PYTHON_VARIABLE)
+    shell.ui.applyButton.click()
+    assert shell.ui.statusLabel.text == "No room on the disk."
+    assert not shell.work.working
+
+
+def test_a_script_waits_with_the_window_alive(shell: Shell, brain: Any) -> None:
+    """As in the README; the time that is given is kept to."""
+    logic, found, beats = shell.widget.logic, [], []
+    timer = QTimer()
+    timer.setInterval(0)
+    timer.timeout.connect(lambda: beats.append(None))
+    timer.start()
+    logic.work.apply(brain, "brain_tumor_t1ce", done=found.append)
+    with pytest.raises(TimeoutError, match="not finished in time"):
+        logic.wait(timeout_s=0.0)
+    assert not found
+    logic.wait()
+    timer.stop()
+    assert found[0].result["label"] == "glioma"
+    assert not logic.work.working
+    assert len(beats) > 10
