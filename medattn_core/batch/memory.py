@@ -165,10 +165,8 @@ def budget_of(memory: int) -> Budget:
 
 
 def steady_heap() -> None:
-    """Keep glibc from holding freed memory back in an arena a thread; elsewhere this does nothing."""
+    """Keep glibc from holding freed memory back in an arena of each thread; elsewhere this does nothing."""
     import ctypes
 
     with suppress(OSError, AttributeError):
-        libc = ctypes.CDLL("libc.so.6")
-        libc.mallopt(-8, 2)  # M_ARENA_MAX
-        libc.mallopt(-3, 1 << 20)  # M_MMAP_THRESHOLD: what is large goes back to the system when it is freed
+        ctypes.CDLL("libc.so.6").mallopt(-8, 2)  # M_ARENA_MAX
