@@ -7,7 +7,7 @@ scaled by 0.9 to 1.1, noise of one per cent of the brightest voxel, spacing scal
     python -m benchmarks.batch make --folder DIR                 (once)
     python -m benchmarks.batch throughput --folder DIR           (500 scans, then each stage alone)
     python -m benchmarks.batch kill --folder DIR --kills 10      (ten times kill -9, then the tables compared)
-    python -m benchmarks.batch scaling --folder DIR              (one worker against two)
+    python -m benchmarks.batch scaling --folder DIR              (one worker against two; --engine ray too)
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ def status(key: str) -> int:
     return next(int(line.split()[1]) for line in lines if line.startswith(key)) >> 10
 
 
-def run(scans: list[Path], output: Path, **options: Any) -> dict[str, Any]:
+def run(scans: list[Path], output: Path, engine: str = "local", **options: Any) -> dict[str, Any]:
     """One batch in this process: seconds, rate from the tenth scan on, peak memory by number of scans."""
     from medattn_core.batch import Settings, predict_many
 
@@ -88,6 +88,7 @@ def run(scans: list[Path], output: Path, **options: Any) -> dict[str, Any]:
         [(path, ()) for path in scans],
         output,
         Settings(bundle=BUNDLE, device="cpu", **options),
+        engine=engine,
         predictor=predictor,
         done=done,
     )
@@ -204,27 +205,30 @@ def kill(scans: list[Path], kills: int, seed: int) -> dict[str, Any]:
         }
 
 
-def scaling(scans: list[Path], repeats: int) -> dict[str, Any]:
-    """One worker against two, in turn; each with one thread of torch a worker and with none to spare."""
+def scaling(scans: list[Path], repeats: int, engine: str) -> dict[str, Any]:
+    """One worker against two, in turn, each run a process of its own; one worker also with both cores."""
     rates: dict[str, list[float]] = {}
     code = (
-        "import json, sys, tempfile, torch, os\nfrom pathlib import Path\nfrom benchmarks import batch\n"
-        "cores, workers = int(sys.argv[1]), int(sys.argv[2])\n"
+        "import json, sys, tempfile, os\nfrom pathlib import Path\nfrom benchmarks import batch\n"
+        "cores, workers, engine = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3]\n"
         "os.sched_setaffinity(0, set(sorted(os.sched_getaffinity(0))[:cores]))\n"
         "with tempfile.TemporaryDirectory() as folder:\n"
-        "    print(json.dumps(batch.run([Path(p) for p in sys.argv[3:]], Path(folder), workers=workers)))\n"
+        "    scans = [Path(path) for path in sys.argv[4:]]\n"
+        "    print(json.dumps(batch.run(scans, Path(folder), engine=engine, workers=workers)))\n"
     )
+    # An actor has one core whatever the machine has; a local worker alone takes all that there are.
+    shapes = ((1, 1), (2, 1), (2, 2)) if engine == "local" else ((2, 1), (2, 2))
     for _ in range(repeats):
-        for cores, workers in ((1, 1), (2, 1), (2, 2)):
-            arguments = [str(cores), str(workers), *map(str, scans)]
+        for cores, workers in shapes:
+            arguments = [str(cores), str(workers), engine, *map(str, scans)]
             done = subprocess.run(
                 [sys.executable, "-c", code, *arguments], cwd=ROOT, capture_output=True, text=True, check=True
             )
-            found = json.loads(done.stdout.splitlines()[-1])
+            found = json.loads(next(line for line in done.stdout.splitlines() if line.startswith("{")))
             rates.setdefault(f"{workers} worker(s), {cores} core(s)", []).append(found["scans_per_s"])
     medians = {name: statistics.median(values) for name, values in rates.items()}
-    one, _, two = medians.values()
-    return {"scans_per_s": rates, "medians": medians, "efficiency": round(two / one / 2, 3)}
+    one, two = list(medians.values())[0], list(medians.values())[-1]
+    return {"engine": engine, "scans_per_s": rates, "medians": medians, "efficiency": round(two / one / 2, 3)}
 
 
 def main(arguments: Iterable[str] | None = None) -> None:
@@ -234,6 +238,7 @@ def main(arguments: Iterable[str] | None = None) -> None:
     parser.add_argument("--scans", type=int, default=500)
     parser.add_argument("--kills", type=int, default=10)
     parser.add_argument("--each", type=int, default=30, help="scans a thread, for each stage alone")
+    parser.add_argument("--engine", choices=("local", "ray"), default="local", help="of scaling")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args(list(arguments) if arguments is not None else None)
@@ -253,7 +258,7 @@ def main(arguments: Iterable[str] | None = None) -> None:
     elif options.what == "kill":
         found = kill(scans, options.kills, options.seed)
     else:
-        found = scaling(scans[:60], options.repeats)
+        found = scaling(scans[: min(len(scans), 60)], options.repeats, options.engine)
     print(json.dumps(found, indent=2))
 
 

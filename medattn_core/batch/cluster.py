@@ -42,9 +42,7 @@ class Worker:
 
         steady_heap()
         budget = budget_of(settings.memory)
-        self._scan = Scanner(
-            settings.open(), Path(output), settings, budget=budget, lanes=1, threads=threads
-        )
+        self._scan = Scanner(settings.open(), Path(output), settings, budget=budget, lanes=1, threads=threads)
 
     def ready(self) -> None:
         """Returns once the model is loaded."""
@@ -110,8 +108,10 @@ class _Team:
         size = settings.workers or gpus or int(total.get("CPU", 1))
         self._actor = ray.remote(Worker)
         self._loading: dict[Any, Any] = {}  # reference of ready() -> actor
-        self._busy: dict[Any, tuple[Any, Job]] = {}  # reference of a result -> actor, job
-        self._actors: dict[Any, int] = {}  # loaded actors -> scans they have
+        self._busy: dict[Any, tuple[Any, Job, int]] = {}  # reference of a result -> actor, job, its share
+        self._actors: dict[Any, int] = {}  # loaded actors -> shares of _AHEAD that are taken
+        self._suspects: deque[Job] = deque()
+        """Inputs whose worker was lost: each goes to a worker of its own, so that it takes no other down with it."""
         self._tried: dict[int, int] = {}
         self._lost_loading = 0
         for _ in range(max(1, min(size, count))):
@@ -119,16 +119,18 @@ class _Team:
 
     def run(self, todo: deque[Job], begun: Callable[[Job], None]) -> Iterator[Done]:
         """Results until there is nothing left."""
-        while todo or self._busy:
+        while todo or self._suspects or self._busy:
             for actor in sorted(self._actors, key=lambda one: self._actors[one]):
-                while todo and self._actors.get(actor, _AHEAD) < _AHEAD:
+                if self._suspects and not self._actors[actor]:
+                    self._send(actor, self._suspects.popleft(), begun, alone=True)
+                while todo and self._actors[actor] < _AHEAD:
                     self._send(actor, todo.popleft(), begun)
             finished, _ = self._ray.wait([*self._busy, *self._loading], num_returns=1)
             for reference in finished:
                 if reference in self._loading:
                     self._loaded(reference)
                 elif reference in self._busy:
-                    result = self._result(reference, todo)
+                    result = self._result(reference)
                     if result is not None:
                         yield result
 
@@ -138,17 +140,16 @@ class _Team:
             self._ray.kill(actor)
 
     def _start(self) -> None:
-        actor = self._actor.options(max_concurrency=_AHEAD, **self._options).remote(
-            self._output, self._settings, 1
-        )
+        actor = self._actor.options(max_concurrency=_AHEAD, **self._options).remote(self._output, self._settings, 1)
         self._loading[actor.ready.remote()] = actor
 
-    def _send(self, actor: Any, job: Job, begun: Callable[[Job], None]) -> None:
+    def _send(self, actor: Any, job: Job, begun: Callable[[Job], None], *, alone: bool = False) -> None:
         if job.index not in self._tried:
             begun(job)
         self._tried[job.index] = self._tried.get(job.index, 0) + 1
-        self._busy[actor.predict.remote(job)] = (actor, job)
-        self._actors[actor] += 1
+        share = _AHEAD if alone else 1
+        self._busy[actor.predict.remote(job)] = (actor, job, share)
+        self._actors[actor] += share
 
     def _loaded(self, reference: Any) -> None:
         actor = self._loading.pop(reference)
@@ -167,19 +168,19 @@ class _Team:
             return
         self._actors[actor] = 0
 
-    def _result(self, reference: Any, todo: deque[Job]) -> Done | None:
-        actor, job = self._busy.pop(reference)
+    def _result(self, reference: Any) -> Done | None:
+        actor, job, share = self._busy.pop(reference)
         try:
             result: Done = self._ray.get(reference)
         except self._ray.exceptions.RayError:  # the process or its node is gone
             if self._actors.pop(actor, None) is not None:
                 self._start()  # waits until the cluster has room for it; the others go on
             if self._tried[job.index] < ATTEMPTS:
-                todo.appendleft(job)
+                self._suspects.append(job)
                 return None
             words = f"{job.path}: the worker that predicted it was lost {ATTEMPTS} times; look at the logs of Ray"
             record = tables.error_record(str(job.path), MedAttnError("worker_lost", words))
             return Done(job=job, record=record, stamp=job.stamp(), files={})
         if actor in self._actors:
-            self._actors[actor] -= 1
+            self._actors[actor] -= share
         return result

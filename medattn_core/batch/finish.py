@@ -16,7 +16,7 @@ _OVERVIEW = ("input", "error", "warnings", "label", "probabilities", "value", "u
 
 
 class CsvStream:
-    """predictions.csv while the batch runs: rows in the order they finish; :func:`finish` puts them in that of the inputs.
+    """predictions.csv while the batch runs: rows in the order they finish; :func:`finish` orders them as the inputs.
 
     The columns are those of the rows so far; a row with more of them (the first result after failures) asks for the
     file to be written anew.

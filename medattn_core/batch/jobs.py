@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -84,8 +85,6 @@ def inputs_of(
 
 def expand_once(found: dict[Path, tuple[Path, ...]]) -> list[tuple[Path, tuple[Path, ...]]]:
     """Each input once, also when it was typed in two ways."""
-    import os
-
     first: dict[str, tuple[Path, tuple[Path, ...]]] = {}
     for path, channels in found.items():
         first.setdefault(os.path.abspath(path), (path, channels))
@@ -96,7 +95,9 @@ def _lines(path: Path) -> list[str]:
     try:
         text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
-        raise DataListError("bad_datalist", f"{path}: it is not UTF-8 text; save it as UTF-8, one path a line") from error
+        raise DataListError(
+            "bad_datalist", f"{path}: it is not UTF-8 text; save it as UTF-8, one path a line"
+        ) from error
     except OSError as error:
         raise DataListError("bad_datalist", f"{path}: it cannot be read ({error.strerror})") from error
     lines = [line.strip() for line in text.splitlines()]

@@ -74,9 +74,7 @@ def predict_here(
         MedAttnError: ``bad_argument``: the memory does not hold the model.
     """
     lanes, threads = lanes_of(settings, count, predictor.device)
-    scanner = Scanner(
-        predictor, output, settings, budget=budget_of(settings.memory), lanes=lanes, threads=threads
-    )
+    scanner = Scanner(predictor, output, settings, budget=budget_of(settings.memory), lanes=lanes, threads=threads)
     todo = iter(jobs)
     taking, stop = threading.Lock(), threading.Event()
     results: queue.Queue[Job | Done | BaseException | None] = queue.Queue(maxsize=4 * (lanes + _AHEAD))

@@ -7,12 +7,14 @@ scans, from before they are read until their files are written. What a scan take
 
 from __future__ import annotations
 
+import math
 import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from medattn_core.batch.settings import stamp
 from medattn_core.errors import MedAttnError, VolumeError
 from medattn_core.volumes.memory import available_bytes
 
@@ -52,22 +54,16 @@ def expected_voxels(path: Path) -> int:
     name = path.name.lower()
     try:
         if name.endswith((".nii", ".nii.gz")):
-            import math
-
             import nibabel
 
             return math.prod(nibabel.load(path).shape)  # type: ignore[attr-defined]
         if name.endswith((".nrrd", ".nhdr", ".mha", ".mhd")):
-            import math
-
             from medattn_core.volumes.headers import parse_metaimage, parse_nrrd
 
             stored = (parse_nrrd if name.endswith((".nrrd", ".nhdr")) else parse_metaimage)(path, name)
             return math.prod(stored.sizes)
     except Exception:  # it is damaged: the reader will say how
         return 0
-    from medattn_core.batch.settings import stamp
-
     # DICOM and pictures: two bytes a voxel, packed up to about twice.
     return max(0, stamp(path)[0])
 
@@ -159,7 +155,8 @@ def budget_of(memory: int) -> Budget:
     if memory and limit - taken < PER_SCAN:
         least = (taken + 2 * PER_SCAN) >> 20
         raise MedAttnError(
-            "bad_argument", f"--memory of {memory >> 20} MB: model and libraries hold {taken >> 20}; give {least} MB or more"
+            "bad_argument",
+            f"--memory of {memory >> 20} MB: model and libraries hold {taken >> 20} MB; give {least} MB or more",
         )
     return Budget(max(limit - taken, PER_SCAN), strict=bool(memory))
 

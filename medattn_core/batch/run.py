@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -116,7 +116,7 @@ def _results(
     settings: Settings,
     count: int,
     begun: Callable[[Job], None],
-) -> Iterator[Done]:
+) -> Generator[Done, None, None]:
     if not left:
         return
     if engine == "ray":

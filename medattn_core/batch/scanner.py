@@ -61,6 +61,8 @@ class Scanner:
         self, predictor: Predictor, output: Path, settings: Settings, *, budget: Budget, lanes: int, threads: int
     ) -> None:
         self.predictor, self.settings, self.budget = predictor, settings, budget
+        if settings.batch_size:
+            predictor.slices_at_once = settings.batch_size
         self.writer = ResultWriter(make_folder(output), report=settings.report)
         self._lanes = threading.BoundedSemaphore(lanes)
         self._threads = threads
@@ -96,7 +98,6 @@ class Scanner:
                 prediction = replace(prediction, timings={**prediction.timings, "read": read})
                 record, paths = self.writer.write(prediction, job.name)
             return prediction, record, paths
-
 
 
 def _trace(error: Exception) -> str:

@@ -85,11 +85,17 @@ def predict(
         from medattn_core.batch.jobs import check_single, inputs_of
         from medattn_core.batch.settings import Settings, bytes_of, count_of
 
-        limits = {
-            "workers": count_of(workers, "--workers"),
-            "batch_size": count_of(batch_size, "--batch-size"),
-            "memory": bytes_of(memory),
-        }
+        settings = Settings(
+            bundle=bundle,
+            device=device.value,
+            trust=trust,
+            report=report,
+            mask=mask,
+            series=series,
+            workers=count_of(workers, "--workers"),
+            batch_size=count_of(batch_size, "--batch-size"),
+            memory=bytes_of(memory),
+        )
         listed, found = inputs_of(inputs, exclude=output)
         check_single(len(listed), mask=mask, series=series, channel=channel)
         if channel:
@@ -101,9 +107,6 @@ def predict(
         from medattn_core.batch import predict_many
 
         printed = _Printed(len(listed), max(len(str(path)) for path, _ in listed), verbose)
-        settings = Settings(
-            bundle=bundle, device=device.value, trust=trust, report=report, mask=mask, series=series, **limits
-        )
         summary = predict_many(
             listed, output, settings, engine=engine.value, restart=restart, begun=printed.begun, done=printed.done
         )

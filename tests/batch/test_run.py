@@ -115,9 +115,7 @@ def test_an_interrupted_run_keeps_its_tables_and_goes_on(tiny: Path, scans: list
     assert records(tmp_path / "a") == records(tmp_path / "b")
 
 
-def test_another_bundle_or_option_is_never_mixed_in(
-    tiny: Path, other: Path, scans: list[Path], tmp_path: Path
-) -> None:
+def test_another_bundle_or_option_is_never_mixed_in(tiny: Path, other: Path, scans: list[Path], tmp_path: Path) -> None:
     interrupted(scans, tmp_path, tiny, after=3)
     for bundle, options in ((other, {}), (tiny, {"mask": scans[0]}), (tiny, {"more": {"evidence": "float32"}})):
         with pytest.raises(MedAttnError) as refused:
@@ -135,9 +133,9 @@ def test_another_bundle_or_option_is_never_mixed_in(
 
 
 def test_a_changed_calibration_is_another_bundle(tiny: Path, scans: list[Path], tmp_path: Path) -> None:
-    from medattn_core.batch import Settings
-
     import shutil
+
+    from medattn_core.batch import Settings
 
     copy = tmp_path / "tiny"
     shutil.copytree(tiny, copy)
@@ -215,9 +213,7 @@ def killed_runs(tiny: Path, scans: list[Path], folder: Path, kills: int, seed: i
 
 @pytest.mark.skipif(os.name == "nt", reason="SIGKILL is of POSIX")
 @pytest.mark.parametrize(("kills", "copies"), [(3, 2), pytest.param(10, 12, marks=pytest.mark.slow)])
-def test_killed_again_and_again(
-    tiny: Path, scans: list[Path], tmp_path: Path, kills: int, copies: int
-) -> None:
+def test_killed_again_and_again(tiny: Path, scans: list[Path], tmp_path: Path, kills: int, copies: int) -> None:
     inputs = []
     for copy in range(copies):
         for path in scans:
