@@ -5,7 +5,8 @@ scaled by 0.9 to 1.1, noise of one per cent of the brightest voxel, spacing scal
 5 degrees, so that no two scans, grids or results are alike. Seed 0.
 
     python -m benchmarks.batch make --folder DIR                 (once)
-    python -m benchmarks.batch throughput --folder DIR           (500 scans, then each stage alone)
+    python -m benchmarks.batch memory --folder DIR               (500 scans: peak memory on the way)
+    python -m benchmarks.batch throughput --folder DIR           (scans, then each stage alone, in turn)
     python -m benchmarks.batch kill --folder DIR --kills 10      (ten times kill -9, then the tables compared)
     python -m benchmarks.batch scaling --folder DIR              (one worker against two; --engine ray too)
 """
@@ -161,6 +162,30 @@ def stages(scans: list[Path], lanes: int, each: int) -> dict[str, float]:
         }
 
 
+def throughput(scans: list[Path], repeats: int, each: int) -> dict[str, Any]:
+    """The batch and each stage alone, in turn, and what share of the slowest stage's rate the batch has."""
+    from medattn_core.batch.local import cores
+
+    found: list[dict[str, float]] = []
+    for _ in range(repeats):
+        with tempfile.TemporaryDirectory() as folder:
+            rate = run(scans, Path(folder))["scans_per_s"]
+        alone = stages(scans, cores(), each)
+        slowest = min(alone[name] for name in ("read", "resample", "network", "map, regions and file"))
+        busy = cores() / sum(cores() / alone[name] for name in ("read", "resample", "network", "map, regions and file"))
+        found.append(
+            {
+                "batch": rate,
+                **alone,
+                "batch / slowest stage on as many lanes": rate / slowest,
+                "batch / network, one scan on all cores": rate / alone["network, one scan on all cores"],
+                "batch / all stages' work on all cores": rate / busy,
+            }
+        )
+    spread = {key: [round(run[key], 3) for run in found] for key in found[0]}
+    return {"medians": {key: round(statistics.median(values), 3) for key, values in spread.items()}, "runs": spread}
+
+
 def kill(scans: list[Path], kills: int, seed: int) -> dict[str, Any]:
     """Kill runs at random moments until done; compare with a run that was left alone."""
     random.seed(seed)
@@ -233,11 +258,11 @@ def scaling(scans: list[Path], repeats: int, engine: str) -> dict[str, Any]:
 
 def main(arguments: Iterable[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("make", "throughput", "kill", "scaling"))
+    parser.add_argument("what", choices=("make", "memory", "throughput", "kill", "scaling"))
     parser.add_argument("--folder", type=Path, required=True, help="of the scans")
     parser.add_argument("--scans", type=int, default=500)
     parser.add_argument("--kills", type=int, default=10)
-    parser.add_argument("--each", type=int, default=30, help="scans a thread, for each stage alone")
+    parser.add_argument("--each", type=int, default=12, help="scans a thread, for each stage alone")
     parser.add_argument("--engine", choices=("local", "ray"), default="local", help="of scaling")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--seed", type=int, default=0)
@@ -247,14 +272,11 @@ def main(arguments: Iterable[str] | None = None) -> None:
         return
     scans = sorted(options.folder.glob("*.nii.gz"))[: options.scans]
     found: dict[str, Any]
-    if options.what == "throughput":
+    if options.what == "memory":
         with tempfile.TemporaryDirectory() as folder:
             found = run(scans, Path(folder))
-        from medattn_core.batch.local import cores
-
-        found["stages_alone_scans_per_s"] = alone = stages(scans, cores(), options.each)
-        slowest = min(rate for name, rate in alone.items() if "all cores" not in name)
-        found["of_the_slowest_stage"] = round(found["scans_per_s"] / slowest, 3)
+    elif options.what == "throughput":
+        found = throughput(scans[: min(len(scans), 40)], options.repeats, options.each)
     elif options.what == "kill":
         found = kill(scans, options.kills, options.seed)
     else:

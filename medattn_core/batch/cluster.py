@@ -33,16 +33,17 @@ class Worker:
     Args:
         output: folder of the results, as every node sees it.
         settings: of the batch.
-        threads: of torch.
     """
 
-    def __init__(self, output: str, settings: Settings, threads: int) -> None:
+    def __init__(self, output: str, settings: Settings) -> None:
+        from medattn_core.batch.local import threads_of
         from medattn_core.batch.memory import budget_of, steady_heap
         from medattn_core.batch.scanner import Scanner
 
         steady_heap()
-        budget = budget_of(settings.memory)
-        self._scan = Scanner(settings.open(), Path(output), settings, budget=budget, lanes=1, threads=threads)
+        predictor = settings.open()
+        budget, threads = budget_of(settings.memory), threads_of(predictor, 1)
+        self._scan = Scanner(predictor, Path(output), settings, budget=budget, lanes=1, threads=threads)
 
     def ready(self) -> None:
         """Returns once the model is loaded."""
@@ -140,7 +141,7 @@ class _Team:
             self._ray.kill(actor)
 
     def _start(self) -> None:
-        actor = self._actor.options(max_concurrency=_AHEAD, **self._options).remote(self._output, self._settings, 1)
+        actor = self._actor.options(max_concurrency=_AHEAD, **self._options).remote(self._output, self._settings)
         self._loading[actor.ready.remote()] = actor
 
     def _send(self, actor: Any, job: Job, begun: Callable[[Job], None], *, alone: bool = False) -> None:

@@ -33,7 +33,7 @@ def cores() -> int:
         return os.cpu_count() or 1
 
 
-def lanes_of(settings: Settings, count: int, device: str) -> tuple[int, int]:
+def lanes_of(settings: Settings, count: int, predictor: Predictor) -> tuple[int, int]:
     """Scans computed at a time, and threads of torch for each.
 
     One core a scan is more than all cores for one after the other, where there are scans enough. Both numbers depend on
@@ -42,11 +42,23 @@ def lanes_of(settings: Settings, count: int, device: str) -> tuple[int, int]:
     Args:
         settings: of the batch.
         count: inputs in all.
-        device: where the network runs.
+        predictor: of the model.
     """
     wanted = settings.workers or cores()
     lanes = max(1, min(wanted, count))
-    return lanes, max(1, cores() // lanes) if device == "cpu" else 1
+    return lanes, threads_of(predictor, cores() // lanes)
+
+
+def threads_of(predictor: Predictor, share: int) -> int:
+    """Threads of torch for one lane that has so many cores.
+
+    A 3D network has two even on one core: with a single thread PyTorch 2.13 leaves oneDNN aside for a single volume,
+    and its own 3D convolution takes three times as long (docs/benchmarks.md, "Batch").
+    """
+    if predictor.device != "cpu":
+        return 1
+    volumes = bool(predictor.networks) and predictor.task.spatial_dims == 3  # a foreign bundle has none of ours
+    return max(2 if volumes else 1, share)
 
 
 def predict_here(
@@ -73,7 +85,7 @@ def predict_here(
     Raises:
         MedAttnError: ``bad_argument``: the memory does not hold the model.
     """
-    lanes, threads = lanes_of(settings, count, predictor.device)
+    lanes, threads = lanes_of(settings, count, predictor)
     scanner = Scanner(predictor, output, settings, budget=budget_of(settings.memory), lanes=lanes, threads=threads)
     todo = iter(jobs)
     taking, stop = threading.Lock(), threading.Event()
