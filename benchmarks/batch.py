@@ -7,7 +7,7 @@ scaled by 0.9 to 1.1, noise of one per cent of the brightest voxel, spacing scal
     python -m benchmarks.batch make --folder DIR                 (once)
     python -m benchmarks.batch memory --folder DIR               (500 scans: peak memory on the way)
     python -m benchmarks.batch throughput --folder DIR           (scans, then each stage alone, in turn)
-    python -m benchmarks.batch kill --folder DIR --kills 10      (ten times kill -9, then the tables compared)
+    python -m benchmarks.batch kill --folder DIR --output DIR2   (ten times kill -9, then the tables compared)
     python -m benchmarks.batch scaling --folder DIR              (one worker against two; --engine ray too)
 """
 
@@ -18,6 +18,7 @@ import csv
 import io
 import json
 import random
+import shutil
 import signal
 import statistics
 import subprocess
@@ -186,48 +187,60 @@ def throughput(scans: list[Path], repeats: int, each: int) -> dict[str, Any]:
     return {"medians": {key: round(statistics.median(values), 3) for key, values in spread.items()}, "runs": spread}
 
 
-def kill(scans: list[Path], kills: int, seed: int) -> dict[str, Any]:
-    """Kill runs at random moments until done; compare with a run that was left alone."""
+def kill(scans: list[Path], kills: int, seed: int, folder: Path) -> dict[str, Any]:
+    """Kill runs at random moments until done; compare with a run that was left alone.
+
+    Args:
+        scans: inputs.
+        kills: how often.
+        seed: of the moments.
+        folder: for the results; a run that was left alone there already is used again.
+    """
     random.seed(seed)
-    with tempfile.TemporaryDirectory() as folder:
-        listed = Path(folder) / "scans.txt"
-        listed.write_text("".join(f"{path.resolve()}\n" for path in scans), encoding="utf-8")
+    folder.mkdir(parents=True, exist_ok=True)
+    listed, whole, killed = folder / "scans.txt", folder / "whole", folder / "killed"
+    listed.write_text("".join(f"{path.resolve()}\n" for path in scans), encoding="utf-8")
 
-        def command(name: str) -> list[str]:
-            options = ["--bundle", BUNDLE, "--output", str(Path(folder) / name), "--device", "cpu"]
-            return [sys.executable, "-m", "medattn_core", "predict", str(listed), *options]
+    def command(output: Path) -> list[str]:
+        options = ["--bundle", BUNDLE, "--output", str(output.resolve()), "--device", "cpu"]
+        return [sys.executable, "-m", "medattn_core", "predict", str(listed.resolve()), *options]
 
-        start = time.perf_counter()
-        whole = subprocess.run(command("whole"), cwd=ROOT, capture_output=True, check=True)
-        alone = time.perf_counter() - start
-        journal = Path(folder) / "killed" / "predictions.jsonl"
-        finished = []
-        for _ in range(kills):
-            process = subprocess.Popen(
-                command("killed"), cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-            )
-            # Twice an even share, on average half of that: some die while they load the model, some in mid-run.
-            time.sleep(random.uniform(1.0, 2 * alone / kills))
-            assert process.poll() is None, "the run ended before it was killed: use more scans or fewer kills"
-            process.send_signal(signal.SIGKILL)
-            process.wait()
-            finished.append(journal.read_bytes().count(b"\n") if journal.exists() else 0)
-        last = subprocess.run(command("killed"), cwd=ROOT, capture_output=True, text=True, check=True)
-        killed, left_alone = Path(folder) / "killed", Path(folder) / "whole"
-        maps = {path.name: path.read_bytes() for path in left_alone.glob("*_evidence*")}
-        return {
-            "scans": len(scans),
-            "seconds_left_alone": round(alone, 1),
-            "rows_after_each_kill": finished,
-            "last_line": last.stderr.splitlines()[-1].rpartition("; results")[0],
-            "table_equal": table(killed) == table(left_alone),
-            "records_equal": records(killed) == records(left_alone),
-            "evidence_equal": maps == {path.name: path.read_bytes() for path in killed.glob("*_evidence*")},
-            "left_over_files": sorted(p.name for p in killed.iterdir() if p.name.endswith((".tmp", ".part"))),
-            "rows": len(records(killed)),
-            "bytes_of_table": len(table(killed)),
-            "whole_ended_with": whole.returncode,
-        }
+    if not (whole / "predictions.json").exists():
+        subprocess.run(command(whole), cwd=ROOT, capture_output=True, check=True)
+    shutil.rmtree(killed, ignore_errors=True)
+    journal, finished = killed / "predictions.jsonl", []
+    for number in range(1, kills + 1):
+        process = subprocess.Popen(command(killed), cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        # A random moment: after a random number of rows, and then up to the time of one scan more. The first kills
+        # of a seed that draws low come while the model is loaded.
+        most = rows_of(journal) + 2 * (len(scans) - rows_of(journal)) // (kills - number + 2)
+        aim = random.randint(rows_of(journal), most)
+        while rows_of(journal) < aim and process.poll() is None:
+            time.sleep(0.02)
+        time.sleep(random.uniform(0, 1.0))
+        assert process.poll() is None, "the run ended before it was killed: use more scans or fewer kills"
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        finished.append(rows_of(journal))
+    last = subprocess.run(command(killed), cwd=ROOT, capture_output=True, text=True, check=True)
+    maps = {path.name: path.read_bytes() for path in whole.glob("*_evidence*")}
+    return {
+        "scans": len(scans),
+        "rows_after_each_kill": finished,
+        "last_line": last.stderr.splitlines()[-1].rpartition("; results")[0],
+        "table_equal": table(killed) == table(whole),
+        "records_equal": records(killed) == records(whole),
+        "evidence_equal": maps == {path.name: path.read_bytes() for path in killed.glob("*_evidence*")},
+        "left_over_files": sorted(p.name for p in killed.iterdir() if p.name.endswith((".tmp", ".part"))),
+        "rows": len(records(killed)),
+        "maps": len(maps),
+        "bytes_of_table": len(table(killed)),
+    }
+
+
+def rows_of(journal: Path) -> int:
+    """Whole lines."""
+    return journal.read_bytes().count(b"\n") if journal.exists() else 0
 
 
 def scaling(scans: list[Path], repeats: int, engine: str) -> dict[str, Any]:
@@ -252,7 +265,7 @@ def scaling(scans: list[Path], repeats: int, engine: str) -> dict[str, Any]:
             found = json.loads(next(line for line in done.stdout.splitlines() if line.startswith("{")))
             rates.setdefault(f"{workers} worker(s), {cores} core(s)", []).append(found["scans_per_s"])
     medians = {name: statistics.median(values) for name, values in rates.items()}
-    one, two = list(medians.values())[0], list(medians.values())[-1]
+    one, *_, two = medians.values()
     return {"engine": engine, "scans_per_s": rates, "medians": medians, "efficiency": round(two / one / 2, 3)}
 
 
@@ -260,6 +273,7 @@ def main(arguments: Iterable[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=("make", "memory", "throughput", "kill", "scaling"))
     parser.add_argument("--folder", type=Path, required=True, help="of the scans")
+    parser.add_argument("--output", type=Path, default=Path("batch_kill"), help="of kill: folder for the results")
     parser.add_argument("--scans", type=int, default=500)
     parser.add_argument("--kills", type=int, default=10)
     parser.add_argument("--each", type=int, default=12, help="scans a thread, for each stage alone")
@@ -278,7 +292,7 @@ def main(arguments: Iterable[str] | None = None) -> None:
     elif options.what == "throughput":
         found = throughput(scans[: min(len(scans), 40)], options.repeats, options.each)
     elif options.what == "kill":
-        found = kill(scans, options.kills, options.seed)
+        found = kill(scans, options.kills, options.seed, options.output)
     else:
         found = scaling(scans[: min(len(scans), 60)], options.repeats, options.engine)
     print(json.dumps(found, indent=2))
