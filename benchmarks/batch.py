@@ -9,6 +9,7 @@ scaled by 0.9 to 1.1, noise of one per cent of the brightest voxel, spacing scal
     python -m benchmarks.batch throughput --folder DIR           (scans, then each stage alone, in turn)
     python -m benchmarks.batch kill --folder DIR --output DIR2   (ten times kill -9, then the tables compared)
     python -m benchmarks.batch scaling --folder DIR              (one worker against two; --engine ray too)
+    python -m benchmarks.batch driver --folder DIR               (what the table costs a row)
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import argparse
 import csv
 import io
 import json
+import os
 import random
 import shutil
 import signal
@@ -269,9 +271,62 @@ def scaling(scans: list[Path], repeats: int, engine: str) -> dict[str, Any]:
     return {"engine": engine, "scans_per_s": rates, "medians": medians, "efficiency": round(two / one / 2, 3)}
 
 
+def driver(scan: Path, rows: int) -> dict[str, Any]:
+    """What the one process that writes the table costs a row: what bounds a cluster of any size.
+
+    Args:
+        scan: predicted once; its row is written so many times, for inputs of other names.
+        rows: how many.
+    """
+    from medattn_core.batch.finish import CsvStream, finish
+    from medattn_core.batch.jobs import jobs_of
+    from medattn_core.batch.journal import Journal
+    from medattn_core.batch.local import predict_here
+    from medattn_core.batch.settings import Settings
+
+    settings = Settings(bundle=BUNDLE, device="cpu")
+    with tempfile.TemporaryDirectory() as folder:
+        place = Path(folder)
+        (one,) = jobs_of([(scan, ())])
+        results = predict_here(settings.open(), [one], place, settings, count=1, begun=lambda job: None)
+        (result,) = list(results)
+        before = status("VmRSS")
+        names = [place / "in" / f"{number:07}.nii.gz" for number in range(rows)]
+        names[0].parent.mkdir()
+        for name in names:
+            os.symlink(scan.resolve(), name)
+        jobs = jobs_of([(name, ()) for name in names])
+        journal = Journal(place, jobs, "0" * 16)
+        table = CsvStream(place, journal.rows)
+        start = time.perf_counter()
+        for job in jobs:
+            record = {**result.record, "input": str(job.path)}
+            row = replace(result, job=job, record=record, stamp=job.stamp())
+            journal.append(row)
+            table.append(record)
+        appended = time.perf_counter()
+        finish(journal, report=False)
+        finished = time.perf_counter()
+        size, held = journal.path.stat().st_size, status("VmRSS") - before
+        journal.close()
+        table.close()
+        start_again = time.perf_counter()
+        again = Journal(place, jobs, "0" * 16)
+        took_over = time.perf_counter() - start_again
+        again.close()
+        return {
+            "rows": rows,
+            "append_ms_a_row": round((appended - start) / rows * 1e3, 3),
+            "final_tables_ms_a_row": round((finished - appended) / rows * 1e3, 3),
+            "take_over_ms_a_row": round(took_over / rows * 1e3, 3),
+            "journal_bytes_a_row": size // rows,
+            "memory_bytes_a_row": (held << 20) // rows,
+        }
+
+
 def main(arguments: Iterable[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("make", "memory", "throughput", "kill", "scaling"))
+    parser.add_argument("what", choices=("make", "memory", "throughput", "kill", "scaling", "driver"))
     parser.add_argument("--folder", type=Path, required=True, help="of the scans")
     parser.add_argument("--output", type=Path, default=Path("batch_kill"), help="of kill: folder for the results")
     parser.add_argument("--scans", type=int, default=500)
@@ -293,6 +348,8 @@ def main(arguments: Iterable[str] | None = None) -> None:
         found = throughput(scans[: min(len(scans), 40)], options.repeats, options.each)
     elif options.what == "kill":
         found = kill(scans, options.kills, options.seed, options.output)
+    elif options.what == "driver":
+        found = driver(scans[0], 20 * len(scans))
     else:
         found = scaling(scans[: min(len(scans), 60)], options.repeats, options.engine)
     print(json.dumps(found, indent=2))

@@ -110,7 +110,7 @@ def predict(
         summary = predict_many(
             listed, output, settings, engine=engine.value, restart=restart, begun=printed.begun, done=printed.done
         )
-        before = f", {summary.taken_over} of them before" if summary.taken_over else ""
+        before = f", {summary.taken_over} of them before," if summary.taken_over else ""
         good = summary.count - summary.failed
         say(f"{good} of {summary.count} predicted{before} in {summary.seconds:.1f} s; results in {output}")
     if summary.failed:
