@@ -18,7 +18,7 @@ from medattn_core.batch.settings import stamp
 from medattn_core.errors import MedAttnError, VolumeError
 from medattn_core.volumes.memory import available_bytes
 
-PER_SCAN = 200 << 20
+PER_SCAN = 220 << 20
 """Bytes of one scan besides its voxels: at most 205 MB were measured (hippocampus_volume, 48 x 48 x 48)."""
 PER_VOXEL = 28
 """Bytes a native voxel: 26 to 30 were measured on 256^3 and 512 x 512 x 60, with the fixed part in it."""
