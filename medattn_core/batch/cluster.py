@@ -33,13 +33,23 @@ class Worker:
     Args:
         output: folder of the results, as every node sees it.
         settings: of the batch.
+        folder: where relative paths begin: the working directory of the process that was typed.
+
+    Raises:
+        MedAttnError: ``not_found``: this node does not see that folder; or of the bundle.
     """
 
-    def __init__(self, output: str, settings: Settings) -> None:
+    def __init__(self, output: str, settings: Settings, folder: str) -> None:
         from medattn_core.batch.local import threads_of
         from medattn_core.batch.memory import budget_of, steady_heap
         from medattn_core.batch.scanner import Scanner
 
+        try:
+            os.chdir(folder)
+        except OSError as error:
+            raise MedAttnError(
+                "not_found", f"{folder}: a node of the cluster does not see this folder; all need the same file system"
+            ) from error
         steady_heap()
         predictor = settings.open()
         budget, threads = budget_of(settings.memory), threads_of(predictor, 1)
@@ -141,7 +151,9 @@ class _Team:
             self._ray.kill(actor)
 
     def _start(self) -> None:
-        actor = self._actor.options(max_concurrency=_AHEAD, **self._options).remote(self._output, self._settings)
+        actor = self._actor.options(max_concurrency=_AHEAD, **self._options).remote(
+            self._output, self._settings, os.getcwd()
+        )
         self._loading[actor.ready.remote()] = actor
 
     def _send(self, actor: Any, job: Job, begun: Callable[[Job], None], *, alone: bool = False) -> None:

@@ -45,7 +45,8 @@ def lanes_of(settings: Settings, count: int, predictor: Predictor) -> tuple[int,
         predictor: of the model.
     """
     wanted = settings.workers or cores()
-    lanes = max(1, min(wanted, count))
+    # MONAI's workflow of a foreign bundle hooks into its network for the map: one scan at a time.
+    lanes = max(1, min(wanted, count)) if predictor.networks else 1
     return lanes, threads_of(predictor, cores() // lanes)
 
 

@@ -88,7 +88,11 @@ def test_two_nodes_one_dies_same_table(cluster: Any, tiny: Path, scans: list[Pat
 
 @needs_ray
 @pytest.mark.slow
-def test_what_one_engine_began_the_other_ends(cluster: Any, tiny: Path, scans: list[Path], tmp_path: Path) -> None:
+def test_what_one_engine_began_the_other_ends(
+    cluster: Any, tiny: Path, scans: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(scans[0].parent)  # where the actors are not: relative paths mean the same for them
+    scans = [Path(path.name) for path in scans]
     count = 0
 
     def done(result: object) -> None:

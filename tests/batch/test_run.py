@@ -185,6 +185,22 @@ def test_same_names_in_different_folders(tiny: Path, scans: list[Path], tmp_path
     assert run(inputs[::-1], tmp_path / "out", tiny).taken_over == 0
 
 
+def test_pages_of_a_run_that_goes_on(tiny: Path, scans: list[Path], tmp_path: Path) -> None:
+    pytest.importorskip("PIL")
+    run(scans[:1], tmp_path, tiny, report=True)
+    own = (tmp_path / "scan00_report.html").read_bytes()
+    assert (tmp_path / "report.html").read_bytes() == own
+    summary = run([*scans[:3], tmp_path / "gone.nii"], tmp_path, tiny, report=True)
+    assert (summary.taken_over, summary.failed) == (1, 1)
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    for name in ("scan00", "scan01", "scan02"):
+        assert f'href="{name}_report.html"' in page
+        assert (tmp_path / f"{name}_overlay.png").is_file()
+    assert "not_found" in page
+    run(scans[:3], tmp_path, tiny)
+    assert not (tmp_path / "report.html").exists()  # of an earlier run
+
+
 def killed_runs(tiny: Path, scans: list[Path], folder: Path, kills: int, seed: int) -> list[int]:
     """Kill at random moments, then let it finish; the number of rows after each kill."""
     listed = folder / "scans.txt"
