@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import platform
+import statistics
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 
 def machine() -> str:
@@ -28,6 +32,21 @@ def markdown_table(header: list[str], rows: list[list[str]]) -> str:
     """A table for docs/benchmarks.md."""
     lines = ["| " + " | ".join(header) + " |", "|" + "---|" * len(header)]
     return "\n".join(lines + ["| " + " | ".join(row) + " |" for row in rows])
+
+
+def merged(settings: dict[str, Any], changes: str) -> dict[str, Any]:
+    """Settings with those of a ``--set`` option, JSON of one or two levels, over them."""
+    found = dict(settings)
+    for part, values in json.loads(changes).items():
+        found[part] = {**found.get(part, {}), **values} if isinstance(values, dict) else values
+    return found
+
+
+def with_spread(values: Sequence[float]) -> str:
+    """Mean and standard deviation (of a sample); one value by itself."""
+    if len(values) == 1:
+        return f"{values[0]:.3f}"
+    return f"{statistics.mean(values):.3f} ± {statistics.stdev(values):.3f}"
 
 
 def print_progress(step: int, steps: int, losses: dict[str, float]) -> None:

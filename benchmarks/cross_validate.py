@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.common import machine, markdown_table, print_progress
+from benchmarks.common import machine, markdown_table, merged, print_progress, with_spread
 from medattn_core import datalists
 from medattn_core.bundles import load
 from medattn_core.bundles.trust import Trust
@@ -62,6 +62,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--config", type=Path, default=Path(__file__).with_name("brain_tumor_t1ce.json"))
+    parser.add_argument("--set", default="{}", help="JSON merged into the configuration, for trials")
     parser.add_argument("--folds", type=int, nargs="+", default=[1, 2, 3, 4])
     parser.add_argument("--work", type=Path, default=Path("runs/brain_tumor_t1ce"))
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
@@ -98,7 +99,7 @@ def main() -> None:
 
 def _with_spread(numbers: list[dict[str, float]]) -> list[str]:
     found = {name: [n[name] for n in numbers] for name in numbers[0]}
-    return [f"{np.mean(v):.3f} ± {np.std(v, ddof=1) if len(v) > 1 else float('nan'):.3f}" for v in found.values()]
+    return [with_spread(values) for values in found.values()]
 
 
 def _fold(arguments: argparse.Namespace, cases: list[datalists.Case], seed: int, fold: int) -> dict[str, Any]:
@@ -108,7 +109,8 @@ def _fold(arguments: argparse.Namespace, cases: list[datalists.Case], seed: int,
     if not result.exists():
         start = time.time()
         if not folder.exists():
-            train(arguments.data, folder, config=arguments.config, seed=seed, validation_fold=fold, resume=True,
+            config = merged(json.loads(arguments.config.read_text()), arguments.set)
+            train(arguments.data, folder, config=config, seed=seed, validation_fold=fold, resume=True,
                   progress=print_progress)  # fmt: skip
         measured: dict[str, Any] = measure(Predictor.from_bundle(folder), [c for c in cases if c.fold == fold])
         measured["temperature"] = load(folder).metadata["medattn"]["calibration"]["temperature"]

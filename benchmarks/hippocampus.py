@@ -20,7 +20,7 @@ import numpy as np
 from scipy import ndimage
 from sklearn.metrics import r2_score
 
-from benchmarks.common import machine, markdown_table, print_progress
+from benchmarks.common import machine, markdown_table, merged, print_progress
 from benchmarks.convert import hippocampus
 from medattn_core import datalists
 from medattn_core.bundles import Recipe, load, load_network, model_card, save_bundle
@@ -86,9 +86,7 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=Path("runs/hippocampus"))
     parser.add_argument("--ship", type=Path, nargs="?", const=SHIPPED, help="write the ensemble there")
     arguments = parser.parse_args()
-    config = json.loads(arguments.config.read_text())
-    for part, values in json.loads(arguments.set).items():
-        config[part] = {**config[part], **values}
+    config = merged(json.loads(arguments.config.read_text()), arguments.set)
     data = hippocampus(arguments.data, arguments.work)
     cases = datalists.load(data)
     rows, measured = [], []

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.common import machine, markdown_table, print_progress
+from benchmarks.common import machine, markdown_table, merged, print_progress, with_spread
 from benchmarks.cross_validate import measure, summary
 from medattn_core import datalists
 from medattn_core.datalists import Case
@@ -67,11 +67,12 @@ def main() -> None:
     parser.add_argument("--folds", type=int, nargs="+", default=[1, 2, 3, 4], help="test folds")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--epochs", type=int, help="of the whole set, instead of the configuration's")
+    parser.add_argument("--set", default="{}", help="JSON merged into the configuration, for trials")
     parser.add_argument("--work", type=Path, default=Path("runs/little_data"))
     parser.add_argument("--plot", type=Path, help="PNG of accuracy over the share of patients")
     arguments = parser.parse_args()
     cases = datalists.load(arguments.data)
-    config = json.loads(arguments.config.read_text())
+    config = merged(json.loads(arguments.config.read_text()), arguments.set)
     config["training"]["epochs"] = arguments.epochs or config["training"]["epochs"]
     rows, means = [], {}
     for variant in arguments.variants:
@@ -97,9 +98,8 @@ def main() -> None:
                     print(variant, share, fold, seed, found[-1], flush=True)
             keys = ("accuracy", "auc", "pointing", "energy")
             means[variant, share] = np.mean([f["accuracy"] for f in found])
-            spread = [np.std([f[k] for f in found], ddof=1) if len(found) > 1 else float("nan") for k in keys]
             slices = f"{np.mean([f['slices'] for f in found]):.0f}"
-            cells = [f"{np.mean([f[k] for f in found]):.3f} ± {s:.3f}" for k, s in zip(keys, spread, strict=True)]
+            cells = [with_spread([f[k] for f in found]) for k in keys]
             rows.append([variant, f"{share:.0%}", str(len(found)), slices, *cells])
     header = ["with", "patients", "runs", "slices", "accuracy", "macro AUC", "pointing game", "energy in box"]
     print(f"\nFolds {arguments.folds}, seeds {arguments.seeds}; {machine()}\n\n{markdown_table(header, rows)}")

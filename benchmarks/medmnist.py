@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from sklearn.metrics import accuracy_score, roc_auc_score
 
-from benchmarks.common import machine, markdown_table
+from benchmarks.common import machine, markdown_table, merged, with_spread
 from benchmarks.convert import medmnist
 from medattn_core import datalists
 from medattn_core.networks.attention_cnn import AttentionCNN
@@ -130,9 +130,7 @@ def main() -> None:
     with np.load(arguments.data) as arrays:
         shape = arrays["train_images"].shape
     name, edge, dims = arguments.data.stem.split("_")[0], shape[1], len(shape) - 1
-    settings = SETTINGS[f"{name}_{edge}"]
-    for part, values in json.loads(arguments.set).items():
-        settings[part] = {**settings.get(part, {}), **values} if isinstance(values, dict) else values
+    settings = merged(SETTINGS[f"{name}_{edge}"], arguments.set)
     task = task_of(name, edge, dims)
     lists = medmnist(arguments.data, arguments.work / f"{name}_{edge}")
     splits = {split: read_split(path, task) for split, path in lists.items()}
@@ -147,8 +145,7 @@ def main() -> None:
             print(pooling, seed, measured[-1], flush=True)
         row = [pooling, str(len(measured))]
         for key in ("val_auc", "test_auc", "test_accuracy", "test_accuracy_at_half"):
-            values = [m[key] for m in measured]
-            row.append(f"{np.mean(values):.3f} ± {np.std(values, ddof=1) if len(values) > 1 else float('nan'):.3f}")
+            row.append(with_spread([m[key] for m in measured]))
         rows.append([*row, f"{np.median([m['seconds'] for m in measured]):.0f}"])
     header = ["pooling", "seeds", "validation AUC", "test AUC", "test accuracy", "accuracy at p = 0.5", "seconds"]
     print(f"\n{name} {edge}; {settings}; {machine()}\n\n{markdown_table(header, rows)}")

@@ -2,7 +2,8 @@
 
     python -m benchmarks.ms_lesions --data ../shared/data/ms_lesions --stroke ../shared/data/stroke_t2
 
-Trained with labels alone (a cube holds a lesion or not) and with the lesion masks as location supervision. The maps of
+Trained with labels alone (a cube holds a lesion or not) and with the lesion masks as location supervision; and, as the
+plain alternative, the same encoder with average pooling and labels alone, whose Grad-CAM is the usual map. The maps of
 overlapping cubes (16 mm, step 8) are assembled over the whole test scan and scored against the lesion mask by voxel
 AUPRC inside the brain. For the evidence the regions of all cubes are pooled as those of one scan (one softmax over all
 of them, whose constant does not matter here); Grad-CAM, MONAI's, of the same network and label, is averaged.
@@ -29,6 +30,7 @@ from medattn_core import datalists
 from medattn_core.bundles import load, load_network
 from medattn_core.evaluation.fidelity import on_model_grid
 from medattn_core.evaluation.saliency import LAYER
+from medattn_core.networks.attention import Attended
 from medattn_core.networks.attention_cnn import AttentionCNN
 from medattn_core.training import train
 from medattn_core.transforms.conform import conform
@@ -56,8 +58,7 @@ def assembled(network: AttentionCNN, folder: Path, scan: Volume) -> dict[str, np
         image = torch.from_numpy(np.stack([c.image for c in conformed]))
         with torch.inference_mode():
             out = network.attend(image)
-        # Relative to the null token, not to the other regions of the cube: pooled over the whole scan.
-        cells = (torch.exp(out.scores - out.null_scores[..., None, None, None]) * out.values)[:, 0].double().numpy()
+        cells = evidence_of_whole_scan(out)
         with torch.enable_grad():
             maps = np.asarray(cam(x=image.clone().requires_grad_(), class_idx=0).detach())[:, 0]
         for part, own, cell, found in zip(some, conformed, cells, maps, strict=True):
@@ -65,6 +66,14 @@ def assembled(network: AttentionCNN, folder: Path, scan: Volume) -> dict[str, np
             total["gradcam"][part] += found
             count[part] += 1
     return {name: values / np.maximum(count, 1) for name, values in total.items()}
+
+
+def evidence_of_whole_scan(out: Attended) -> np.ndarray:
+    """Contributions ``(B, *regions)`` as if the regions of all cubes were those of one scan, up to a constant."""
+    if not bool(torch.isfinite(out.null_scores).all()):  # average pooling: every region weighs the same already
+        return out.contributions[:, 0].double().numpy()
+    # Relative to the null token, not to the other regions of the cube.
+    return (torch.exp(out.scores - out.null_scores[..., None, None, None]) * out.values)[:, 0].double().numpy()
 
 
 def auprc(values: np.ndarray, lesion: np.ndarray, brain: np.ndarray) -> float:
@@ -94,19 +103,22 @@ def main() -> None:
     rows = []
     for patient in scans:
         other = next(name for name in scans if name != patient)
-        for supervision in ("labels", "masks"):
+        for supervision in ("labels", "masks", "average"):
             for seed in arguments.seeds:
                 folder = arguments.work / f"{patient}_{supervision}_{seed}"
                 result = folder.with_suffix(".json")
                 if not result.exists():
                     own = [c for c in cases if c.patient == patient]
-                    if supervision == "labels":
+                    if supervision != "masks":
                         own = [replace(c, mask=None) for c in own]
                     listed = arguments.work / f"{patient}_{supervision}.json"
                     datalists.save(own, listed)
                     start = time.time()
+                    settings = json.loads(json.dumps(config))
+                    if supervision == "average":
+                        settings["network"]["pooling"] = "average"
                     if not folder.exists():
-                        train(listed, folder, config=config, seed=seed, resume=True, progress=print_progress)
+                        train(listed, folder, config=settings, seed=seed, resume=True, progress=print_progress)
                     network = load_network(load(folder)).eval()
                     found = {"seconds": time.time() - start, "cubes": len(own),
                              "with_lesion": sum(bool(c.labels) for c in own)}  # fmt: skip

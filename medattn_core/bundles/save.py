@@ -7,7 +7,8 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -104,12 +105,7 @@ def save_bundle(
         parameters=sum(p.numel() for p in skeleton.parameters()),
         receptive_field=receptive_field(skeleton),
     )
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        work = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
-    except OSError as error:
-        raise unwritable(target, error) from error
-    try:
+    with new_folder(target) as work:
         write_file(work / INFERENCE, to_json(inference_config(task, network)))
         write_file(work / WEIGHTS, _weights(state_dict, half=half))
         listed = list(LISTED_FILES)
@@ -141,6 +137,23 @@ def save_bundle(
             members=1 + len(members),
         )
         write_file(work / METADATA, to_json(metadata))
+    return load(target)
+
+
+@contextmanager
+def new_folder(target: Path) -> Iterator[Path]:
+    """A folder to fill with a bundle, which lies at ``target`` afterwards, if it is whole and loads; else it is gone.
+
+    Raises:
+        BundleError: what was written is no bundle, or ``unwritable``.
+    """
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        work = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+    except OSError as error:
+        raise unwritable(target, error) from error
+    try:
+        yield work
         load_networks(load(work))
         work.chmod(0o755)  # mkdtemp makes folders private
         replace_folder(work, target)
@@ -150,7 +163,6 @@ def save_bundle(
         raise unwritable(target, error) from error
     finally:
         shutil.rmtree(work, ignore_errors=True)
-    return load(target)
 
 
 def seal(folder: str | os.PathLike[str]) -> Bundle:

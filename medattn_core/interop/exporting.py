@@ -7,8 +7,6 @@ import json
 import math
 import os
 import re
-import shutil
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -28,7 +26,7 @@ from medattn_core.bundles.bundle import (
     WEIGHTS,
 )
 from medattn_core.bundles.files import read_json, sha256
-from medattn_core.bundles.save import replace_folder, to_json, unwritable, write_file
+from medattn_core.bundles.save import new_folder, to_json, write_file
 from medattn_core.errors import BundleError
 from medattn_core.interop import configs, formats, vendor
 from medattn_core.interop.card import export_card, read_metrics
@@ -71,12 +69,7 @@ def export(
     wanted = tuple(n for n, on in (("torchscript", torchscript), ("onnx", onnx), ("openvino", openvino)) if on)
     scores = read_metrics(Path(metrics)) if metrics is not None else None
     contents = contents_of(bundle)
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        work = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
-    except OSError as error:
-        raise unwritable(target, error) from error
-    try:
+    with new_folder(target) as work:
         write_file(work / WEIGHTS, weights_file(bundle))
         for name, text in config_files(contents, self_contained=self_contained).items():
             write_file(work / name, text)
@@ -93,15 +86,6 @@ def export(
         if wanted:
             formats.make(work, wanted)
             _write_metadata(work, bundle, self_contained=self_contained, metrics=scores)
-        load_networks(load(work))
-        work.chmod(0o755)  # mkdtemp makes folders private
-        replace_folder(work, target)
-    except BundleError as error:
-        raise BundleError(error.code, error.message.replace(str(work), str(target))) from error
-    except OSError as error:
-        raise unwritable(target, error) from error
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
     return load(target)
 
 

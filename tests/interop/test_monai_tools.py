@@ -143,9 +143,8 @@ def test_no_property_is_missing(
         assert flow.version == "0.1.0"
 
 
-@pytest.mark.parametrize("name", SMALL)
-def test_training_starts_and_resumes(exports: Exports, lists: dict[str, Path], tmp_path: Path, name: str) -> None:
-    """Two epochs through train.json; broken off after the first and resumed they end in the same weights."""
+def train_whole_and_broken_off(root: Path, tmp_path: Path, **inputs: str) -> tuple[Path, Path]:
+    """Weights after two epochs through train.json, without a break and broken off after the first."""
     from ignite.engine import Events
 
     class Stopped(Exception):  # noqa: N818
@@ -155,14 +154,12 @@ def test_training_starts_and_resumes(exports: Exports, lists: dict[str, Path], t
         if engine.state.epoch == 1:
             raise Stopped
 
-    root = exports(name).path
-
     def run(folder: str, *, resume: bool = False, broken_off: bool = False) -> Path:
         place = tmp_path / folder
         place.mkdir(exist_ok=True)
+        output, checkpoint = place / "retrained.pt", place / "checkpoint.pt"
         flow = workflow(
-            root, "train", "train", dataset_dir=str(lists[name].parent), resume=resume,
-            output=str(place / "retrained.pt"), checkpoint=str(place / "checkpoint.pt"),
+            root, "train", "train", resume=resume, output=str(output), checkpoint=str(checkpoint), **inputs,
             **{"train#trainer#max_epochs": 2},
         )  # fmt: skip
         if broken_off:
@@ -170,19 +167,30 @@ def test_training_starts_and_resumes(exports: Exports, lists: dict[str, Path], t
             with pytest.raises(RuntimeError) as caught:
                 flow.run()
             assert isinstance(caught.value.__cause__, Stopped)
-            return place
-        flow.run()
-        flow.finalize()
-        return place / "retrained.pt"
+            assert checkpoint.is_file()
+            assert not output.exists()
+        else:
+            flow.run()
+            flow.finalize()
+        return output
 
-    whole = torch.load(run("whole"), weights_only=True)
-    place = run("broken", broken_off=True)
-    assert (place / "checkpoint.pt").is_file()
-    assert not (place / "retrained.pt").exists()
-    resumed = torch.load(run("broken", resume=True), weights_only=True)
-    assert whole.keys() == resumed.keys()
-    for key, value in whole.items():
-        torch.testing.assert_close(resumed[key], value, atol=0, rtol=0)
+    whole = run("whole")
+    run("broken", broken_off=True)
+    return whole, run("broken", resume=True)
+
+
+def assert_same_weights(one: Path, other: Path) -> None:
+    first, second = (torch.load(path, weights_only=True) for path in (one, other))
+    assert first.keys() == second.keys()
+    for key, value in first.items():
+        torch.testing.assert_close(second[key], value, atol=0, rtol=0)
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_training_starts_and_resumes(exports: Exports, lists: dict[str, Path], tmp_path: Path, name: str) -> None:
+    """Two epochs through train.json; broken off after the first and resumed they end in the same weights."""
+    root = exports(name).path
+    assert_same_weights(*train_whole_and_broken_off(root, tmp_path, dataset_dir=str(lists[name].parent)))
     assert json.loads((root / "configs/metadata.json").read_text())["medattn"]["files"]["models/model.pt"]
     assert load(root).weights_sha256 == exports(name).weights_sha256, "the bundle's own weights stay"
 
