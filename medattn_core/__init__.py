@@ -35,6 +35,7 @@ _HOME = {
     "write": "volumes",
 }
 _ROOMS = (
+    "batch",
     "bundles",
     "datalists",
     "errors",

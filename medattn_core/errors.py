@@ -80,6 +80,8 @@ CODES: dict[str, str] = {
     "abstained": "the model is not sure enough to decide, by the rule chosen on its validation data",
     "not_additive": "the map is Grad-CAM of a foreign bundle: its voxels do not sum to the score",
     "unlike_training": "the scan is unlike those the model was trained on",
+    "other_run": "the output folder holds an unfinished batch of another bundle or other options",
+    "worker_lost": "the process or machine that predicted the input was lost, again and again",
     "export_failed": "the network of a bundle cannot be written in the asked-for format",
     # --- the worker
     "bad_request": "a message to the worker is no request, or has a field that is wrong",
@@ -155,3 +157,13 @@ class Notice:
     def to_dict(self) -> dict[str, str]:
         """``{"code", "message"}``, as in predictions.json."""
         return {"code": self.code, "message": self.message}
+
+
+def known_error(error: Exception, where: object = None) -> MedAttnError:
+    """Any error as one with a code. Foreign messages are not repeated: they may quote a header, and so a patient."""
+    if isinstance(error, MedAttnError):
+        return error
+    place = f"{where}: " if where is not None else ""
+    if isinstance(error, MemoryError):
+        return MedAttnError("too_large", f"{place}not enough memory; close other programs or use a larger machine")
+    return MedAttnError("internal", f"{place}unexpected {type(error).__name__}; run again with --verbose for the trace")

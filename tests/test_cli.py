@@ -123,6 +123,9 @@ def test_as_a_program(sample_data: Path) -> None:
             ["predict", "a.nii", "b.nii", "--bundle", BUNDLE, "--output", "x", "--series", "1.2"],
             "--series belongs to one",
         ),
+        (["predict", "a.nii", "--bundle", BUNDLE, "--output", "x", "--workers", "0"], "--workers"),
+        (["predict", "a.nii", "--bundle", BUNDLE, "--output", "x", "--memory", "much"], "--memory"),
+        (["predict", "a.nii", "--bundle", BUNDLE, "--output", "x", "--engine", "spark"], "spark"),
         (["train", "--data", "list.json"], "--output"),
         (["train", "--data", "list.json", "--output", "x", "--epochs", "0"], "epochs"),
         (["paint"], "paint"),
@@ -142,7 +145,18 @@ def test_help_names_every_command_and_rule(run: Run) -> None:
     for word in ("predict", "train", "bundles", "info", "Research use only"):
         assert word in root.out
     words = " ".join(re.sub(r"[│╭╮╰╯─]", " ", run("predict", "--help").out).split())
-    for option in ("--bundle", "--output", "--series", "--mask", "--device", "--report", "--verbose"):
+    for option in (
+        "--bundle",
+        "--output",
+        "--series",
+        "--mask",
+        "--device",
+        "--report",
+        "--workers",
+        "--memory",
+        "--engine",
+        "--verbose",
+    ):
         assert option in words
     for rule in ("each image in it", "one input"):
         assert rule in words
@@ -333,6 +347,44 @@ def test_a_second_run_does_not_take_its_own_results(run: Run, tiny: Path, tmp_pa
         assert (ran.status, ran.codes) == (0, [])
         assert "1 of 1 predicted" in ran.err
     assert [path.name for path in (tmp_path / "out").glob("*.nii.gz")] == ["a_evidence.nii.gz"]
+
+
+def test_a_list_and_going_on_with_it(run: Run, tiny: Path, tmp_path: Path) -> None:
+    for name in "abc":
+        voxels = np.random.default_rng(ord(name)).integers(0, 99, (40, 40, 2)).astype(np.int16)
+        nib.save(nib.Nifti1Image(voxels, np.eye(4)), tmp_path / f"{name}.nii")
+    listed, output = tmp_path / "scans.txt", tmp_path / "out"
+    arguments = ["predict", listed, "--bundle", tiny, "--output", output, "--device", "cpu"]
+    listed.write_text("a.nii\ngone.nii\n", encoding="utf-8")
+    ran = run(*arguments)
+    assert (ran.status, ran.codes) == (1, ["not_found"])
+    assert "1 of 2 predicted in" in ran.err
+    listed.write_text("c.nii\na.nii\nb.nii\n", encoding="utf-8")
+    ran = run(*arguments, "--workers", "2", "--batch-size", "auto", "--memory", "auto")
+    assert (ran.status, len(ran.out.splitlines())) == (0, 2)
+    assert "3 of 3 predicted, 1 of them before, in" in ran.err
+    assert re.search(r"^\[3/3\] \S+/[bc]\.nii", ran.err, re.MULTILINE)
+    records = json.loads((output / "predictions.json").read_text(encoding="utf-8"))
+    assert [Path(record["input"]).name for record in records] == ["c.nii", "a.nii", "b.nii"]
+    # Another batch size is another run; this one is complete, so it is replaced and not refused.
+    ran = run(*arguments, "--batch-size", "2")
+    assert (ran.status, len(ran.out.splitlines())) == (0, 3)
+
+
+def test_an_unfinished_run_of_other_options_is_refused(run: Run, tiny: Path, tmp_path: Path) -> None:
+    for name in "ab":
+        voxels = np.random.default_rng(ord(name)).integers(0, 99, (40, 40, 2)).astype(np.int16)
+        nib.save(nib.Nifti1Image(voxels, np.eye(4)), tmp_path / f"{name}.nii")
+    output = tmp_path / "out"
+    arguments = ["predict", tmp_path / "a.nii", tmp_path / "b.nii", "--bundle", tiny, "--output", output]
+    assert run(*arguments, "--device", "cpu").status == 0
+    journal = output / "predictions.jsonl"
+    journal.write_bytes(journal.read_bytes().splitlines(keepends=True)[0])  # as a kill leaves it
+    ran = run(*arguments, "--device", "cpu", "--batch-size", "3")
+    assert (ran.status, ran.codes) == (1, ["other_run"])
+    assert "--restart" in ran.err
+    ran = run(*arguments, "--device", "cpu", "--batch-size", "3", "--restart")
+    assert (ran.status, len(ran.out.splitlines())) == (0, 2)
 
 
 def singular(path: Path) -> None:

@@ -29,7 +29,7 @@ FLOORS = (
     ("bundles",),
     ("inference", "training"),
     ("interop", "outputs"),
-    ("evaluation", "worker"),
+    ("batch", "evaluation", "worker"),
     ("cli",),
 )
 FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}

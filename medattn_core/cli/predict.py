@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
-import time
+from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from medattn_core.cli.shared import FAILED, Device, Verbose, known_error, prepare, reported, say, show
+from medattn_core.cli.shared import FAILED, Device, Verbose, prepare, reported, say
 from medattn_core.errors import MedAttnError
 
 if TYPE_CHECKING:
-    from medattn_core.inference import Prediction
+    from medattn_core.batch.jobs import Job
+    from medattn_core.batch.progress import Progress
+    from medattn_core.batch.scanner import Done
+
+
+class Engine(str, Enum):
+    """Who predicts."""
+
+    local = "local"
+    ray = "ray"
 
 
 def predict(
@@ -21,7 +30,8 @@ def predict(
         typer.Argument(
             metavar="INPUT",
             show_default=False,
-            help="Image files, folders or quoted wildcards. A folder with images is each image in it; a folder with "
+            help="Image files, folders, quoted wildcards, or lists: .txt with a path a line, or a data list (.csv, "
+            ".json). A folder with images is each image in it; a folder with "
             "DICOM files is one input (recursively), the chosen series; DICOM folders of one study are one input.",
         ),
     ],
@@ -46,69 +56,86 @@ def predict(
     report: Annotated[
         bool, typer.Option("--report", help="Also write an overlay picture and an HTML page a scan.")
     ] = False,
+    workers: Annotated[
+        str, typer.Option(metavar="N|auto", help="Scans computed at a time; auto is one a core.")
+    ] = "auto",
+    batch_size: Annotated[
+        str, typer.Option(metavar="N|auto", help="Slices that go through the network of a slicewise model together.")
+    ] = "auto",
+    memory: Annotated[
+        str, typer.Option(metavar="SIZE|auto", help="Memory to stay within, such as 4G; auto is most of what is free.")
+    ] = "auto",
+    engine: Annotated[
+        Engine, typer.Option(help="This machine, or a Ray cluster (RAY_ADDRESS, else one is started here).")
+    ] = Engine.local,
+    restart: Annotated[
+        bool, typer.Option("--restart", help="Predict all anew instead of going on with an earlier run.")
+    ] = False,
     verbose: Verbose = False,
 ) -> None:
-    """Predict images: predictions.json and .csv, and the evidence of each on its own grid."""
+    """Predict images: predictions.json and .csv, and the evidence of each on its own grid.
+
+    Run it again after it was stopped, and it goes on where it was.
+    """
     prepare(verbose)
     with reported(verbose):
         for option, given in (("--bundle", bundle), ("--mask", mask), ("--series", series)):
             if given is not None and str(given) in ("", "."):
                 raise MedAttnError("bad_argument", f"{option} is empty; perhaps a variable is not set")
-        from medattn_core.inference.inputs import expand
+        from medattn_core.batch.jobs import check_single, inputs_of
+        from medattn_core.batch.settings import Settings, bytes_of, count_of
 
-        found = expand(inputs, exclude=output)
-        if len(found.inputs) > 1 and (mask is not None or series is not None or channel):
-            option = "--mask" if mask is not None else "--series" if series is not None else "--channel"
-            raise MedAttnError(
-                "bad_argument", f"{option} belongs to one image, but there are {len(found.inputs)} inputs"
-            )
+        settings = Settings(
+            bundle=bundle,
+            device=device.value,
+            trust=trust,
+            report=report,
+            mask=mask,
+            series=series,
+            workers=count_of(workers, "--workers"),
+            batch_size=count_of(batch_size, "--batch-size"),
+            memory=bytes_of(memory),
+        )
+        listed, found = inputs_of(inputs, exclude=output)
+        check_single(len(listed), mask=mask, series=series, channel=channel)
+        if channel:
+            listed = [(path, (*channels, *channel)) for path, channels in listed]
         if found.skipped:
             more = f" and {len(found.skipped) - 1} more" if len(found.skipped) > 1 else ""
             say(f"left out, not an image: {found.skipped[0]}{more}")
 
-        from medattn_core.interop import open_predictor
-        from medattn_core.outputs import ResultWriter
+        from medattn_core.batch import predict_many
 
-        predictor = open_predictor(bundle, trust=trust, device=device.value)
-        start, count = time.perf_counter(), len(found.inputs)
-        width = max(len(str(path)) for path in found.inputs)
-        with ResultWriter(output, report=report) as writer:
-            for index, path in enumerate(found.inputs):
-                say(_progress(index, count, time.perf_counter() - start, path))
-                began = time.perf_counter()
-                try:
-                    prediction = predictor((path, *(channel or ())), mask=mask, series=series)
-                    writer.add(prediction)
-                except Exception as error:  # one bad input never stops the others
-                    known = known_error(error, path)
-                    show(known, verbose)
-                    writer.add_error(str(path), known)
-                    continue
-                record = writer.records[-1]
-                for notice in record["warnings"]:
-                    say(f"warning [{notice['code']}] {notice['message']}")
-                if record["error"]:  # predicted, but its evidence could not be written
-                    say(f"error [{record['error']['code']}] {record['error']['message']}")
-                else:
-                    typer.echo(f"{path!s:<{width}}  {_result(prediction)}  {time.perf_counter() - began:.2f} s")
-        good, seconds = count - writer.failed, time.perf_counter() - start
-        say(f"{good} of {count} predicted in {seconds:.1f} s; results in {output}")
-    if writer.failed:
+        printed = _Printed(len(listed), max(len(str(path)) for path, _ in listed), verbose)
+        summary = predict_many(
+            listed, output, settings, engine=engine.value, restart=restart, begun=printed.begun, done=printed.done
+        )
+        before = f", {summary.taken_over} of them before," if summary.taken_over else ""
+        good = summary.count - summary.failed
+        say(f"{good} of {summary.count} predicted{before} in {summary.seconds:.1f} s; results in {output}")
+    if summary.failed:
         raise typer.Exit(FAILED)
 
 
-def _result(prediction: Prediction) -> str:
-    if prediction.value is not None:
-        said = f"{prediction.label}  {prediction.value:.4g} {prediction.unit}".rstrip()
-        between = prediction.interval
-        return said if between is None else f"{said} ({between[0]:.4g} to {between[1]:.4g})"
-    if prediction.task.kind == "multilabel":
-        named = "  ".join(f"{label} {prediction.probabilities[label]:.3f}" for label in prediction.present)
-        return named or f"none  (most probable: {prediction.label} {prediction.probabilities[prediction.label]:.3f})"
-    said = f"{prediction.label}  {prediction.probabilities[prediction.label]:.3f}"
-    return f"undecided: {said}" if prediction.abstained else said
+class _Printed:
+    """Results on stdout, all else on stderr."""
 
+    def __init__(self, count: int, width: int, verbose: bool) -> None:
+        self._count, self._width, self._verbose = count, width, verbose
+        self._begun = 0
 
-def _progress(index: int, count: int, elapsed: float, path: Path) -> str:
-    left = f", {elapsed:.0f} s so far, about {elapsed / index * (count - index):.0f} s left" if index else ""
-    return f"[{index + 1}/{count}] {path}{left}"
+    def begun(self, job: Job, progress: Progress) -> None:
+        self._begun += 1
+        place = self._count - progress.count + self._begun
+        say(f"[{place}/{self._count}] {job.path}{progress.words()}")
+
+    def done(self, result: Done) -> None:
+        if self._verbose and result.trace:
+            say(result.trace)
+        for notice in result.record["warnings"]:
+            say(f"warning [{notice['code']}] {notice['message']}")
+        error = result.record["error"]
+        if error:
+            say(f"error [{error['code']}] {' '.join(error['message'].split())}")
+        else:
+            typer.echo(f"{result.job.path!s:<{self._width}}  {result.said}  {result.seconds:.2f} s")

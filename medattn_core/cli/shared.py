@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from medattn_core.errors import MedAttnError
+from medattn_core.errors import MedAttnError, known_error
 
 FAILED, WRONG_USAGE, INTERRUPTED = 1, 2, 130
 _USAGE_CODES = ("bad_argument", "bad_config", "unknown_bundle")
@@ -79,16 +79,6 @@ def prepare(verbose: bool) -> None:
 
         warnings.simplefilter("ignore")
         logging.disable(logging.WARNING)
-
-
-def known_error(error: Exception, where: object = None) -> MedAttnError:
-    """Any error as one with a code. Foreign messages are not repeated: they may quote a header, and so a patient."""
-    if isinstance(error, MedAttnError):
-        return error
-    place = f"{where}: " if where is not None else ""
-    if isinstance(error, MemoryError):
-        return MedAttnError("too_large", f"{place}not enough memory; close other programs or use a larger machine")
-    return MedAttnError("internal", f"{place}unexpected {type(error).__name__}; run again with --verbose for the trace")
 
 
 def show(error: MedAttnError, verbose: bool) -> None:

@@ -46,6 +46,7 @@ class Predictor:
 
         self.bundle = bundle
         self.device = device
+        self.slices_at_once = SLICES_AT_ONCE
         self.task = bundle.task
         layout = torch.channels_last if self.task.spatial_dims == 2 else torch.channels_last_3d
         self.networks = [n.to(device=device, memory_format=layout).eval() for n in networks]  # type: ignore[call-overload]
@@ -195,8 +196,8 @@ class Predictor:
         if self.task.spatial_dims == 3:
             return network.features(image.to(self.device))
         chunks = []
-        for first in range(0, image.shape[-1], SLICES_AT_ONCE):
-            slices = image[0, :, :, :, first : first + SLICES_AT_ONCE].permute(3, 0, 1, 2)
+        for first in range(0, image.shape[-1], self.slices_at_once):
+            slices = image[0, :, :, :, first : first + self.slices_at_once].permute(3, 0, 1, 2)
             slices = slices.to(self.device).contiguous(memory_format=torch.channels_last)
             chunks.append(network.features(slices))
         return torch.cat(chunks).permute(1, 2, 3, 0).unsqueeze(0)

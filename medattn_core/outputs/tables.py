@@ -7,7 +7,7 @@ import io
 import json
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -60,16 +60,25 @@ def to_json(records: Sequence[Mapping[str, Any]]) -> str:
 def to_csv(records: Sequence[Mapping[str, Any]]) -> str:
     """Text of predictions.csv: one row an input, the strongest region only, ``;`` between codes."""
     rows = [flat(record) for record in records]
-    # The union in order of first appearance, but a block of one kind (probability_...) stays together.
     seen: dict[str, None] = {}
     for row in rows:
         seen.update(dict.fromkeys(row))
+    columns = columns_of(seen)
+    return "".join(csv_row(row, columns) for row in ({column: column for column in columns}, *rows))
+
+
+def columns_of(seen: Iterable[str]) -> list[str]:
+    """Columns of a table, from all that its rows have, each once, in order of first appearance."""
+    # But a block of one kind (probability_...) stays together.
+    seen = list(seen)
     blocks = list(dict.fromkeys(column.split("_")[0] for column in seen))
-    columns = sorted(seen, key=lambda column: blocks.index(column.split("_")[0]))
+    return sorted(seen, key=lambda column: blocks.index(column.split("_")[0]))
+
+
+def csv_row(row: Mapping[str, Any], columns: Sequence[str]) -> str:
+    """One line of CSV."""
     buffer = io.StringIO()
-    writer = csv.DictWriter(buffer, columns, restval="", lineterminator="\n")
-    writer.writerow({column: safe_cell(column) for column in columns})
-    writer.writerows({column: safe_cell(value) for column, value in row.items()} for row in rows)
+    csv.writer(buffer, lineterminator="\n").writerow([safe_cell(row.get(column)) for column in columns])
     return buffer.getvalue()
 
 

@@ -80,24 +80,36 @@ class ResultWriter:
             VolumeError: ``unwritable``, the tables cannot be written.
         """
         wanted = files.name_of(prediction.volume.source) if name is None else files.clean_name(name)
-        unique = self._names.take(wanted)
+        record, paths = self.write(prediction, self._names.take(wanted))
+        self._append(record, paths["report"].name if "report" in paths else None)
+        return paths
+
+    def write(self, prediction: Prediction, name: str) -> tuple[dict[str, Any], dict[str, Path]]:
+        """Write the files of one result, and no table: for callers with tables of their own, from any thread.
+
+        Args:
+            prediction: what to write.
+            name: base name of its files, as it is.
+
+        Returns:
+            The object of predictions.json, and the files that were written.
+        """
         record = tables.record_of(prediction.to_dict())
         paths: dict[str, Path] = {}
         view = View.of(prediction)
         try:
-            self._evidence(view, record, unique, paths)
+            self._evidence(view, record, name, paths)
         except MedAttnError as error:
             record["error"] = {"code": error.code, "message": error.message}
         if self.report and record["error"] is None:
             try:
-                self._draw(view, unique, paths)
+                self._draw(view, name, paths)
             except Exception as error:  # a fault in drawing must not cost the result
                 # Of a foreign exception the class name only: its text may quote a header.
                 reason = error.message if isinstance(error, MedAttnError) else type(error).__name__
                 message = f"{prediction.volume.source}: the pictures or the page could not be made ({reason})"
                 record["warnings"].append(Notice("report_failed", " ".join(message.split())).to_dict())
-        self._append(record, paths["report"].name if "report" in paths else None)
-        return paths
+        return record, paths
 
     def add_error(self, source: str | os.PathLike[str], error: MedAttnError) -> None:
         """Note an input that failed.

@@ -208,9 +208,7 @@ def test_evaluate_reproduces_the_documented_metric(exports: Exports, lists: dict
     assert flow.evaluator.state.metrics["auc"] == found["auc"]
 
 
-def test_evaluate_measures_an_ensemble_as_it_predicts(
-    exports: Exports, lists: dict[str, Path], tmp_path: Path
-) -> None:
+def test_evaluate_measures_an_ensemble_as_it_predicts(exports: Exports, lists: dict[str, Path], tmp_path: Path) -> None:
     """Its documented figures are of members on cases they had not seen; here the mean of all is on all cases."""
     from medattn_core import datalists
 

@@ -1,0 +1,106 @@
+"""The final tables out of the journal, a row at a time: their size does not bound what fits into memory."""
+
+from __future__ import annotations
+
+import json
+import textwrap
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, TextIO
+
+from medattn_core.batch.journal import Journal
+from medattn_core.outputs import files, tables
+from medattn_core.outputs.overview import overview
+
+_OVERVIEW = ("input", "error", "warnings", "label", "probabilities", "value", "unit", "bundle", "bundle_version")
+
+
+class CsvStream:
+    """predictions.csv while the batch runs: rows in the order they finish; :func:`finish` orders them as the inputs.
+
+    The columns are those of the rows so far; a row with more of them (the first result after failures) asks for the
+    file to be written anew.
+
+    Args:
+        folder: of the results.
+        rows: gives all rows so far.
+    """
+
+    def __init__(self, folder: Path, rows: Callable[[], Iterator[Mapping[str, Any]]]) -> None:
+        self._path, self._rows = folder / "predictions.csv", rows
+        self._columns: list[str] = []
+        self._file: TextIO | None = None
+        self._anew()
+
+    def append(self, record: Mapping[str, Any]) -> None:
+        """Add a row."""
+        row = tables.flat(record)
+        if not set(row) <= set(self._columns):
+            self._anew()  # the row is in the journal by now
+            return
+        assert self._file is not None
+        self._file.write(tables.csv_row(row, self._columns))
+        self._file.flush()
+
+    def close(self) -> None:
+        """End it."""
+        if self._file is not None:
+            self._file.close()
+
+    def _anew(self) -> None:
+        self.close()
+        self._columns = _write_csv(self._path, self._rows)
+        self._file = open(self._path, "a", encoding="utf-8", newline="", errors="backslashreplace")  # noqa: SIM115
+
+
+def finish(journal: Journal, *, report: bool) -> None:
+    """Write predictions.json, predictions.csv and, with ``report``, report.html, each whole or not at all.
+
+    Raises:
+        VolumeError: ``unwritable``.
+    """
+    folder = journal.folder
+
+    def rows() -> Iterator[dict[str, Any]]:
+        for row in journal.rows():
+            row.pop("batch")
+            yield row
+
+    with files.replacing(folder / "predictions.json") as temporary, _text(temporary) as file:
+        before = "[\n"
+        for row in rows():
+            file.write(before + textwrap.indent(json.dumps(row, indent=2, ensure_ascii=False, allow_nan=False), "  "))
+            before = ",\n"
+        file.write("[]\n" if before == "[\n" else "\n]\n")
+    _write_csv(folder / "predictions.csv", rows)
+    if report and len(journal):
+        _front_page(journal)
+
+
+def _write_csv(path: Path, rows: Callable[[], Iterator[Mapping[str, Any]]]) -> list[str]:
+    seen: dict[str, None] = {}
+    for row in rows():
+        seen.update(dict.fromkeys(tables.flat(row)))
+    columns = tables.columns_of(seen)
+    with files.replacing(path) as temporary, _text(temporary) as file:
+        file.write(tables.csv_row({column: column for column in columns}, columns))
+        for row in rows():
+            file.write(tables.csv_row(tables.flat(row), columns))
+    return columns
+
+
+def _front_page(journal: Journal) -> None:
+    slim, pages = [], []
+    for row in journal.rows():
+        slim.append({key: row[key] for key in _OVERVIEW})
+        own = f"{row['batch']['name']}_report.html"
+        pages.append(own if own in row["batch"]["files"] else None)
+    path = journal.folder / "report.html"
+    if len(slim) == 1 and pages[0] is not None:
+        files.write_bytes(path, (journal.folder / pages[0]).read_bytes())
+    else:
+        files.write_text(path, overview(slim, pages))
+
+
+def _text(path: Path) -> TextIO:
+    return open(path, "w", encoding="utf-8", newline="", errors="backslashreplace")

@@ -1,0 +1,126 @@
+"""Inputs become jobs: each with its place in the table and the name of its files, whatever order they finish in."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from medattn_core.batch.settings import stamp
+from medattn_core.datalists import load, sections
+from medattn_core.errors import DataListError, MedAttnError
+from medattn_core.inference.inputs import Expansion, expand
+from medattn_core.outputs import files
+
+_TABLES = (".csv", ".tsv", ".json")
+_TEXT = ".txt"
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One scan to predict.
+
+    Attributes:
+        index: its row in the final table, from 0.
+        path: as typed or found; the first channel.
+        name: base name of its result files, unlike that of every other job.
+        channels: further channels.
+    """
+
+    index: int
+    path: Path
+    name: str
+    channels: tuple[Path, ...] = ()
+
+    def stamp(self) -> list[list[int]]:
+        """Size and time of every file it is read from: whether it is still the input of the last run."""
+        return [list(stamp(path)) for path in (self.path, *self.channels)]
+
+
+def jobs_of(inputs: Sequence[tuple[Path, tuple[Path, ...]]]) -> list[Job]:
+    """Jobs in the order of the inputs (path, further channels). Names depend on the list alone."""
+    names = files.UniqueNames()
+    return [
+        Job(index, path, names.take(files.name_of(str(path))), channels)
+        for index, (path, channels) in enumerate(inputs)
+    ]
+
+
+def inputs_of(
+    arguments: Sequence[str], *, exclude: Path | None = None
+) -> tuple[list[tuple[Path, tuple[Path, ...]]], Expansion]:
+    """What a person types, lists included, as inputs with their further channels.
+
+    A file that ends in .txt is a list of paths, one a line; .csv, .tsv and .json are data lists, of which all sections
+    are taken. Paths in them are relative to the list. Everything else is as in
+    :func:`medattn_core.inference.inputs.expand`.
+
+    Args:
+        arguments: files, folders, wildcards, lists.
+        exclude: the folder of results.
+
+    Returns:
+        The inputs, each once, and what was found of files that are no images.
+
+    Raises:
+        MedAttnError: ``bad_datalist``, ``bad_argument``.
+    """
+    found: dict[Path, tuple[Path, ...]] = {}
+    skipped: list[Path] = []
+    for argument in arguments:
+        path, suffix = Path(argument), Path(argument).suffix.lower()
+        if suffix in _TABLES and path.is_file():
+            for case_path, channels in _cases(path):
+                found.setdefault(case_path, channels)
+            continue
+        typed = _lines(path) if suffix == _TEXT and path.is_file() else [argument]
+        expansion = expand(typed, exclude=exclude)
+        skipped += expansion.skipped
+        for one in expansion.inputs:
+            found.setdefault(one, ())
+    inputs = expand_once(found)
+    return inputs, Expansion(inputs=tuple(path for path, _ in inputs), skipped=tuple(dict.fromkeys(skipped)))
+
+
+def expand_once(found: dict[Path, tuple[Path, ...]]) -> list[tuple[Path, tuple[Path, ...]]]:
+    """Each input once, also when it was typed in two ways."""
+    first: dict[str, tuple[Path, tuple[Path, ...]]] = {}
+    for path, channels in found.items():
+        first.setdefault(os.path.abspath(path), (path, channels))
+    return list(first.values())
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise DataListError(
+            "bad_datalist", f"{path}: it is not UTF-8 text; save it as UTF-8, one path a line"
+        ) from error
+    except OSError as error:
+        raise DataListError("bad_datalist", f"{path}: it cannot be read ({error.strerror})") from error
+    lines = [line.strip() for line in text.splitlines()]
+    typed = [str(path.parent / line) for line in lines if line and not line.startswith("#")]
+    if not typed:
+        raise DataListError("bad_datalist", f"{path}: it lists no path; write one path a line")
+    return typed
+
+
+def _cases(path: Path) -> list[tuple[Path, tuple[Path, ...]]]:
+    cases = []
+    for section in sections(path) or ("training",):
+        # A file that is not there is a row of the results, as everywhere else.
+        cases += load(path, section=section, check_files=False)
+    return [(case.image, case.channels) for case in cases]
+
+
+def check_single(count: int, **given: object) -> None:
+    """Options that belong to one image, when there are several.
+
+    Raises:
+        MedAttnError: ``bad_argument``.
+    """
+    option = next((name for name, value in given.items() if value), None)
+    if count > 1 and option is not None:
+        raise MedAttnError("bad_argument", f"--{option} belongs to one image, but there are {count} inputs")

@@ -1,0 +1,187 @@
+"""predictions.jsonl: one line a finished scan, appended and on the disk before the scan counts as finished.
+
+A line is the object of predictions.json with one more key, ``batch``: which run it is of (``run``, the fingerprint of
+bundle and options; ``of``, its number of inputs), the ``stamp`` of the input's files, the ``name`` and ``files`` of the
+result with their bytes. A line that was cut off by the end of the process is no line; its scan is predicted again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from medattn_core.batch.jobs import Job
+from medattn_core.batch.scanner import Done
+from medattn_core.errors import MedAttnError, VolumeError
+from medattn_core.outputs.files import replacing
+
+NAME = "predictions.jsonl"
+_LOCK = ".predictions.lock"
+_LEFT = re.compile(r"\.medattn-[0-9a-f]{32}\.part|\.[0-9a-f]{12}\.tmp")
+"""Names under which files are written before they get their own; a killed process leaves them."""
+
+
+class Journal:
+    """The rows of one batch on disk; in memory only where each begins.
+
+    Args:
+        folder: of the results, which exists.
+        jobs: of this batch.
+        run: fingerprint of bundle and options.
+        restart: take nothing over.
+
+    Raises:
+        MedAttnError: ``other_run``: the folder holds an unfinished batch of another bundle or other options;
+            ``unwritable``: another process writes there, or the disk refuses.
+    """
+
+    def __init__(self, folder: Path, jobs: Sequence[Job], run: str, *, restart: bool = False) -> None:
+        self.folder, self.path, self.run = folder, folder / NAME, run
+        self._of = len(jobs)
+        self._places: dict[int, int] = {}
+        self._lock = _locked(folder)
+        try:
+            if not restart:
+                self._refuse_mixing()
+            self._take_over({} if restart else {str(job.path): job for job in jobs})
+            for left in folder.iterdir():
+                if _LEFT.fullmatch(left.name):
+                    left.unlink(missing_ok=True)
+            self._file: BinaryIO = open(self.path, "ab")  # noqa: SIM115 (open as long as the batch runs)
+        except OSError as error:
+            self._lock.close()
+            raise _unwritable(self.path, error) from error
+        except MedAttnError:
+            self._lock.close()
+            raise
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def __contains__(self, job: Job) -> bool:
+        return job.index in self._places
+
+    def append(self, done: Done) -> None:
+        """Write a row; after this returns a kill does not lose it.
+
+        Raises:
+            VolumeError: ``unwritable``.
+        """
+        batch = {
+            "run": self.run,
+            "of": self._of,
+            "name": done.job.name,
+            "stamp": done.stamp,
+            "files": done.files,
+        }
+        line = json.dumps({**done.record, "batch": batch}, ensure_ascii=False, allow_nan=False)
+        try:
+            place = self._file.tell()
+            self._file.write(line.encode("utf-8", errors="backslashreplace") + b"\n")
+            self._file.flush()
+            os.fsync(self._file.fileno())
+        except OSError as error:
+            raise _unwritable(self.path, error) from error
+        self._places[done.job.index] = place
+
+    def rows(self) -> Iterator[dict[str, Any]]:
+        """All rows in the order of the inputs, one at a time, with their key ``batch``."""
+        with open(self.path, "rb") as file:
+            for index in sorted(self._places):
+                file.seek(self._places[index])
+                yield json.loads(file.readline())
+
+    def close(self) -> None:
+        """Let other processes write here."""
+        self._file.close()
+        self._lock.close()
+
+    def _refuse_mixing(self) -> None:
+        inputs: set[str] = set()
+        row: dict[str, Any] | None = None
+        for other in _lines(self.path):
+            if other["batch"]["run"] != self.run:
+                inputs.add(other["input"])
+                row = other
+        if row is not None and len(inputs) < row["batch"]["of"]:
+            made = f"bundle {row['bundle']} {row['bundle_version']}" if row["bundle"] else "another bundle"
+            raise MedAttnError(
+                "other_run",
+                f"{self.folder}: an unfinished batch lies there, of {made} with other files, options or version of "
+                "MedAttn than now; finish it as it was begun, choose another --output, or drop it with --restart",
+            )
+
+    def _take_over(self, jobs: Mapping[str, Job]) -> None:
+        """Keep the rows of this run that are still true, in a new file; note where they begin."""
+        with replacing(self.path) as temporary, open(temporary, "wb") as kept:
+            for row in _lines(self.path):
+                job = jobs.get(row["input"])
+                if job is None or job.index in self._places or not self._holds(row, job):
+                    continue
+                self._places[job.index] = kept.tell()
+                row["batch"]["of"] = self._of
+                kept.write(json.dumps(row, ensure_ascii=False).encode("utf-8", errors="backslashreplace") + b"\n")
+            kept.flush()
+            os.fsync(kept.fileno())
+
+    def _holds(self, row: Mapping[str, Any], job: Job) -> bool:
+        """Whether a row is this job's result with the same model. Failures are tried again: a disk may be back."""
+        batch = row["batch"]
+        if row["error"] or batch["run"] != self.run or batch["name"] != job.name or batch["stamp"] != job.stamp():
+            return False
+        with contextlib.suppress(OSError):
+            return all((self.folder / name).stat().st_size == size for name, size in batch["files"].items())
+        return False
+
+
+def _lines(path: Path) -> Iterator[dict[str, Any]]:
+    """Whole lines of a journal; what is no row of one is passed over."""
+    try:
+        file = open(path, "rb")  # noqa: SIM115 (closed below; its absence is no error)
+    except FileNotFoundError:
+        return
+    with file:
+        for line in file:
+            try:
+                row = json.loads(line)
+                batch = row["batch"]
+                whole = line.endswith(b"\n") and {"run", "of", "name", "stamp", "files"} <= set(batch)
+                known = {"input", "error", "bundle", "bundle_version"} <= set(row)
+            except (ValueError, TypeError, KeyError):
+                continue
+            if whole and known:
+                yield row
+
+
+def _locked(folder: Path) -> Any:
+    """An open file that holds the folder; the system lets go of it however the process ends."""
+    path = folder / _LOCK
+    try:
+        file = open(path, "ab")  # noqa: SIM115 (open as long as the batch runs)
+    except OSError as error:
+        raise _unwritable(path, error) from error
+    try:
+        import fcntl
+    except ImportError:  # Windows: no lock, as before
+        return file
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        file.close()
+        raise VolumeError(
+            "unwritable", f"{folder}: another medattn predict writes there; wait for it, or choose another --output"
+        ) from error
+    except OSError:  # a file system without locks
+        pass
+    return file
+
+
+def _unwritable(path: Path, error: OSError) -> VolumeError:
+    return VolumeError(
+        "unwritable", f"{path}: cannot be written ({error.strerror or error}); choose another folder or free space"
+    )

@@ -1,0 +1,127 @@
+"""Predict many: take over what is finished, do the rest, write the tables."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Sequence
+from contextlib import closing, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from medattn_core.batch.finish import CsvStream, finish
+from medattn_core.batch.jobs import Job, jobs_of
+from medattn_core.batch.journal import Journal
+from medattn_core.batch.local import predict_here
+from medattn_core.batch.memory import steady_heap
+from medattn_core.batch.progress import Progress
+from medattn_core.batch.scanner import Done
+from medattn_core.batch.settings import Settings
+from medattn_core.errors import MedAttnError
+from medattn_core.outputs import render
+from medattn_core.outputs.files import make_folder
+
+if TYPE_CHECKING:
+    from medattn_core.inference import Predictor
+
+ENGINES = ("local", "ray")
+
+
+@dataclass(kw_only=True)
+class Summary:
+    """What a batch came to.
+
+    Attributes:
+        count: inputs.
+        taken_over: of these, finished in an earlier run.
+        failed: inputs without a complete result.
+        seconds: of this run.
+    """
+
+    count: int
+    taken_over: int = 0
+    failed: int = 0
+    seconds: float = 0.0
+
+
+def predict_many(
+    inputs: Sequence[tuple[Path, tuple[Path, ...]]],
+    output: Path,
+    settings: Settings,
+    *,
+    engine: str = "local",
+    restart: bool = False,
+    predictor: Predictor | None = None,
+    begun: Callable[[Job, Progress], None] = lambda job, progress: None,
+    done: Callable[[Done], None] = lambda result: None,
+) -> Summary:
+    """Predict inputs into a folder: predictions.jsonl as they finish, predictions.json and .csv at the end.
+
+    Scans that an earlier run into this folder finished with the same bundle and options are not done again. However
+    this ends, the tables hold what was finished, except after a kill: then the next run writes them.
+
+    Args:
+        inputs: paths with their further channels, as of :func:`medattn_core.batch.jobs.inputs_of`.
+        output: folder of the results.
+        settings: bundle and options.
+        engine: ``local`` (threads of this process) or ``ray`` (a cluster).
+        restart: drop what the folder holds of an earlier run.
+        predictor: of the bundle, where it is open already.
+        begun: called when a scan's turn comes.
+        done: called when a scan is finished and its row is on the disk.
+
+    Raises:
+        MedAttnError: of the bundle, the options, or a folder that cannot be written; never of one input.
+    """
+    if engine not in ENGINES:
+        raise MedAttnError("bad_argument", f"engine {engine!r}; accepted: {', '.join(ENGINES)}")
+    if settings.report:
+        render.require_pillow()
+    if engine == "ray":
+        from medattn_core.batch.cluster import require_ray
+
+        require_ray()
+    predictor = predictor or settings.open()
+    steady_heap()
+    folder, jobs = make_folder(output), jobs_of(inputs)
+    journal = Journal(folder, jobs, settings.fingerprint(predictor.device), restart=restart)
+    with closing(journal):
+        summary = Summary(count=len(jobs), taken_over=len(journal))
+        left = [job for job in jobs if job not in journal]
+        progress = Progress(len(left))
+        for stale in ("predictions.json", "report.html"):  # of an earlier run: it must not pass as this one's
+            with suppress(OSError):
+                (folder / stale).unlink()
+        table = CsvStream(folder, journal.rows)
+        try:
+            results = _results(engine, predictor, left, folder, settings, len(jobs), lambda job: begun(job, progress))
+            with closing(results):
+                for result in results:
+                    journal.append(result)
+                    table.append(result.record)
+                    progress.finished()
+                    summary.failed += result.record["error"] is not None
+                    done(result)
+        finally:
+            table.close()
+            finish(journal, report=settings.report)
+            summary.seconds = progress.seconds
+    return summary
+
+
+def _results(
+    engine: str,
+    predictor: Predictor,
+    left: list[Job],
+    folder: Path,
+    settings: Settings,
+    count: int,
+    begun: Callable[[Job], None],
+) -> Generator[Done, None, None]:
+    if not left:
+        return
+    if engine == "ray":
+        from medattn_core.batch.cluster import predict_on_cluster
+
+        yield from predict_on_cluster(left, folder, settings, begun=begun)
+    else:
+        yield from predict_here(predictor, left, folder, settings, count=count, begun=begun)

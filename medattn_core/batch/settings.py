@@ -1,0 +1,143 @@
+"""What a batch is asked to do, and what of it decides the results."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from medattn_core.bundles.load import locate
+from medattn_core.errors import MedAttnError
+from medattn_core.version import __version__
+
+if TYPE_CHECKING:
+    from medattn_core.inference import Predictor
+
+_UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """Settings of one batch; it can be sent to another machine.
+
+    Attributes:
+        bundle: shipped name or folder.
+        device: ``auto``, ``cpu`` or ``cuda``.
+        trust: whether a foreign bundle may run its code.
+        report: also write a picture and a page a scan.
+        mask: region of interest of the one input.
+        series: SeriesInstanceUID of the one input.
+        workers: scans computed at a time (with Ray: processes on the cluster); 0 chooses.
+        batch_size: images that go through the network together; 0 chooses. Only for slicewise models.
+        memory: bytes that this process may take; 0 chooses (:mod:`medattn_core.batch.memory`).
+        more: further choices that decide what is written, by name; strings and numbers.
+    """
+
+    bundle: str
+    device: str = "auto"
+    trust: bool = False
+    report: bool = False
+    mask: Path | None = None
+    series: str | None = None
+    workers: int = 0
+    batch_size: int = 0
+    memory: int = 0
+    more: Mapping[str, Any] = field(default_factory=dict)
+
+    def open(self) -> Predictor:
+        """The predictor.
+
+        Raises:
+            MedAttnError: as :func:`medattn_core.interop.open_predictor`.
+        """
+        from medattn_core.interop import open_predictor
+
+        return open_predictor(self.bundle, trust=self.trust, device=self.device)
+
+    def fingerprint(self, device: str) -> str:
+        """What a row has to share with this batch to be taken over: 16 hex digits.
+
+        In it: every file of the bundle (weights, calibration, rules), this version of MedAttn, the kind of device, and
+        the options that decide a result. Not in it: how many scans are computed at a time, and memory.
+
+        Args:
+            device: where the network really runs, such as ``"cuda:0"``.
+        """
+        decisive = {
+            "version": __version__,
+            "bundle": folder_hash(locate(self.bundle)),
+            "device": device.partition(":")[0],
+            "report": self.report,
+            "mask": None if self.mask is None else [str(self.mask), *stamp(self.mask)],
+            "series": self.series,
+            "batch_size": self.batch_size,
+            "more": dict(self.more),
+        }
+        return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def folder_hash(folder: Path) -> str:
+    """SHA-256 over the names and bytes of all files below a folder; what Python compiles is left out."""
+    digest = hashlib.sha256()
+    for parent, folders, names in os.walk(folder):
+        folders[:] = sorted(name for name in folders if name != "__pycache__")
+        for name in sorted(names):
+            path = Path(parent, name)
+            digest.update(f"{path.relative_to(folder).as_posix()}\0{path.stat().st_size}\0".encode())
+            with open(path, "rb") as file:
+                while block := file.read(1 << 20):
+                    digest.update(block)
+    return digest.hexdigest()
+
+
+def stamp(path: Path) -> tuple[int, int]:
+    """Bytes and latest change (nanoseconds since 1970) of a file, or of all files of a folder; (-1, -1) if gone.
+
+    With the path this tells whether an input is the one of the last run. Hashing ten thousand scans instead would cost
+    as much as reading them.
+    """
+    try:
+        if not path.is_dir():
+            found = path.stat()
+            return found.st_size, found.st_mtime_ns
+        size, latest = 0, 0
+        for parent, folders, names in os.walk(path):
+            folders.sort()
+            for name in names:
+                found = os.stat(os.path.join(parent, name))
+                size, latest = size + found.st_size, max(latest, found.st_mtime_ns)
+        return size, latest
+    except (OSError, ValueError):
+        return -1, -1
+
+
+def bytes_of(text: str) -> int:
+    """``"4G"``, ``"1.5 GB"``, ``"800M"`` in bytes (1 G is 1024 M); 0 for ``"auto"``.
+
+    Raises:
+        MedAttnError: ``bad_argument``.
+    """
+    if text.strip().lower() == "auto":
+        return 0
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([KMGT]?)(?:i?B)?\s*", text, re.IGNORECASE)
+    if match is None or float(match[1]) == 0:
+        raise MedAttnError("bad_argument", f"--memory {text!r}; accepted: a size such as 4G or 800M, or auto")
+    return int(float(match[1]) * _UNITS[match[2].upper()])
+
+
+def count_of(text: str, option: str) -> int:
+    """A number from 1, or 0 for ``"auto"``.
+
+    Raises:
+        MedAttnError: ``bad_argument``.
+    """
+    if text.strip().lower() == "auto":
+        return 0
+    if not re.fullmatch(r"\d{1,6}", text.strip()) or int(text) == 0:
+        raise MedAttnError("bad_argument", f"{option} {text!r}; accepted: a whole number from 1, or auto")
+    return int(text)

@@ -1,0 +1,134 @@
+"""The Ray engine on a real cluster of two nodes on this machine, one of which dies in mid-run."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from medattn_core.batch.cluster import require_ray
+from medattn_core.errors import MedAttnError
+from tests.batch.checks import left_over, maps, records, run, table
+
+ROOT = Path(__file__).resolve().parents[2]
+HAS_RAY = importlib.util.find_spec("ray") is not None
+needs_ray = pytest.mark.skipif(not HAS_RAY, reason="the package ray is not installed (pip install medattn[ray])")
+
+
+def test_without_ray_the_engine_says_what_to_install(
+    tiny: Path, scans: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)  # what an import of an absent package comes to
+    with pytest.raises(MedAttnError) as refused:
+        require_ray()
+    assert refused.value.code == "missing_dependency"
+    with pytest.raises(MedAttnError, match=r"medattn\[ray\]"):
+        run(scans[:1], tmp_path / "out", tiny, engine="ray")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.fixture
+def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """Two nodes of one core each."""
+    import ray
+    from ray.cluster_utils import Cluster
+
+    # Workers import this checkout, whichever is installed.
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join((str(ROOT), os.environ.get("PYTHONPATH", ""))))
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+    cluster.add_node(num_cpus=1)
+    cluster.wait_for_nodes()
+    ray.init(address=cluster.address, log_to_driver=False, logging_level="ERROR")
+    yield cluster
+    ray.shutdown()
+    cluster.shutdown()
+
+
+def many(scans: list[Path], folder: Path, copies: int) -> list[Path]:
+    folder.mkdir()
+    inputs = []
+    for copy in range(copies):
+        for path in scans:
+            inputs.append(folder / f"{copy}_{path.name}")
+            inputs[-1].write_bytes(path.read_bytes())
+    return inputs
+
+
+@needs_ray
+@pytest.mark.slow
+def test_two_nodes_one_dies_same_table(cluster: Any, tiny: Path, scans: list[Path], tmp_path: Path) -> None:
+    inputs = [*many(scans, tmp_path / "in", 6), tmp_path / "in" / "gone.nii.gz"]
+    run(inputs, tmp_path / "here", tiny, workers=max(2, os.cpu_count() or 1))
+    run(inputs, tmp_path / "two", tiny, engine="ray")
+    assert table(tmp_path / "two") == table(tmp_path / "here")
+    assert records(tmp_path / "two") == records(tmp_path / "here")
+    assert maps(tmp_path / "two") == maps(tmp_path / "here")
+
+    (second,) = [node for node in cluster.list_all_nodes() if node is not cluster.head_node]
+    count = 0
+
+    def done(result: object) -> None:
+        nonlocal count
+        count += 1
+        if count == 20:
+            cluster.remove_node(second, allow_graceful=False)
+
+    summary = run(inputs, tmp_path / "one_died", tiny, engine="ray", done=done)
+    assert (summary.count, summary.failed, count) == (73, 1, 73)
+    assert table(tmp_path / "one_died") == table(tmp_path / "here")
+    assert records(tmp_path / "one_died") == records(tmp_path / "here")
+    assert maps(tmp_path / "one_died") == maps(tmp_path / "here")
+    assert left_over(tmp_path / "two") == []
+
+
+@needs_ray
+@pytest.mark.slow
+def test_what_one_engine_began_the_other_ends(
+    cluster: Any, tiny: Path, scans: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(scans[0].parent)  # where the actors are not: relative paths mean the same for them
+    scans = [Path(path.name) for path in scans]
+    count = 0
+
+    def done(result: object) -> None:
+        nonlocal count
+        count += 1
+        if count == 5:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(scans, tmp_path / "a", tiny, engine="ray", done=done)
+    assert run(scans, tmp_path / "a", tiny, workers=2).taken_over == 5
+    run(scans, tmp_path / "b", tiny, workers=2)
+    assert table(tmp_path / "a") == table(tmp_path / "b")
+
+
+@needs_ray
+@pytest.mark.slow
+def test_an_input_that_ends_its_worker_is_a_row(
+    cluster: Any, tiny: Path, scans: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from medattn_core.batch import cluster as engine
+
+    class Fragile(engine.Worker):
+        """Its process ends at one input, as a crash in a decoder does."""
+
+        def predict(self, job: Any) -> Any:
+            if job.name == "scan03":
+                os._exit(1)
+            return super().predict(job)
+
+    import ray.cloudpickle
+
+    ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
+    monkeypatch.setattr(engine, "Worker", Fragile)
+    summary = run(scans[:8], tmp_path, tiny, engine="ray")
+    assert (summary.count, summary.failed) == (8, 1)
+    failed = [record for record in records(tmp_path) if record["error"]]
+    assert [record["error"]["code"] for record in failed] == ["worker_lost"]
+    assert "scan03" in failed[0]["error"]["message"]
