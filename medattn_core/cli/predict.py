@@ -8,7 +8,18 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from medattn_core.cli.shared import FAILED, Device, Verbose, known_error, prepare, reported, say, show
+from medattn_core.cli.shared import (
+    FAILED,
+    Device,
+    EvidenceDtype,
+    Runtime,
+    Verbose,
+    known_error,
+    prepare,
+    reported,
+    say,
+    show,
+)
 from medattn_core.errors import MedAttnError
 
 if TYPE_CHECKING:
@@ -46,6 +57,17 @@ def predict(
     report: Annotated[
         bool, typer.Option("--report", help="Also write an overlay picture and an HTML page a scan.")
     ] = False,
+    runtime: Annotated[
+        Runtime,
+        typer.Option(
+            help="What computes the network; auto measures once a machine and bundle, and takes the fastest "
+            "that says the same."
+        ),
+    ] = Runtime.torch,
+    evidence_dtype: Annotated[
+        EvidenceDtype,
+        typer.Option(help="How maps are stored: int16 with a slope, off by less than 1e-4 of the largest; or float32."),
+    ] = EvidenceDtype.int16,
     verbose: Verbose = False,
 ) -> None:
     """Predict images: predictions.json and .csv, and the evidence of each on its own grid."""
@@ -69,10 +91,10 @@ def predict(
         from medattn_core.interop import open_predictor
         from medattn_core.outputs import ResultWriter
 
-        predictor = open_predictor(bundle, trust=trust, device=device.value)
+        predictor = open_predictor(bundle, trust=trust, device=device.value, runtime=runtime.value, say=say)
         start, count = time.perf_counter(), len(found.inputs)
         width = max(len(str(path)) for path in found.inputs)
-        with ResultWriter(output, report=report) as writer:
+        with ResultWriter(output, report=report, evidence_dtype=evidence_dtype.value) as writer:
             for index, path in enumerate(found.inputs):
                 say(_progress(index, count, time.perf_counter() - start, path))
                 began = time.perf_counter()
