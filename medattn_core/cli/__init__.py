@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from medattn_core.cli.bench import bench
 from medattn_core.cli.bundle import bundle
 from medattn_core.cli.data import data
 from medattn_core.cli.describe import bundles, info
@@ -23,7 +24,7 @@ app = typer.Typer(
     help="Classify medical images, with the evidence: a map whose voxels sum to the decision. Research use only.",
     epilog="Exit status: 0 all good, 1 an input failed (the others are done), 2 wrong usage, 130 interrupted.",
 )
-for command in (predict, train, evaluate, bundles, info):
+for command in (predict, train, evaluate, bench, bundles, info):
     app.command()(command)
 app.add_typer(data, name="data")
 app.add_typer(bundle, name="bundle")
