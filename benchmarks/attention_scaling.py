@@ -3,7 +3,7 @@
     python -m benchmarks.attention_scaling [--runs 7] [--seed 0] [--output docs/images/attention_scaling.png]
 
 128 features, 2 classes, one image. Each form and size runs in a process of its own, whose peak memory above that
-before the pass is noted (getrusage). ``written out`` is softmax(QK^T)V with the N x N matrix in memory, a slice of which
+before the pass is noted (getrusage). ``written out`` is softmax(QK^T)V with the N x N matrix in memory, a row of which
 is what a map of "attention to" would need; ``fused`` is torch's kernel, which keeps memory linear and time quadratic.
 A size whose matrix does not fit into the free memory is not run, and said so.
 """
