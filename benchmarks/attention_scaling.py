@@ -3,7 +3,7 @@
     python -m benchmarks.attention_scaling [--runs 7] [--seed 0] [--output docs/images/attention_scaling.png]
 
 128 features, 2 classes, one image. Each form and size runs in a process of its own, whose peak memory above that
-before the pass is noted (getrusage). ``written out`` is softmax(QK^T)V with the N x N matrix in memory, a row of which
+before the first pass is noted. ``written out`` is softmax(QK^T)V with the N x N matrix in memory, a row of which
 is what a map of "attention to" would need; ``fused`` is torch's kernel, which keeps memory linear and time quadratic.
 A size whose matrix does not fit into the free memory is not run, and said so.
 """
@@ -55,22 +55,29 @@ def form(name: str, regions: int) -> Callable[[], object]:
 
 def one(name: str, side: int, runs: int, seed: int) -> None:
     """In a process of its own: print seconds of each pass and peak MiB of one."""
-    import resource
-
     import torch
 
     torch.manual_seed(seed)
     with torch.inference_mode():
         form(name, 6)()  # kernels and threads are there
         run = form(name, side)
-        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        before = peak_mib(reset=True)
+        run()
+        mib = peak_mib() - before
         seconds = []
         for _ in range(runs):
             start = time.perf_counter()
             run()
             seconds.append(time.perf_counter() - start)
-        after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    print(json.dumps({"seconds": seconds, "mib": (after - before) / 1024}))
+    print(json.dumps({"seconds": seconds, "mib": mib}))
+
+
+def peak_mib(*, reset: bool = False) -> float:
+    """Peak resident memory of this process since the last reset, MiB (Linux: proc(5), clear_refs and VmHWM)."""
+    if reset:
+        Path("/proc/self/clear_refs").write_text("5")
+    status = Path("/proc/self/status").read_text(encoding="ascii", errors="replace")
+    return int(next(line for line in status.splitlines() if line.startswith("VmHWM")).split()[1]) / 1024
 
 
 def measure(runs: int, seed: int) -> dict[str, dict[int, dict[str, float] | None]]:

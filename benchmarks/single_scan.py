@@ -10,13 +10,17 @@ they take long). A peer that is not installed is written as such. The last table
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 import subprocess
 import sys
 import tempfile
 import time
-from importlib.util import find_spec
+import warnings
+from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the command sets it, for every side
 
@@ -33,14 +37,12 @@ BRAIN = Path(__file__).resolve().parents[1] / "sample_data" / "brain1_image.nrrd
 
 
 def torchio_gradcam(predictor: Predictor, path: Path, folder: Path) -> Run:
-    """TorchIO's preprocessing and inverse around the same encoder, with pytorch-grad-cam."""
+    """TorchIO's preprocessing and inverse around the same encoder, with pytorch-grad-cam, or MONAI's without it."""
     import torchio
-    from pytorch_grad_cam import GradCAM
-    from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 
     task = predictor.task
     model = speed._AveragePooled(predictor.network.encoder, len(task.labels)).eval()
-    cam = GradCAM(model=model, target_layers=[model.encoder.stages[-1]])
+    heat_of = _pytorch_gradcam(model) if importable("pytorch_grad_cam") else _monai_gradcam(model)
     resample = torchio.Compose([torchio.ToCanonical(), torchio.Resample(task.spacing), torchio.CropOrPad(task.size)])
 
     def run() -> dict[str, float]:
@@ -54,15 +56,41 @@ def torchio_gradcam(predictor: Predictor, path: Path, folder: Path) -> Run:
         with stages.of("network"), torch.inference_mode():
             label = int(model(image)[0].argmax())
         with stages.of("Grad-CAM"):
-            heat = cam(input_tensor=image, targets=[ClassifierOutputTarget(label)])[0]
+            heat = heat_of(image, label)
         with stages.of("map"):
-            laid = torchio.ScalarImage(tensor=torch.from_numpy(np.asarray(heat))[None], affine=small.image.affine)
+            laid = torchio.ScalarImage(tensor=heat[None].detach(), affine=small.image.affine)
             native = torchio.Resample(subject.image)(laid)
         with stages.of("write"):
             native.save(folder / "torchio.nii.gz")
         return stages.seconds
 
     return run
+
+
+def _pytorch_gradcam(model: Any) -> Callable[[torch.Tensor, int], torch.Tensor]:
+    from pytorch_grad_cam import GradCAM
+    from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
+
+    cam = GradCAM(model=model, target_layers=[model.encoder.stages[-1]])
+    return lambda image, label: torch.from_numpy(
+        np.asarray(cam(input_tensor=image, targets=[ClassifierOutputTarget(label)])[0])
+    )
+
+
+def _monai_gradcam(model: Any) -> Callable[[torch.Tensor, int], torch.Tensor]:
+    from monai.visualize import GradCAM
+
+    cam = GradCAM(nn_module=model, target_layers=f"encoder.stages.{len(model.encoder.stages) - 1}")
+    return lambda image, label: cam(image, class_idx=label)[0, 0]
+
+
+def importable(name: str) -> bool:
+    """Whether a package can be imported: some are there but want others that are not."""
+    try:
+        import_module(name)
+    except (ImportError, RuntimeError):
+        return False
+    return True
 
 
 def maps_alone(predictor: Predictor, image: torch.Tensor) -> list[list[str]]:
@@ -78,7 +106,7 @@ def maps_alone(predictor: Predictor, image: torch.Tensor) -> list[list[str]]:
         model(image)
         forward = float(np.median([seconds(lambda: model(image)) for _ in range(5)]))
     rows = [["logits alone", f"{forward:.2f}", "1"]]
-    if find_spec("captum") is None:
+    if not importable("captum"):
         return [*rows, ["Captum", "not installed", ""]]
     from captum.attr import IntegratedGradients, Occlusion
 
@@ -114,6 +142,8 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0, help="of the scan and the weights")
     parser.add_argument("--peers", action="store_true", help="the slow peers too")
     options = parser.parse_args()
+    warnings.simplefilter("ignore")
+    logging.disable(logging.WARNING)
     print(f"{machine()}; {torch.get_num_threads()} threads; seed {options.seed}; medians of {options.runs}\n")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -126,13 +156,14 @@ def main() -> None:
             f"MedAttn, auto ({auto.runtime})": speed.medattn(auto, path, folder),
             "the floor's parts": speed.floor(plain, path, folder),
         }
-        missing = [package for package in ("torchio", "pytorch_grad_cam") if find_spec(package) is None]
-        if options.peers and not missing:
-            sides["TorchIO, pytorch-grad-cam"] = torchio_gradcam(plain, path, folder)
+        torchio_too = options.peers and importable("torchio")
+        if torchio_too:
+            maps = "pytorch-grad-cam" if importable("pytorch_grad_cam") else "MONAI's GradCAM (its own not installed)"
+            sides[f"TorchIO, {maps}"] = torchio_gradcam(plain, path, folder)
         timed = speed.interleaved(sides, runs=options.runs)
         rows = speed.rows(timed, "stock MONAI")
-        if options.peers and missing:
-            rows.append(["TorchIO, pytorch-grad-cam", f"not installed: {', '.join(missing)}", *[""] * 8])
+        if options.peers and not torchio_too:
+            rows.append(["TorchIO, pytorch-grad-cam", "not installed", *[""] * 8])
         print(markdown_table(speed.HEADER, rows))
         low, middle, high = timed["the floor's parts"].ratio(timed["MedAttn, torch"])
         print(f"\nMedAttn (torch) takes {middle:.2f} ({low:.2f} to {high:.2f}) times the floor's parts.\n")

@@ -19,6 +19,10 @@ PIECE = 1 << 21
 """Bytes packed as one: matches do not reach beyond, which costs 32 kB of history in 2 MB."""
 
 LEVEL = 1  # half the time of the usual 6 for a few per cent more bytes
+SAMPLE = 1 << 16
+WORTH_IT = 0.85
+"""Share of its bytes to which a sample has to shrink for the whole to be packed."""
+
 THREADS = min(8, os.cpu_count() or 1)
 
 Part: TypeAlias = "bytes | memoryview | Callable[[], memoryview]"
@@ -29,13 +33,16 @@ def pieces(content: memoryview) -> Iterator[memoryview]:
     return (content[start : start + PIECE] for start in range(0, len(content), PIECE))
 
 
-def pack(file: BinaryIO, parts: Iterable[Part], *, strategy: int = zlib.Z_DEFAULT_STRATEGY) -> None:
+def pack(
+    file: BinaryIO, parts: Iterable[Part], *, strategy: int = zlib.Z_DEFAULT_STRATEGY, try_first: bool = False
+) -> None:
     """Write ``parts`` as one gzip member.
 
     Args:
         file: open for writing.
         parts: the content in order, as bytes or as functions that make them (run side by side).
         strategy: of zlib; ``zlib.Z_RLE`` for numbers that seldom repeat but for runs: a third of the time there.
+        try_first: parts of which a sample hardly shrinks are stored as they are: several times as fast.
     """
     file.write(HEADER)
     crc, length = 0, 0
@@ -49,7 +56,7 @@ def pack(file: BinaryIO, parts: Iterable[Part], *, strategy: int = zlib.Z_DEFAUL
             file.write(packed)
 
         for part in parts:
-            waiting.append(pool.submit(_packed, part, strategy))
+            waiting.append(pool.submit(_packed, part, strategy, try_first))
             if len(waiting) > 2 * THREADS:  # bounds what lies in memory
                 finish()
         while waiting:
@@ -57,7 +64,16 @@ def pack(file: BinaryIO, parts: Iterable[Part], *, strategy: int = zlib.Z_DEFAUL
     file.write(b"\x03\0" + struct.pack("<II", crc, length & 0xFFFFFFFF))  # after an empty last block
 
 
-def _packed(part: Part, strategy: int) -> tuple[bytes | memoryview, bytes]:
+def _packed(part: Part, strategy: int, try_first: bool) -> tuple[bytes | memoryview, bytes]:
     plain = part() if callable(part) else part
-    stream = zlib.compressobj(LEVEL, zlib.DEFLATED, -15, 8, strategy)
-    return plain, stream.compress(plain) + stream.flush(zlib.Z_SYNC_FLUSH)
+    level = LEVEL
+    if try_first and len(plain) > 2 * SAMPLE:
+        middle = plain[len(plain) // 2 :][:SAMPLE]
+        if len(_deflated(middle, LEVEL, strategy)) > WORTH_IT * SAMPLE:
+            level = 0
+    return plain, _deflated(plain, level, strategy)
+
+
+def _deflated(plain: bytes | memoryview, level: int, strategy: int) -> bytes:
+    stream = zlib.compressobj(level, zlib.DEFLATED, -15, 8, strategy)
+    return stream.compress(plain) + stream.flush(zlib.Z_SYNC_FLUSH)
