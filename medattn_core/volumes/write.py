@@ -90,7 +90,7 @@ def write_scaled(
     note = f"; int16, error < {ERROR:.0e} of max"
     text = description.encode()[: 79 - len(note)].decode(errors="ignore") + note
     start = _nifti_header(volume, np.empty(volume.shape, "<i2"), text, slope=scaled.slope)
-    content = (start, *scaled.pieces())
+    content: tuple[deflate.Part, ...] = (start, *scaled.pieces())
     _write_whole(target, lambda file: deflate.pack(file, content, strategy=zlib.Z_RLE, try_first=True))
     return scaled
 
