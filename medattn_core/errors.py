@@ -80,7 +80,7 @@ CODES: dict[str, str] = {
     "abstained": "the model is not sure enough to decide, by the rule chosen on its validation data",
     "not_additive": "the map is Grad-CAM of a foreign bundle: its voxels do not sum to the score",
     "unlike_training": "the scan is unlike those the model was trained on",
-    "export_failed": "the network of a bundle cannot be written in the asked-for format or run by the runtime",
+    "export_failed": "the network of a bundle cannot be written in the asked-for format",
     # --- the worker
     "bad_request": "a message to the worker is no request, or has a field that is wrong",
     "version_mismatch": "the client of the worker speaks another version of its protocol",
