@@ -157,6 +157,9 @@ def main() -> None:
             "the floor's parts": speed.floor(plain, path, folder),
         }
         torchio_too = options.peers and importable("torchio")
+        if importable("openvino") and auto.runtime != "openvino":
+            same = Predictor.from_bundle(bundle, device="cpu", runtime="openvino")
+            sides["MedAttn, openvino (float32)"] = speed.medattn(same, path, folder)
         if torchio_too:
             maps = "pytorch-grad-cam" if importable("pytorch_grad_cam") else "MONAI's GradCAM (its own not installed)"
             sides[f"TorchIO, {maps}"] = torchio_gradcam(plain, path, folder)

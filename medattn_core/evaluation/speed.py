@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from medattn_core import volumes
 from medattn_core.inference import Predictor
 from medattn_core.outputs import ResultWriter
 
@@ -106,13 +107,17 @@ def stock_monai(predictor: Predictor, path: Path, folder: Path) -> Run:
     """MONAI as its tutorials put it together, around the same encoder.
 
     LoadImage, EnsureChannelFirst, Orientation, Spacing, Resize, the encoder with average pooling and a linear layer,
-    GradCAM at the encoder's last stage, Invertd, SaveImage. Its map is float32, SaveImage's own way.
+    GradCAM at the encoder's last stage, Invertd, SaveImage. Its map is float32, SaveImage's own way. What is no NIfTI,
+    which MONAI reads with further packages only, it is given as NIfTI.
     """
     import torch
     from monai import transforms as mt
     from monai.data import MetaTensor
     from monai.visualize import GradCAM
 
+    if not path.name.lower().endswith((".nii", ".nii.gz")):
+        volumes.write(volumes.read(path), folder / "input.nii.gz")
+        path = folder / "input.nii.gz"
     task = predictor.task
     model = _AveragePooled(predictor.network.encoder, len(task.labels)).eval()
     last = len(predictor.network.encoder.stages) - 1  # type: ignore[arg-type]
