@@ -137,7 +137,8 @@ class ResultWriter:
         total = evidence.total
         if self.evidence_dtype == "int16":
             factor = evidence.density_factor if evidence.additive else 1.0
-            total = volumes.write_scaled(evidence, path, factor=factor, description=words).total / factor
+            written = volumes.write_scaled(evidence, path, factor=factor, description=words)
+            total = written.total / factor if evidence.additive else total  # a map that is no sum states none
         else:
             volumes.write(view.density, path, description=words)
         paths["evidence"] = path
