@@ -63,7 +63,7 @@ class Scanner:
         self.predictor, self.settings, self.budget = predictor, settings, budget
         if settings.batch_size:
             predictor.slices_at_once = settings.batch_size
-        self.writer = ResultWriter(make_folder(output), report=settings.report)
+        self.writer = ResultWriter(make_folder(output), report=settings.report, evidence_dtype=settings.evidence_dtype)
         self._lanes = threading.BoundedSemaphore(lanes)
         self._threads = threads
 

@@ -6,10 +6,10 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from medattn_core.bundles.load import locate
 from medattn_core.errors import MedAttnError
@@ -35,7 +35,8 @@ class Settings:
         workers: scans computed at a time (with Ray: processes on the cluster); 0 chooses.
         batch_size: images that go through the network together; 0 chooses. Only for slicewise models.
         memory: bytes that this process may take; 0 chooses (:mod:`medattn_core.batch.memory`).
-        more: further choices that decide what is written, by name; strings and numbers.
+        runtime: what computes the network; ``auto`` measures.
+        evidence_dtype: how maps are stored, ``int16`` or ``float32``.
     """
 
     bundle: str
@@ -47,17 +48,21 @@ class Settings:
     workers: int = 0
     batch_size: int = 0
     memory: int = 0
-    more: Mapping[str, Any] = field(default_factory=dict)
+    runtime: str = "torch"
+    evidence_dtype: str = "int16"
 
-    def open(self) -> Predictor:
+    def open(self, say: Callable[[str], object] | None = None) -> Predictor:
         """The predictor.
+
+        Args:
+            say: told what takes long.
 
         Raises:
             MedAttnError: as :func:`medattn_core.interop.open_predictor`.
         """
         from medattn_core.interop import open_predictor
 
-        return open_predictor(self.bundle, trust=self.trust, device=self.device)
+        return open_predictor(self.bundle, trust=self.trust, device=self.device, runtime=self.runtime, say=say)
 
     def fingerprint(self, device: str) -> str:
         """What a row has to share with this batch to be taken over: 16 hex digits.
@@ -76,7 +81,8 @@ class Settings:
             "mask": None if self.mask is None else [str(self.mask), *stamp(self.mask)],
             "series": self.series,
             "batch_size": self.batch_size,
-            "more": dict(self.more),
+            "runtime": self.runtime,
+            "evidence_dtype": self.evidence_dtype,
         }
         return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()[:16]
 

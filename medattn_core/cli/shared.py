@@ -25,6 +25,24 @@ class Device(str, Enum):
     cuda = "cuda"
 
 
+class Runtime(str, Enum):
+    """What computes the network."""
+
+    torch = "torch"
+    torch_bf16 = "torch-bf16"
+    onnx = "onnx"
+    openvino = "openvino"
+    openvino_bf16 = "openvino-bf16"
+    auto = "auto"
+
+
+class EvidenceDtype(str, Enum):
+    """How evidence is stored in files."""
+
+    int16 = "int16"
+    float32 = "float32"
+
+
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Show the trace of errors and what libraries warn of.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -39,9 +39,23 @@ class Predictor:
         bundle: what the network is.
         networks: one, or the members of an ensemble.
         device: torch device.
+        runtime: what computes the features: a name of :data:`medattn_core.inference.runtimes.RUNTIMES`, or ``auto``,
+            the fastest that says the same, measured once a machine and bundle.
+        say: told when such a measurement begins.
+
+    Raises:
+        MedAttnError: ``bad_argument`` or ``missing_dependency``: the runtime cannot be used here.
+        BundleError: ``export_failed``: it cannot run this network.
     """
 
-    def __init__(self, bundle: Bundle, *networks: AttentionCNN, device: str = "cpu") -> None:
+    def __init__(
+        self,
+        bundle: Bundle,
+        *networks: AttentionCNN,
+        device: str = "cpu",
+        runtime: str = "torch",
+        say: Callable[[str], object] | None = None,
+    ) -> None:
         import torch
 
         self.bundle = bundle
@@ -51,6 +65,20 @@ class Predictor:
         layout = torch.channels_last if self.task.spatial_dims == 2 else torch.channels_last_3d
         self.networks = [n.to(device=device, memory_format=layout).eval() for n in networks]  # type: ignore[call-overload]
         self.trust = Trust.from_calibration(bundle.calibration, str(bundle.path))
+        self.runtime = runtime
+        self._run = {id(n): n.features for n in self.networks}
+        if runtime != "torch":
+            self._open_runtimes(say)
+
+    def _open_runtimes(self, say: Callable[[str], object] | None) -> None:
+        from medattn_core.inference.runtimes import choose, open_runtime
+
+        keys = [f"{self.bundle.weights_sha256[:24]}-{number}" for number in range(len(self.networks))]
+        if self.runtime == "auto":
+            self.runtime, _ = choose(self.network, self.task, key=keys[0], device=self.device, say=say)
+        for network, key in zip(self.networks, keys, strict=True):
+            run = open_runtime(self.runtime, network, self.task, key=key, device=self.device)
+            self._run[id(network)] = run
 
     @property
     def network(self) -> AttentionCNN:
@@ -58,20 +86,29 @@ class Predictor:
         return self.networks[0]
 
     @classmethod
-    def from_bundle(cls, bundle: str | os.PathLike[str] | Bundle, *, device: str = "auto") -> Predictor:
+    def from_bundle(
+        cls,
+        bundle: str | os.PathLike[str] | Bundle,
+        *,
+        device: str = "auto",
+        runtime: str = "torch",
+        say: Callable[[str], object] | None = None,
+    ) -> Predictor:
         """Load a shipped bundle by name, or any MedAttn bundle by its folder.
 
         Args:
             bundle: name, folder, or a loaded Bundle.
             device: ``auto`` (CUDA where there is one), ``cpu``, ``cuda``, ``cuda:1``.
+            runtime, say: as for :class:`Predictor`.
 
         Raises:
-            BundleError: unknown, incomplete or damaged bundle.
+            BundleError: unknown, incomplete or damaged bundle; ``export_failed``.
             PredictionError: the device is not there.
+            MedAttnError: the runtime cannot be used here.
         """
         loaded = bundle if isinstance(bundle, Bundle) else load(bundle)
         device = resolve_device(device)
-        return cls(loaded, *load_networks(loaded, device=device), device=device)
+        return cls(loaded, *load_networks(loaded, device=device), device=device, runtime=runtime, say=say)
 
     def __call__(
         self, source: Source | Sequence[Source], mask: MaskLike | None = None, series: str | None = None
@@ -193,13 +230,14 @@ class Predictor:
         """Features ``(1, F, *cells)``, always with three spatial axes for slicewise and 2D models."""
         import torch
 
+        run = self._run[id(network)]
         if self.task.spatial_dims == 3:
-            return network.features(image.to(self.device))
+            return run(image.to(self.device).contiguous(memory_format=torch.channels_last_3d))
         chunks = []
         for first in range(0, image.shape[-1], self.slices_at_once):
             slices = image[0, :, :, :, first : first + self.slices_at_once].permute(3, 0, 1, 2)
             slices = slices.to(self.device).contiguous(memory_format=torch.channels_last)
-            chunks.append(network.features(slices))
+            chunks.append(run(slices))
         return torch.cat(chunks).permute(1, 2, 3, 0).unsqueeze(0)
 
 

@@ -25,6 +25,7 @@ from torch import Tensor, nn
 
 from medattn_core.bundles import Bundle, load_networks
 from medattn_core.errors import BundleError, MedAttnError
+from medattn_core.inference.runtimes.graph import example_shape, onnx_graph
 from medattn_core.networks.ensemble import AttentionEnsemble
 from medattn_core.tasks import TaskSpec
 
@@ -34,8 +35,6 @@ FILES = {"torchscript": (TORCHSCRIPT,), "onnx": (ONNX,), "openvino": (OPENVINO, 
 
 NEEDS = {"onnx": ("onnx", "onnxscript"), "openvino": ("onnx", "onnxscript", "openvino")}
 """Packages that making a format needs, beyond torch."""
-
-OPSET = 18
 
 
 def as_module(bundle: Bundle) -> nn.Module:
@@ -50,12 +49,6 @@ def as_module(bundle: Bundle) -> nn.Module:
     ensemble = AttentionEnsemble(members=len(networks), **bundle.network)
     ensemble.members = nn.ModuleList(networks)
     return ensemble.eval()
-
-
-def example_shape(task: TaskSpec) -> tuple[int, ...]:
-    """A shape that the network takes, ``(1, C, *spatial)``: small, and no multiple of the encoder's coarsest stride."""
-    spatial = task.size or ((72, 104) if task.spatial_dims == 2 else (72, 72, 40))
-    return (1, len(task.channels), *spatial, *((5,) if task.slicewise else ()))
 
 
 def make(folder: Path, formats: Sequence[str]) -> list[str]:
@@ -140,36 +133,7 @@ def onnx_model(network: nn.Module, task: TaskSpec) -> Any:
     if task.size is not None:
         free[0] = torch.export.Dim("batch", min=1, max=1024)
         shape = (2, *shape[1:])
-    program = torch.onnx.export(
-        LogitsAndEvidence(network).eval(),
-        (torch.rand(shape, generator=torch.Generator().manual_seed(0)),),
-        dynamo=True,
-        dynamic_shapes={"image": free},
-        input_names=["image"],
-        output_names=["logits", "evidence"],
-        opset_version=OPSET,
-        verbose=False,
-    )
-    assert program is not None
-    model = program.model_proto
-    _forget_sources(model)
-    return model
-
-
-def _forget_sources(model: Any) -> None:
-    """Take out stack traces and names of source files: they name this machine."""
-    graphs = [model.graph, *model.functions]
-    for graph in graphs:
-        for entry in [*graph.node, *getattr(graph, "initializer", ()), *graph.value_info]:
-            entry.ClearField("metadata_props")
-            entry.ClearField("doc_string")
-        for entry in [*graph.input, *graph.output]:
-            if not isinstance(entry, str):  # a function's are names
-                entry.ClearField("metadata_props")
-        graph.ClearField("metadata_props")
-        graph.ClearField("doc_string")
-    model.ClearField("metadata_props")
-    model.ClearField("doc_string")
+    return onnx_graph(LogitsAndEvidence(network).eval(), shape, free, ["logits", "evidence"])
 
 
 def carried(folder: Path) -> dict[str, str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -124,7 +124,7 @@ class ForeignPredictor(Predictor):
 
     def __init__(self, root: Path, device: str = "cpu") -> None:
         self.model = ForeignModel(root, device)
-        self.device, self.trust, self.networks = device, Trust(), []
+        self.device, self.trust, self.networks, self.runtime = device, Trust(), [], "torch"
         image = next(iter(self.model.metadata["network_data_format"]["inputs"].values()))
         dims = len(image.get("spatial_shape") or (1, 1, 1))
         self.dims = 2 if dims == 2 else 3
@@ -191,15 +191,28 @@ class ForeignPredictor(Predictor):
         )
 
 
-def open_predictor(source: str | os.PathLike[str], *, trust: bool = False, device: str = "auto") -> Predictor:
+def open_predictor(
+    source: str | os.PathLike[str],
+    *,
+    trust: bool = False,
+    device: str = "auto",
+    runtime: str = "torch",
+    say: Callable[[str], object] | None = None,
+) -> Predictor:
     """A Predictor for a bundle: MedAttn's own as data; another only with trust, by MONAI's own workflow.
 
+    Args:
+        source: name or folder.
+        trust: a bundle of another kind may run its code.
+        device, runtime, say: as for Predictor; a bundle of another kind runs in torch, whatever ``auto`` would take.
+
     Raises:
+        MedAttnError: the runtime cannot be used here.
         BundleError: ``untrusted``: the bundle would run code and is not trusted; else as Predictor.from_bundle.
     """
     root = locate(source)
     if isinstance(read_json(member(root, METADATA)).get("medattn"), dict):
-        return Predictor.from_bundle(load(source), device=device)
+        return Predictor.from_bundle(load(source), device=device, runtime=runtime, say=say)
     if not trust:
         found = code_in(root)
         first = f", first {found[0]}" if found else ""
@@ -208,6 +221,8 @@ def open_predictor(source: str | os.PathLike[str], *, trust: bool = False, devic
             f"{root}: not a MedAttn bundle; predicting with it runs its code ({len(found)} places{first}); nothing was "
             "run; if you trust whoever made it, say --trust",
         )
+    if runtime not in ("torch", "auto"):
+        raise PredictionError("bad_argument", f"{root}: not a MedAttn bundle; it runs with the runtime torch alone")
     return ForeignPredictor(root, resolve_device(device))
 
 

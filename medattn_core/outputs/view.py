@@ -29,18 +29,20 @@ class View:
     Attributes:
         prediction: what is shown.
         evidence: contributions per voxel on the native grid, of the label to explain.
-        density: the same per millilitre (2D: per square centimetre).
     """
 
     prediction: Prediction
     evidence: Evidence
-    density: Volume
 
     @classmethod
     def of(cls, prediction: Prediction) -> View:
         """The view of a prediction's own label."""
-        evidence = prediction.evidence()
-        return cls(prediction, evidence, evidence.density())
+        return cls(prediction, prediction.evidence())
+
+    @cached_property
+    def density(self) -> Volume:
+        """The evidence per millilitre (2D: per square centimetre)."""
+        return self.evidence.density()
 
     @cached_property
     def regions(self) -> list[Region]:

@@ -20,6 +20,7 @@ import numpy as np
 
 from medattn_core.errors import Notice, VolumeError
 from medattn_core.tasks import TaskSpec
+from medattn_core.transforms.separable import apply_matrices
 from medattn_core.volumes import Volume, geometry
 
 MULTIPLE = 8
@@ -191,9 +192,20 @@ class ModelGrid:
         data = np.flip(data, flips) if flips else data
         return np.transpose(data, np.argsort([axis.native for axis in self.axes]))
 
+    def _native_matrices(self, matrices: list[np.ndarray], along: int) -> list[np.ndarray]:
+        """Matrices a model axis as matrices a native axis; ``along`` is the side (0 or 1) that counts voxels.
+
+        A flip of a large array would be a copy of it; a flipped matrix costs nothing.
+        """
+        native = [np.empty(0)] * 3
+        for axis, matrix in zip(self.axes, matrices, strict=True):
+            native[axis.native] = np.flip(matrix, along) if axis.flip else matrix
+        return native
+
     def conform(self, data: np.ndarray) -> np.ndarray:
         """Native voxels ``(I, J, K)`` to the model grid, float32; outside the image it is zero."""
-        return _apply(self._to_model_axes(data), [axis.conform_matrix() for axis in self.axes])
+        matrices = self._native_matrices([axis.conform_matrix() for axis in self.axes], 1)
+        return np.ascontiguousarray(np.transpose(apply_matrices(data, matrices), [axis.native for axis in self.axes]))
 
     def attended(self, stride: int) -> np.ndarray:
         """Cells that the model may look at, boolean: those inside, and the padding where it was trained with it.
@@ -208,10 +220,11 @@ class ModelGrid:
         return per_axis[0][:, None, None] & per_axis[1][None, :, None] & per_axis[2][None, None, :]
 
     def spread(self, cells: np.ndarray, stride: int) -> np.ndarray:
-        """Cell contributions to native voxels, float32 ``(I, J, K)``; sums are kept."""
+        """Cell contributions to native voxels, float32 ``(I, J, K)`` in the order of files; sums are kept."""
         strides = self.strides(stride)
         matrices = [axis.spread_matrix(s) for axis, s in zip(self.axes, strides, strict=True)]
-        return np.ascontiguousarray(self._to_native_axes(_apply(cells, matrices)))
+        laid = np.transpose(cells, np.argsort([axis.native for axis in self.axes]))
+        return apply_matrices(laid, self._native_matrices(matrices, 0))
 
     def coverage(self, mask: np.ndarray, stride: int) -> np.ndarray:
         """Share of each cell's own block that a native mask covers, float32 in [0, 1]."""
@@ -224,7 +237,7 @@ class ModelGrid:
         share = np.zeros(self.cells(stride), np.float32)
         if along[0].size:
             box = tuple(slice(int(a[0]), int(a[-1]) + 1) for a in along)
-            share = _apply(marked[box], [m[:, s] for m, s in zip(matrices, box, strict=True)])
+            share = apply_matrices(marked[box], [m[:, s] for m, s in zip(matrices, box, strict=True)])
         return np.where(self.inside(stride), 1.0 - share, 0.0).astype(np.float32) if inverse else share
 
     def paint(self, cells: np.ndarray, stride: int) -> np.ndarray:
@@ -247,20 +260,6 @@ class ModelGrid:
         """Volume of one cell, mm^3."""
         steps = np.prod([a.step * s for a, s in zip(self.axes, self.strides(stride), strict=True)])
         return float(abs(np.linalg.det(self.native_affine[:3, :3])) * steps)
-
-
-def _apply(data: np.ndarray, matrices: list[np.ndarray]) -> np.ndarray:
-    """Multiply each axis of ``data`` with its matrix, the one that shrinks most first."""
-    import torch
-
-    result = torch.from_numpy(np.ascontiguousarray(data, dtype=np.float32))
-    for axis in sorted(range(3), key=lambda a: matrices[a].shape[0] / matrices[a].shape[1]):
-        matrix = matrices[axis]
-        if matrix.shape[0] == matrix.shape[1] and np.array_equal(matrix, np.eye(len(matrix))):
-            continue
-        weights = torch.from_numpy(np.ascontiguousarray(matrix, dtype=np.float32))
-        result = torch.movedim(torch.tensordot(weights, result, dims=([1], [axis])), 0, axis)
-    return result.contiguous().numpy()
 
 
 def slice_axis(volume: Volume) -> int:

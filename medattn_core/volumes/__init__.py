@@ -8,6 +8,6 @@ from __future__ import annotations
 
 from medattn_core.volumes.read import list_series, read
 from medattn_core.volumes.volume import Series, Volume
-from medattn_core.volumes.write import write
+from medattn_core.volumes.write import write, write_scaled
 
-__all__ = ["Series", "Volume", "list_series", "read", "write"]
+__all__ = ["Series", "Volume", "list_series", "read", "write", "write_scaled"]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import struct
 import uuid
 import zlib
 from collections.abc import Callable
@@ -14,11 +13,11 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from medattn_core.errors import VolumeError
+from medattn_core.volumes import deflate
 from medattn_core.volumes.geometry import LPS_TO_RAS, corner_distance
+from medattn_core.volumes.scaled import ERROR, Scaled
 from medattn_core.volumes.volume import Volume
 
-_LEVEL = 1  # half the time of the usual 6 for a few per cent more bytes
-_CHUNK = 1 << 22
 _QFORM_TOLERANCE_MM = 0.01
 _NRRD_TYPES = {
     "int8": "int8",
@@ -64,6 +63,38 @@ def write(volume: Volume, path: str | os.PathLike[str], *, description: str = ""
     _write_whole(target, lambda file: _pack(file, data, inside=start) if packed else _plain(file, data, start))
 
 
+def write_scaled(
+    volume: Volume, path: str | os.PathLike[str], *, factor: float = 1.0, description: str = ""
+) -> Scaled:
+    """Write a map of real numbers as 16-bit integers with a slope: half the bytes of float32, several times as fast.
+
+    No voxel is off by more than ``scaled.ERROR`` of the largest absolute value, which the description states, and rows
+    keep their sums (see :mod:`medattn_core.volumes.scaled`).
+
+    Args:
+        volume: a finite map.
+        path: ends in .nii.gz; its folder exists. An existing file is replaced once all is written.
+        factor: what the voxels are multiplied with on the way.
+        description: as for :func:`write`; cut to leave room for the error.
+
+    Returns:
+        What was written: its slope, and its own sum.
+
+    Raises:
+        VolumeError: ``unwritable``, or ``bad_argument`` for another suffix or a description of more than one line.
+    """
+    target = Path(path)
+    if not target.name.lower().endswith(".nii.gz") or "\n" in description:
+        raise VolumeError("bad_argument", f"{target}: the name has to end in .nii.gz, the description be one line")
+    scaled = Scaled(volume.data, factor)
+    note = f"; int16, error < {ERROR:.0e} of max"
+    text = description.encode()[: 79 - len(note)].decode(errors="ignore") + note
+    start = _nifti_header(volume, np.empty(volume.shape, "<i2"), text, slope=scaled.slope)
+    content: tuple[deflate.Part, ...] = (start, *scaled.pieces())
+    _write_whole(target, lambda file: deflate.pack(file, content, strategy=zlib.Z_RLE, try_first=True))
+    return scaled
+
+
 def _storable(volume: Volume, name: str) -> np.ndarray:
     """Voxels in little-endian order and a type both formats know."""
     data = volume.data
@@ -76,7 +107,7 @@ def _storable(volume: Volume, name: str) -> np.ndarray:
     return data.astype(data.dtype.newbyteorder("<"), copy=False)
 
 
-def _nifti_header(volume: Volume, data: np.ndarray, description: str) -> bytes:
+def _nifti_header(volume: Volume, data: np.ndarray, description: str, slope: float = 1.0) -> bytes:
     from nibabel.nifti1 import Nifti1Header
     from nibabel.nifti2 import Nifti2Header
 
@@ -85,7 +116,7 @@ def _nifti_header(volume: Volume, data: np.ndarray, description: str) -> bytes:
     header.set_data_dtype(data.dtype)
     header.set_data_shape(data.shape)
     header.set_xyzt_units(*(("mm",) if volume.spacing_known else ("unknown",)))
-    header.set_slope_inter(1, 0)
+    header.set_slope_inter(slope, 0)
     header["vox_offset"] = header.single_vox_offset
     header["descrip"] = description.encode()
     header.set_qform(volume.affine, code=1, strip_shears=True)  # also the voxel sizes, pixdim
@@ -124,16 +155,7 @@ def _plain(file: BinaryIO, data: np.ndarray, start: bytes) -> None:
 def _pack(file: BinaryIO, data: np.ndarray, *, before: bytes = b"", inside: bytes = b"") -> None:
     """``before``, then a gzip stream of ``inside`` and the voxels, without a time stamp: same input, same bytes."""
     file.write(before)
-    file.write(b"\x1f\x8b\x08\0\0\0\0\0\0\xff")
-    stream = zlib.compressobj(_LEVEL, zlib.DEFLATED, -15)
-    crc, length = zlib.crc32(inside), len(inside)
-    file.write(stream.compress(inside))
-    content = data.ravel(order="F").data.cast("B")
-    for place in range(0, len(content), _CHUNK):
-        part = content[place : place + _CHUNK]
-        crc, length = zlib.crc32(part, crc), length + len(part)
-        file.write(stream.compress(part))
-    file.write(stream.flush() + struct.pack("<II", crc, length & 0xFFFFFFFF))
+    deflate.pack(file, (inside, *deflate.pieces(data.ravel(order="F").data.cast("B"))))
 
 
 def _write_whole(target: Path, fill: Callable[[BinaryIO], None]) -> None:

@@ -90,6 +90,22 @@ def test_evidence_file_lies_on_the_input_and_sums_to_the_logit(
     assert abs(bias + total + stated["residual"] - logit) <= 1e-4 * max(1, abs(logit))
 
 
+@pytest.mark.parametrize("dtype", ["int16", "float32"])
+def test_evidence_is_stored_as_asked_for(predict: Predict, head_volume: Volume, tmp_path: Path, dtype: str) -> None:
+    import nibabel as nib
+
+    prediction = predict(head_volume)
+    image = nib.load(save(prediction, tmp_path, report=False, evidence_dtype=dtype)["evidence"])
+    assert image.get_data_dtype().name == dtype
+    wanted = prediction.evidence().density().data
+    error = np.abs(np.asarray(image.dataobj) - wanted).max() / np.abs(wanted).max()
+    assert error <= 1e-4 if dtype == "int16" else error == 0
+    assert (error > 0) == (dtype == "int16")
+    with pytest.raises(MedAttnError, match="int16, float32") as caught:
+        ResultWriter(tmp_path, evidence_dtype="uint8")
+    assert caught.value.code == "bad_argument"
+
+
 def test_many_inputs(predict: Predict, head_volume: Volume, picture: Volume, tmp_path: Path) -> None:
     again = replace(head_volume, source="elsewhere/HEAD.nrrd")
     error = VolumeError("truncated_file", "scans/<i>bad</i>.nii: the file ends before its voxels; copy it again")

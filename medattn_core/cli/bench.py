@@ -1,0 +1,56 @@
+"""`medattn bench`."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from medattn_core.cli.shared import Runtime, Verbose, prepare, reported, say, table
+
+
+def bench(
+    bundle: Annotated[str, typer.Option(metavar="NAME|DIR", help="The bundle to time.")] = "brain_tumor_t1ce",
+    input: Annotated[  # noqa: A002  (the option is called so)
+        Path | None, typer.Option(metavar="FILE", help="The scan; a made-up one of 256^3 voxels otherwise.")
+    ] = None,
+    runtime: Annotated[Runtime, typer.Option(help="A runtime to time beside torch.")] = Runtime.auto,
+    runs: Annotated[int, typer.Option(min=1, help="Counted passes of each side; medians are printed.")] = 7,
+    verbose: Verbose = False,
+) -> None:
+    """Time one scan on this machine, stage by stage, beside stock MONAI with the same encoder in the same run.
+
+    From file to probability and map on disk, models loaded, the processor alone. Nothing is kept.
+    """
+    prepare(verbose)
+    with reported(verbose):
+        import numpy as np
+
+        from medattn_core import volumes
+        from medattn_core.evaluation import speed
+        from medattn_core.inference import Predictor
+
+        plain = Predictor.from_bundle(bundle, device="cpu")
+        other = Predictor.from_bundle(bundle, device="cpu", runtime=runtime.value, say=say)
+        with tempfile.TemporaryDirectory(prefix="medattn-bench-") as name:
+            folder = Path(name)
+            path = input
+            if path is None:
+                path = folder / "scan.nii.gz"
+                volumes.write(volumes.Volume(data=speed.made_up_scan(), affine=np.diag([-1.0, -1, 1, 1])), path)
+            sides = {
+                "MONAI": speed.stock_monai(plain, path, folder),
+                "MedAttn, torch": speed.medattn(plain, path, folder),
+            }
+            if other.runtime != "torch":
+                sides[f"MedAttn, {other.runtime}"] = speed.medattn(other, path, folder)
+            timed = speed.interleaved(
+                sides, runs=runs, heard=lambda done, count: say(f"round {done} of {count}" if done else "warmed up")
+            )
+        where = input or "a made-up scan of 256 x 256 x 256 voxels"
+        typer.echo(f"{plain.bundle.name} {plain.bundle.version} on {where}: medians of {runs}, milliseconds")
+        table(tuple(speed.HEADER), [tuple(row) for row in speed.rows(timed, "MONAI")])
+        if runtime is Runtime.auto and other.runtime == "torch":
+            typer.echo("auto takes torch: no other runtime here is both faster and accurate enough")

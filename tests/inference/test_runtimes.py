@@ -1,0 +1,145 @@
+"""Runtimes: the same answer with evidence from each, errors that say what to install, a cache that cannot mislead."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from medattn_core.errors import CODES, BundleError, MedAttnError
+from medattn_core.inference import Predictor
+from medattn_core.inference.runtimes import RUNTIMES, TOLERANCE, auto, cache, check_runtime, choose, open_runtime
+from medattn_core.inference.runtimes.auto import EVIDENCE_TOLERANCE, Trial, best
+
+BRAIN = Path(__file__).resolve().parents[2] / "sample_data" / "brain1_image.nrrd"
+GRAPHS = [name for name in RUNTIMES if not name.startswith("torch")]
+
+
+@pytest.fixture(scope="module")
+def own_cache(tmp_path_factory: pytest.TempPathFactory):
+    """A cache folder for this module: what one test exports the next may use."""
+    folder = tmp_path_factory.mktemp("cache")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MEDATTN_CACHE", str(folder))
+        yield folder
+
+
+@pytest.fixture(scope="module")
+def shipped():
+    return Predictor.from_bundle("brain_tumor_t1ce", device="cpu")
+
+
+@pytest.fixture(scope="module")
+def expected(shipped):
+    return shipped(BRAIN)
+
+
+@pytest.mark.parametrize("name", [name for name in RUNTIMES if name != "torch"])
+def test_every_runtime_says_the_same_of_a_real_scan(own_cache, shipped, expected, name):
+    for package in RUNTIMES[name]:
+        pytest.importorskip(package)
+    found = Predictor.from_bundle("brain_tumor_t1ce", device="cpu", runtime=name)(BRAIN)
+    # bfloat16 keeps 8 bits: on this scan it may be off by more than what auto takes, which is why auto measures.
+    most = 0.03 if name.endswith("bf16") else TOLERANCE[name]
+    for label, probability in expected.probabilities.items():
+        assert found.probabilities[label] == pytest.approx(probability, abs=most)
+    peak = np.abs(expected.contributions()).max()
+    share = np.abs(found.contributions(expected.label) - expected.contributions()).max() / peak
+    assert share <= (0.2 if name.endswith("bf16") else EVIDENCE_TOLERANCE[name])
+    assert share > 0  # another arithmetic has run, not torch again
+    evidence = found.evidence()
+    index = found.task.index(evidence.label)
+    total = found.bias[index] + evidence.data.sum(dtype=np.float64) + evidence.residual
+    assert total == pytest.approx(found.logits[index], rel=1e-6)
+
+
+def test_auto_takes_only_what_is_accurate_and_remembers(own_cache, predictor, monkeypatch):
+    heard: list[str] = []
+    key = predictor.bundle.weights_sha256[:24] + "-0"
+    name, trials = choose(predictor.network, predictor.task, key=key, say=heard.append)
+    assert trials[0].runtime == "torch"
+    assert next(trial for trial in trials if trial.runtime == name).accurate
+    assert len(heard) == (len(trials) > 1)
+
+    (kept,) = (own_cache / "auto").iterdir()
+    assert [one["runtime"] for one in json.loads(cache.get(f"auto/{kept.name}"))] == [t.runtime for t in trials]
+
+    def never(*arguments, **options):
+        raise AssertionError("measured again")
+
+    monkeypatch.setattr(auto, "measure", never)
+    assert choose(predictor.network, predictor.task, key=key, say=heard.append) == (name, trials)
+    assert len(heard) == (len(trials) > 1)
+    with pytest.raises(AssertionError, match="measured again"):  # other weights are another situation
+        choose(predictor.network, predictor.task, key="other")
+
+
+@pytest.mark.parametrize("damage", [b"", b"{", b"[]", b'[{"runtime": "torch"}]', b'[{"wrong": 1}]', b"3", b"null"])
+def test_a_choice_that_makes_no_sense_is_measured_again(damage):
+    assert auto._read(damage, ["torch", "torch-bf16"]) is None
+
+
+def test_the_fastest_accurate_runtime_wins():
+    torch = Trial("torch", 100.0, 0.0, 0.0)
+    wrong = Trial("openvino-bf16", 10.0, 2e-3, 0.0)
+    smeared = Trial("torch-bf16", 10.0, 0.0, 0.05)
+    broken = Trial("onnx", float("nan"), float("nan"), float("nan"), "export_failed")
+    good = Trial("openvino", 60.0, 1e-6, 1e-6)
+    assert best([torch, wrong, smeared, broken]) == "torch"
+    assert best([torch, wrong, smeared, broken, good]) == "openvino"
+    assert best([torch, Trial("openvino", 99.0, 0.0, 0.0)]) == "torch"  # no gain worth a change
+    assert not Trial("onnx", 1.0, float("nan"), 0.0).accurate
+
+
+def test_missing_packages_are_named_with_what_to_install(monkeypatch):
+    monkeypatch.setattr(
+        "medattn_core.inference.runtimes.open.find_spec", lambda name: None if name == "openvino" else 1
+    )
+    with pytest.raises(MedAttnError, match=r'needs openvino: pip install "medattn\[openvino\]"') as caught:
+        check_runtime("openvino-bf16")
+    assert caught.value.code == "missing_dependency"
+
+
+def test_wrong_runtimes():
+    with pytest.raises(MedAttnError, match="accepted: torch, torch-bf16, onnx") as caught:
+        check_runtime("tensorflow")
+    assert caught.value.code == "bad_argument"
+    with pytest.raises(MedAttnError, match="not on cuda") as caught:
+        check_runtime("onnx", "cuda:0")
+    assert caught.value.code == "bad_argument"
+    with pytest.raises(MedAttnError, match="accepted"):
+        Predictor.from_bundle("brain_tumor_t1ce", device="cpu", runtime="fast")
+
+
+@pytest.mark.parametrize("damage", ["cut", "changed", "empty"])
+def test_a_damaged_file_of_the_cache_is_made_again(tmp_path, monkeypatch, damage):
+    monkeypatch.setenv("MEDATTN_CACHE", str(tmp_path))
+    assert cache.get("a/b") is None
+    assert cache.kept("a/b", lambda: b"content") == b"content"
+    assert cache.kept("a/b", lambda: b"never") == b"content"
+    path = tmp_path / "a" / "b"
+    whole = path.read_bytes()
+    path.write_bytes({"cut": whole[:-2], "changed": whole[:-1] + b"T", "empty": b""}[damage])
+    assert cache.get("a/b") is None
+    assert cache.kept("a/b", lambda: b"anew") == b"anew"
+    assert cache.get("a/b") == b"anew"
+    assert [one.name for one in path.parent.iterdir()] == ["b"]  # nothing half-written stays
+
+
+def test_a_cache_that_cannot_be_written_costs_only_time(tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("in the way")
+    monkeypatch.setenv("MEDATTN_CACHE", str(tmp_path / "file"))
+    assert cache.kept("a/b", lambda: b"content") == b"content"
+    assert cache.get("a/b") is None
+
+
+def test_a_graph_that_is_none_is_an_error_with_a_code(tmp_path, monkeypatch, predictor):
+    pytest.importorskip("onnxruntime")
+    monkeypatch.setenv("MEDATTN_CACHE", str(tmp_path))
+    monkeypatch.setattr(cache, "kept", lambda name, make: b"no graph")
+    with pytest.raises(BundleError, match="take the runtime torch") as caught:
+        open_runtime("onnx", predictor.network, predictor.task, key="x")
+    assert caught.value.code == "export_failed"
+    assert caught.value.code in CODES

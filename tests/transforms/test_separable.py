@@ -1,0 +1,40 @@
+"""A matrix along each axis: the same as the plain sum, whatever the type and the order in memory."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from medattn_core.transforms import separable
+
+DTYPES = ("i2", "u1", "?", "f4", "f8", ">i2")
+sizes = st.tuples(*[st.integers(1, 20)] * 3)
+
+
+@settings(max_examples=80, deadline=None)
+@given(sizes, sizes, st.permutations([0, 1, 2]), st.sampled_from(DTYPES), st.integers(0, 99))
+def test_it_is_the_plain_sum(before, after, order, dtype, seed):
+    rng = np.random.default_rng(seed)
+    # An array whose axes lie in memory in any order.
+    shape = [before[axis] for axis in order]
+    data = (rng.normal(size=shape) * 100).astype(dtype).transpose(np.argsort(order))
+    matrices = [rng.normal(size=(m, n)) for m, n in zip(after, before, strict=True)]
+    if seed % 3 == 0 and before[1] == after[1]:
+        matrices[1] = np.eye(before[1])
+    found = separable.apply_matrices(data, matrices)
+    expected = np.einsum("ai,bj,ck,ijk->abc", *matrices, data.astype(np.float64))
+    assert found.dtype == np.float32
+    assert found.flags.f_contiguous
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4 * max(1.0, np.abs(expected).max()))
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_large_scans_are_converted_in_parts(monkeypatch, order):
+    monkeypatch.setattr(separable, "_AT_ONCE", 700)  # several parts, the last one smaller
+    rng = np.random.default_rng(0)
+    data = np.asarray(rng.integers(-1000, 1000, (13, 11, 17)), np.int16, order=order)
+    matrices = [rng.normal(size=(n // 2, n)) for n in data.shape]
+    expected = np.einsum("ai,bj,ck,ijk->abc", *matrices, data.astype(np.float64))
+    np.testing.assert_allclose(separable.apply_matrices(data, matrices), expected, rtol=1e-4, atol=0.05)
