@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Sequence
 from contextlib import closing, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -53,6 +53,7 @@ def predict_many(
     predictor: Predictor | None = None,
     begun: Callable[[Job, Progress], None] = lambda job, progress: None,
     done: Callable[[Done], None] = lambda result: None,
+    say: Callable[[str], object] | None = None,
 ) -> Summary:
     """Predict inputs into a folder: predictions.jsonl as they finish, predictions.json and .csv at the end.
 
@@ -68,6 +69,7 @@ def predict_many(
         predictor: of the bundle, where it is open already.
         begun: called when a scan's turn comes.
         done: called when a scan is finished and its row is on the disk.
+        say: told when the runtime ``auto`` begins to measure.
 
     Raises:
         MedAttnError: of the bundle, the options, or a folder that cannot be written; never of one input.
@@ -80,10 +82,11 @@ def predict_many(
         from medattn_core.batch.cluster import require_ray
 
         require_ray()
-    predictor = predictor or settings.open()
+    predictor = predictor or settings.open(say)
+    settings = replace(settings, runtime=predictor.runtime)  # an actor must not choose for itself
     steady_heap()
     folder, jobs = make_folder(output), jobs_of(inputs)
-    journal = Journal(folder, jobs, settings.fingerprint(predictor.device), restart=restart)
+    journal = Journal(folder, jobs, settings.fingerprint(predictor.device, predictor.runtime), restart=restart)
     with closing(journal):
         summary = Summary(count=len(jobs), taken_over=len(journal))
         left = [job for job in jobs if job not in journal]

@@ -30,32 +30,32 @@ class Settings:
         device: ``auto``, ``cpu`` or ``cuda``.
         trust: whether a foreign bundle may run its code.
         report: also write a picture and a page a scan.
+        runtime: what computes the network (:class:`medattn_core.inference.Predictor`).
+        evidence_dtype: how maps are stored (:class:`medattn_core.outputs.ResultWriter`).
         mask: region of interest of the one input.
         series: SeriesInstanceUID of the one input.
         workers: scans computed at a time (with Ray: processes on the cluster); 0 chooses.
         batch_size: images that go through the network together; 0 chooses. Only for slicewise models.
         memory: bytes that this process may take; 0 chooses (:mod:`medattn_core.batch.memory`).
-        runtime: what computes the network; ``auto`` measures.
-        evidence_dtype: how maps are stored, ``int16`` or ``float32``.
     """
 
     bundle: str
     device: str = "auto"
     trust: bool = False
     report: bool = False
+    runtime: str = "torch"
+    evidence_dtype: str = "int16"
     mask: Path | None = None
     series: str | None = None
     workers: int = 0
     batch_size: int = 0
     memory: int = 0
-    runtime: str = "torch"
-    evidence_dtype: str = "int16"
 
     def open(self, say: Callable[[str], object] | None = None) -> Predictor:
         """The predictor.
 
         Args:
-            say: told what takes long.
+            say: told when the runtime ``auto`` begins to measure.
 
         Raises:
             MedAttnError: as :func:`medattn_core.interop.open_predictor`.
@@ -64,7 +64,7 @@ class Settings:
 
         return open_predictor(self.bundle, trust=self.trust, device=self.device, runtime=self.runtime, say=say)
 
-    def fingerprint(self, device: str) -> str:
+    def fingerprint(self, device: str, runtime: str = "torch") -> str:
         """What a row has to share with this batch to be taken over: 16 hex digits.
 
         In it: every file of the bundle (weights, calibration, rules), this version of MedAttn, the kind of device, and
@@ -72,17 +72,18 @@ class Settings:
 
         Args:
             device: where the network really runs, such as ``"cuda:0"``.
+            runtime: what really computes it: never ``auto``, which may choose anew.
         """
         decisive = {
             "version": __version__,
             "bundle": folder_hash(locate(self.bundle)),
             "device": device.partition(":")[0],
             "report": self.report,
+            "runtime": runtime,
+            "evidence_dtype": self.evidence_dtype,
             "mask": None if self.mask is None else [str(self.mask), *stamp(self.mask)],
             "series": self.series,
             "batch_size": self.batch_size,
-            "runtime": self.runtime,
-            "evidence_dtype": self.evidence_dtype,
         }
         return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()[:16]
 

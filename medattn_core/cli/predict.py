@@ -56,6 +56,17 @@ def predict(
     report: Annotated[
         bool, typer.Option("--report", help="Also write an overlay picture and an HTML page a scan.")
     ] = False,
+    runtime: Annotated[
+        Runtime,
+        typer.Option(
+            help="What computes the network; auto measures once a machine and bundle, and takes the fastest "
+            "that says the same."
+        ),
+    ] = Runtime.torch,
+    evidence_dtype: Annotated[
+        EvidenceDtype,
+        typer.Option(help="How maps are stored: int16 with a slope, off by less than 1e-4 of the largest; or float32."),
+    ] = EvidenceDtype.int16,
     workers: Annotated[
         str, typer.Option(metavar="N|auto", help="Scans computed at a time; auto is one a core.")
     ] = "auto",
@@ -71,17 +82,6 @@ def predict(
     restart: Annotated[
         bool, typer.Option("--restart", help="Predict all anew instead of going on with an earlier run.")
     ] = False,
-    runtime: Annotated[
-        Runtime,
-        typer.Option(
-            help="What computes the network; auto measures once a machine and bundle, and takes the fastest "
-            "that says the same."
-        ),
-    ] = Runtime.torch,
-    evidence_dtype: Annotated[
-        EvidenceDtype,
-        typer.Option(help="How maps are stored: int16 with a slope, off by less than 1e-4 of the largest; or float32."),
-    ] = EvidenceDtype.int16,
     verbose: Verbose = False,
 ) -> None:
     """Predict images: predictions.json and .csv, and the evidence of each on its own grid.
@@ -101,13 +101,13 @@ def predict(
             device=device.value,
             trust=trust,
             report=report,
+            runtime=runtime.value,
+            evidence_dtype=evidence_dtype.value,
             mask=mask,
             series=series,
             workers=count_of(workers, "--workers"),
             batch_size=count_of(batch_size, "--batch-size"),
             memory=bytes_of(memory),
-            runtime=runtime.value,
-            evidence_dtype=evidence_dtype.value,
         )
         listed, found = inputs_of(inputs, exclude=output)
         check_single(len(listed), mask=mask, series=series, channel=channel)
@@ -121,9 +121,15 @@ def predict(
 
         printed = _Printed(len(listed), max(len(str(path)) for path, _ in listed), verbose)
         summary = predict_many(
-            listed, output, settings, engine=engine.value, restart=restart, predictor=settings.open(say),
-            begun=printed.begun, done=printed.done,
-        )  # fmt: skip
+            listed,
+            output,
+            settings,
+            engine=engine.value,
+            restart=restart,
+            begun=printed.begun,
+            done=printed.done,
+            say=say,
+        )
         before = f", {summary.taken_over} of them before," if summary.taken_over else ""
         good = summary.count - summary.failed
         say(f"{good} of {summary.count} predicted{before} in {summary.seconds:.1f} s; results in {output}")
