@@ -117,7 +117,7 @@ def test_an_interrupted_run_keeps_its_tables_and_goes_on(tiny: Path, scans: list
 
 def test_another_bundle_or_option_is_never_mixed_in(tiny: Path, other: Path, scans: list[Path], tmp_path: Path) -> None:
     interrupted(scans, tmp_path, tiny, after=3)
-    for bundle, options in ((other, {}), (tiny, {"mask": scans[0]}), (tiny, {"more": {"evidence": "float32"}})):
+    for bundle, options in ((other, {}), (tiny, {"mask": scans[0]}), (tiny, {"evidence_dtype": "float32"})):
         with pytest.raises(MedAttnError) as refused:
             run(scans, tmp_path, bundle, **options)
         assert refused.value.code == "other_run"
