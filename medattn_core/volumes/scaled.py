@@ -59,9 +59,11 @@ class Scaled:
         return (partial(self._piece, rows[start : start + count], start) for start in range(0, len(rows), count))
 
     def _piece(self, rows: np.ndarray, first: int) -> memoryview:
-        # A row of 256 voxels at the peak adds up to 2^23 steps, which float32 still counts one by one.
-        kind = np.float32 if rows.shape[1] <= 256 else np.float64
-        sums = np.multiply(rows, kind(self.factor / self.slope), dtype=kind)
+        scale = self.factor / self.slope
+        # A row of 256 voxels at the peak adds up to 2^23 steps, which float32 still counts one by one. It has no number
+        # for the scale of a map of next to nothing.
+        kind = np.float32 if rows.shape[1] <= 256 and abs(scale) < 1e30 else np.float64
+        sums = np.multiply(rows, kind(scale), dtype=kind)
         # Multiples of the golden ratio fill [0, 1) evenly; below half a step on either side, nothing stays nothing.
         sums[:, 0] += 0.998 * ((np.arange(first, first + len(rows)) * 0.6180339887498949) % 1.0 - 0.5)
         np.cumsum(sums, axis=1, out=sums)

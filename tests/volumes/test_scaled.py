@@ -83,3 +83,27 @@ def test_wrong_arguments(tmp_path: Path) -> None:
             write_scaled(one, path, description=description)
         assert caught.value.code == "bad_argument"
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("peak", [1e-45, 1e-37, 1e-35, 3e-33, 1e-31])
+def test_a_map_of_next_to_nothing_is_no_noise(tmp_path: Path, peak: float) -> None:
+    """A network that attends to its null token alone: the scale of such a map has no float32."""
+    data = np.zeros((8, 6, 4), np.float32)
+    data[1, 2, 3], data[4, 4, 1] = peak, -peak / 3
+    factor = 1000.0
+    written = write_scaled(Volume(data=data, affine=np.eye(4)), tmp_path / "a.nii.gz", factor=factor)
+    found = np.asarray(nib.load(tmp_path / "a.nii.gz").dataobj, np.float64)
+    assert np.abs(found - data.astype(np.float64) * factor).max() <= max(ERROR * peak * factor, 4e-34)
+    assert written.total == pytest.approx(found.sum(), rel=1e-9, abs=1e-12 * peak)
+
+
+@pytest.mark.parametrize("peak", [2.5, 0.0])
+def test_other_readers_find_the_scaled_values(tmp_path: Path, peak: float) -> None:
+    import SimpleITK as sitk
+
+    data = np.linspace(-peak, peak / 2, 4 * 5 * 6, dtype=np.float32).reshape(4, 5, 6)
+    write_scaled(Volume(data=data, affine=np.diag([-1.0, -2.0, 3.0, 1.0])), tmp_path / "a.nii.gz")
+    image = sitk.ReadImage(str(tmp_path / "a.nii.gz"))
+    assert image.GetSpacing() == (1.0, 2.0, 3.0)
+    found = sitk.GetArrayFromImage(image).transpose()
+    np.testing.assert_allclose(found, data, rtol=0, atol=ERROR * peak)
