@@ -56,16 +56,22 @@ class UniqueNames:
     """Gives each name once; later askers get ``name_2``, ``name_3``. Case does not distinguish (macOS, Windows)."""
 
     def __init__(self) -> None:
-        self._taken: set[str] = set()
+        self._taken: dict[str, int] = {}  # name -> the last number it was given with
 
     def take(self, name: str) -> str:
         """``name``, or the first free numbered variant of it."""
-        candidate, count = name, 1
-        while unicodedata.normalize("NFC", candidate).casefold() in self._taken:
+        candidate, key = name, _folded(name)
+        count = self._taken.get(key, 1)  # numbers up to it are taken: ten thousand scan.nii are not searched each time
+        while _folded(candidate) in self._taken:
             count += 1
             candidate = f"{name}_{count}"
-        self._taken.add(unicodedata.normalize("NFC", candidate).casefold())
+        self._taken[_folded(candidate)] = 1
+        self._taken[key] = count
         return candidate
+
+
+def _folded(name: str) -> str:
+    return unicodedata.normalize("NFC", name).casefold()
 
 
 @contextmanager
