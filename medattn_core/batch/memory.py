@@ -56,12 +56,13 @@ def expected_voxels(path: Path) -> int:
         if name.endswith((".nii", ".nii.gz")):
             import nibabel
 
-            return math.prod(nibabel.load(path).shape)  # type: ignore[attr-defined]
+            shape = nibabel.load(path).shape  # type: ignore[attr-defined]
+            return max(0, math.prod(shape))  # a damaged one can be negative
         if name.endswith((".nrrd", ".nhdr", ".mha", ".mhd")):
             from medattn_core.volumes.headers import parse_metaimage, parse_nrrd
 
             stored = (parse_nrrd if name.endswith((".nrrd", ".nhdr")) else parse_metaimage)(path, name)
-            return math.prod(stored.sizes)
+            return max(0, math.prod(stored.sizes))
     except Exception:  # it is damaged: the reader will say how
         return 0
     # DICOM and pictures: two bytes a voxel, packed up to about twice.

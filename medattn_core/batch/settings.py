@@ -132,9 +132,10 @@ def bytes_of(text: str) -> int:
     if text.strip().lower() == "auto":
         return 0
     match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([KMGT]?)(?:i?B)?\s*", text, re.IGNORECASE)
-    if match is None or float(match[1]) == 0:
+    size = 0.0 if match is None else float(match[1]) * _UNITS[match[2].upper()]
+    if not 1 <= size < 1 << 60:  # less than a byte would be 0, which means auto
         raise MedAttnError("bad_argument", f"--memory {text!r}; accepted: a size such as 4G or 800M, or auto")
-    return int(float(match[1]) * _UNITS[match[2].upper()])
+    return int(size)
 
 
 def count_of(text: str, option: str) -> int:

@@ -97,6 +97,10 @@ def test_voxels_are_known_from_the_header(scans: list[Path], sample_data: Path, 
     # 25 slices of 256 x 256 in two bytes each, packed or not: the guess is not too small
     assert expected_voxels(sample_data / "brain1_dicom") >= 256 * 256 * 25 / 4
     assert expected_voxels(tmp_path / "gone.nii") == 0
+    content = bytearray((tmp_path / "a.nii").read_bytes())
+    content[42:44] = np.array([-4], "<i2").tobytes()
+    (tmp_path / "negative.nii").write_bytes(content)
+    assert expected_voxels(tmp_path / "negative.nii") == 0
     (tmp_path / "bad.nrrd").write_bytes(b"NRRD0004\nnonsense")
     assert expected_voxels(tmp_path / "bad.nrrd") == 0
 
@@ -106,7 +110,7 @@ def test_sizes(text: str, size: int) -> None:
     assert bytes_of(text) == size
 
 
-@pytest.mark.parametrize("text", ["", "4X", "-1G", "0", "G"])
+@pytest.mark.parametrize("text", ["", "4X", "-1G", "0", "G", "0.5", "0.0001K", "9" * 400])
 def test_sizes_that_are_none(text: str) -> None:
     with pytest.raises(MedAttnError, match="--memory"):
         bytes_of(text)
