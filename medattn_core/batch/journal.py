@@ -1,8 +1,9 @@
 """predictions.jsonl: one line a finished scan, appended and on the disk before the scan counts as finished.
 
 A line is the object of predictions.json with one more key, ``batch``: which run it is of (``run``, the fingerprint of
-bundle and options; ``of``, its number of inputs), the ``stamp`` of the input's files, the ``name`` and ``files`` of the
-result with their bytes. A line that was cut off by the end of the process is no line; its scan is predicted again.
+bundle and options; ``of``, its number of inputs), the ``channels`` besides the input, the ``stamp`` of all their files,
+the ``name`` and ``files`` of the result with their bytes. A line that was cut off by the end of the process is no line;
+its scan is predicted again.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ NAME = "predictions.jsonl"
 _LOCK = ".predictions.lock"
 _LEFT = re.compile(r"\.medattn-[0-9a-f]{32}\.part|\.[0-9a-f]{12}\.tmp")
 """Names under which files are written before they get their own; a killed process leaves them."""
+_RESULT = re.compile(r"[\w.\-]+_(evidence\.nii\.gz|overlay\.png|report\.html)")
 
 
 class Journal:
@@ -48,7 +50,9 @@ class Journal:
         try:
             if not restart:
                 self._refuse_mixing()
-            self._take_over({} if restart else {str(job.path): job for job in jobs})
+            stale = self._take_over({str(job.path): job for job in jobs}, restart)
+            for old in stale:
+                (folder / old).unlink(missing_ok=True)
             for left in folder.iterdir():
                 if _LEFT.fullmatch(left.name):
                     left.unlink(missing_ok=True)
@@ -76,6 +80,7 @@ class Journal:
             "run": self.run,
             "of": self._of,
             "name": done.job.name,
+            "channels": [str(path) for path in done.job.channels],
             "stamp": done.stamp,
             "files": done.files,
         }
@@ -98,8 +103,11 @@ class Journal:
 
     def close(self) -> None:
         """Let other processes write here."""
-        self._file.close()
-        self._lock.close()
+        try:
+            with contextlib.suppress(OSError):  # what a full disk did not take was said by append
+                self._file.close()
+        finally:
+            self._lock.close()
 
     def _refuse_mixing(self) -> None:
         inputs: set[str] = set()
@@ -116,23 +124,43 @@ class Journal:
                 "MedAttn than now; finish it as it was begun, choose another --output, or drop it with --restart",
             )
 
-    def _take_over(self, jobs: Mapping[str, Job]) -> None:
-        """Keep the rows of this run that are still true, in a new file; note where they begin."""
+    def _take_over(self, jobs: Mapping[str, Job], restart: bool) -> set[str]:
+        """Keep the rows of this run that are still true, in a new file; note where they begin.
+
+        Returns:
+            Files of earlier results of inputs that are done again now: if one fails, the map of an earlier run must not
+            lie beside its error.
+        """
+        stale: set[str] = set()
+        held: set[str] = set()
+        needed = {os.path.abspath(path) for job in jobs.values() for path in (job.path, *job.channels)}
         with replacing(self.path) as temporary, open(temporary, "wb") as kept:
             for row in _lines(self.path):
                 job = jobs.get(row["input"])
-                if job is None or job.index in self._places or not self._holds(row, job):
+                if job is None or job.index in self._places:
+                    continue
+                if restart or not self._holds(row, job):
+                    stale.update(row["batch"]["files"])
                     continue
                 self._places[job.index] = kept.tell()
                 row["batch"]["of"] = self._of
+                held.update(row["batch"]["files"])
                 kept.write(json.dumps(row, ensure_ascii=False).encode("utf-8", errors="backslashreplace") + b"\n")
             kept.flush()
             os.fsync(kept.fileno())
+        # Only names that are written here, whatever the journal says, and no input.
+        return {
+            name
+            for name in stale - held
+            if _RESULT.fullmatch(name) and os.path.abspath(self.folder / name) not in needed
+        }
 
     def _holds(self, row: Mapping[str, Any], job: Job) -> bool:
         """Whether a row is this job's result with the same model. Failures are tried again: a disk may be back."""
         batch = row["batch"]
         if row["error"] or batch["run"] != self.run or batch["name"] != job.name or batch["stamp"] != job.stamp():
+            return False
+        if batch["channels"] != [str(path) for path in job.channels]:  # two may have one size and time
             return False
         with contextlib.suppress(OSError):
             return all((self.folder / name).stat().st_size == size for name, size in batch["files"].items())
@@ -150,7 +178,7 @@ def _lines(path: Path) -> Iterator[dict[str, Any]]:
             try:
                 row = json.loads(line)
                 batch = row["batch"]
-                whole = line.endswith(b"\n") and {"run", "of", "name", "stamp", "files"} <= set(batch)
+                whole = line.endswith(b"\n") and {"run", "of", "name", "channels", "stamp", "files"} <= set(batch)
                 known = {"input", "error", "bundle", "bundle_version"} <= set(row)
             except (ValueError, TypeError, KeyError):
                 continue

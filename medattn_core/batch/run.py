@@ -12,7 +12,7 @@ from medattn_core.batch.finish import CsvStream, finish
 from medattn_core.batch.jobs import Job, jobs_of
 from medattn_core.batch.journal import Journal
 from medattn_core.batch.local import predict_here
-from medattn_core.batch.memory import steady_heap
+from medattn_core.batch.memory import budget_of, steady_heap
 from medattn_core.batch.progress import Progress
 from medattn_core.batch.scanner import Done
 from medattn_core.batch.settings import Settings
@@ -84,6 +84,8 @@ def predict_many(
         require_ray()
     predictor = predictor or settings.open(say)
     settings = replace(settings, runtime=predictor.runtime)  # an actor must not choose for itself
+    if engine == "local":
+        budget_of(settings.memory)  # too little is said before anything in the folder is touched
     steady_heap()
     folder, jobs = make_folder(output), jobs_of(inputs)
     journal = Journal(folder, jobs, settings.fingerprint(predictor.device, predictor.runtime), restart=restart)

@@ -72,10 +72,10 @@ class Scanner:
         start, stamp = time.perf_counter(), job.stamp()
         try:
             prediction, record, paths = self._predict(job)
+            files = {path.name: path.stat().st_size for path in paths.values()}
         except Exception as error:  # one bad input never stops the others
             record = tables.error_record(str(job.path), known_error(error, job.path))
             return Done(job=job, record=record, stamp=stamp, files={}, trace=_trace(error))
-        files = {path.name: path.stat().st_size for path in paths.values()}
         said = "" if record["error"] else words_of(prediction)
         seconds = time.perf_counter() - start
         return Done(job=job, record=record, stamp=stamp, files=files, said=said, seconds=seconds)

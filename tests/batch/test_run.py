@@ -185,6 +185,79 @@ def test_same_names_in_different_folders(tiny: Path, scans: list[Path], tmp_path
     assert run(inputs[::-1], tmp_path / "out", tiny).taken_over == 0
 
 
+def test_the_map_of_an_earlier_run_does_not_lie_beside_an_error(tiny: Path, scans: list[Path], tmp_path: Path) -> None:
+    mine = tmp_path / "in" / "scan.nii.gz"
+    mine.parent.mkdir()
+    output = tmp_path / "out"
+    for restart in (False, True):
+        mine.write_bytes(scans[0].read_bytes())
+        run([mine, scans[1]], output, tiny)
+        assert set(maps(output)) == {"scan_evidence.nii.gz", "scan01_evidence.nii.gz"}
+        mine.write_bytes(b"damaged")
+        assert run([mine, scans[1]], output, tiny, restart=restart).failed == 1
+        assert set(maps(output)) == {"scan01_evidence.nii.gz"}
+    # What a journal says is no order to take away other files.
+    victims = [tmp_path / "a_evidence.nii.gz", output / "notes.txt", output / "input_evidence.nii.gz"]
+    for victim in victims:
+        victim.write_bytes(scans[0].read_bytes())
+    journal = output / NAME
+    rows = [json.loads(line) for line in journal.read_bytes().splitlines()]
+    for row in rows:
+        names = ("../a_evidence.nii.gz", "notes.txt", "input_evidence.nii.gz")
+        row["batch"]["files"], row["batch"]["run"] = dict.fromkeys(names, 1), "other"
+    journal.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    run([mine, scans[1], victims[2]], output, tiny, restart=True)
+    assert all(victim.exists() for victim in victims)
+
+
+def test_channels_in_another_order_are_another_input(tmp_path: Path) -> None:
+    """Two channels can have one size and one time: out of an archive all files have that of 1980."""
+    from medattn_core.batch.jobs import jobs_of
+    from medattn_core.batch.journal import Journal
+    from medattn_core.batch.scanner import Done
+
+    paths = [tmp_path / f"{name}.nii" for name in ("t1", "t2", "flair")]
+    for path in paths:
+        path.write_bytes(b"same size")
+        os.utime(path, ns=(1, 1))
+    first, second, third = paths
+    record = tables.record_of({"input": str(first), "bundle": "b", "bundle_version": "1"})
+    for channels, kept in (((second, third), 0), ((second, third), 1), ((third, second), 0)):
+        jobs = jobs_of([(first, channels)])
+        journal = Journal(tmp_path, jobs, "0" * 16)
+        assert len(journal) == kept
+        if not kept:
+            journal.append(Done(job=jobs[0], record=record, stamp=jobs[0].stamp(), files={}))
+        journal.close()
+
+
+def test_too_little_memory_is_said_before_anything_is_touched(tiny: Path, scans: list[Path], tmp_path: Path) -> None:
+    (tmp_path / "predictions.json").write_text("[1]", encoding="utf-8")  # of a MedAttn without a journal
+    with pytest.raises(MedAttnError, match="MB or more"):
+        run(scans[:2], tmp_path, tiny, memory=1024)
+    assert [path.name for path in tmp_path.iterdir()] == ["predictions.json"]
+    assert (tmp_path / "predictions.json").read_text(encoding="utf-8") == "[1]"
+
+
+def test_a_map_that_vanishes_at_once_is_a_row(
+    tiny: Path, scans: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a virus scanner takes it away, between its writing and the look at its size."""
+    from medattn_core.outputs import ResultWriter
+
+    write = ResultWriter.write
+
+    def taken(self, prediction, name):
+        record, paths = write(self, prediction, name)
+        if name == "scan01":
+            paths["evidence"].unlink()
+        return record, paths
+
+    monkeypatch.setattr(ResultWriter, "write", taken)
+    assert run(scans[:3], tmp_path, tiny).failed == 1
+    assert [record["error"] is None for record in records(tmp_path)] == [True, False, True]
+
+
 def test_pages_of_a_run_that_goes_on(tiny: Path, scans: list[Path], tmp_path: Path) -> None:
     pytest.importorskip("PIL")
     run(scans[:1], tmp_path, tiny, report=True)
