@@ -34,16 +34,22 @@ class Worker:
         output: folder of the results, as every node sees it.
         settings: of the batch.
         folder: where relative paths begin: the working directory of the process that was typed.
-
-    Raises:
-        MedAttnError: ``not_found``: this node does not see that folder; or of the bundle.
     """
 
     def __init__(self, output: str, settings: Settings, folder: str) -> None:
+        self._output, self._settings, self._folder = output, settings, folder
+
+    def ready(self) -> None:
+        """Load the model. Not in ``__init__``: of an error there Ray tells the text alone, and its code is lost.
+
+        Raises:
+            MedAttnError: ``not_found``: this node does not see that folder; or of the bundle or the memory.
+        """
         from medattn_core.batch.local import threads_of
         from medattn_core.batch.memory import budget_of, steady_heap
         from medattn_core.batch.scanner import Scanner
 
+        folder, settings = self._folder, self._settings
         try:
             os.chdir(folder)
         except OSError as error:
@@ -53,10 +59,7 @@ class Worker:
         steady_heap()
         predictor = settings.open()
         budget, threads = budget_of(settings.memory), threads_of(predictor, 1)
-        self._scan = Scanner(predictor, Path(output), settings, budget=budget, lanes=1, threads=threads)
-
-    def ready(self) -> None:
-        """Returns once the model is loaded."""
+        self._scan = Scanner(predictor, Path(self._output), settings, budget=budget, lanes=1, threads=threads)
 
     def predict(self, job: Job) -> Done:
         """Predict and write one scan."""
@@ -187,6 +190,7 @@ class _Team:
             result: Done = self._ray.get(reference)
         except self._ray.exceptions.RayError:  # the process or its node is gone
             if self._actors.pop(actor, None) is not None:
+                self._ray.kill(actor)  # where it only failed: it would keep the core that the next one waits for
                 self._start()  # waits until the cluster has room for it; the others go on
             if self._tried[job.index] < ATTEMPTS:
                 self._suspects.append(job)

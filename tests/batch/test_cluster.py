@@ -110,6 +110,16 @@ def test_what_one_engine_began_the_other_ends(
 
 @needs_ray
 @pytest.mark.slow
+def test_what_keeps_every_worker_from_loading_keeps_its_code(
+    cluster: Any, tiny: Path, scans: list[Path], tmp_path: Path
+) -> None:
+    with pytest.raises(MedAttnError, match="MB or more") as refused:
+        run(scans[:2], tmp_path, tiny, engine="ray", memory=1 << 20)
+    assert refused.value.code == "bad_argument"
+
+
+@needs_ray
+@pytest.mark.slow
 def test_an_input_that_ends_its_worker_is_a_row(
     cluster: Any, tiny: Path, scans: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
