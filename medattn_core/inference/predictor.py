@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import time
 from collections.abc import Callable, Sequence
@@ -73,7 +74,12 @@ class Predictor:
     def _open_runtimes(self, say: Callable[[str], object] | None) -> None:
         from medattn_core.inference.runtimes import choose, open_runtime
 
-        keys = [f"{self.bundle.weights_sha256[:24]}-{number}" for number in range(len(self.networks))]
+        # Weights do not say all: the same ones can be given another size, or a mirrored pass.
+        # And an ensemble whose first member is that of another has other members.
+        weights = (self.bundle.weights_sha256, *(digest for _, digest in self.bundle.members))
+        built = (weights, sorted(self.bundle.network.items()), self.task.size, len(self.task.channels))
+        same = hashlib.sha256(repr(built).encode()).hexdigest()[:24]
+        keys = [f"{same}-{number}" for number in range(len(self.networks))]
         if self.runtime == "auto":
             self.runtime, _ = choose(self.network, self.task, key=keys[0], device=self.device, say=say)
         for network, key in zip(self.networks, keys, strict=True):

@@ -113,6 +113,53 @@ def test_wrong_runtimes():
         Predictor.from_bundle("brain_tumor_t1ce", device="cpu", runtime="fast")
 
 
+def test_auto_passes_over_what_cannot_be_run_and_keeps_no_failure_of_torch(tmp_path, monkeypatch, predictor):
+    """The errors of a runtime are of its own kinds; torch itself may want memory that is there the next time."""
+    monkeypatch.setenv("MEDATTN_CACHE", str(tmp_path))
+    monkeypatch.setattr(auto, "available", lambda device: ["torch", "torch-bf16"])
+    broken = "torch-bf16"
+
+    class ForeignError(Exception):
+        """Such as onnxruntime's, which are no RuntimeError."""
+
+    def run(image):
+        raise ForeignError
+
+    def opened(name, network, task, **options):
+        return run if name == broken else open_runtime(name, network, task, **options)
+
+    monkeypatch.setattr(auto, "open_runtime", opened)
+    name, trials = choose(predictor.network, predictor.task, key="x")
+    assert (name, trials[1].problem, trials[0].problem) == ("torch", "export_failed", "")
+    assert len(list((tmp_path / "auto").iterdir())) == 1
+    broken = "torch"
+    name, trials = choose(predictor.network, predictor.task, key="y")
+    assert (name, trials[0].problem) == ("torch", "export_failed")
+    assert len(list((tmp_path / "auto").iterdir())) == 1
+
+
+def test_networks_that_differ_in_more_than_the_first_weights_share_no_graph(monkeypatch, predictor):
+    """An ensemble whose first member is another's, the same weights with a mirrored pass: their graphs differ."""
+    from dataclasses import replace
+
+    keys: list[str] = []
+    monkeypatch.setattr(
+        "medattn_core.inference.runtimes.open_runtime", lambda *arguments, key, **options: keys.append(key)
+    )
+    bundle = predictor.bundle
+    others = (
+        bundle,
+        replace(bundle, members=((bundle.weights_path, "1" * 64),)),
+        replace(bundle, members=((bundle.weights_path, "2" * 64),)),
+        replace(bundle, network={**bundle.network, "mirror": 0}),
+        bundle,
+    )
+    for one in others:
+        Predictor(one, predictor.network, runtime="onnx")
+    assert len(set(keys)) == 4
+    assert keys[0] == keys[-1]
+
+
 @pytest.mark.parametrize("damage", ["cut", "changed", "empty"])
 def test_a_damaged_file_of_the_cache_is_made_again(tmp_path, monkeypatch, damage):
     monkeypatch.setenv("MEDATTN_CACHE", str(tmp_path))

@@ -79,7 +79,8 @@ def choose(
         if say is not None and len(names) > 1:
             say("measuring which runtime is fastest here; done once a machine and bundle")
         known = measure(network, task, names, key=key, device=device)
-        cache.put(file, json.dumps([asdict(trial) for trial in known]).encode())
+        if not known[0].problem:  # torch fails for want of memory: next time there may be more
+            cache.put(file, json.dumps([asdict(trial) for trial in known]).encode())
     return best(known), known
 
 
@@ -109,7 +110,7 @@ def measure(
                 opened[name] = run
             except MedAttnError as error:
                 problems[name] = error.code
-            except RuntimeError:  # of the runtime itself: an operation it lacks
+            except Exception:  # of the runtime itself, of many kinds: an operation or memory it lacks
                 problems[name] = "export_failed"
         times: dict[str, list[float]] = {name: [] for name in opened}
         for _ in range(RUNS):
@@ -121,8 +122,9 @@ def measure(
                 times[name].append(1e3 * (time.perf_counter() - start))
     trials = []
     for name in names:
-        if name in problems:
-            trials.append(Trial(name, float("nan"), float("nan"), float("nan"), problems[name]))
+        if name in problems or "torch" in problems:  # without its answers there is nothing to compare with
+            problem = problems.get(name, "export_failed")
+            trials.append(Trial(name, float("nan"), float("nan"), float("nan"), problem))
             continue
         pairs = list(zip(outputs["torch"], outputs[name], strict=True))
         probability = max(_gap(ours[0], theirs[0]) for ours, theirs in pairs)
