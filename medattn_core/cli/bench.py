@@ -40,6 +40,7 @@ def bench(
             if path is None:
                 path = folder / "scan.nii.gz"
                 volumes.write(volumes.Volume(data=speed.made_up_scan(), affine=np.diag([-1.0, -1, 1, 1])), path)
+            plain(path)  # what is wrong with the scan is said in our words
             sides = {
                 "MONAI": speed.stock_monai(plain, path, folder),
                 "MedAttn, torch": speed.medattn(plain, path, folder),

@@ -34,6 +34,12 @@ def test_bench_prints_both_sides(tmp_path):
         assert sum(milliseconds[:-1]) == pytest.approx(milliseconds[-1], abs=10)
 
 
+def test_bench_says_in_its_words_what_is_wrong_with_the_scan(tmp_path):
+    done = medattn("bench", "--input", tmp_path / "gone.nii.gz", "--runs", 1, "--runtime", "torch")
+    assert done.returncode == 1
+    assert "error [not_found]" in done.stderr
+
+
 def test_predict_with_options_about_speed(tmp_path):
     plain = medattn("predict", BRAIN, "--bundle", "brain_tumor_t1ce", "--output", tmp_path / "a")
     other = medattn(
