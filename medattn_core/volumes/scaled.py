@@ -8,11 +8,14 @@ half. Rows start at different places between two steps, so that what rows lose a
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 
 import numpy as np
+
+from medattn_core.errors import VolumeError
 
 LEVELS = 32000
 """Steps from zero to the largest absolute value; the rest of int16 is room for what is carried."""
@@ -33,6 +36,9 @@ class Scaled:
 
     Attributes:
         slope: value of one step, a float32 number, as NIfTI's ``scl_slope`` is.
+
+    Raises:
+        VolumeError: ``non_finite_voxels``.
     """
 
     data: np.ndarray
@@ -42,6 +48,8 @@ class Scaled:
 
     def __post_init__(self) -> None:
         peak = max(float(self.data.max(initial=0)), -float(self.data.min(initial=0))) * abs(self.factor)
+        if not math.isfinite(peak):
+            raise VolumeError("non_finite_voxels", "the map holds NaN or infinite values, which int16 cannot store")
         slope = np.float32(peak / LEVELS)
         # Numbers too small for float32 steps (below 1e-38) are no evidence; zero would mean "not scaled" to NIfTI.
         self.slope = float(slope) if slope >= np.finfo(np.float32).tiny else 1.0

@@ -81,7 +81,8 @@ def write_scaled(
         What was written: its slope, and its own sum.
 
     Raises:
-        VolumeError: ``unwritable``, or ``bad_argument`` for another suffix or a description of more than one line.
+        VolumeError: ``unwritable``; ``non_finite_voxels``; ``bad_argument`` for another suffix or a description of more
+            than one line.
     """
     target = Path(path)
     if not target.name.lower().endswith(".nii.gz") or "\n" in description:

@@ -107,3 +107,13 @@ def test_other_readers_find_the_scaled_values(tmp_path: Path, peak: float) -> No
     assert image.GetSpacing() == (1.0, 2.0, 3.0)
     found = sitk.GetArrayFromImage(image).transpose()
     np.testing.assert_allclose(found, data, rtol=0, atol=ERROR * peak)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_what_is_no_number_is_refused(tmp_path: Path, value: float) -> None:
+    data = np.ones((4, 5, 6), np.float32)
+    data[1, 2, 3] = value
+    with pytest.raises(VolumeError) as caught:
+        write_scaled(Volume(data=data, affine=np.eye(4)), tmp_path / "a.nii.gz")
+    assert caught.value.code == "non_finite_voxels"
+    assert list(tmp_path.iterdir()) == []
