@@ -63,9 +63,7 @@ def write(volume: Volume, path: str | os.PathLike[str], *, description: str = ""
     _write_whole(target, lambda file: _pack(file, data, inside=start) if packed else _plain(file, data, start))
 
 
-def write_scaled(
-    volume: Volume, path: str | os.PathLike[str], *, factor: float = 1.0, description: str = ""
-) -> Scaled:
+def write_scaled(volume: Volume, path: str | os.PathLike[str], *, factor: float = 1.0, description: str = "") -> Scaled:
     """Write a map of real numbers as 16-bit integers with a slope: half the bytes of float32, several times as fast.
 
     No voxel is off by more than ``scaled.ERROR`` of the largest absolute value, which the description states, and rows
