@@ -268,7 +268,7 @@ def test_voxels_that_no_scanner_makes(predictor, scan):
 
 
 def test_labels_of_a_multilabel_task_are_those_that_reach_the_threshold(prediction):
-    from medattn_core.cli.predict import _result
+    from medattn_core.batch.scanner import words_of
 
     assert prediction.present == (prediction.label,)
     ranked = sorted(prediction.probabilities, key=lambda name: -prediction.probabilities[name])
@@ -276,4 +276,4 @@ def test_labels_of_a_multilabel_task_are_those_that_reach_the_threshold(predicti
         task = replace(prediction.task, kind="multilabel", activation="sigmoid", threshold=least)
         asked = replace(prediction, task=task)
         assert set(asked.present) == set(expected)
-        assert _result(asked).startswith(("none  (most probable", ranked[0])[bool(expected)])
+        assert words_of(asked).startswith(("none  (most probable", ranked[0])[bool(expected)])
