@@ -292,7 +292,8 @@ def test_export(desk: Desk, logic: Any, brain: Any, tmp_path: Path) -> None:
     assert record["probabilities"] == pytest.approx(found.result["probabilities"])
     back = desk.load(tmp_path / "case7_evidence.nii.gz", "back")
     shown = nodes.find(desk.scene, nodes.EVIDENCE, brain)
-    assert np.abs(slicer.util.arrayFromVolume(back) - slicer.util.arrayFromVolume(shown)).max() < 1e-5
+    exact = slicer.util.arrayFromVolume(shown)  # the file is int16, off by less than 1e-4 of the largest value
+    assert np.abs(slicer.util.arrayFromVolume(back) - exact).max() < 1e-4 * np.abs(exact).max()
 
 
 def test_volume_rendering(desk: Desk, logic: Any, brain: Any) -> None:
