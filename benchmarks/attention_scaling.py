@@ -114,7 +114,7 @@ def plot(found: dict[str, dict[int, dict[str, float] | None]], path: Path) -> No
         axis.set_xticks([s**3 for s in SIDES], [f"{s}$^3$" for s in SIDES])
         axis.minorticks_off()
         axis.grid(alpha=0.3)
-    axes[0].legend(frameon=False)
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3, frameon=False)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=130)
 
