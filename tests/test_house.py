@@ -161,7 +161,7 @@ def test_help_is_quick() -> None:
         return time.perf_counter() - start
 
     seconds()
-    assert min(seconds() for _ in range(5)) < 0.5  # the least: other work on the machine only adds
+    assert statistics.median(seconds() for _ in range(3)) < 0.5
 
 
 def codes_given(tree: ast.AST) -> Iterator[str]:
