@@ -4,9 +4,11 @@ An encoder is a module with two attributes, ``channels`` and ``strides`` (one en
 coarse), whose forward takes ``(B, C, *spatial)`` and returns the list of feature maps.
 
 ``compact`` is MedAttn's own: batch normalisation only, so that no layer mixes the whole image, and every feature
-centred on its own block of pixels. The others are MONAI's networks cut at their stages. Squeeze-excite and group
-normalisation leak across the image (stated in ``mixes``), and odd strided kernels centre cell i on pixel
-``i * stride``, the first of its block instead of the middle: their maps sit up to half a cell too far along each axis.
+centred on its own block of pixels. ``efficientnet-lite0`` mixes nothing either, is nearly centred, and can start from
+ImageNet (:mod:`~medattn_core.networks.efficientnet_lite`). The others are MONAI's networks cut at their stages.
+Squeeze-excite and group normalisation leak across the image (stated in ``mixes``), and odd strided kernels centre cell
+i on pixel ``i * stride``, the first of its block instead of the middle: their maps sit up to half a cell too far along
+each axis.
 
 Image sizes are multiples of the coarsest stride;
 :class:`~medattn_core.networks.attention_cnn.AttentionCNN` pads others.
@@ -20,6 +22,8 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+from medattn_core.networks.efficientnet_lite import EfficientNetLite
 
 CONV: dict[int, type[nn.Module]] = {2: nn.Conv2d, 3: nn.Conv3d}
 NORM: dict[int, type[nn.Module]] = {2: nn.BatchNorm2d, 3: nn.BatchNorm3d}
@@ -262,3 +266,8 @@ register("densenet121")(_densenet)
 @register("efficientnet-b0")
 def _efficientnet(*, spatial_dims: int, in_channels: int, **options: str) -> nn.Module:
     return EfficientNetFeatures(spatial_dims, in_channels, **options)
+
+
+@register("efficientnet-lite0")
+def _efficientnet_lite(*, spatial_dims: int, in_channels: int, **options: Any) -> nn.Module:
+    return EfficientNetLite(spatial_dims, in_channels, **options)

@@ -35,6 +35,8 @@ class TrainingConfig:
         start_size: share of the size at which training starts; it grows evenly and is whole for the last 30 % of the
             epochs. Small images are seen in less time and the coarse is learnt first (Tan and Le 2021, arXiv
             2104.00298). 1 is the whole size throughout.
+        initial_weights: what the encoder starts from: ``imagenet`` (encoder ``efficientnet-lite0``, 2D), or empty for
+            chance.
         seed: of everything random.
         precision: ``fp32``, or ``bf16`` (autocast): twice as fast where the processor has it, slow where not. ``auto``
             is ``bf16`` where it is fast.
@@ -52,6 +54,7 @@ class TrainingConfig:
     focal_gamma: float = 0.0
     patience: int = 0
     start_size: float = 1.0
+    initial_weights: str = ""
     seed: int = 0
     precision: str = "auto"
     augmentation: Augmentation = field(default_factory=Augmentation)
@@ -75,6 +78,9 @@ class TrainingConfig:
                 raise TrainingError("bad_config", f"{name}={getattr(self, name)!r}; it must be positive")
         if self.precision not in ("auto", "bf16", "fp32"):
             raise TrainingError("bad_config", f"precision={self.precision!r}; accepted: auto, bf16, fp32")
+        if self.initial_weights not in ("", "imagenet"):
+            accepted = "imagenet, or empty for chance"
+            raise TrainingError("bad_config", f"initial_weights={self.initial_weights!r}; accepted: {accepted}")
         if not 0 < self.start_size <= 1:
             raise TrainingError("bad_config", f"start_size={self.start_size}; accepted: above 0, up to 1")
         if not 0 <= self.ema_decay < 1:

@@ -26,6 +26,7 @@ from medattn_core.training.config import TrainingConfig
 from medattn_core.training.data import TrainingData
 from medattn_core.training.early_stop import EarlyStop
 from medattn_core.training.ema import MovingAverage
+from medattn_core.training.initial import start_from
 from medattn_core.training.losses import classification_loss, map_losses, regression_loss, regression_map_loss
 from medattn_core.training.norms import SHORT, settle
 from medattn_core.training.precision import sound_bf16
@@ -89,6 +90,8 @@ def build_trainer(
         data = units.standardised(data)
         validation = units.standardised(validation) if validation is not None else None
         start_at_mean(network, data, units.mean, units.spread)
+    if not (resume and checkpoint is not None and checkpoint.exists()):
+        start_from(network, config.initial_weights)
     processes = Processes(device)
     if config.batch_size % processes.count or len(data) < processes.count:
         raise TrainingError(

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 _AT_ONCE = 1 << 20
 """Voxels converted to float32 together: 4 MB."""
 
+_NARROW = 16
+"""Length of the fastest axis below which torch's batched product, which copies the matrix for each item, is slow."""
+
 
 def apply_matrices(data: np.ndarray, matrices: Sequence[np.ndarray]) -> np.ndarray:
     """Multiply each axis of ``data`` with its matrix, the one that shrinks most first.
@@ -77,5 +80,7 @@ def _along(data: Tensor, weight: Tensor, axis: int) -> Tensor:
     if axis == 2:
         return data @ weight.T
     if axis == 1:
+        if data.shape[2] < _NARROW:
+            return (data.transpose(1, 2) @ weight.T).transpose(1, 2).contiguous()
         return weight @ data
     return (weight @ data.reshape(data.shape[0], -1)).reshape(-1, *data.shape[1:])

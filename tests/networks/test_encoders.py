@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from medattn_core.networks.efficientnet_lite import EfficientNetLite
 from medattn_core.networks.encoders import ENCODERS, CompactResNet, build_encoder, mixes_image
 
 torch.set_num_threads(1)
@@ -125,3 +126,58 @@ def test_compact_features_are_centred_on_their_blocks(level: int) -> None:
         mass += gradient[0, 0].square().sum(1).detach()
     centre = float((mass * torch.arange(256)).sum() / mass.sum())
     assert abs(centre - (cell * stride + (stride - 1) / 2)) < 0.25 * stride
+
+
+def test_efficientnet_lite_keeps_near_its_blocks() -> None:
+    """Padded by TensorFlow's rule the map of stride 8 would sit 3.5 pixels off, that of stride 32 15.5."""
+    torch.manual_seed(0)
+    encoder = build_encoder("efficientnet-lite0", spatial_dims=2, in_channels=1).double().eval()
+    for layer in encoder.modules():  # linear with kernels of one sign: the gradient is the kernels' own shape
+        if isinstance(layer, nn.Conv2d):
+            nn.init.constant_(layer.weight, 1.0 / layer.weight[0].numel())
+        if isinstance(layer, nn.ReLU6):
+            layer.min_val, layer.max_val = -1e30, 1e30
+    x = torch.zeros(1, 1, 512, 512, dtype=torch.float64, requires_grad=True)
+    for level, (stride, off) in enumerate(zip(encoder.strides, (0.5, 1.5, 2.5, 5.5), strict=True)):
+        cell = 256 // stride
+        (gradient,) = torch.autograd.grad(encoder(x)[level][0, :, cell, cell].sum(), x)
+        mass = gradient[0, 0].sum(1)
+        centre = float((mass * torch.arange(512)).sum() / mass.sum())
+        assert abs(abs(centre - (cell * stride + (stride - 1) / 2)) - off) < 0.02 * stride
+
+
+def _as_pretrained(encoder: EfficientNetLite, generator: torch.Generator) -> dict[str, Tensor]:
+    """Random weights in the names and shapes of EfficientNet-PyTorch's RGB network."""
+    named = {}
+    for name, value in encoder.state_dict().items():
+        first, number, rest = name.split(".", 2)
+        source = {"1": "_conv_stem.", "2": "_bn0."}[number] + rest if first == "stem" else f"_blocks.{rest}"
+        shape = [32, 3, 3, 3] if source == "_conv_stem.weight" else value.shape
+        named[source] = torch.rand(shape, generator=generator).to(value.dtype)
+    return named
+
+
+def test_efficientnet_lite_starts_from_pretrained_weights() -> None:
+    """A grey picture in one channel, in three equal ones, or in RGB of the pretrained stem gives the same features."""
+    generator = torch.Generator().manual_seed(0)
+    one, three = (build_encoder("efficientnet-lite0", spatial_dims=2, in_channels=n).eval() for n in (1, 3))
+    pretrained = _as_pretrained(one, generator)  # type: ignore[arg-type]
+    one.start_from(pretrained)  # type: ignore[operator]
+    three.start_from(pretrained)  # type: ignore[operator]
+    x = torch.rand(1, 1, 64, 64, generator=generator)
+    torch.testing.assert_close(one(x)[0], three(x.expand(-1, 3, -1, -1))[0])
+    padded = nn.functional.pad(x.expand(-1, 3, -1, -1), (0, 1, 0, 1))
+    stem = nn.functional.conv2d(padded, pretrained["_conv_stem.weight"], stride=2)
+    torch.testing.assert_close(one.stem[1](one.stem[0](x)), stem)  # type: ignore[index]
+    torch.testing.assert_close(one.state_dict()["groups.3.6._bn1.bias"], pretrained["_blocks.6._bn1.bias"])
+
+
+def test_efficientnet_lite_refuses_other_weights() -> None:
+    encoder = build_encoder("efficientnet-lite0", spatial_dims=2, in_channels=1)
+    pretrained = _as_pretrained(encoder, torch.Generator().manual_seed(0))  # type: ignore[arg-type]
+    wrong = {**pretrained, "_blocks.6._bn1.bias": torch.zeros(3)}
+    with pytest.raises(ValueError, match=r"'_blocks.6._bn1.bias' is of shape \[3\] in the pretrained weights; \[\d+\]"):
+        encoder.start_from(wrong)  # type: ignore[operator]
+    del wrong["_blocks.6._bn1.bias"]
+    with pytest.raises(ValueError, match=r"'_blocks.6._bn1.bias' is missing"):
+        encoder.start_from(wrong)  # type: ignore[operator]

