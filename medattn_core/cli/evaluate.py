@@ -9,7 +9,7 @@ import typer
 
 from medattn_core.cli.shared import FAILED, Device, Verbose, bars, prepare, reported, say, table
 
-PEERS = "gradcam,gradcampp,occlusion,integrated_gradients"
+PEERS = "gradcam,gradcam_encoder,gradcampp,occlusion,integrated_gradients"
 
 
 def evaluate(

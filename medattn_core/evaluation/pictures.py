@@ -17,6 +17,7 @@ from medattn_core.tasks import TaskSpec
 NAMES = {
     "evidence": "evidence",
     "gradcam": "Grad-CAM",
+    "gradcam_encoder": "Grad-CAM, last stage",
     "gradcampp": "Grad-CAM++",
     "occlusion": "occlusion",
     "integrated_gradients": "integrated gradients",

@@ -13,25 +13,35 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from medattn_core.errors import PredictionError
 from medattn_core.evaluation.ensemble import device_of
 from medattn_core.networks.attention_cnn import AttentionCNN
 
-LAYER = "top_down"
-"""Where the class activation maps look: the features that the attention pools."""
-
 Method = Callable[[Tensor, int], np.ndarray]
 
 
-def _cam(kind: str) -> Callable[[AttentionCNN], Method]:
+def _pooled(network: AttentionCNN) -> str:
+    """The features that the attention pools: fine, and the most that a class activation map can be given."""
+    return "top_down"
+
+
+def _last_stage(network: AttentionCNN) -> str:
+    """The last stage of the encoder, as its authors use Grad-CAM (Selvaraju et al. 2017, arXiv 1610.02391)."""
+    names = dict(network.encoder.named_modules())
+    lists = [name for name, module in names.items() if isinstance(module, (nn.ModuleList, nn.Sequential))]
+    stages = next(name for name in lists if name.rpartition(".")[2] in ("stages", "groups", "_blocks"))
+    return f"encoder.{stages}.{list(names[stages].named_children())[-1][0]}"
+
+
+def _cam(kind: str, layer: Callable[[AttentionCNN], str] = _pooled) -> Callable[[AttentionCNN], Method]:
     def build(network: AttentionCNN) -> Method:
         from monai.visualize import GradCAM, GradCAMpp
 
         # MONAI's default post-processing turns the map upside down; the raw map is what its authors describe.
         maker: Any = {"gradcam": GradCAM, "gradcampp": GradCAMpp}[kind]
-        cam = maker(network, target_layers=LAYER, postprocessing=lambda x: x)
+        cam = maker(network, target_layers=layer(network), postprocessing=lambda x: x)
 
         def explain(x: Tensor, label: int) -> np.ndarray:
             with torch.enable_grad():
@@ -75,11 +85,12 @@ def _integrated_gradients(network: AttentionCNN) -> Method:
 
 PEERS: dict[str, Callable[[AttentionCNN], Method]] = {
     "gradcam": _cam("gradcam"),
+    "gradcam_encoder": _cam("gradcam", _last_stage),
     "gradcampp": _cam("gradcampp"),
     "occlusion": _occlusion,
     "integrated_gradients": _integrated_gradients,
 }
-"""Grad-CAM, Grad-CAM++, occlusion of blocks of two evidence cells, integrated gradients from black."""
+"""Grad-CAM of the pooled features and of the encoder's last stage, Grad-CAM++, occlusion of blocks of two evidence cells, integrated gradients from black."""
 
 
 def check_names(names: Sequence[str]) -> None:

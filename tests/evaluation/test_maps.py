@@ -12,8 +12,9 @@ from torch import nn
 from medattn_core.evaluation import fidelity, localisation, map_summary, page_maps
 from medattn_core.evaluation.ensemble import Mean
 from medattn_core.evaluation.maps import MapScores
-from medattn_core.evaluation.saliency import Peers
+from medattn_core.evaluation.saliency import Peers, _last_stage
 from medattn_core.networks.attention_cnn import AttentionCNN
+from medattn_core.networks.encoders import ENCODERS
 from medattn_core.tasks import TaskSpec
 
 VALUE = TaskSpec(name="t", kind="regression", activation="identity", labels=("v",), spatial_dims=2, spacing=(1, 1))
@@ -89,6 +90,23 @@ def test_other_methods_explain_all_members() -> None:
         alone = [Peers(member, names).maps(image, 0)[name] for member in pair]
         assert not np.allclose(alone[0], alone[1])
         assert np.allclose(both[name], (alone[0] + alone[1]) / 2, atol=1e-6)
+
+
+@pytest.mark.parametrize("encoder", sorted(ENCODERS))
+def test_grad_cam_of_the_last_stage_of_every_encoder(encoder: str) -> None:
+    """Coarser than that of the pooled features: one value a cell of the last stage, interpolated."""
+    torch.manual_seed(0)
+    network = AttentionCNN(spatial_dims=2, in_channels=1, out_channels=2, encoder=encoder).eval()
+    name = _last_stage(network)
+    shapes: list[torch.Size] = []
+    hook = dict(network.named_modules())[name].register_forward_hook(lambda _, __, out: shapes.append(out.shape))
+    image = np.random.default_rng(0).random((1, 64, 96)).astype(np.float32)
+    network(torch.from_numpy(image[None]))
+    hook.remove()
+    assert [tuple(shape[2:]) for shape in shapes] == [(2, 3)]
+    found = Peers(network, ("gradcam_encoder",)).maps(image, 1)["gradcam_encoder"]
+    assert found.shape == (64, 96)
+    assert np.isfinite(found).all()
 
 
 def collected() -> MapScores:
