@@ -2,7 +2,8 @@
 
     python -m benchmarks.convert NAME --data FOLDER_OF_THE_SET --output FOLDER
 
-NAME: brain_tumor_t1ce, hippocampus, medmnist (any .npz of MedMNIST, 2D or 3D), ms_lesions, stroke_t2, tumour_samples.
+NAME: brain_tumor_t1ce, hippocampus, medmnist (any .npz of MedMNIST, 2D or 3D), ms_lesions, remind_dicom_seg, stroke_t2,
+tumour_samples.
 Each writes `datalist.json` (and image files, where the set has none) that `medattn data check` accepts.
 """
 
@@ -11,12 +12,15 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import tempfile
+import zipfile
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from medattn_core import datalists
+from medattn_core.volumes import Volume, read
 
 MEDMNIST_LABELS = {
     "vesselmnist3d": ("vessel", "aneurysm"),
@@ -158,6 +162,45 @@ def tumour_samples(data: Path, output: Path) -> Path:
     )
 
 
+def remind_dicom_seg(data: Path, output: Path) -> Path:
+    """One DICOM series in its archive, the glioma of its DICOM SEG as a mask file: a test case."""
+    import nibabel
+
+    archive = next(data.glob("*.zip"))
+    scan = read(archive, modality=("MR",))
+    output.mkdir(parents=True, exist_ok=True)
+    mask = output / "glioma.nii.gz"
+    nibabel.save(nibabel.Nifti1Image(seg_mask(archive, scan).astype(np.uint8), scan.affine), mask)
+    return _save([datalists.Case(image=archive, label="glioma", mask=mask)], output)
+
+
+def seg_mask(archive: Path, scan: Volume) -> np.ndarray:
+    """What the DICOM SEG in an archive marks, on the voxels of a scan: frames placed by their own positions."""
+    import pydicom
+
+    mask = np.zeros(scan.shape, bool)
+    to_index = np.linalg.inv(scan.affine)
+    with zipfile.ZipFile(archive) as zipped, tempfile.TemporaryDirectory() as folder:
+        zipped.extractall(folder)
+        for path in Path(folder).rglob("*"):
+            if not path.is_file():
+                continue
+            dataset = pydicom.dcmread(path, force=True)
+            if dataset.get("Modality") != "SEG":
+                continue
+            shared = dataset.SharedFunctionalGroupsSequence[0]
+            row_mm, column_mm = (float(s) for s in shared.PixelMeasuresSequence[0].PixelSpacing)
+            for frame, pixels in zip(dataset.PerFrameFunctionalGroupsSequence, dataset.pixel_array, strict=True):
+                group = frame if "PlaneOrientationSequence" in frame else shared
+                axes = np.array(group.PlaneOrientationSequence[0].ImageOrientationPatient, float).reshape(2, 3)
+                corner = np.array(frame.PlanePositionSequence[0].ImagePositionPatient, float)
+                for row, column in np.argwhere(pixels > 0):
+                    lps = corner + axes[0] * column * column_mm + axes[1] * row * row_mm
+                    index = np.rint(to_index @ np.array([-lps[0], -lps[1], lps[2], 1.0]))[:3].astype(int)
+                    mask[tuple(index)] = True
+    return mask
+
+
 def _save(cases: list[datalists.Case], output: Path) -> Path:
     output.mkdir(parents=True, exist_ok=True)
     path = output / "datalist.json"
@@ -165,7 +208,9 @@ def _save(cases: list[datalists.Case], output: Path) -> Path:
     return path
 
 
-CONVERTERS = {f.__name__: f for f in (brain_tumor_t1ce, hippocampus, ms_lesions, stroke_t2, tumour_samples)}
+CONVERTERS = {
+    f.__name__: f for f in (brain_tumor_t1ce, hippocampus, ms_lesions, remind_dicom_seg, stroke_t2, tumour_samples)
+}
 
 
 def main() -> None:

@@ -8,18 +8,17 @@ Volumes with a tumour mask are scored; none of them was used to choose anything.
 from __future__ import annotations
 
 import argparse
-import tempfile
 import time
-import zipfile
 from pathlib import Path
 
 import numpy as np
 import SimpleITK as sitk
 
 from benchmarks.common import machine, markdown_table
+from benchmarks.convert import seg_mask
 from medattn_core.inference import Prediction, Predictor
 from medattn_core.inference.masks import native_mask
-from medattn_core.volumes import Volume, read
+from medattn_core.volumes import read
 
 SAMPLES = Path(__file__).parents[1] / "sample_data"
 RUNS = 9
@@ -57,33 +56,6 @@ def volumes(shared: Path | None) -> list[tuple[str, Path, Path | None]]:
     return found
 
 
-def remind_mask(archive: Path, scan: Volume) -> np.ndarray:
-    """The glioma of ReMIND-022 from its DICOM SEG: frames placed by their own positions."""
-    import pydicom
-
-    mask = np.zeros(scan.shape, bool)
-    to_index = np.linalg.inv(scan.affine)
-    with zipfile.ZipFile(archive) as zipped, tempfile.TemporaryDirectory() as folder:
-        zipped.extractall(folder)
-        for path in Path(folder).rglob("*"):
-            if not path.is_file():
-                continue
-            dataset = pydicom.dcmread(path, force=True)
-            if dataset.get("Modality") != "SEG":
-                continue
-            shared = dataset.SharedFunctionalGroupsSequence[0]
-            row_mm, column_mm = (float(s) for s in shared.PixelMeasuresSequence[0].PixelSpacing)
-            for frame, pixels in zip(dataset.PerFrameFunctionalGroupsSequence, dataset.pixel_array, strict=True):
-                group = frame if "PlaneOrientationSequence" in frame else shared
-                axes = np.array(group.PlaneOrientationSequence[0].ImageOrientationPatient, float).reshape(2, 3)
-                corner = np.array(frame.PlanePositionSequence[0].ImagePositionPatient, float)
-                for row, column in np.argwhere(pixels > 0):
-                    lps = corner + axes[0] * column * column_mm + axes[1] * row * row_mm
-                    index = np.rint(to_index @ np.array([-lps[0], -lps[1], lps[2], 1.0]))[:3].astype(int)
-                    mask[tuple(index)] = True
-    return mask
-
-
 def row(name: str, prediction: Prediction, mask: np.ndarray | None) -> list[str]:
     """One line of the first table."""
     evidence = prediction.evidence()
@@ -115,7 +87,7 @@ def main() -> None:
     for name, path, mask_path in volumes(arguments.shared):
         prediction = predictor(path)
         if "ReMIND" in name:
-            mask = remind_mask(path, prediction.volume)
+            mask = seg_mask(path, prediction.volume)
         else:
             mask = None if mask_path is None else native_mask(read(mask_path), prediction.volume)
         rows.append(row(name, prediction, mask))

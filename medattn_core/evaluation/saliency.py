@@ -90,7 +90,8 @@ PEERS: dict[str, Callable[[AttentionCNN], Method]] = {
     "occlusion": _occlusion,
     "integrated_gradients": _integrated_gradients,
 }
-"""Grad-CAM of the pooled features and of the encoder's last stage, Grad-CAM++, occlusion of blocks of two evidence cells, integrated gradients from black."""
+"""Grad-CAM of the pooled features and of the encoder's last stage, Grad-CAM++, occlusion of blocks of two evidence cells,
+integrated gradients from black."""
 
 
 def check_names(names: Sequence[str]) -> None:
