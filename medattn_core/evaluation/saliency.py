@@ -90,7 +90,7 @@ PEERS: dict[str, Callable[[AttentionCNN], Method]] = {
     "occlusion": _occlusion,
     "integrated_gradients": _integrated_gradients,
 }
-"""Grad-CAM of the pooled features and of the encoder's last stage, Grad-CAM++, occlusion of blocks of two evidence cells,
+"""Grad-CAM of the pooled features and of the last stage of the encoder, Grad-CAM++, occlusion of blocks of two cells,
 integrated gradients from black."""
 
 
