@@ -45,7 +45,7 @@ class Prediction:
         head: scores and values of every evidence cell, of one model or of each of an ensemble.
         grid: how cells and voxels lie on each other.
         stride: evidence stride in model pixels.
-        bundle, bundle_version, weights_sha256: which model said it.
+        bundle, bundle_version, weights_sha256, runtime: which model said it, and what computed its features.
         warnings: everything a reader of the result should know.
         timings: seconds by stage.
     """
@@ -58,6 +58,7 @@ class Prediction:
     bundle: str = ""
     bundle_version: str = ""
     weights_sha256: str = ""
+    runtime: str = "torch"
     trust: Trust = field(default_factory=Trust)
     warnings: tuple[Notice, ...] = ()
     timings: dict[str, float] = field(default_factory=dict)
@@ -284,6 +285,7 @@ class Prediction:
             "bundle": self.bundle,
             "bundle_version": self.bundle_version,
             "weights_sha256": self.weights_sha256,
+            "runtime": self.runtime,
             "label": None if regression else self.label,
             "probabilities": self.probabilities,
             "value": self.value,

@@ -176,6 +176,7 @@ class Predictor:
             bundle=self.bundle.name,
             bundle_version=self.bundle.version,
             weights_sha256=self.bundle.weights_sha256,
+            runtime=self.runtime,
             trust=self.trust,
             warnings=tuple(notices),
             timings={

@@ -256,6 +256,7 @@ def _origin(view: View) -> list[str]:
     model = [
         ("Model", f"{esc(prediction.bundle)}, version {esc(prediction.bundle_version)}"),
         ("Weights", f"<code>sha256 {esc(prediction.weights_sha256[:16])}</code>"),
+        ("Computed with", esc(prediction.runtime)),
         ("Made for", esc(", ".join(task.modality) or "any modality")),
     ]
     if prediction.timings:

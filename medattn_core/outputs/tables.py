@@ -15,8 +15,20 @@ import numpy as np
 from medattn_core.errors import MedAttnError
 
 KEYS = (
-    *("input", "series_instance_uid", "bundle", "bundle_version", "weights_sha256", "label", "probabilities", "value"),
-    *("unit", "logits", "bias", "uncertainty", "label_set", "interval", "coverage", "confidence", "abstained"),
+    *("input", "series_instance_uid", "bundle", "bundle_version", "weights_sha256", "runtime", "label"),
+    *(
+        "probabilities",
+        "value",
+        "unit",
+        "logits",
+        "bias",
+        "uncertainty",
+        "label_set",
+        "interval",
+        "coverage",
+        "confidence",
+        "abstained",
+    ),
     *("evidence", "regions", "warnings", "error", "timings_s"),
 )
 """Keys of each object of predictions.json, in order; all are always there."""
@@ -84,8 +96,8 @@ def csv_row(row: Mapping[str, Any], columns: Sequence[str]) -> str:
 
 def flat(record: Mapping[str, Any]) -> dict[str, Any]:
     """One object of predictions.json as one row."""
-    row = {key: record[key] for key in ("input", "series_instance_uid", "bundle", "bundle_version", "weights_sha256")}
-    row["label"] = record["label"]
+    given = ("input", "series_instance_uid", "bundle", "bundle_version", "weights_sha256", "runtime", "label")
+    row = {key: record[key] for key in given}
     for name, key in (("probability", "probabilities"), ("logit", "logits"), ("bias", "bias")):
         row.update({f"{name}_{label}": value for label, value in _by_label(record, key).items()})
     row.update({key: record[key] for key in ("value", "unit")})

@@ -48,6 +48,7 @@ def test_every_runtime_says_the_same_of_a_real_scan(own_cache, shipped, expected
     peak = np.abs(expected.contributions()).max()
     share = np.abs(found.contributions(expected.label) - expected.contributions()).max() / peak
     assert share <= (0.2 if name.endswith("bf16") else EVIDENCE_TOLERANCE[name])
+    assert found.to_dict()["runtime"] == name
     assert share > 0  # another arithmetic has run, not torch again
     evidence = found.evidence()
     index = found.task.index(evidence.label)

@@ -14,7 +14,7 @@ from MedAttnLib.colours import Scale
 _KEPT = (
     *("prediction", "kind", "label", "probabilities", "value", "unit", "interval", "quantity", "abstained"),
     *("confidence", "label_set", "coverage", "warnings", "logits", "bias", "bundle", "bundle_version"),
-    *("weights_sha256", "timings_s", "uncertainty"),
+    *("weights_sha256", "runtime", "timings_s", "uncertainty"),
 )
 """Fields of the engine's result that are saved with the scene: no names, no paths."""
 
