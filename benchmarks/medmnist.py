@@ -34,9 +34,9 @@ SETTINGS: dict[str, dict[str, Any]] = json.loads(Path(__file__).with_name("medmn
 """By set and edge (`vesselmnist3d_28`): task, network and training settings, chosen on the validation split."""
 
 
-def task_of(name: str, edge: int, dims: int) -> TaskSpec:
+def task_of(name: str, edge: int, dims: int, given: dict[str, Any]) -> TaskSpec:
     """One logit: the finding against its absence; grey values 0 to 255."""
-    spacing = SETTINGS[f"{name}_{edge}"].get("spacing", 1.0)
+    spacing = given.get("spacing", 1.0)
     size = round(edge / spacing)
     return TaskSpec(
         name=name,
@@ -94,9 +94,8 @@ def best_threshold(logits: np.ndarray, truth: np.ndarray) -> float:
     return float(best[len(best) // 2])
 
 
-def run(name: str, edge: int, splits: dict[str, TrainingData], task: TaskSpec, pooling: str, seed: int) -> dict:
+def run(settings: dict[str, Any], splits: dict[str, TrainingData], task: TaskSpec, pooling: str, seed: int) -> dict:
     """Train once; measures of validation and test."""
-    settings = SETTINGS[f"{name}_{edge}"]
     config = TrainingConfig.from_dict({**settings["training"], "seed": seed})
     torch.manual_seed(seed)
     network = AttentionCNN(**network_settings(task, settings["network"], pooling))
@@ -127,11 +126,13 @@ def main() -> None:
     parser.add_argument("--tag", default="", help="name of a trial of settings, kept apart from the others")
     parser.add_argument("--set", default="{}", help="JSON merged into the settings, for trials on the validation split")
     arguments = parser.parse_args()
+    if arguments.set != "{}" and not arguments.tag:
+        parser.error("--set wants a --tag: results are kept, and these would be taken for those of the usual settings")
     with np.load(arguments.data) as arrays:
         shape = arrays["train_images"].shape
     name, edge, dims = arguments.data.stem.split("_")[0], shape[1], len(shape) - 1
     settings = merged(SETTINGS[f"{name}_{edge}"], arguments.set)
-    task = task_of(name, edge, dims)
+    task = task_of(name, edge, dims, settings)
     lists = medmnist(arguments.data, arguments.work / f"{name}_{edge}")
     splits = {split: read_split(path, task) for split, path in lists.items()}
     rows = []
@@ -140,7 +141,7 @@ def main() -> None:
         for seed in arguments.seeds:
             path = arguments.work / f"{name}_{edge}{arguments.tag}_{pooling}_{seed}.json"
             if not path.exists():
-                path.write_text(json.dumps(run(name, edge, splits, task, pooling, seed)))
+                path.write_text(json.dumps(run(settings, splits, task, pooling, seed)))
             measured.append(json.loads(path.read_text()))
             print(pooling, seed, measured[-1], flush=True)
         row = [pooling, str(len(measured))]

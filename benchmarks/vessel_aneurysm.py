@@ -77,7 +77,9 @@ def main() -> None:
     arguments = parser.parse_args()
     settings = SETTINGS["vesselmnist3d_64"]
     task = replace(
-        task_of("vesselmnist3d", 64, 3), name=NAME, description="Aneurysm on the shape of a piece of brain vessel"
+        task_of("vesselmnist3d", 64, 3, settings),
+        name=NAME,
+        description="Aneurysm on the shape of a piece of brain vessel",
     )
     fit, unseen = listed(arguments.data, arguments.work)
     start = time.time()

@@ -97,7 +97,7 @@ def csv_row(row: Mapping[str, Any], columns: Sequence[str]) -> str:
 def flat(record: Mapping[str, Any]) -> dict[str, Any]:
     """One object of predictions.json as one row."""
     given = ("input", "series_instance_uid", "bundle", "bundle_version", "weights_sha256", "runtime", "label")
-    row = {key: record[key] for key in given}
+    row = {key: record.get(key) for key in given}  # unfinished runs of before know no runtime
     for name, key in (("probability", "probabilities"), ("logit", "logits"), ("bias", "bias")):
         row.update({f"{name}_{label}": value for label, value in _by_label(record, key).items()})
     row.update({key: record[key] for key in ("value", "unit")})

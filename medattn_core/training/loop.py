@@ -29,14 +29,12 @@ from medattn_core.training.ema import MovingAverage
 from medattn_core.training.initial import start_from
 from medattn_core.training.losses import classification_loss, map_losses, regression_loss, regression_map_loss
 from medattn_core.training.norms import SHORT, settle
-from medattn_core.training.precision import fast_bf16, sound_bf16
+from medattn_core.training.precision import sound_bf16
 from medattn_core.training.processes import Processes
 from medattn_core.training.units import Units, start_at_mean
 
 if TYPE_CHECKING:
     from monai.engines import SupervisedTrainer
-
-LOG = logging.getLogger(__name__)
 
 Progress = Callable[[int, int, dict[str, float]], None]
 
@@ -87,8 +85,6 @@ def build_trainer(
     from monai.engines import SupervisedTrainer
 
     config = (config if max_epochs is None else replace(config, epochs=max_epochs)).for_device(device)
-    if config.precision == "bf16" and not fast_bf16(device):
-        LOG.warning("precision bf16: this processor lacks it and takes many times as long; fp32 or auto is faster")
     units = Units.of(data) if task.kind == "regression" else Units()
     if task.kind == "regression":
         data = units.standardised(data)

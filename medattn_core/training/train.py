@@ -27,6 +27,7 @@ from medattn_core.training.early_stop import outputs_on
 from medattn_core.training.held_out import check_labels, check_truth, gather
 from medattn_core.training.loop import Progress, fit
 from medattn_core.training.plan import describe, plan_network, plan_task
+from medattn_core.training.precision import fast_bf16
 from medattn_core.training.processes import Processes
 from medattn_core.training.reliability import HeldOut, assess, learn_input_check
 
@@ -101,6 +102,8 @@ def train(
         epochs=settings.epochs if epochs is None else epochs,
         seed=settings.seed if seed is None else seed,
     ).for_device(device)
+    if settings.precision == "bf16" and not fast_bf16(device):
+        say("precision bf16: this processor lacks it and takes many times as long; fp32 or auto is faster")
     cases, held_out, where = gather(
         data, section=section, folds=folds, validation_fold=validation_fold, seed=settings.seed, say=say
     )

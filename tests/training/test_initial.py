@@ -8,10 +8,12 @@ from pathlib import Path
 import pytest
 import torch
 
+from medattn_core.bundles import load_network
 from medattn_core.errors import TrainingError
 from medattn_core.networks.attention_cnn import AttentionCNN
-from medattn_core.training.config import TrainingConfig
+from medattn_core.training import TrainingConfig, train
 from medattn_core.training.initial import PACKAGE, check_initial, start_from
+from tests.squares import SETTINGS
 
 torch.set_num_threads(1)
 
@@ -68,3 +70,17 @@ def test_imagenet_weights_tell_pictures_apart() -> None:
     torch.testing.assert_close(found[0], found[1])
     across, down = found[0].flatten(2).mean(dim=2)
     assert float((across - down).norm() / across.norm()) > 0.1
+
+
+@needs_package
+def test_a_training_starts_there(squares: Path, tmp_path: Path) -> None:
+    """Steps of nearly nothing leave the encoder at ImageNet; another encoder is refused before anything is read."""
+    still = {"epochs": 1, "learning_rate": 1e-9, "weight_decay": 0.0, "initial_weights": "imagenet"}
+    config = {"task": SETTINGS["task"], "network": {"encoder": "efficientnet-lite0"}, "training": still}
+    trained = load_network(train(squares, tmp_path / "out", config=config, device="cpu"))
+    reference = network()
+    start_from(reference, "imagenet")
+    for (name, ours), wanted in zip(trained.encoder.named_parameters(), reference.encoder.parameters(), strict=True):
+        torch.testing.assert_close(ours, wanted, rtol=1e-3, atol=1e-4, msg=name)  # files keep half precision
+    with pytest.raises(TrainingError, match="for the encoder 'efficientnet-lite0'"):
+        train(squares, tmp_path / "other", config={**config, "network": {}}, device="cpu")

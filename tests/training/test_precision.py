@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 import torch
 
+from medattn_core.errors import TrainingError
 from medattn_core.networks.attention_cnn import AttentionCNN
+from medattn_core.training import train
 from medattn_core.training.precision import sound_bf16
 
 OPTIONS = {"widths": [16, 32, 64], "blocks": [2, 2, 2], "stem_stride": 2}
@@ -45,3 +49,11 @@ def test_sound_sizes_have_the_gradients_of_float32(size: tuple[int, ...]) -> Non
 )
 def test_what_is_called_sound(device: str, size: tuple[int, ...], sound: bool) -> None:
     assert sound_bf16(device, size, 8) is sound
+
+
+def test_a_slow_choice_is_said(squares, tmp_path, monkeypatch):
+    monkeypatch.setattr(sys.modules["medattn_core.training.train"], "fast_bf16", lambda _: False)
+    heard: list[str] = []
+    with pytest.raises(TrainingError, match="no case"):
+        train(squares, tmp_path / "out", config={"training": {"precision": "bf16", "patience": 1}}, say=heard.append)
+    assert any("precision bf16: this processor lacks it" in line for line in heard)
