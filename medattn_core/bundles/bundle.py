@@ -55,20 +55,23 @@ NETWORK_SETTINGS = (
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """How a bundle was trained, besides task, network and settings: what its `train.json` needs.
+    """How a bundle was trained, besides task, network and settings: what its `train.json` and `evaluate.json` need.
 
     Attributes:
         data_list: name of the data list, looked for in ``dataset_dir``.
         size: model grid of the batches.
         hold_out: fold that was left out.
-        section: list within a JSON data list.
-        watched: whether the fold that was left out decided when to stop.
+        section: list within a JSON data list that was trained on.
+        scored_section: list within it that the held-out cases are in: one that was held out as a whole, or the trained
+            one; None where the data list has no other.
+        watched: whether the held-out cases decided when to stop.
     """
 
     data_list: str
     size: tuple[int, ...]
     hold_out: int | None = None
     section: str = "training"
+    scored_section: str | None = None
     watched: bool = False
 
 

@@ -158,17 +158,6 @@ def train_config(task: TaskSpec, network: dict[str, Any], training: dict[str, An
 
     The new weights go to ``models/retrained.pt``: those of the bundle stay what its manifest says.
     """
-    section = {} if recipe.section == "training" else {"section": recipe.section}
-    watched = {
-        "held_out": {
-            "_target_": "medattn_core.training.data.prepare_list",
-            "path": "@data_list",
-            "task": "@task",
-            "size": list(recipe.size),
-            "only": recipe.hold_out,
-            **section,
-        }
-    } if recipe.watched else {}  # fmt: skip
     return {
         "imports": ["$import torch"],
         "bundle_root": ".",
@@ -179,31 +168,61 @@ def train_config(task: TaskSpec, network: dict[str, Any], training: dict[str, An
         "task": task.to_dict(),
         "training": training,
         "network_def": {"_target_": "medattn_core.networks.attention_cnn.AttentionCNN", **network},
-        "train": {
-            "dataset": {
-                "_target_": "medattn_core.training.data.prepare_list",
-                "path": "@data_list",
-                "task": "@task",
-                "size": list(recipe.size),
-                "hold_out": recipe.hold_out,
-                **section,
-            },
-            **watched,
-            "inferer": {"_target_": "SimpleInferer"},
-            "trainer": {
-                "_target_": "medattn_core.training.loop.trainer_of",
-                "network": "@network_def",
-                "data": "@train::dataset",
-                "task": "@task",
-                "config": "@training",
-                "max_epochs": training.get("epochs"),
-                "device": "@device",
-                **({"validation": "@train::held_out"} if watched else {}),
-            },
-        },
+        "train": train_part(recipe, max_epochs=training.get("epochs")),
         "initialize": [f"$torch.manual_seed({int(training.get('seed', 0))})"],
         "run": ["$@train::trainer.run()"],
         "finalize": ["$torch.save(@train::trainer.result().state_dict(), @output)"],
+    }
+
+
+def train_part(recipe: Recipe, *, max_epochs: int | None, **trainer: Any) -> dict[str, Any]:
+    """Data and trainer of ``configs/train.json``, here and in an export; with the held-out cases if they were watched.
+
+    Args:
+        recipe: how the bundle was trained.
+        max_epochs: of the trainer.
+        trainer: its further arguments.
+    """
+    held_out, validation = {}, {}
+    if recipe.watched:
+        held_out = {"held_out": _prepared(recipe, scored(recipe), only=recipe.hold_out)}
+        validation = {"validation": "@train::held_out"}
+    return {
+        "dataset": _prepared(recipe, recipe.section, hold_out=recipe.hold_out),
+        **held_out,
+        "inferer": {"_target_": "SimpleInferer"},
+        "trainer": {
+            "_target_": "medattn_core.training.loop.trainer_of",
+            "network": "@network_def",
+            "data": "@train::dataset",
+            "task": "@task",
+            "config": "@training",
+            "max_epochs": max_epochs,
+            "device": "@device",
+            **trainer,
+            **validation,
+        },
+    }
+
+
+def scored(recipe: Recipe) -> str:
+    """The list within a JSON data list that the held-out cases are in."""
+    return recipe.scored_section or recipe.section
+
+
+def section_part(section: str) -> dict[str, str]:
+    """The argument ``section`` of a reader of lists, where it is not what the reader takes anyway."""
+    return {} if section == "training" else {"section": section}
+
+
+def _prepared(recipe: Recipe, section: str, **fold: int | None) -> dict[str, Any]:
+    return {
+        "_target_": "medattn_core.training.data.prepare_list",
+        "path": "@data_list",
+        "task": "@task",
+        "size": list(recipe.size),
+        **fold,
+        **section_part(section),
     }
 
 
@@ -213,7 +232,9 @@ def _data_list(recipe: Recipe) -> dict[str, str]:
 
 
 def evaluate_config(recipe: Recipe) -> dict[str, Any]:
-    """``configs/evaluate.json``: the measures of ``medattn evaluate``, started by MONAI."""
+    """``configs/evaluate.json``: the measures of ``medattn evaluate`` on what was held out, started by MONAI."""
+    # Unlike other readers `evaluate` takes no list for granted, and wants none named of a CSV.
+    section = {} if recipe.scored_section is None else {"section": recipe.scored_section}
     return {
         "bundle_root": ".",
         "dataset_dir": ".",
@@ -225,6 +246,7 @@ def evaluate_config(recipe: Recipe) -> dict[str, Any]:
             "data": "@data_list",
             "output": "@output_dir",
             "fold": recipe.hold_out,
+            **section,
         },
         "run": ["@metrics"],
     }

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from medattn_core.bundles import Recipe
+from medattn_core.bundles.configs import scored, section_part, train_part
 from medattn_core.tasks import TaskSpec
 
 MULTI_GPU_TRAIN = "configs/multi_gpu_train.json"
@@ -131,7 +132,7 @@ def inference(contents: Contents) -> dict[str, Any]:
 
 
 def evaluate(contents: Contents) -> dict[str, Any]:
-    """``configs/evaluate.json``: a data list in, ``metrics.json`` out.
+    """``configs/evaluate.json``: a data list in, ``metrics.json`` of what was held out of it.
 
     Scored on logits, as the documented metrics are. All of it stands under ``validate``, where federated learning looks
     when it lays this file over ``train.json``, and switches the loader of the weights off.
@@ -149,6 +150,7 @@ def evaluate(contents: Contents) -> dict[str, Any]:
                 "path": "@data_list",
                 "task": task.to_dict(),
                 "fold": contents.recipe.hold_out,
+                **section_part(scored(contents.recipe)),
             },
             "preprocessing": _preprocessing(task),
             "dataset": {"_target_": "Dataset", "data": "@validate#data", "transform": "@validate#preprocessing"},
@@ -199,27 +201,12 @@ def train(contents: Contents) -> dict[str, Any]:
         "task": contents.task.to_dict(),
         "training": training,
         "network_def": contents.one_network,
-        "train": {
-            "dataset": {
-                "_target_": "medattn_core.training.data.prepare_list",
-                "path": "@data_list",
-                "task": "@task",
-                "size": list(recipe.size),
-                "hold_out": recipe.hold_out,
-            },
-            "inferer": {"_target_": "SimpleInferer"},
-            "trainer": {
-                "_target_": "medattn_core.training.loop.trainer_of",
-                "network": "@network_def",
-                "data": "@train::dataset",
-                "task": "@task",
-                "config": "@training",
-                "max_epochs": int(training.get("epochs", 40)),
-                "device": "@device",
-                "checkpoint": "$pathlib.Path(@checkpoint)",
-                "resume": "@resume",
-            },
-        },
+        "train": train_part(
+            recipe,
+            max_epochs=int(training.get("epochs", 40)),
+            checkpoint="$pathlib.Path(@checkpoint)",
+            resume="@resume",
+        ),
         "initialize": [f"$torch.manual_seed({int(training.get('seed', 0))})"],
         "run": ["$@train::trainer.done or @train::trainer.run()"],
         "finalize": ["$torch.save(@train::trainer.result().state_dict(), @output)"],

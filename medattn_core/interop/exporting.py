@@ -99,16 +99,21 @@ def contents_of(bundle: Bundle) -> configs.Contents:
     training = bundle.metadata["medattn"].get("training", {})
     if not isinstance(training, dict):
         raise BundleError("bad_bundle", f"{bundle.path / METADATA}: medattn.training is no object")
-    for what, data in (("task", bundle.task.to_dict()), ("network", bundle.network), ("training", training)):
+    recipe = _recipe(bundle)
+    for file, what, data in (
+        (METADATA, "medattn.task", bundle.task.to_dict()),
+        (METADATA, "medattn.network", bundle.network),
+        (METADATA, "medattn.training", training),
+        (TRAIN, "section", recipe.section),
+        (EVALUATE, "section", recipe.scored_section),
+    ):
         if (text := configs.would_be_evaluated(data)) is not None:
             raise BundleError(
                 "bad_bundle",
-                f"{bundle.path / METADATA}: {text} under medattn.{what} would be evaluated by MONAI; it was not; do "
-                "not use the bundle",
+                f"{bundle.path / file}: {text} under {what} would be evaluated by MONAI; it was not; do not use the "
+                "bundle",
             )
-    return configs.Contents(
-        task=bundle.task, network=bundle.network, members=members, recipe=_recipe(bundle), training=training
-    )
+    return configs.Contents(task=bundle.task, network=bundle.network, members=members, recipe=recipe, training=training)
 
 
 def config_files(contents: configs.Contents, *, self_contained: bool) -> dict[str, bytes]:
@@ -149,19 +154,19 @@ def weights_file(bundle: Bundle) -> bytes:
 
 
 def _recipe(bundle: Bundle) -> Recipe:
-    """How it was trained, from its train.json as data; what is not stated there is what training would choose."""
-    task, size, hold_out, data_list = bundle.task, None, None, "datalist.json"
-    section, watched = "training", False
-    if (bundle.path / TRAIN).is_file():
-        config = read_json(bundle.path / TRAIN)
-        part = config.get("train", {}).get("dataset", {})
-        size, hold_out = part.get("size"), part.get("hold_out")
-        section, watched = str(part.get("section", section)), "held_out" in config.get("train", {})
-        # Newer bundles name the list as data, older ones within the expression; other names would be code in ours.
-        named = re.fullmatch(r"(?:\./)?([\w][\w.\- ]*)", str(config.get("data_name", ""))) or re.search(
-            r"'/?([\w][\w.\- ]*)'\)?$", str(config.get("data_list", ""))
-        )
-        data_list = named[1] if named else data_list
+    """How it was trained, from two configurations as data; what they do not state is what training would choose."""
+    task = bundle.task
+    training, scoring = (
+        read_json(bundle.path / name) if (bundle.path / name).is_file() else {} for name in (TRAIN, EVALUATE)
+    )
+    # Newer bundles name the list as data, older ones within the expression; other names would be code in ours.
+    named = re.fullmatch(r"(?:\./)?([\w][\w.\- ]*)", str(training.get("data_name", ""))) or re.search(
+        r"'/?([\w][\w.\- ]*)'\)?$", str(training.get("data_list", ""))
+    )
+    size, hold_out = (_under(training, "train", "dataset", name) for name in ("size", "hold_out"))
+    section = _under(training, "train", "dataset", "section")
+    # As training writes it, or as an export does.
+    scored = _under(scoring, "metrics", "section") or _under(scoring, "validate", "data", "section")
     good = isinstance(size, list) and len(size) == task.spatial_dims and all(isinstance(n, int) for n in size)
     if not good:
         extent = 224 if task.spatial_dims == 2 else 96
@@ -169,7 +174,21 @@ def _recipe(bundle: Bundle) -> Recipe:
         size = list(task.size) if task.size is not None else [max(1, math.ceil(n / 32 - 1e-3)) * 32 for n in view]
     if not isinstance(hold_out, int) or isinstance(hold_out, bool):
         hold_out = None
-    return Recipe(data_list=data_list, size=tuple(size or ()), hold_out=hold_out, section=section, watched=watched)
+    return Recipe(
+        data_list=named[1] if named else "datalist.json",
+        size=tuple(size or ()),
+        hold_out=hold_out,
+        section=section if isinstance(section, str) else "training",
+        scored_section=scored if isinstance(scored, str) else None,
+        watched=_under(training, "train", "held_out") is not None,
+    )
+
+
+def _under(config: Any, *keys: str) -> Any:
+    """What lies under the keys of a configuration; None where nothing does."""
+    for key in keys:
+        config = config.get(key) if isinstance(config, dict) else None
+    return config
 
 
 def _write_metadata(work: Path, bundle: Bundle, *, self_contained: bool, metrics: dict[str, Any] | None) -> None:

@@ -16,19 +16,22 @@ from medattn_core.training.data import targets_of
 from medattn_core.training.early_stop import macro_auc
 
 
-def cases_of(path: str, task: TaskSpec | Mapping[str, Any], fold: int | None = None) -> list[dict[str, Any]]:
+def cases_of(
+    path: str, task: TaskSpec | Mapping[str, Any], fold: int | None = None, section: str = "training"
+) -> list[dict[str, Any]]:
     """Cases of a data list as dictionaries with ``image``, ``source`` and ``target``.
 
     Args:
         path: data list, CSV or JSON.
         task: of the model, or its ``to_dict`` data.
         fold: only its cases; all where the list names no folds or this is None.
+        section: list within a JSON object.
 
     Raises:
         DataListError: the list is invalid, or a case has no label that the task knows.
     """
     task = task if isinstance(task, TaskSpec) else TaskSpec.from_dict(dict(task))
-    cases = load(path)
+    cases = load(path, section=section)
     if fold is not None and any(case.fold == fold for case in cases):
         cases = [case for case in cases if case.fold == fold]
     return [

@@ -24,7 +24,7 @@ from medattn_core.training.calibration import fold_scale
 from medattn_core.training.config import TrainingConfig, check_about, read_config
 from medattn_core.training.data import TrainingData, prepare
 from medattn_core.training.early_stop import outputs_on
-from medattn_core.training.held_out import check_labels, check_truth, gather
+from medattn_core.training.held_out import HELD_OUT_SECTION, check_labels, check_truth, gather
 from medattn_core.training.loop import Progress, fit
 from medattn_core.training.plan import describe, plan_network, plan_task
 from medattn_core.training.precision import fast_bf16
@@ -135,6 +135,12 @@ def train(
         return ready
     prepared = prepare(cases, task, size, reading)
     check_labels(prepared, held_out, task)
+    whole_list = bool(where) and folds is None and validation_fold is None
+    recipe = Recipe(
+        data_list=data.name, size=size, hold_out=None if folds else validation_fold, section=section,
+        scored_section=HELD_OUT_SECTION if whole_list else section if len(datalists.sections(data)) > 1 else None,
+        watched=bool(settings.patience) and bool(where) and folds is None,
+    )  # fmt: skip
     run = _Run(
         task=task,
         network=network_settings,
@@ -154,10 +160,6 @@ def train(
         if chosen.any():
             test = prepared.subset(chosen)
             found.append(HeldOut(outputs=outputs_on(trained, test), targets=test.targets))
-    recipe = Recipe(
-        data_list=data.name, size=size, hold_out=None if folds else validation_fold, section=section,
-        watched=bool(settings.patience) and validation_fold is not None,
-    )  # fmt: skip
     if processes.rank > 0:
         if not processes.agree(True):
             raise TrainingError("unwritable", f"{output}: the first process did not write it; its message says why")

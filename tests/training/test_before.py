@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import csv
 import json
 from pathlib import Path
 
@@ -148,3 +149,31 @@ def test_train_json_takes_any_file_name_and_holds_the_watched_fold_out():
     assert config["train"]["held_out"]["only"] == 1
     assert config["train"]["held_out"]["section"] == "fit"
     assert config["train"]["trainer"]["validation"] == "@train::held_out"
+
+
+@pytest.mark.parametrize(("asked", "fold", "scored", "watched"), [
+    ({}, None, "validation", True),
+    ({"validation_fold": 1}, 1, "training", True),
+    ({"folds": 2}, None, "training", False),
+])  # fmt: skip
+def test_the_bundle_knows_which_cases_were_held_out(squares, tmp_path, asked, fold, scored, watched):
+    cases = [{"image": row["image"], "label": row["label"], "fold": index // 8 % 2}
+             for index, row in enumerate(csv.DictReader(squares.open()))]  # fmt: skip
+    path = written(tmp_path, training=cases[:16], validation=cases[16:])
+    settings = copy.deepcopy(SETTINGS)
+    settings["training"] |= {"epochs": 1, "patience": 1}
+    folder = train(path, tmp_path / "out", config=settings, device="cpu", **asked).path
+    metrics = json.loads((folder / "configs" / "evaluate.json").read_text())["metrics"]
+    assert (metrics["fold"], metrics["section"]) == (fold, scored)
+    parts = json.loads((folder / "configs" / "train.json").read_text())["train"]
+    assert (parts["dataset"]["hold_out"], "section" in parts["dataset"]) == (fold, False)
+    assert ("held_out" in parts, "validation" in parts["trainer"]) == (watched, watched)
+    if watched:
+        assert (parts["held_out"]["only"], parts["held_out"].get("section", "training")) == (fold, scored)
+
+
+def test_evaluate_json_names_no_list_where_there_is_one(squares, tmp_path):
+    settings = copy.deepcopy(SETTINGS)
+    settings["training"]["epochs"] = 1
+    bundle = train(squares, tmp_path / "out", config=settings, device="cpu", validation_fold=1)
+    assert "section" not in json.loads((bundle.path / "configs" / "evaluate.json").read_text())["metrics"]
