@@ -24,7 +24,7 @@ from medattn_core.inference import Predictor
 from medattn_core.tasks import TaskSpec
 from medattn_core.training import train
 from medattn_core.training.calibration import expected_calibration_error
-from medattn_core.training.data import location_of, targets_of
+from medattn_core.training.data import targets_of
 from medattn_core.training.early_stop import macro_auc
 from medattn_core.training.reliability import HeldOut, assess
 
@@ -35,7 +35,7 @@ def measure(predictor: Predictor, cases: list[datalists.Case]) -> dict[str, list
     for case in cases:
         prediction = predictor(case.image)
         evidence = prediction.evidence(case.label)
-        box = location_of(case, evidence)
+        box = datalists.location_of(case, evidence)
         assert box is not None
         inside = box >= 0.5
         positive = np.clip(evidence.data, 0, None)

@@ -28,7 +28,7 @@ from medattn_core.inference import Predictor
 from medattn_core.networks.receptive_field import receptive_field
 from medattn_core.training import train
 from medattn_core.training.calibration import fit_conformal_value
-from medattn_core.training.data import location_of, prepare
+from medattn_core.training.data import prepare
 from medattn_core.training.reliability import learn_input_check
 
 MARGIN_MM = 3.0
@@ -52,7 +52,7 @@ def measure(predictor: Predictor, cases: list[datalists.Case]) -> dict[str, list
     for case in cases:
         prediction = predictor(case.image)
         evidence = prediction.evidence(predictor.task.labels[0])
-        mask = location_of(case, evidence)
+        mask = datalists.location_of(case, evidence)
         assert mask is not None
         assert case.value is not None
         near = ndimage.distance_transform_edt(mask < 0.5, sampling=evidence.spacing) <= MARGIN_MM

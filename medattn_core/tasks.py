@@ -65,7 +65,8 @@ class TaskSpec:
             whatever its size.
         field_of_view: mm along the longer side assumed for pictures without pixel size.
         intensity: the intensity rule.
-        threshold: probability below which the most probable label carries the warning ``below_threshold``.
+        threshold: probability below which the most probable label carries the warning ``below_threshold``; in
+            ``multilabel`` the probability from which a label is said (one half by default).
     """
 
     name: str

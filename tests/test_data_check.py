@@ -77,7 +77,49 @@ def test_a_box_beside_the_picture_is_noticed(tmp_path: Path) -> None:
         "image,label,box_x_px,box_y_px,box_width_px,box_height_px\n0.png,a,60,60,10,10\n1.png,b,0,0,64,64\n"
     )
     (warning,) = [line for line in datalists.check(path).warnings if line.startswith("[box_outside]")]
-    assert "0.png" in warning
+    assert "0.png: the box leaves" in warning
+    path.write_text(path.read_text().replace("60,60", "64,60"))
+    (warning,) = [line for line in datalists.check(path).warnings if line.startswith("[box_outside]")]
+    assert "0.png: the box covers nothing" in warning
+
+
+def volume_file(path: Path, *, at: float = 0.0, empty: bool = False, spacing: float = 1.0) -> None:
+    """A cube of ones in a volume, moved by ``at`` mm."""
+    data = np.zeros((12, 12, 12), np.uint8)
+    data[4:8, 4:8, 4:8] = not empty
+    image = sitk.GetImageFromArray(data)
+    image.SetOrigin((at, 0.0, 0.0))
+    image.SetSpacing((spacing,) * 3)
+    sitk.WriteImage(image, str(path))
+
+
+def test_a_box_on_a_volume_is_an_error_before_training_finds_it(tmp_path: Path) -> None:
+    volume_file(tmp_path / "scan.nii.gz")
+    path = tmp_path / "boxes.csv"
+    path.write_text("image,label,box_x_px,box_y_px,box_width_px,box_height_px\nscan.nii.gz,a,2,2,4,4\n")
+    (error,) = datalists.check(path).errors
+    assert error["code"] == "bad_datalist"
+    assert "12 slices; give a mask" in error["message"]
+    assert invoke("data", "check", path).exit_code == 1
+
+
+def test_a_mask_that_covers_nothing_of_its_scan_is_noticed(tmp_path: Path) -> None:
+    rows = ["image,label,mask"]
+    masks: dict[str, dict[str, float]] = {
+        "on": {}, "coarse": {"spacing": 1.5}, "off": {"at": 500.0}, "off_and_coarse": {"at": 500.0, "spacing": 1.5},
+        "empty": {"empty": True}, "healthy": {"empty": True},
+    }  # fmt: skip
+    for name, options in masks.items():
+        volume_file(tmp_path / f"{name}.nii.gz")
+        volume_file(tmp_path / f"{name}_mask.nii.gz", **options)
+        rows.append(f"{name}.nii.gz,{'-' if name == 'healthy' else 'a'},{name}_mask.nii.gz")
+    path = tmp_path / "list.csv"
+    path.write_text("\n".join(rows))
+    found = datalists.check(path)
+    assert not found.errors
+    noticed = [line for line in found.warnings if "_mask.nii.gz" in line]
+    assert [line.split("]")[0] for line in noticed] == ["[mask_outside", "[mask_outside", "[empty_mask"]
+    assert all(f"{name}_mask" in line for name, line in zip(("off", "off_and_coarse", "empty"), noticed, strict=True))
 
 
 def test_channels_in_both_formats(tmp_path: Path) -> None:

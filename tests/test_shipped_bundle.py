@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -135,5 +136,19 @@ def test_a_vessel_with_an_aneurysm_and_one_without(shared_data):
     given = []
     for label in (0, 1):
         chosen = shapes[np.flatnonzero(labels == label)[:8]].astype(np.float32)
-        given.append(np.mean([predictor(Volume(data=x, affine=np.eye(4))).probabilities["aneurysm"] for x in chosen]))
+        found = [predictor(Volume(data=x, affine=np.eye(4))) for x in chosen]
+        given.append(np.mean([prediction.probabilities["aneurysm"] for prediction in found]))
     assert given[0] < 0.3 < 0.7 < given[1]
+
+
+def test_the_aneurysm_is_said_from_the_threshold_of_the_documented_accuracy():
+    bundle = load("vessel_aneurysm")
+    assert bundle.task.threshold == pytest.approx(1 / (1 + np.exp(-1.31)), abs=2e-3)  # the logit of the card
+    card = (bundle.path / "docs" / "README.md").read_text(encoding="utf-8")
+    assert f"a label is said from a probability of {bundle.task.threshold:g} on" in card
+    assert list(bundle.metadata["changelog"]) == ["1.0.0", bundle.version] == ["1.0.0", "1.0.1"]
+    noise = np.random.default_rng(0).uniform(0, 255, (64, 64, 64)).astype(np.float32)
+    prediction = Predictor.from_bundle(bundle.name, device="cpu")(Volume(data=noise, affine=np.eye(4)))
+    for logit, said in ((1.0, ()), (1.4, ("aneurysm",))):
+        head = replace(prediction.head, bias=prediction.head.bias + logit - prediction.logits)
+        assert replace(prediction, head=head).present == said

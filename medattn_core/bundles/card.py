@@ -86,7 +86,9 @@ def _gives(task: TaskSpec) -> str:
         "sigmoid": "a probability for each, one against the rest: all may be low, or several high",
     }[task.activation]
     lines = [f"- {', '.join(task.labels)}: {how}"]
-    if task.threshold is not None:
+    if task.threshold is not None and task.kind == "multilabel":
+        lines.append(f"- a label is said from a probability of {task.threshold:g} on; where none reaches it, none is")
+    elif task.threshold is not None:
         lines.append(f"- where no label reaches {task.threshold:g} the result carries the warning `below_threshold`")
     return "\n".join(lines)
 

@@ -3,7 +3,8 @@
 from medattn_core.datalists.case import BOX_COLUMNS, COLUMNS, Case, label_names, one_of_several
 from medattn_core.datalists.check import Checked, check
 from medattn_core.datalists.load import listed_labels, load, sections
+from medattn_core.datalists.location import location_of
 from medattn_core.datalists.save import save
 
 __all__ = ["BOX_COLUMNS", "COLUMNS", "Case", "Checked", "check", "label_names", "listed_labels", "load",
-           "one_of_several", "save", "sections"]  # fmt: skip
+           "location_of", "one_of_several", "save", "sections"]  # fmt: skip

@@ -11,6 +11,7 @@ from typing import Any
 
 from medattn_core.datalists.case import Case, one_of_several
 from medattn_core.datalists.load import load
+from medattn_core.datalists.location import location_of
 from medattn_core.errors import MedAttnError
 from medattn_core.volumes import Volume, read
 
@@ -42,7 +43,7 @@ class Checked:
         geometry: range of each quantity over the images that could be read, as ``(lowest, median, highest)``.
         modalities, dimensions: how many images of each.
         warnings: what is allowed but probably not meant.
-        errors: ``{"input", "code", "message"}`` of every image or mask that cannot be used.
+        errors: ``{"input", "code", "message"}`` of every image, mask or box that cannot be used.
     """
 
     cases: int = 0
@@ -120,21 +121,12 @@ def check(
     for index, case in enumerate(cases):
         if progress is not None:
             progress(index, len(cases))
-        volumes = [v for v in (_read(found, file) for file in case.images) if v is not None]
-        if case.mask is not None:
-            mask = _read(found, case.mask, mask=True)
-            if mask is not None and not (mask.data != 0).any():
-                found.warnings.append(f"[empty_mask] {case.mask}: the mask is empty")
-            elif mask is not None and volumes and mask.shape != volumes[0].shape:
-                dimensions["with a mask on another grid"] += 1
-        if case.box is not None and volumes:
-            x, y, width, height = case.box
-            columns, rows = volumes[0].shape[:2]
-            if x < 0 or y < 0 or x + width > columns or y + height > rows:
-                found.warnings.append(
-                    f"[box_outside] {case.image}: the box leaves the picture of {columns} x {rows} px"
-                )
-        for volume in volumes:
+        channels = [_read(found, file) for file in case.images]
+        mask = _read(found, case.mask, mask=True) if case.mask is not None else None
+        if mask is not None and channels[0] is not None and mask.shape != channels[0].shape:
+            dimensions["with a mask on another grid"] += 1
+        _check_place(found, case, channels[0], mask)
+        for volume in (v for v in channels if v is not None):
             flat = volume.spatial_dims == 2 or min(volume.shape) == 1
             dimensions["2D" if flat else "3D"] += 1
             modalities[volume.modality or "not stated"] += 1
@@ -181,12 +173,46 @@ def _count(found: Checked, cases: list[Case]) -> None:
         found.warnings.append("[no_patient] without `patient`, images of one person may fall into several folds")
 
 
+def _check_place(found: Checked, case: Case, image: Volume | None, mask: Volume | None) -> None:
+    """Whether the mask or box can be used as in training, and covers something of the image."""
+    if mask is not None and not mask.data.any():
+        if case.labels != ():  # where no label is true there is nothing to draw
+            found.warnings.append(
+                f"[empty_mask] {case.mask}: the mask is empty, so training will not use it; draw the finding, or leave "
+                "the mask out"
+            )
+        return
+    if image is None or (case.mask is not None and mask is None):
+        return  # an error already
+    try:
+        place = location_of(case, image, mask)
+    except MedAttnError as error:
+        _failed(found, case.image, error)
+        return
+    unused = place is not None and not place.any()
+    if unused and mask is not None:
+        found.warnings.append(
+            f"[mask_outside] {case.mask}: covers nothing of {case.image}, so training will not use it; draw it on that "
+            "scan, or check the geometry of both"
+        )
+    elif case.box is not None and mask is None:
+        x, y, width, height = case.box
+        columns, rows = image.shape[:2]
+        if unused or x < 0 or y < 0 or x + width > columns or y + height > rows:
+            what = "covers nothing of" if unused else "leaves"
+            found.warnings.append(f"[box_outside] {case.image}: the box {what} the picture of {columns} x {rows} px")
+
+
 def _read(found: Checked, file: Path, *, mask: bool = False) -> Volume | None:
     try:
         return read(file, allow_constant=mask)
     except MedAttnError as error:
-        found.errors.append({"input": str(file), "code": error.code, "message": error.message})
+        _failed(found, file, error)
         return None
+
+
+def _failed(found: Checked, file: Path, error: MedAttnError) -> None:
+    found.errors.append({"input": str(file), "code": error.code, "message": error.message})
 
 
 def _measures(volume: Volume, flat: bool) -> dict[str, float]:

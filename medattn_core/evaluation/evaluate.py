@@ -8,7 +8,7 @@ import json
 import os
 import tempfile
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ from medattn_core.evaluation.cases import check_apart, load_cases, patient_of
 from medattn_core.evaluation.decisions import Rule, choose, decisions
 from medattn_core.evaluation.measure import measured
 from medattn_core.evaluation.run import Progress, Seen, run
-from medattn_core.evaluation.saliency import PEERS, check_names
+from medattn_core.evaluation.saliency import PEERS, check_names, impossible
 from medattn_core.inference import Predictor
 from medattn_core.outputs import files
 from medattn_core.outputs.tables import plain, safe_cell
@@ -92,6 +92,7 @@ def evaluate(
     folder = Path(output)
     _check_folder(folder)
     predictor = Predictor.from_bundle(bundle, device=device)
+    settings, left_out = _possible(settings, predictor)
     task = predictor.task
     others = tuple(Predictor.from_bundle(other, device=device) for other in repeat)
     for other in others:
@@ -132,12 +133,23 @@ def evaluate(
     metrics["localisation"], metrics["fidelity"] = map_summary.summary(
         seen.maps, overlap, samples=settings.bootstrap, seed=settings.seed
     )
-    metrics |= {"errors": seen.errors, "place_errors": seen.place_errors, "map_errors": seen.map_errors}
+    metrics |= {"errors": seen.errors, "place_errors": seen.place_errors, "map_errors": left_out + seen.map_errors}
     metrics = plain(metrics)
     if task.kind != "regression":
         _say(seen, outputs, targets, task, rule)
     _write(folder, metrics, seen, outputs, targets, predictor, settings)
     return metrics
+
+
+def _possible(settings: Settings, predictor: Predictor) -> tuple[Settings, list[dict[str, str]]]:
+    """The settings without a method that this network does not allow, and why; one that was asked for is an error."""
+    error = impossible(predictor.network, settings.compare) if settings.compared_cases else None
+    if error is None:
+        return settings, []
+    if settings.compare != tuple(PEERS):
+        raise error
+    entry = {"input": str(predictor.bundle.path), "code": error.code, "message": error.message}
+    return replace(settings, compare=tuple(name for name in settings.compare if name != "gradcam_encoder")), [entry]
 
 
 def _thresholds(predictor: Predictor, cases: Sequence[Case]) -> tuple[Rule, float | None]:

@@ -113,6 +113,11 @@ def add_repeats(
     scores.repeated[key] = [fidelity.rank_correlation(own, other) for other in again]
 
 
+def is_stack(prediction: Prediction) -> bool:
+    """Whether a slicewise model has pooled several slices: the other methods know no stack of them."""
+    return prediction.task.spatial_dims == 2 and prediction.grid.shape[2] != 1
+
+
 def add_comparison(
     scores: MapScores,
     key: Key,
@@ -129,7 +134,7 @@ def add_comparison(
     Args:
         scores: to add to.
         key: of the map.
-        prediction: of the case.
+        prediction: of the case, no stack of slices, see :func:`is_stack`.
         channels: further channels of the case.
         comparison: with what.
         inside: the finding on the scan's voxels; None where its place is not known.
@@ -138,8 +143,6 @@ def add_comparison(
     task = prediction.task
     conformed = conform(prediction.volume, task, channels)
     flat = task.spatial_dims == 2
-    if flat and conformed.image.shape[-1] != 1:
-        return  # the other methods know no stack of slices
     image = conformed.image[..., 0] if flat else conformed.image
     within = conformed.grid.inside()
     within = within[..., 0] if flat else within

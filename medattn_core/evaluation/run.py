@@ -9,14 +9,14 @@ from typing import Any
 
 import numpy as np
 
-from medattn_core.datalists import Case
+from medattn_core.datalists import Case, location_of
 from medattn_core.errors import MedAttnError, PredictionError
 from medattn_core.evaluation import maps
 from medattn_core.evaluation.cases import patient_of
 from medattn_core.evaluation.maps import Comparison, MapScores
 from medattn_core.evaluation.measure import Stated
 from medattn_core.inference import Prediction, Predictor
-from medattn_core.training.data import location_of, targets_of
+from medattn_core.training.data import targets_of
 from medattn_core.volumes import read
 
 Progress = Callable[[int, int], None]
@@ -79,6 +79,7 @@ def run(
     seen = Seen()
     sample = set(np.random.default_rng(seed).permutation(len(cases))[:compared_cases].tolist())
     comparison = Comparison.of(predictor.networks, compare, seed) if sample else None
+    stacks: list[Case] = []
     lesion_labels = {label for case in cases if case.mask is not None for label in case.labels or ()}
     for index, case in enumerate(cases):
         if progress is not None:
@@ -98,17 +99,33 @@ def run(
         labels = _true_labels(target, prediction)
         row = _row(case, index + 1, prediction)
         inside = _place(seen, case, index, prediction, labels, overlap, lesion_labels, row)
-        _others(seen, case, index, prediction, labels, comparison if index in sample else None, others, inside, overlap)
+        compared = comparison if index in sample else None
+        if compared is not None and labels and maps.is_stack(prediction):
+            stacks.append(case)
+            compared = None
+        _others(seen, case, index, prediction, labels, compared, others, inside, overlap)
         row["warnings"] = ";".join(notice.code for notice in prediction.warnings)
         seen.rows.append(row)
     if progress is not None:
         progress(len(cases), len(cases))
+    if stacks:
+        seen.map_errors.append(_entry(stacks[0], _of_stacks(stacks, len(sample))))
     if not seen.cases:
         first = seen.errors[0]
         raise MedAttnError(
             first["code"], f"none of {len(cases)} cases could be predicted; the first: {first['message']}"
         )
     return seen
+
+
+def _of_stacks(stacks: Sequence[Case], sample: int) -> PredictionError:
+    """One for all: it says the same of each."""
+    return PredictionError(
+        "bad_argument",
+        f"{stacks[0].image}: a volume, of which this slicewise model pools all slices; fidelity and the other methods "
+        f"are measured on single slices only, so not on {len(stacks)} of the {sample} cases drawn for them; give a "
+        "list of single slices",
+    )
 
 
 def _true_labels(target: np.ndarray, prediction: Prediction) -> list[str]:

@@ -21,6 +21,9 @@ from medattn_core.networks.attention_cnn import AttentionCNN
 
 Method = Callable[[Tensor, int], np.ndarray]
 
+STAGES = ("stages", "groups", "_blocks")
+"""Names under which encoders keep the list of their stages."""
+
 
 def _pooled(network: AttentionCNN) -> str:
     """The features that the attention pools: fine, and the most that a class activation map can be given."""
@@ -28,11 +31,20 @@ def _pooled(network: AttentionCNN) -> str:
 
 
 def _last_stage(network: AttentionCNN) -> str:
-    """The last stage of the encoder, as its authors use Grad-CAM (Selvaraju et al. 2017, arXiv 1610.02391)."""
-    names = dict(network.encoder.named_modules())
-    lists = [name for name, module in names.items() if isinstance(module, (nn.ModuleList, nn.Sequential))]
-    stages = next(name for name in lists if name.rpartition(".")[2] in ("stages", "groups", "_blocks"))
-    return f"encoder.{stages}.{list(names[stages].named_children())[-1][0]}"
+    """The last stage of the encoder, as its authors use Grad-CAM (Selvaraju et al. 2017, arXiv 1610.02391).
+
+    Raises:
+        PredictionError: ``bad_argument``: the encoder, registered by somebody else, has no list of stages.
+    """
+    for name, module in network.encoder.named_modules():
+        stages = isinstance(module, (nn.ModuleList, nn.Sequential)) and name.rpartition(".")[2] in STAGES
+        if stages and len(module):
+            return f"encoder.{name}.{list(module.named_children())[-1][0]}"
+    raise PredictionError(
+        "bad_argument",
+        f"compare 'gradcam_encoder': the encoder {type(network.encoder).__name__} has no list of stages (a ModuleList "
+        f"or Sequential named {', '.join(STAGES)}); leave gradcam_encoder out of --compare",
+    )
 
 
 def _cam(kind: str, layer: Callable[[AttentionCNN], str] = _pooled) -> Callable[[AttentionCNN], Method]:
@@ -105,6 +117,16 @@ def check_names(names: Sequence[str]) -> None:
         raise PredictionError("bad_argument", f"compare {unknown[0]!r}; accepted: {', '.join(PEERS)}")
 
 
+def impossible(network: AttentionCNN, names: Sequence[str]) -> PredictionError | None:
+    """Why this network does not allow ``gradcam_encoder``, where that is among the names; it allows all others."""
+    if "gradcam_encoder" in names:
+        try:
+            _last_stage(network)
+        except PredictionError as error:
+            return error
+    return None
+
+
 class Peers:
     """The other methods, ready for one network or the members of an ensemble.
 
@@ -113,7 +135,7 @@ class Peers:
         names: of :data:`PEERS`.
 
     Raises:
-        PredictionError: ``bad_argument``, an unknown name.
+        PredictionError: ``bad_argument``, an unknown name, or a method that this encoder does not allow.
     """
 
     def __init__(self, networks: AttentionCNN | Sequence[AttentionCNN], names: tuple[str, ...]) -> None:

@@ -51,7 +51,11 @@ def _probabilities(view: View) -> list[str]:
     else:
         text = ""
     if task.threshold is not None:
-        text += f" Where none reaches {100 * task.threshold:g} %, take the result as undecided."
+        share = f"{100 * task.threshold:.4g} %"
+        if task.kind == "multilabel":
+            text += f" A label is said from {share} on."
+        else:
+            text += f" Where none reaches {share}, take the result as undecided."
         if not view.reported:
             text += " No label reaches it here."
     if text:

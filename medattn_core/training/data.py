@@ -9,13 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from medattn_core.datalists import Case, load
+from medattn_core.datalists import Case, load, location_of
 from medattn_core.errors import DataListError, TrainingError
 from medattn_core.tasks import TaskSpec
 from medattn_core.transforms.conform import conform
 from medattn_core.transforms.statistics import image_statistics
-from medattn_core.volumes import Volume, read
-from medattn_core.volumes.placement import place_mask
+from medattn_core.volumes import read
 
 LOOK_AT_FIRST = 5
 """Images after which a rule that leaves nothing of any of them is an error."""
@@ -90,34 +89,6 @@ def targets_of(case: Case, task: TaskSpec) -> np.ndarray:
             raise DataListError("bad_datalist", f"{case.image}: label {label!r}; accepted: {', '.join(task.labels)}")
         target[task.labels.index(label)] = 1.0
     return target
-
-
-def location_of(case: Case, volume: Volume) -> np.ndarray | None:
-    """Native mask of the finding, from the mask file or the box, float32; None where the case has neither.
-
-    A mask on another grid is placed by its world coordinates.
-
-    Raises:
-        DataListError: a box for a volume of several slices.
-        VolumeError: the mask cannot be read.
-    """
-    if case.mask is not None:
-        mask = read(case.mask, allow_constant=True)
-        same = mask.shape == volume.shape and np.allclose(mask.affine, volume.affine, atol=1e-2)
-        return (mask.data > 0 if same else place_mask(mask, volume)).astype(np.float32)
-    if case.box is not None:
-        if volume.shape[2] != 1:
-            raise DataListError(
-                "bad_datalist",
-                f"{case.image}: a box belongs to a single 2D image, this has {volume.shape[2]} slices; give a mask",
-            )
-        x, y, width, height = case.box
-        columns, rows = np.arange(volume.shape[0]), np.arange(volume.shape[1])
-        # Pixel c covers [c, c + 1) in the box's coordinates, whose origin is the upper left corner of the image.
-        along_x = np.clip(np.minimum(columns + 1, x + width) - np.maximum(columns, x), 0, 1)
-        along_y = np.clip(np.minimum(rows + 1, y + height) - np.maximum(rows, y), 0, 1)
-        return (along_x[:, None, None] * along_y[None, :, None]).astype(np.float32)
-    return None
 
 
 def prepare(

@@ -107,6 +107,19 @@ def check_truth(path: Path, cases: Sequence[Case], say: Callable[[str], None]) -
         say(f"every case has the label {labels[0]!r}: what it is not is learnt from outside the masks and boxes alone")
 
 
+def say_unused(cases: Sequence[Case], located: np.ndarray, say: Callable[[str], None]) -> None:
+    """How many masks and boxes cover nothing. Where no label is true there is nothing to cover."""
+    given = [i for i, case in enumerate(cases) if (case.mask is not None or case.box is not None) and case.labels != ()]
+    unused = [i for i in given if not located[i]]
+    if unused:
+        first = cases[unused[0]]
+        say(
+            f"masks and boxes: {len(unused)} of {len(given)} cover nothing of what is seen of their scan and are not "
+            f"used, the first {first.mask or f'the box of {first.image}'}; `medattn data check` names those that are "
+            "empty or lie beside the scan"
+        )
+
+
 def check_labels(prepared: TrainingData, held_out: list[np.ndarray], task: TaskSpec) -> None:
     """Every label must be among what is trained on; a patient-wise split of few patients may lose one.
 

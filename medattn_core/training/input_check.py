@@ -21,38 +21,43 @@ def fit_input_check(
     statistics: Sequence[Mapping[str, float]],
     quantile: float = 0.99,
     groups: np.ndarray | None = None,
+    new: np.ndarray | None = None,
 ) -> InputCheck:
     """Distance in feature space and ranges of intensity and geometry.
 
-    Mean and covariance of the feature vectors, each feature in its own standard deviations and the correlations shrunk
+    Mean and covariance of all feature vectors, each feature in its own standard deviations and the correlations shrunk
     (Ledoit and Wolf 2004); with fewer than two scans a feature the diagonal alone: in directions that so few scans do
     not span, the shrunk matrix of half of them and that of all are not of one scale. The limit is a
-    quantile of the distances of scans that the covariance was not made of, which are larger than those of the scans it
-    was made of: half of the patients, drawn at random, measure the other half, and the other way round. The median
-    over :data:`SPLITS` such draws depends neither on the order of the list nor on one lucky draw.
+    quantile of the distances of scans that neither the network nor the covariance was made of, as they are larger:
+    of the scans in ``new``, those of half of the patients, drawn at random, are measured by all other scans, and the
+    other way round. The median over :data:`SPLITS` such draws depends neither on the order of the list nor on one
+    lucky draw.
 
     Args:
-        features: ``(N, F)`` of :func:`medattn_core.networks.attention.attended_features`, best of held-out scans.
+        features: ``(N, F)`` of :func:`medattn_core.networks.attention.attended_features`.
         statistics: of each scan, see :func:`medattn_core.transforms.statistics.image_statistics`.
         quantile: share of the scans within the limit.
         groups: ``(N,)`` number of the patient of each scan; each by itself by default.
+        new: ``(N,)`` whether the network has not been trained on a scan: the limit comes from these. All by default.
     """
     features = np.asarray(features, np.float64)
     groups = np.arange(len(features)) if groups is None else np.asarray(groups)
-    patients = np.unique(groups)
+    new = np.ones(len(features), bool) if new is None else np.asarray(new, bool)
+    patients = np.unique(groups[new])
     diagonal = len(features) < 2 * features.shape[1]
     mean, precision = _gaussian(features, diagonal)
     rng = np.random.default_rng(0)
     measured = []
     for _ in range(SPLITS if len(patients) >= 4 else 0):
         half = np.isin(groups, rng.permutation(patients)[: len(patients) // 2])
-        if min(half.sum(), (~half).sum()) < 2:
+        parts = half & new, ~half & new
+        if min(part.sum() for part in parts) < 2:
             continue
         distances = np.empty(len(features))
-        for chosen in (half, ~half):
-            distances[~chosen] = _distances(features[~chosen], *_gaussian(features[chosen], diagonal))
-        measured.append(distances)
-    distances = np.median(measured, axis=0) if measured else _distances(features, mean, precision)
+        for part in parts:
+            distances[part] = _distances(features[part], *_gaussian(features[~part], diagonal))
+        measured.append(distances[new])
+    distances = np.median(measured, axis=0) if measured else _distances(features[new], mean, precision)
     return InputCheck(
         mean=mean,
         precision=precision,

@@ -128,12 +128,12 @@ def features_of(network: AttentionCNN, data: TrainingData, batch: int = 16) -> n
 
 
 def learn_input_check(network: AttentionCNN, data: TrainingData, held_out: np.ndarray) -> InputCheck | None:
-    """From the held-out cases where there are enough of them, else from all; None for a handful of cases.
+    """What all cases are like, with a limit from the held-out ones where they are enough; None for a handful of cases.
 
-    Features of training cases lie closer together than those of new ones, so a limit from them would cry wolf.
+    Features of training cases lie closer together than those of new ones, so a limit from them would cry wolf. What the
+    held-out cases lack, such as scans of another voxel size, is no stranger for that.
     """
-    chosen = held_out if held_out.sum() >= FEWEST else np.ones(len(data), bool)
-    if chosen.sum() < FEWEST:
+    if len(data) < FEWEST:
         return None
-    some = data.subset(chosen)
-    return fit_input_check(features_of(network, some), data.statistics, groups=some.patients)
+    new = held_out if held_out.sum() >= FEWEST else np.ones(len(data), bool)
+    return fit_input_check(features_of(network, data), data.statistics, groups=data.patients, new=new)

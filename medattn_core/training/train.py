@@ -24,7 +24,7 @@ from medattn_core.training.calibration import fold_scale
 from medattn_core.training.config import TrainingConfig, check_about, read_config
 from medattn_core.training.data import TrainingData, prepare
 from medattn_core.training.early_stop import outputs_on
-from medattn_core.training.held_out import HELD_OUT_SECTION, check_labels, check_truth, gather
+from medattn_core.training.held_out import HELD_OUT_SECTION, check_labels, check_truth, gather, say_unused
 from medattn_core.training.loop import Progress, fit
 from medattn_core.training.plan import describe, plan_network, plan_task
 from medattn_core.training.precision import fast_bf16
@@ -134,6 +134,7 @@ def train(
         say(f"{output}: finished already; --overwrite trains it anew")
         return ready
     prepared = prepare(cases, task, size, reading)
+    say_unused(cases, prepared.located, say)
     check_labels(prepared, held_out, task)
     whole_list = bool(where) and folds is None and validation_fold is None
     recipe = Recipe(

@@ -8,14 +8,13 @@ import numpy as np
 
 from benchmarks import convert
 from medattn_core import datalists
-from medattn_core.training.data import location_of
 from medattn_core.volumes import read
 
 
 def test_tumour_samples(shared_data: Path, tmp_path: Path) -> None:
     cases = datalists.load(convert.tumour_samples(shared_data / "tumour_samples", tmp_path))
     assert [case.label for case in cases] == ["brain", "brain", "breast", "lung"]
-    found = location_of(cases[0], read(cases[0].image))
+    found = datalists.location_of(cases[0], read(cases[0].image))
     assert found is not None
     assert 0 < found.sum() < 0.1 * found.size
 
@@ -37,7 +36,7 @@ def test_a_dicom_segmentation_becomes_a_mask(shared_data: Path, tmp_path: Path) 
     """ReMIND-022: 799 voxels; its frames begin at index 162, 112 and lie on slices 54 to 65 of the series."""
     (case,) = datalists.load(convert.remind_dicom_seg(shared_data / "remind_dicom_seg", tmp_path))
     scan = read(case.image, modality=("MR",))
-    found = location_of(case, scan)
+    found = datalists.location_of(case, scan)
     assert found is not None
     assert int(found.sum()) == 799
     where = np.argwhere(found > 0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -176,6 +177,16 @@ def test_the_card_of_a_regression() -> None:
         assert fact in text
     assert "How well" not in text
     assert "A cell can see" not in text
+
+
+def test_the_card_says_what_a_threshold_decides() -> None:
+    one = TaskSpec(name="t", labels=("a", "b"), activation="sigmoid", threshold=0.6)
+    assert "where no label reaches 0.6 the result carries the warning `below_threshold`" in model_card(
+        name="t", task=one, network={}
+    )
+    text = model_card(name="t", task=replace(one, kind="multilabel"), network={})
+    assert "a label is said from a probability of 0.6 on" in text
+    assert "below_threshold" not in text
 
 
 def test_a_3d_regression_bundle(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import csv
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,13 +15,13 @@ import torch
 from medattn_core import datalists
 from medattn_core.bundles import load, load_network
 from medattn_core.errors import MedAttnError
-from medattn_core.evaluation import Settings, evaluate, fidelity, localisation
+from medattn_core.evaluation import Settings, evaluate, fidelity, localisation, saliency
 from medattn_core.evaluation.maps import RANDOM_NETWORKS
 from medattn_core.evaluation.saliency import PEERS, Peers
 from medattn_core.inference import Predictor
 from medattn_core.training import train
-from medattn_core.training.data import location_of
 from medattn_core.transforms.conform import conform
+from medattn_core.volumes import Volume, read, write
 from tests.squares import SETTINGS, write_list, write_squares
 
 
@@ -116,7 +117,7 @@ def test_other_methods_are_scored_as_they_are(
         prediction = predictor(case.image)
         conformed = conform(prediction.volume, predictor.task, ())
         pixels = peers.maps(conformed.image[..., 0], predictor.task.index(case.label))["occlusion"]
-        inside = location_of(case, prediction.volume) >= 0.5
+        inside = datalists.location_of(case, prediction.volume) >= 0.5
         found.append(localisation.scores(conformed.grid.spread(pixels[..., None], 1), inside))
     place = measured[0]["localisation"]
     assert place["occlusion"]["energy"] == pytest.approx(np.mean([one["energy"] for one in found]), abs=1e-4)
@@ -222,6 +223,45 @@ def test_a_comparison_that_fails_costs_the_comparison_alone(
     assert [error["code"] for error in metrics["map_errors"]] == ["internal", "internal"]
     assert "Anna" not in json.dumps(metrics)
     assert "gradcam" not in metrics["localisation"]  # no half case
+
+
+def test_a_method_that_the_encoder_does_not_allow(
+    trained: tuple[Path, Path], folds: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of the usual ones it is left out; where it was asked for, that is an error."""
+    monkeypatch.setattr(saliency, "STAGES", ("elsewhere",))
+    usual = Settings(compared_cases=1, bootstrap=0, examples=0)
+    metrics = evaluate(trained[0], folds[1], tmp_path / "out", settings=usual, device="cpu")
+    (entry,) = metrics["map_errors"]
+    assert entry["code"] == "bad_argument"
+    assert "gradcam_encoder" in entry["message"]
+    assert set(metrics["settings"]["compare"]) == set(PEERS) - {"gradcam_encoder"}
+    assert {"gradcam", "occlusion"} <= set(metrics["fidelity"])
+    asked = replace(usual, compare=("gradcam", "gradcam_encoder"))
+    with pytest.raises(MedAttnError, match="leave gradcam_encoder out") as caught:
+        evaluate(trained[0], folds[1], tmp_path / "asked", settings=asked, device="cpu")
+    assert caught.value.code == "bad_argument"
+    evaluate(trained[0], folds[1], tmp_path / "none", settings=replace(asked, compared_cases=0), device="cpu")
+
+
+def test_it_is_said_why_maps_of_volumes_are_not_compared(
+    trained: tuple[Path, Path], folds: tuple[Path, Path], tmp_path: Path
+) -> None:
+    """The model is slicewise: of a volume it pools all slices, which no other method knows."""
+    pictures = [read(case.image).data[..., 0] for case in datalists.load(folds[1])]
+    rows = [{"image": str(folds[1].parent / "16.png"), "label": "dark"}]
+    for index in range(1, 4):
+        stack = np.stack(pictures[index::4], axis=-1)
+        write(Volume(data=stack, affine=np.diag([1.0, 1.0, 5.0, 1.0])), tmp_path / f"{index}.nii.gz")
+        rows.append({"image": f"{index}.nii.gz", "label": "bright" if index % 2 else "dark"})
+    settings = Settings(compare=("gradcam",), compared_cases=4, bootstrap=0, examples=0)
+    data = write_list(tmp_path / "list.csv", rows)
+    metrics = evaluate(trained[0], data, tmp_path / "out", settings=settings, device="cpu")
+    (entry,) = metrics["map_errors"]
+    assert "1.nii.gz: a volume" in entry["message"]
+    assert "3 of the 4 cases" in entry["message"]
+    assert metrics["fidelity"]["gradcam"]["cases"] == 1
+    assert "a volume, of which this slicewise model" in (tmp_path / "out" / "summary.html").read_text()
 
 
 def test_thresholds_are_chosen_on_others(trained: tuple[Path, Path], folds: tuple[Path, Path], tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import nn
 
+from medattn_core.errors import PredictionError
 from medattn_core.evaluation import fidelity, localisation, map_summary, page_maps
 from medattn_core.evaluation.ensemble import Mean
 from medattn_core.evaluation.maps import MapScores
@@ -96,7 +97,7 @@ def test_other_methods_explain_all_members() -> None:
 def test_grad_cam_of_the_last_stage_of_every_encoder(encoder: str) -> None:
     """Coarser than that of the pooled features: one value a cell of the last stage, interpolated."""
     torch.manual_seed(0)
-    network = AttentionCNN(spatial_dims=2, in_channels=1, out_channels=2, encoder=encoder).eval()
+    network = AttentionCNN(spatial_dims=2, in_channels=1, out_channels=8, encoder=encoder).eval()
     name = _last_stage(network)
     shapes: list[torch.Size] = []
     hook = dict(network.named_modules())[name].register_forward_hook(lambda _, __, out: shapes.append(out.shape))
@@ -104,9 +105,44 @@ def test_grad_cam_of_the_last_stage_of_every_encoder(encoder: str) -> None:
     network(torch.from_numpy(image[None]))
     hook.remove()
     assert [tuple(shape[2:]) for shape in shapes] == [(2, 3)]
-    found = Peers(network, ("gradcam_encoder",)).maps(image, 1)["gradcam_encoder"]
-    assert found.shape == (64, 96)
-    assert np.isfinite(found).all()
+    peers = Peers(network, ("gradcam", "gradcam_encoder"))
+    drawn = []
+    for label in range(8):  # random weights speak against some labels, whose maps are empty
+        maps = peers.maps(image, label)
+        pooled, found = maps["gradcam"], maps["gradcam_encoder"]
+        assert found.shape == pooled.shape == (64, 96)
+        assert np.isfinite(found).all()
+        if found.std() > 0 and pooled.std() > 0:
+            drawn.append(np.corrcoef(found.ravel(), pooled.ravel())[0, 1])
+        if len(drawn) == 2:
+            break
+    assert len(drawn) == 2
+    assert max(drawn) < 0.95, "another layer gives another map"
+
+
+class Plain(nn.Module):
+    """Somebody's encoder, which keeps no list of stages."""
+
+    channels = (4,)
+    strides = (8,)
+
+    def __init__(self, spatial_dims: int, in_channels: int) -> None:
+        super().__init__()
+        self.layer = nn.Conv2d(in_channels, 4, 8, stride=8)
+
+    def forward(self, x: torch.Tensor) -> list[torch.Tensor]:
+        return [self.layer(x)]
+
+
+def test_an_encoder_without_stages_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(ENCODERS, "plain", Plain)
+    network = AttentionCNN(spatial_dims=2, in_channels=1, out_channels=1, encoder="plain", width=4).eval()
+    image = np.random.default_rng(0).random((1, 32, 32)).astype(np.float32)
+    assert Peers(network, ("gradcam",)).maps(image, 0)["gradcam"].shape == (32, 32)
+    with pytest.raises(PredictionError, match="encoder Plain has no list of stages") as caught:
+        Peers(network, ("gradcam", "gradcam_encoder"))
+    assert caught.value.code == "bad_argument"
+    assert "leave gradcam_encoder out of --compare" in caught.value.message
 
 
 def collected() -> MapScores:

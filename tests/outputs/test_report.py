@@ -129,6 +129,15 @@ def test_empty_map_page(predict: Predict, head_volume: Volume) -> None:
     assert "No label reaches it here." in words
 
 
+def test_a_threshold_of_several_labels_is_where_each_is_said(predict: Predict, head_volume: Volume) -> None:
+    prediction = predict(head_volume, threshold=0.7882)
+    assert "Where none reaches 78.82 %, take the result as undecided." in words_of(report(View.of(prediction)))
+    prediction = replace(prediction, task=replace(prediction.task, kind="multilabel"))
+    words = words_of(report(View.of(prediction)))
+    assert "A label is said from 78.82 % on." in words
+    assert "undecided" not in words
+
+
 def test_everything_from_outside_is_escaped(predict: Predict, head_volume: Volume) -> None:
     evil = '<img src=x onerror="alert(1)">&\'"'
     volume = replace(

@@ -62,9 +62,16 @@ def test_a_finished_bundle_is_kept_unless_told_and_holds_what_it_learnt(squares,
     settings["training"]["epochs"] = 1
     settings["bundle"] = {"calibration": {"temperature": 2.0}}
     folder = tmp_path / "out"
+    rows = squares.read_text().splitlines()
+    for index in (3, 5):  # beside their pictures
+        rows[1 + index] = ",".join([*rows[1 + index].split(",")[:3], "90", "90", "16", "16"])
+    squares.write_text("\n".join(rows))
     first = train(squares, folder, config=settings, device="cpu", say=said.append)
     assert first.input_check is not None  # 32 cases are enough for one
     assert any("no case is held out" in line and "--folds" in line for line in said)
+    (unused,) = [line for line in said if line.startswith("masks and boxes")]
+    assert "2 of 32" in unused
+    assert "3.png" in unused
     bias = load_network(first).state_dict()["pooling.bias"]
     torch.testing.assert_close(bias, torch.full((2,), float(np.log(0.1 / 0.9))) / 2)  # the temperature is folded in
     with pytest.raises(TrainingError, match="a bundle is there already") as caught:

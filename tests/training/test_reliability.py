@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from medattn_core.tasks import TaskSpec
+from medattn_core.training import reliability
 from medattn_core.training.calibration import (
     TEMPERATURES,
     at_a_bound,
@@ -14,6 +15,7 @@ from medattn_core.training.calibration import (
     fit_temperature,
 )
 from medattn_core.training.config import TrainingConfig
+from medattn_core.training.data import TrainingData
 from medattn_core.training.early_stop import EarlyStop, macro_auc
 from medattn_core.training.input_check import fit_input_check
 from medattn_core.training.reliability import OF_SINGLE_NETWORKS, HeldOut, assess
@@ -89,6 +91,40 @@ def test_an_auc_that_cannot_be_measured_is_no_half() -> None:
     assert "auc" not in assess(each[:1], TWO)[0]
     stop = EarlyStop(TrainingConfig(patience=1), None, TWO)
     assert stop.score(outputs[::2], targets[::2]) > stop.score(0.5 * outputs[::2], targets[::2])
+
+
+def test_what_the_held_out_cases_lack_is_no_stranger(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Scans of 1 and 3 mm train, and the held-out fold happens to be all of 1 mm."""
+    rng = np.random.default_rng(0)
+    thick, held_out = np.arange(120) % 2 == 1, (np.arange(120) % 2 == 0) & (np.arange(120) < 60)
+
+    def draw(thick: np.ndarray) -> np.ndarray:
+        return rng.normal(size=(len(thick), 4)) + np.where(thick, 5.0, -5.0)[:, None]
+
+    features = draw(thick)
+    monkeypatch.setattr(reliability, "features_of", lambda _, data: features[data.patients])
+    empty = np.zeros((120, 1))
+    data = TrainingData(
+        images=empty, targets=empty, masks=empty, located=empty[:, 0], folds=empty[:, 0], patients=np.arange(120),
+        statistics=tuple({"finest spacing (mm)": 3.0 if t else 1.0} for t in thick),
+    )  # fmt: skip
+    check = reliability.learn_input_check(None, data, held_out)  # type: ignore[arg-type]
+    assert check is not None
+    assert check.ranges["finest spacing (mm)"][1] >= 3.0
+    for kind in (False, True):
+        noticed = [check.notice(f, {"finest spacing (mm)": 3.0 if kind else 1.0}) for f in draw(np.full(200, kind))]
+        assert np.mean([notice is not None for notice in noticed]) < 0.1
+    assert check.notice(np.array([5.0, -5.0, 5.0, -5.0]), {}) is not None
+
+
+def test_the_limit_of_the_input_check_is_that_of_new_cases() -> None:
+    """What was trained on lies closer together."""
+    rng = np.random.default_rng(0)
+    new = np.arange(200) >= 100
+    features = rng.normal(size=(200, 4)) * np.where(new, 1.0, 0.3)[:, None]
+    check = fit_input_check(features, [], new=new)
+    assert check.limit > 1.2 * fit_input_check(features, [], new=~new).limit
+    assert np.mean([check.distance(f) > check.limit for f in rng.normal(size=(500, 4))]) < 0.05
 
 
 @pytest.mark.parametrize("features", [8, 200])

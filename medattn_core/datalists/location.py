@@ -1,0 +1,43 @@
+"""Where the finding of a case lies on its scan: from the mask file or the box."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from medattn_core.datalists.case import Case
+from medattn_core.errors import DataListError
+from medattn_core.volumes import Volume, read
+from medattn_core.volumes.placement import place_mask
+
+
+def location_of(case: Case, volume: Volume, mask: Volume | None = None) -> np.ndarray | None:
+    """Native mask of the finding, from the mask file or the box, float32; None where the case has neither.
+
+    A mask on another grid is placed by its world coordinates.
+
+    Args:
+        case: entry of a data list.
+        volume: its image, the first channel.
+        mask: its mask, where it has been read already.
+
+    Raises:
+        DataListError: a box for a volume of several slices.
+        VolumeError: the mask cannot be read.
+    """
+    if case.mask is not None:
+        mask = read(case.mask, allow_constant=True) if mask is None else mask
+        same = mask.shape == volume.shape and np.allclose(mask.affine, volume.affine, atol=1e-2)
+        return (mask.data > 0 if same else place_mask(mask, volume)).astype(np.float32)
+    if case.box is not None:
+        if volume.shape[2] != 1:
+            raise DataListError(
+                "bad_datalist",
+                f"{case.image}: a box belongs to a single 2D image, this has {volume.shape[2]} slices; give a mask",
+            )
+        x, y, width, height = case.box
+        columns, rows = np.arange(volume.shape[0]), np.arange(volume.shape[1])
+        # Pixel c covers [c, c + 1) in the box's coordinates, whose origin is the upper left corner of the image.
+        along_x = np.clip(np.minimum(columns + 1, x + width) - np.maximum(columns, x), 0, 1)
+        along_y = np.clip(np.minimum(rows + 1, y + height) - np.maximum(rows, y), 0, 1)
+        return (along_x[:, None, None] * along_y[None, :, None]).astype(np.float32)
+    return None
