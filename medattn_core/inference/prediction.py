@@ -287,6 +287,7 @@ class Prediction:
             "weights_sha256": self.weights_sha256,
             "runtime": self.runtime,
             "label": None if regression else self.label,
+            "present": None if regression else list(self.present),
             "probabilities": self.probabilities,
             "value": self.value,
             "unit": self.unit or None,

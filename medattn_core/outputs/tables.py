@@ -15,21 +15,9 @@ import numpy as np
 from medattn_core.errors import MedAttnError
 
 KEYS = (
-    *("input", "series_instance_uid", "bundle", "bundle_version", "weights_sha256", "runtime", "label"),
-    *(
-        "probabilities",
-        "value",
-        "unit",
-        "logits",
-        "bias",
-        "uncertainty",
-        "label_set",
-        "interval",
-        "coverage",
-        "confidence",
-        "abstained",
-    ),
-    *("evidence", "regions", "warnings", "error", "timings_s"),
+    *("input", "series_instance_uid", "bundle", "bundle_version", "weights_sha256", "runtime", "label", "present"),
+    *("probabilities", "value", "unit", "logits", "bias", "uncertainty", "label_set", "interval", "coverage"),
+    *("confidence", "abstained", "evidence", "regions", "warnings", "error", "timings_s"),
 )
 """Keys of each object of predictions.json, in order; all are always there."""
 
@@ -98,6 +86,7 @@ def flat(record: Mapping[str, Any]) -> dict[str, Any]:
     """One object of predictions.json as one row."""
     given = ("input", "series_instance_uid", "bundle", "bundle_version", "weights_sha256", "runtime", "label")
     row = {key: record.get(key) for key in given}  # unfinished runs of before know no runtime
+    row["present"] = None if record.get("present") is None else "|".join(record["present"])
     for name, key in (("probability", "probabilities"), ("logit", "logits"), ("bias", "bias")):
         row.update({f"{name}_{label}": value for label, value in _by_label(record, key).items()})
     row.update({key: record[key] for key in ("value", "unit")})

@@ -164,8 +164,8 @@ def test_record_is_plain_json(prediction):
     assert record["label"] in prediction.task.labels
     assert set(record) == {
         "input", "series_instance_uid", "bundle", "bundle_version", "weights_sha256", "runtime", "label",
-        "probabilities", "value", "unit", "logits", "bias", "uncertainty", "label_set", "interval", "coverage",
-        "confidence", "abstained", "evidence", "regions", "warnings", "error", "timings_s",
+        "present", "probabilities", "value", "unit", "logits", "bias", "uncertainty", "label_set", "interval",
+        "coverage", "confidence", "abstained", "evidence", "regions", "warnings", "error", "timings_s",
     }  # fmt: skip
     e = record["evidence"]
     assert record["bias"][e["label"]] + e["sum"] + e["residual"] == pytest.approx(record["logits"][e["label"]])

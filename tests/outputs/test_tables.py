@@ -18,21 +18,9 @@ if TYPE_CHECKING:
     from tests.outputs.conftest import Predict
 
 DESIGN_KEYS = [
-    *("input", "series_instance_uid", "bundle", "bundle_version", "weights_sha256", "runtime", "label"),
-    *(
-        "probabilities",
-        "value",
-        "unit",
-        "logits",
-        "bias",
-        "uncertainty",
-        "label_set",
-        "interval",
-        "coverage",
-        "confidence",
-        "abstained",
-    ),
-    *("evidence", "regions", "warnings", "error", "timings_s"),
+    *("input", "series_instance_uid", "bundle", "bundle_version", "weights_sha256", "runtime", "label", "present"),
+    *("probabilities", "value", "unit", "logits", "bias", "uncertainty", "label_set", "interval", "coverage"),
+    *("confidence", "abstained", "evidence", "regions", "warnings", "error", "timings_s"),
 ]
 
 
