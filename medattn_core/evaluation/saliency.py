@@ -30,7 +30,7 @@ def _pooled(network: AttentionCNN) -> str:
     return "top_down"
 
 
-def _last_stage(network: AttentionCNN) -> str:
+def last_stage(network: AttentionCNN) -> str:
     """The last stage of the encoder, as its authors use Grad-CAM (Selvaraju et al. 2017, arXiv 1610.02391).
 
     Raises:
@@ -97,7 +97,7 @@ def _integrated_gradients(network: AttentionCNN) -> Method:
 
 PEERS: dict[str, Callable[[AttentionCNN], Method]] = {
     "gradcam": _cam("gradcam"),
-    "gradcam_encoder": _cam("gradcam", _last_stage),
+    "gradcam_encoder": _cam("gradcam", last_stage),
     "gradcampp": _cam("gradcampp"),
     "occlusion": _occlusion,
     "integrated_gradients": _integrated_gradients,
@@ -121,7 +121,7 @@ def impossible(network: AttentionCNN, names: Sequence[str]) -> PredictionError |
     """Why this network does not allow ``gradcam_encoder``, where that is among the names; it allows all others."""
     if "gradcam_encoder" in names:
         try:
-            _last_stage(network)
+            last_stage(network)
         except PredictionError as error:
             return error
     return None

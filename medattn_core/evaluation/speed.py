@@ -115,13 +115,14 @@ def stock_monai(predictor: Predictor, path: Path, folder: Path) -> Run:
     from monai.data import MetaTensor
     from monai.visualize import GradCAM
 
+    from medattn_core.evaluation.saliency import last_stage
+
     if not path.name.lower().endswith((".nii", ".nii.gz")):
         volumes.write(volumes.read(path), folder / "input.nii.gz")
         path = folder / "input.nii.gz"
     task = predictor.task
     model = _AveragePooled(predictor.network.encoder, len(task.labels)).eval()
-    last = len(predictor.network.encoder.stages) - 1  # type: ignore[arg-type]
-    cam = GradCAM(nn_module=model, target_layers=f"encoder.stages.{last}")  # once: its hooks are never removed
+    cam = GradCAM(nn_module=model, target_layers=last_stage(predictor.network))  # once: its hooks are never removed
     flat = task.spatial_dims == 2
     spacing = (*task.spacing[:2], -1.0) if flat else task.spacing
     geometry: list[Any] = [mt.Orientationd("image", "RAS"), mt.Spacingd("image", spacing)]

@@ -13,7 +13,7 @@ from medattn_core.errors import PredictionError
 from medattn_core.evaluation import fidelity, localisation, map_summary, page_maps
 from medattn_core.evaluation.ensemble import Mean
 from medattn_core.evaluation.maps import MapScores
-from medattn_core.evaluation.saliency import Peers, _last_stage
+from medattn_core.evaluation.saliency import Peers, last_stage
 from medattn_core.networks.attention_cnn import AttentionCNN
 from medattn_core.networks.encoders import ENCODERS
 from medattn_core.tasks import TaskSpec
@@ -98,7 +98,7 @@ def test_grad_cam_of_the_last_stage_of_every_encoder(encoder: str) -> None:
     """Coarser than that of the pooled features: one value a cell of the last stage, interpolated."""
     torch.manual_seed(0)
     network = AttentionCNN(spatial_dims=2, in_channels=1, out_channels=8, encoder=encoder).eval()
-    name = _last_stage(network)
+    name = last_stage(network)
     shapes: list[torch.Size] = []
     hook = dict(network.named_modules())[name].register_forward_hook(lambda _, __, out: shapes.append(out.shape))
     image = np.random.default_rng(0).random((1, 64, 96)).astype(np.float32)

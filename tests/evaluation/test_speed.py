@@ -7,10 +7,13 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
+import torch
 
+from medattn_core.bundles import load
 from medattn_core.evaluation import speed
 from medattn_core.evaluation.speed import Timed
 from medattn_core.inference import Predictor
+from medattn_core.networks.attention_cnn import AttentionCNN
 from medattn_core.volumes import Volume, write
 
 BRAIN = Path(__file__).resolve().parents[2] / "sample_data" / "brain1_image.nrrd"
@@ -67,3 +70,14 @@ def test_all_sides_write_a_map_on_the_grid_of_the_scan(tmp_path, bundle):
         floor = speed.floor(predictor, path, tmp_path)()
         assert set(floor) == {"read", "conform", "network", "map", "write"}
         assert nib.load(tmp_path / "floor.nii.gz").shape == our_map.shape
+
+
+@pytest.mark.parametrize("encoder", ["efficientnet-lite0", "efficientnet-b0", "densenet121"])
+def test_stock_monai_finds_the_last_stage_of_other_encoders(tmp_path, encoder):
+    shipped = load("brain_tumor_t1ce")
+    settings = {**shipped.network, "encoder": encoder, "encoder_options": {}}
+    torch.manual_seed(0)
+    predictor = Predictor(shipped, AttentionCNN(**settings), device="cpu")
+    path = tmp_path / "scan.nii.gz"
+    write(Volume(data=speed.made_up_scan(0, 40)[:, :, :6], affine=np.diag([-1.0, -1.0, 5.0, 1.0])), path)
+    assert speed.stock_monai(predictor, path, tmp_path)()["Grad-CAM"] > 0
