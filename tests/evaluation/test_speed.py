@@ -50,6 +50,7 @@ def test_sides_take_turns_and_the_first_pass_is_not_counted():
 
 @pytest.mark.parametrize("bundle", ["vessel_aneurysm", "brain_tumor_t1ce"])
 def test_all_sides_write_a_map_on_the_grid_of_the_scan(tmp_path, bundle):
+    torch.manual_seed(0)  # the linear layer of stock MONAI is drawn: some draws leave Grad-CAM nothing above zero
     predictor = Predictor.from_bundle(bundle, device="cpu")
     path = BRAIN
     if bundle == "vessel_aneurysm":
