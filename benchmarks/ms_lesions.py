@@ -29,6 +29,7 @@ from benchmarks.convert import brain_normalised, lesion_patches, ms_scans, strok
 from medattn_core import datalists
 from medattn_core.bundles import load, load_network
 from medattn_core.evaluation.fidelity import on_model_grid
+from medattn_core.evaluation.saliency import LAYER
 from medattn_core.networks.attention import Attended
 from medattn_core.networks.attention_cnn import AttentionCNN
 from medattn_core.training import train
@@ -42,7 +43,7 @@ def assembled(network: AttentionCNN, folder: Path, scan: Volume) -> dict[str, np
     """Evidence and Grad-CAM of overlapping cubes, on the voxels of the scan (1 mm, R-A-S)."""
     task = load(folder).task
     voxels = brain_normalised(scan.data.astype(np.float32))
-    cam = GradCAM(copy.deepcopy(network), target_layers="top_down", postprocessing=lambda x: x)
+    cam = GradCAM(copy.deepcopy(network), target_layers=LAYER, postprocessing=lambda x: x)
     total = {name: np.zeros(scan.shape) for name in ("evidence", "gradcam")}
     count = np.zeros(scan.shape)
     starts = [sorted({*range(0, n - EDGE + 1, STEP), n - EDGE}) for n in scan.shape]

@@ -19,15 +19,13 @@ from medattn_core.errors import PredictionError
 from medattn_core.evaluation.ensemble import device_of
 from medattn_core.networks.attention_cnn import AttentionCNN
 
+LAYER = "top_down"
+"""The features that the attention pools: fine, and the most that a class activation map can be given."""
+
 Method = Callable[[Tensor, int], np.ndarray]
 
 STAGES = ("stages", "groups", "_blocks")
 """Names under which encoders keep the list of their stages."""
-
-
-def _pooled(network: AttentionCNN) -> str:
-    """The features that the attention pools: fine, and the most that a class activation map can be given."""
-    return "top_down"
 
 
 def last_stage(network: AttentionCNN) -> str:
@@ -47,7 +45,7 @@ def last_stage(network: AttentionCNN) -> str:
     )
 
 
-def _cam(kind: str, layer: Callable[[AttentionCNN], str] = _pooled) -> Callable[[AttentionCNN], Method]:
+def _cam(kind: str, layer: Callable[[AttentionCNN], str] = lambda _: LAYER) -> Callable[[AttentionCNN], Method]:
     def build(network: AttentionCNN) -> Method:
         from monai.visualize import GradCAM, GradCAMpp
 
