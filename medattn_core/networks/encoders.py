@@ -95,7 +95,7 @@ class CompactResNet(nn.Module):
         in_channels: image channels.
         widths: channels of the stages; strides are 4, 8, 16, 32, ... with the default stem.
         blocks: residual blocks a stage.
-        stem_stride: stride of the first stage, 4, or 2 for images of a few dozen pixels.
+        stem_stride: stride of the first stage, 4, or 2 for images of a few dozen pixels, or 1 for findings of a few.
     """
 
     mixes = False
@@ -109,14 +109,15 @@ class CompactResNet(nn.Module):
         stem_stride: int = 4,
     ) -> None:
         super().__init__()
-        if stem_stride not in (2, 4):
-            raise ValueError(f"stem_stride={stem_stride}; accepted: 2, 4")
+        if stem_stride not in (1, 2, 4):
+            raise ValueError(f"stem_stride={stem_stride}; accepted: 1, 2, 4")
         if len(widths) != len(blocks):
             raise ValueError(f"widths has {len(widths)} stages and blocks {len(blocks)}: they must be equal")
         self.channels = list(widths)
         self.strides = [stem_stride * 2**i for i in range(len(widths))]
+        kernel, step, padding = (3, 1, 1) if stem_stride == 1 else (6, 2, 2)
         self.stem = nn.Sequential(
-            CONV[spatial_dims](in_channels, widths[0], 6, stride=2, padding=2, bias=False),
+            CONV[spatial_dims](in_channels, widths[0], kernel, stride=step, padding=padding, bias=False),
             NORM[spatial_dims](widths[0]),
             nn.ReLU(inplace=True),
             POOL[spatial_dims](2) if stem_stride == 4 else nn.Identity(),

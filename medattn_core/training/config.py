@@ -37,6 +37,8 @@ class TrainingConfig:
             2104.00298). 1 is the whole size throughout.
         initial_weights: what the encoder starts from: ``imagenet`` (encoder ``efficientnet-lite0``, 2D), or empty for
             chance.
+        zoom_power: how the value of a regression grows with a zoomed image: 3 for a volume, 2 for an area, 1 for a
+            length, 0 for what size does not change, such as an age.
         seed: of everything random.
         precision: ``fp32``, or ``bf16`` (autocast): twice as fast where the processor has it, slow where not. ``auto``
             is ``bf16`` where it is fast.
@@ -55,6 +57,7 @@ class TrainingConfig:
     patience: int = 0
     start_size: float = 1.0
     initial_weights: str = ""
+    zoom_power: int = 0
     seed: int = 0
     precision: str = "auto"
     augmentation: Augmentation = field(default_factory=Augmentation)
@@ -81,6 +84,9 @@ class TrainingConfig:
         if self.initial_weights not in ("", "imagenet"):
             accepted = "imagenet, or empty for chance"
             raise TrainingError("bad_config", f"initial_weights={self.initial_weights!r}; accepted: {accepted}")
+        if self.zoom_power not in (0, 1, 2, 3):
+            accepted = "0 (no matter of size), 1 (a length), 2 (an area), 3 (a volume)"
+            raise TrainingError("bad_config", f"zoom_power={self.zoom_power!r}; accepted: {accepted}")
         if not 0 < self.start_size <= 1:
             raise TrainingError("bad_config", f"start_size={self.start_size}; accepted: above 0, up to 1")
         if not 0 <= self.ema_decay < 1:

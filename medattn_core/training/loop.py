@@ -130,7 +130,9 @@ def build_trainer(
         for group in optimizer.param_groups:
             group["lr"] = config.learning_rate * _rate(step, warmup, total)
         size = config.size_at(batches.epoch, data.images.shape[2:], network.coarsest_stride)
-        losses = _losses(network, data, chosen, size, task, config, batches.generator, device, memory_format, processes)
+        losses = _losses(
+            network, data, chosen, size, task, config, batches.generator, device, memory_format, processes, units
+        )
         loss = torch.stack(list(losses.values())).sum()
         if not bool(torch.isfinite(loss)):
             raise TrainingError(
@@ -260,11 +262,14 @@ def _losses(
     device: str,
     memory_format: torch.memory_format,
     processes: Processes,
+    units: Units,
 ) -> dict[str, Tensor]:
     image = torch.from_numpy(data.images[chosen].astype(np.float32))
     mask = torch.from_numpy(data.masks[chosen].astype(np.float32) / 255.0).unsqueeze(1)
     target = torch.from_numpy(data.targets[chosen]).to(device)
-    image, moved = config.augmentation(image, mask, generator, size)
+    image, moved, longer = config.augmentation(image, mask, generator, size)
+    if task.kind == "regression":
+        target = units.zoomed(target, longer.to(device).unsqueeze(1) ** config.zoom_power)
     image = processes.part(image).to(device, memory_format=memory_format)
     half = config.precision == "bf16" and sound_bf16(device, size, network.coarsest_stride)
     with torch.autocast(torch.device(device).type, dtype=torch.bfloat16, enabled=half):

@@ -24,6 +24,12 @@ LOOK_AT = 20
 LITTLE = 300
 """Training cases below which a narrower network is chosen: a wide one knows them by heart."""
 
+SIZES = {"mm": 1, "cm": 1, "mm2": 2, "cm2": 2, "mm3": 3, "cm3": 3, "ml": 3, "l": 3}
+"""Units of a value that grows with a zoomed image, and with which power of the zoom."""
+
+UNCROWDED = 9.0
+"""``null_score`` at which regions hardly compete, so that a sum can grow with the extent of what is found."""
+
 FEW_PIXELS = 48
 """Shortest side, in pixels of the model, up to which the network strides more gently."""
 
@@ -95,6 +101,12 @@ def plan_task(
     return TaskSpec.from_dict(settings), tuple(int(n) for n in size)
 
 
+def plan_zoom_power(task: TaskSpec) -> int:
+    """How the value of a regression grows with a zoom, by its unit: 3 for mm3 or ml; 0 where it says nothing."""
+    unit = task.unit.lower().replace("^", "").replace("²", "2").replace("³", "3")
+    return SIZES.get(unit, 0) if task.kind == "regression" else 0
+
+
 def _classification(
     cases: Sequence[Case], given: dict[str, Any], listed: Sequence[str] | None, say: Callable[[str], None]
 ) -> dict[str, Any]:
@@ -162,6 +174,8 @@ def plan_network(
             settings["evidence_stride"] = 4
         if options:
             settings["encoder_options"] = options
+    if plan_zoom_power(task) > 1:  # an area or a volume is a sum over all that there is
+        settings["null_score"] = UNCROWDED
     if task.activation == "sigmoid":
         settings["bias"] = [math.log(PRIOR / (1 - PRIOR))] * len(task.labels)
     return settings | given
@@ -171,10 +185,11 @@ def describe(task: TaskSpec, size: tuple[int, ...], network: dict[str, Any], set
     """What will be trained, in lines for a person; each can be overruled in the configuration."""
     spacing, grid = (" x ".join(f"{n:g}" for n in numbers) for numbers in (task.spacing, size))
     what = f"{task.labels[0]} in {task.unit or 'its unit'}" if task.kind == "regression" else ", ".join(task.labels)
+    grows = f", grows with power {settings.zoom_power} of a zoom" if settings.zoom_power else ""
     rule = task.intensity
     options = "".join(f", {name} {value}" for name, value in dict(network.get("encoder_options") or {}).items())
     return [
-        f"task: {task.kind} ({task.activation}) of {what}",
+        f"task: {task.kind} ({task.activation}) of {what}{grows}",
         f"grid: {grid} at {spacing} mm{', slice by slice' if task.slicewise else ''}; intensity {rule.rule} "
         f"{rule.lower:g} to {rule.upper:g}",
         f"network: {network['encoder']}{options}, {network['pooling']} pooling, "

@@ -7,6 +7,7 @@ from typing import Any, cast
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from medattn_core.networks.attention_cnn import AttentionCNN
 from medattn_core.training.calibration import fold_scale
@@ -28,6 +29,11 @@ class Units:
     def standardised(self, data: TrainingData) -> TrainingData:
         """The data with targets in standard deviations from the mean."""
         return replace(data, targets=((data.targets - self.mean) / self.spread).astype(np.float32))
+
+    def zoomed(self, targets: Tensor, factor: Tensor) -> Tensor:
+        """Standardised targets after their values were multiplied by ``factor``, which broadcasts."""
+        nothing = -self.mean / self.spread
+        return nothing + (targets - nothing) * factor
 
     def restore(self, network: AttentionCNN) -> None:
         """Make a network that was trained on standardised targets predict in their unit; in place."""

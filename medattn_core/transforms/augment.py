@@ -70,7 +70,7 @@ class Augmentation:
         mask: Tensor | None,
         generator: torch.Generator,
         size: tuple[int, ...] | None = None,
-    ) -> tuple[Tensor, Tensor | None]:
+    ) -> tuple[Tensor, Tensor | None, Tensor]:
         """Augment.
 
         Args:
@@ -78,13 +78,17 @@ class Augmentation:
             mask: ``(B, 1, *spatial)`` location of the finding in [0, 1], moved along with the image; or None.
             generator: source of all randomness.
             size: of the result, the same field of view in other pixels; that of ``image`` by default.
+
+        Returns:
+            The image, the mask, and by how much longer everything has become, ``(B,)``: the mean over the axes.
         """
         theta = self._affine(image, generator)
         grid = F.affine_grid(theta, [image.shape[0], 1, *(size or image.shape[2:])], align_corners=False)
         image = F.grid_sample(image, grid, align_corners=False)
         if mask is not None:
             mask = F.grid_sample(mask, grid, align_corners=False)
-        return self._erase(self._intensity(image, generator), mask, generator), mask
+        longer = torch.linalg.det(theta[:, :, :-1]).abs() ** (-1 / (image.dim() - 2))
+        return self._erase(self._intensity(image, generator), mask, generator), mask, longer
 
     def _affine(self, image: Tensor, generator: torch.Generator) -> Tensor:
         batch, dims = image.shape[0], image.dim() - 2

@@ -84,13 +84,19 @@ def test_compact_options_from_json_lists() -> None:
 
 
 @QUICK
-@given(st.integers(0, 2**31 - 1), st.sampled_from([(2, (0,)), (2, (1,)), (2, (0, 1)), (3, (2,)), (3, (0, 1, 2))]))
-def test_compact_mirrors_exactly(seed: int, case: tuple[int, tuple[int, ...]]) -> None:
+@given(
+    st.integers(0, 2**31 - 1),
+    st.sampled_from([(2, (0,)), (2, (1,)), (2, (0, 1)), (3, (2,)), (3, (0, 1, 2))]),
+    st.sampled_from([1, 2, 4]),
+)
+def test_compact_mirrors_exactly(seed: int, case: tuple[int, tuple[int, ...]], stem_stride: int) -> None:
     """Flipping the input and every kernel flips every map: nothing is off-centre, so nothing drifts."""
     spatial_dims, axes = case
     torch.manual_seed(seed)
-    encoder = CompactResNet(spatial_dims, 1, widths=(4, 4, 8, 8), blocks=(1, 2, 1, 1)).double().eval()
-    twin = CompactResNet(spatial_dims, 1, widths=(4, 4, 8, 8), blocks=(1, 2, 1, 1)).double().eval()
+    options = {"widths": (4, 4, 8, 8), "blocks": (1, 2, 1, 1), "stem_stride": stem_stride}
+    encoder = CompactResNet(spatial_dims, 1, **options).double().eval()
+    assert encoder.strides[0] == stem_stride
+    twin = CompactResNet(spatial_dims, 1, **options).double().eval()
     twin.load_state_dict(mirrored(encoder, axes))
     flips = [axis + 2 for axis in axes]
     x = torch.randn(1, 1, *[64 if spatial_dims == 2 else 32] * spatial_dims, dtype=torch.float64)

@@ -27,9 +27,12 @@ from medattn_core.training.data import TrainingData
 from medattn_core.training.early_stop import EarlyStop
 from medattn_core.training.folds import assign
 from medattn_core.training.input_check import fit_input_check
+from medattn_core.training.loop import _losses
 from medattn_core.training.losses import classification_loss, regression_map_loss
+from medattn_core.training.processes import Processes
 from medattn_core.training.reliability import HeldOut, assess
 from medattn_core.training.units import Units, start_at_mean
+from medattn_core.transforms.augment import Augmentation
 
 
 def cases(patients: list[str | None], labels: list[str]) -> list[Case]:
@@ -124,6 +127,41 @@ def test_units_start_at_the_mean_and_restore_the_sum() -> None:
         out = network.attend(torch.from_numpy(images[:2].astype(np.float32)))
     assert float(network.pooling.bias) == pytest.approx(0.0, abs=1e-2)  # the evidence counts from zero
     torch.testing.assert_close(out.logits, network.pooling.bias + out.contributions.flatten(2).sum(2))
+
+
+@given(st.floats(100, 5000), st.floats(0.2, 5))
+@settings(max_examples=20, deadline=None)
+def test_a_zoomed_value_is_its_multiple(value: float, factor: float) -> None:
+    units = Units(mean=3000.0, spread=400.0)
+    standard = torch.tensor([[(value - units.mean) / units.spread]], dtype=torch.float64)
+    zoomed = units.zoomed(standard, torch.tensor([[factor]], dtype=torch.float64))
+    assert float(zoomed) * units.spread + units.mean == pytest.approx(value * factor)
+
+
+@pytest.mark.parametrize("power", [0, 1, 2, 3])
+def test_training_asks_for_the_value_of_the_zoomed_image(power: int) -> None:
+    """The loss of a network that says the mean is that of the values after the zoom that was drawn."""
+    images = np.ones((4, 1, 32, 32), np.float16)
+    targets = np.array([[100.0], [200.0], [300.0], [400.0]], np.float32)
+    units = Units.of(data(images, targets))
+    standard = units.standardised(data(images, targets))
+    network = AttentionCNN(
+        spatial_dims=2, in_channels=1, out_channels=1, width=8,
+        encoder_options={"widths": [8, 8], "blocks": [1, 1]}, pooling="average", evidence_stride=4,
+    )  # fmt: skip
+    torch.nn.init.zeros_(network.pooling.value.weight)  # says the bias, zero: the mean, in standard deviations
+    task = TaskSpec(
+        name="t", kind="regression", activation="identity", labels=("v",), spatial_dims=2, spacing=(1.0, 1.0)
+    )
+    config = TrainingConfig(batch_size=4, zoom_power=power, precision="fp32", augmentation=Augmentation(scale=2.0))
+    images32 = torch.from_numpy(images.astype(np.float32))
+    longer = config.augmentation(images32, torch.zeros_like(images32), torch.Generator().manual_seed(3))[2].numpy()
+    losses = _losses(
+        network, standard, np.arange(4), (32, 32), task, config, torch.Generator().manual_seed(3), "cpu",
+        torch.contiguous_format, Processes("cpu"), units,
+    )  # fmt: skip
+    away = np.abs((targets[:, 0] * longer**power - units.mean) / units.spread)
+    assert float(losses["value"]) == pytest.approx(np.where(away < 1, away**2 / 2, away - 0.5).mean(), rel=1e-4)
 
 
 def test_a_large_null_score_makes_the_sum_grow_with_the_extent() -> None:

@@ -11,9 +11,10 @@ import SimpleITK as sitk
 
 from medattn_core.datalists import Case, check
 from medattn_core.errors import TrainingError
+from medattn_core.tasks import TaskSpec
 from medattn_core.training.config import TrainingConfig
 from medattn_core.training.data import prepare
-from medattn_core.training.plan import describe, plan_network, plan_task
+from medattn_core.training.plan import describe, plan_network, plan_task, plan_zoom_power
 from medattn_core.training.plan_intensity import plan_intensity, plan_modality
 from medattn_core.volumes import Volume
 
@@ -108,6 +109,28 @@ def test_images_that_a_rule_makes_flat_are_refused(tmp_path):
     assert caught.value.code == "bad_config"
     task, size = plan_task(cases, {}, "t")
     assert prepare(cases, task, size).images.std() > 0.1
+
+
+@pytest.mark.parametrize(
+    ("unit", "power", "null"),
+    [("mm3", 3, 9.0), ("mL", 3, 9.0), ("cm²", 2, 9.0), ("mm", 1, None), ("years", 0, None), ("", 0, None)],
+)
+def test_the_unit_says_how_a_value_grows(unit, power, null):
+    task = TaskSpec(
+        name="t", kind="regression", activation="identity", labels=("v",), unit=unit, spatial_dims=2, spacing=(1.0, 1.0)
+    )
+    assert plan_zoom_power(task) == power
+    assert plan_network(task, {}).get("null_score") == null
+    assert plan_network(task, {"null_score": 1.0})["null_score"] == 1.0
+    (line,) = [
+        t for t in describe(task, (32, 32), plan_network(task, {}), TrainingConfig(zoom_power=power)) if "v in" in t
+    ]
+    assert ("grows" in line) == (power > 0)
+
+
+def test_a_label_has_no_unit_to_grow_with(picture):
+    task, _size = plan_task(listed(picture, "a", "b"), {"unit": "mm3"}, "t")
+    assert plan_zoom_power(task) == 0
 
 
 def test_the_network_is_sized_by_the_data(picture):

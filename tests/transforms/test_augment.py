@@ -19,7 +19,7 @@ def generator(seed: int = 0) -> torch.Generator:
 @pytest.mark.parametrize("shape", [(2, 1, 32, 48), (2, 1, 16, 24, 20)])
 def test_switched_off_it_changes_nothing(shape):
     image = torch.rand(shape)
-    result, mask = OFF(image.clone(), image.clone(), generator())
+    result, mask, _ = OFF(image.clone(), image.clone(), generator())
     torch.testing.assert_close(result, image, atol=1e-4, rtol=0)
     torch.testing.assert_close(mask, image, atol=1e-4, rtol=0)
 
@@ -29,11 +29,25 @@ def test_the_mask_moves_with_the_image(shape):
     image = torch.zeros(shape)
     image[(slice(None), slice(None), *[slice(n // 3, n // 2) for n in shape[2:]])] = 1.0
     moving = Augmentation(gamma=1, brightness=1, bias_field=0, noise=0, coarsen=0, rotate=30, translate=0.15)
-    result, mask = moving(image.clone(), image.clone(), generator(1))
+    result, mask, _ = moving(image.clone(), image.clone(), generator(1))
     assert mask is not None
     assert result.shape == image.shape
     torch.testing.assert_close(result, mask)
     assert float((result - image).abs().max()) > 0.5
+
+
+@pytest.mark.parametrize("shape", [(16, 1, 64, 96), (16, 1, 40, 56, 48)])
+def test_what_is_longer_holds_as_much_more(shape):
+    image = torch.zeros(shape)
+    image[(slice(None), slice(None), *[slice(3 * n // 8, 5 * n // 8) for n in shape[2:]])] = 1.0
+    zooming = Augmentation(
+        rotate=20, scale=1.3, stretch=1.15, translate=0.02, gamma=1, brightness=1, bias_field=0, noise=0, coarsen=0
+    )
+    result, _, longer = zooming(image, None, generator(2))
+    more = result.flatten(1).sum(dim=1) / image.flatten(1).sum(dim=1)
+    torch.testing.assert_close(longer ** (len(shape) - 2), more, rtol=0.03, atol=0)
+    assert float(longer.max()) > 1.15
+    assert float(longer.min()) < 0.87
 
 
 def test_rotation_keeps_shape_on_a_grid_that_is_not_square():
@@ -43,7 +57,7 @@ def test_rotation_keeps_shape_on_a_grid_that_is_not_square():
     turning = Augmentation(
         flip=0, rotate=45, scale=1, stretch=1, translate=0, gamma=1, brightness=1, bias_field=0, noise=0, coarsen=0
     )
-    result, _ = turning(image, None, generator())
+    result, _, _ = turning(image, None, generator())
     assert result.sum(dim=(1, 2, 3)).numpy() == pytest.approx(64.0, rel=0.06)
 
 
@@ -52,15 +66,15 @@ def test_flip_mirrors_columns_only():
     mirrored = Augmentation(
         flip=1, rotate=0, scale=1, stretch=1, translate=0, gamma=1, brightness=1, bias_field=0, noise=0, coarsen=0
     )
-    result, _ = mirrored(image.clone(), None, generator())
+    result, _, _ = mirrored(image.clone(), None, generator())
     torch.testing.assert_close(result, image.flip(3), atol=1e-4, rtol=0)
 
 
 def test_the_same_seed_gives_the_same_batch():
     image = torch.rand(4, 1, 32, 32)
-    first, _ = Augmentation()(image.clone(), None, generator(5))
-    second, _ = Augmentation()(image.clone(), None, generator(5))
-    third, _ = Augmentation()(image.clone(), None, generator(6))
+    first, _, _ = Augmentation()(image.clone(), None, generator(5))
+    second, _, _ = Augmentation()(image.clone(), None, generator(5))
+    third, _, _ = Augmentation()(image.clone(), None, generator(6))
     torch.testing.assert_close(first, second, atol=0, rtol=0)
     assert not torch.equal(first, third)
 
@@ -68,7 +82,7 @@ def test_the_same_seed_gives_the_same_batch():
 def test_another_size_is_the_same_view_in_other_pixels():
     image = torch.zeros(1, 1, 32, 48)
     image[..., 8:16, 12:36] = 1.0
-    result, mask = OFF(image.clone(), image.clone(), generator(), (16, 24))
+    result, mask, _ = OFF(image.clone(), image.clone(), generator(), (16, 24))
     assert result.shape == mask.shape == (1, 1, 16, 24)
     assert float(result[..., 5:7, 7:17].min()) > 0.9
     assert float(result.mean()) == pytest.approx(float(image.mean()), abs=0.02)

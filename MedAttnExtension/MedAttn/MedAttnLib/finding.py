@@ -12,7 +12,7 @@ from MedAttnLib import geometry, nodes
 from MedAttnLib.colours import Scale
 
 _KEPT = (
-    *("prediction", "kind", "label", "probabilities", "value", "unit", "interval", "quantity", "abstained"),
+    *("prediction", "kind", "label", "present", "probabilities", "value", "unit", "interval", "quantity", "abstained"),
     *("confidence", "label_set", "coverage", "warnings", "logits", "bias", "bundle", "bundle_version"),
     *("weights_sha256", "runtime", "timings_s", "uncertainty"),
 )

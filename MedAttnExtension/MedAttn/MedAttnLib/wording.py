@@ -94,7 +94,13 @@ def finding(result: dict[str, Any]) -> str:
     best = answer(result)
     if result.get("abstained"):
         return _("<b>Undecided.</b> Most likely: {answer}").format(answer=html.escape(best))
-    text = f"<b>{html.escape(best)}</b>"
+    found = result.get("present") if result["kind"] == "multilabel" else None  # scenes of older versions lack it
+    if found is not None and not found:
+        if len(result["probabilities"]) > 1:
+            return "<b>" + html.escape(_("None of the labels found.")) + "</b> " + html.escape(best)
+        said = _("No {label} found").format(label=result["label"])
+        return f"<b>{html.escape(said)}:</b> {percent(result['probabilities'][result['label']])}"
+    text = f"<b>{html.escape(', '.join(answer(result, name) for name in found) if found else best)}</b>"
     if result.get("confidence") is not None:
         sure = _("Right in about {share} of such cases").format(share=percent(result["confidence"]))
         text += f"<br>{html.escape(sure)}"
