@@ -6,6 +6,8 @@
 PYTHON   ?= python3
 PIP_ARGS ?=
 PYTEST_ARGS ?=
+# Processes of the core's tests. Most of a test is one thread, so two cores do twice as much.
+TEST_JOBS ?= 2
 VENV     := .venv
 BIN      := $(VENV)/bin
 STAMP    := $(VENV)/.installed
@@ -68,7 +70,7 @@ test: lint types test-core $(if $(PYTEST_ARGS),,test-slicer)
 
 test-core: $(STAMP)
 	@echo "tests: pytest"
-	@$(BIN)/python -m pytest -q -m "not slow" $(PYTEST_ARGS)
+	@$(BIN)/python -m pytest -q -m "not slow" -n $(TEST_JOBS) --dist loadgroup $(PYTEST_ARGS)
 
 test-slicer: $(SLICER_STAMP)
 	@echo "tests: the 3D Slicer extension on real MRML, with stand-in widgets"

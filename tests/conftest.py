@@ -8,6 +8,9 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 
+WHOLE = ("interop",)
+"""Rooms whose files share what takes long to make."""
+
 
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
@@ -22,3 +25,11 @@ def shared_data() -> Path:
 def sample_data() -> Path:
     """The small, licensed samples of this repository."""
     return ROOT / "sample_data"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Where pytest-xdist runs several processes: files stay whole, and rooms whose fixtures take long, too."""
+    for item in items:
+        room = item.path.parent
+        whole = room if room.name in WHOLE else item.path
+        item.add_marker(pytest.mark.xdist_group(str(whole.relative_to(ROOT))))

@@ -13,6 +13,9 @@ from medattn_core.tasks import TaskSpec
 FEWEST = 20
 """Held-out cases from which a temperature, a conformal quantile or a rule to abstain is worth stating."""
 
+LEAST_DECIDED = 0.5
+"""Share of the held-out cases that a model with a rule to abstain still decides: one that seldom answers is none."""
+
 TEMPERATURES = (0.25, 4.0)
 """Bounds of the temperature: what lies beyond is a model that is broken, or held-out cases that are too few to say."""
 
@@ -135,7 +138,7 @@ def _rank(count: int, coverage: float) -> int:
 
 
 def fit_abstain(
-    probabilities: np.ndarray, targets: np.ndarray, accuracy: float | None = None
+    probabilities: np.ndarray, targets: np.ndarray, accuracy: float | None = None, share: float = LEAST_DECIDED
 ) -> dict[str, float | int] | None:
     """The lowest probability of the reported label from which decisions reach an accuracy on held-out cases.
 
@@ -143,9 +146,10 @@ def fit_abstain(
         probabilities: ``(N, K)`` calibrated, of cases the model was not trained on.
         targets: ``(N, K)`` one-hot.
         accuracy: to reach; by default half of the errors are to go.
+        share: of the cases that must be decided.
 
     Returns:
-        ``threshold``, the ``accuracy`` on the decided cases and their ``share``; None where no threshold reaches it.
+        ``threshold``, the ``accuracy`` on the decided cases and their ``share``; None where no threshold reaches both.
     """
     best = probabilities.max(axis=1)
     right = probabilities.argmax(axis=1) == targets.argmax(axis=1)
@@ -155,7 +159,7 @@ def fit_abstain(
     # Only where the next case has another probability may the line be drawn.
     ends = np.append(best[order][1:] < best[order][:-1], True)
     fits = np.flatnonzero((reached >= wanted) & ends)
-    if len(fits) == 0:
+    if len(fits) == 0 or fits[-1] + 1 < share * len(order):
         return None
     last = int(fits[-1])
     return {

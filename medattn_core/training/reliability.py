@@ -30,6 +30,8 @@ from medattn_core.training.input_check import fit_input_check
 OF_SINGLE_NETWORKS = "of single networks, not of their mean: conservative, not measured"
 """What an ensemble's conformal sets, abstaining and temperature are measured on: no case is new to the whole of it."""
 
+NEVER_ABSTAINS = "no rule to abstain: no threshold halves the errors and still decides half of the cases"
+
 
 @dataclass(frozen=True, kw_only=True)
 class HeldOut:
@@ -87,6 +89,8 @@ def assess(found: Sequence[HeldOut], task: TaskSpec) -> tuple[dict[str, float], 
         abstain = fit_abstain(probabilities, targets)
         if abstain is not None:
             calibration["abstain"] = abstain
+        else:
+            calibration.setdefault("note", NEVER_ABSTAINS)
     return metrics, calibration
 
 

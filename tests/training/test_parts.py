@@ -252,6 +252,7 @@ def test_abstaining_reaches_the_accuracy_it_promises_where_it_can() -> None:
     rule = fit_abstain(p, truth, accuracy=1.0)
     assert rule == {"threshold": 0.8, "accuracy": 1.0, "share": 0.5, "cases": 4}
     assert fit_abstain(p, np.eye(2)[[1, 1, 1, 1]], accuracy=1.0) is None
+    assert fit_abstain(p, truth, accuracy=1.0, share=0.6) is None
     trust = Trust.from_calibration({"abstain": rule}, "here")
     assert trust.abstains(0.79)
     assert not trust.abstains(0.8)

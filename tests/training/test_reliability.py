@@ -18,7 +18,7 @@ from medattn_core.training.config import TrainingConfig
 from medattn_core.training.data import TrainingData
 from medattn_core.training.early_stop import EarlyStop, macro_auc
 from medattn_core.training.input_check import fit_input_check
-from medattn_core.training.reliability import OF_SINGLE_NETWORKS, HeldOut, assess
+from medattn_core.training.reliability import NEVER_ABSTAINS, OF_SINGLE_NETWORKS, HeldOut, assess
 
 TWO = TaskSpec(name="t", labels=("a", "b"), spatial_dims=2, spacing=(1, 1))
 FINDING = TaskSpec(name="t", kind="multilabel", activation="sigmoid", labels=("a",), spatial_dims=2, spacing=(1, 1))
@@ -44,6 +44,22 @@ def test_a_temperature_at_its_bound_and_too_few_cases_are_said() -> None:
     few = separable(12)
     calibration = assess([HeldOut(outputs=few[0], targets=few[1])], TWO)[1]
     assert "only 12 held-out cases" in calibration["note"]
+
+
+def test_a_model_that_would_seldom_decide_gets_no_rule_to_abstain() -> None:
+    """Right in 7 of 10 cases, however sure it is, but in its 40 surest: the errors halve there alone."""
+    rng = np.random.default_rng(0)
+    sure = rng.permutation(np.linspace(0.2, 3.0, 400))
+    wrong = (rng.random(400) < 0.3) & (sure < np.sort(sure)[-40])
+    truth = np.eye(2)[np.where(wrong, 1, 0)]
+    outputs = np.stack([sure, -sure], axis=1)
+    calibration = assess([HeldOut(outputs=outputs, targets=truth)], TWO)[1]
+    assert "abstain" not in calibration
+    assert calibration["note"] == NEVER_ABSTAINS
+    wrong = (rng.random(400) < 0.6) & (sure < np.sort(sure)[100])
+    calibration = assess([HeldOut(outputs=outputs, targets=np.eye(2)[np.where(wrong, 1, 0)])], TWO)[1]
+    assert calibration["abstain"]["share"] > 0.5
+    assert "note" not in calibration
 
 
 def test_the_calibration_error_of_one_fold_is_not_measured_where_the_temperature_was_fitted() -> None:
