@@ -28,6 +28,8 @@ class LossWeights:
         bag: the image thrown together with the background of others still has its label.
         background: background alone is worth no more than the prior.
         empty: ``-log`` of the null token's attention on background alone.
+        spread: how far the attention of a present class is from lying evenly over its mask (Kullback-Leibler): for
+            masks along the outline, whose whole extent the map is to show. A box is no outline.
         smoothing: label smoothing of every classification loss.
     """
 
@@ -36,6 +38,7 @@ class LossWeights:
     bag: float = 0.5
     background: float = 0.5
     empty: float = 0.05
+    spread: float = 0.0
     smoothing: float = 0.0
 
     def __post_init__(self) -> None:
@@ -156,6 +159,10 @@ def map_losses(
         return ((total - in_box_or_null) * chosen).sum() / chosen.sum().clamp_min(1.0)
 
     losses["location"] = weights.location * where(in_box, total, present)
+    if weights.spread > 0:
+        share = cover / cover.sum(dim=2, keepdim=True).clamp_min(1e-6)
+        uneven = (share * (share.clamp_min(1e-12).log() - scores + total.unsqueeze(2))).sum(dim=2)
+        losses["spread"] = weights.spread * (uneven * present).sum() / present.sum().clamp_min(1.0)
     if weights.elsewhere > 0:
         losses["elsewhere"] = weights.elsewhere * where(torch.logaddexp(in_box, null), total, absent)
     if activation != "sigmoid" or weights.bag + weights.background + weights.empty == 0:

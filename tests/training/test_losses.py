@@ -38,6 +38,33 @@ def test_location_is_minus_log_of_the_attention_inside_the_box():
     assert losses["location"].item() == pytest.approx(expected.item(), abs=1e-4)
 
 
+def test_spread_is_the_divergence_of_the_attention_from_the_mask():
+    weights = LossWeights(location=1.0, spread=1.0, elsewhere=0, bag=0, background=0, empty=0)
+    _, _, out, target, inside, losses = run(weights)
+    share = (inside / inside.sum(dim=(1, 2), keepdim=True)).unsqueeze(1)
+    divergence = torch.special.xlogy(share, share / out.weights).flatten(2).sum(dim=2)
+    assert losses["spread"].item() == pytest.approx(float((divergence * target).sum() / target.sum()), rel=1e-4)
+    assert losses["spread"] > losses["location"]
+
+
+def test_attention_spread_over_the_mask_costs_nothing():
+    _, _, out, target, inside = batch()
+    even = out._replace(
+        scores=(inside + 1e-9).log().unsqueeze(1).expand_as(out.scores),
+        null_scores=torch.full_like(out.null_scores, -50.0),
+    )
+    weights = LossWeights(spread=1.0, elsewhere=0, bag=0, background=0, empty=0)
+    everyone = torch.ones(len(target), dtype=torch.bool)
+    losses = map_losses(even, torch.zeros(3), target, inside, everyone, weights, "softmax", torch.Generator())
+    assert abs(float(losses["spread"])) < 1e-4
+    peak = even.scores.clone()
+    peak.flatten(2)[..., inside[0].flatten().argmax()] += 3.0
+    losses = map_losses(
+        even._replace(scores=peak), torch.zeros(3), target, inside, everyone, weights, "softmax", torch.Generator()
+    )
+    assert float(losses["spread"]) > 0.1  # a peak inside is enough for the location, not for this
+
+
 def test_background_bag_equals_pooling_all_background_regions_together():
     pooling, features, _, target, inside, losses = run(LossWeights(background=1.0, bag=1.0))
     near = F.max_pool2d(inside.unsqueeze(1), 3, 1, 1)[:, 0] > 0
