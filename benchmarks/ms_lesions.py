@@ -37,6 +37,9 @@ from medattn_core.transforms.conform import conform
 from medattn_core.volumes import Volume, read
 
 EDGE, STEP, BATCH = 16, 8, 128
+SUPERVISION = ("labels", "masks", "average")
+TRAIN_STEP = 4
+"""Distance of the cubes that train, voxels; :data:`STEP` is that of the cubes of the map."""
 
 
 def assembled(network: AttentionCNN, folder: Path, scan: Volume) -> dict[str, np.ndarray]:
@@ -94,16 +97,17 @@ def main() -> None:
     parser.add_argument("--stroke", type=Path)
     parser.add_argument("--config", type=Path, default=Path(__file__).with_suffix(".json"))
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--supervision", nargs="+", default=list(SUPERVISION), choices=SUPERVISION)
     parser.add_argument("--work", type=Path, default=Path("runs/ms_lesions"))
     arguments = parser.parse_args()
     config = json.loads(arguments.config.read_text())
-    cubes = lesion_patches(ms_scans(arguments.data), arguments.work / "cubes", size=EDGE, step=STEP)
+    cubes = lesion_patches(ms_scans(arguments.data), arguments.work / "cubes", size=EDGE, step=TRAIN_STEP)
     cases = datalists.load(cubes)
     scans = ms_scans(arguments.data)
     rows = []
     for patient in scans:
         other = next(name for name in scans if name != patient)
-        for supervision in ("labels", "masks", "average"):
+        for supervision in arguments.supervision:
             for seed in arguments.seeds:
                 folder = arguments.work / f"{patient}_{supervision}_{seed}"
                 result = folder.with_suffix(".json")
