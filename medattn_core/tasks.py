@@ -92,6 +92,8 @@ class TaskSpec:
             # One name is a list of one; as a sequence it would be its letters.
             one = isinstance(value, str) and name != "spacing"
             object.__setattr__(self, name, (value,) if one else tuple(value))
+        if self.unit is None:  # what JSON and YAML write for nothing
+            object.__setattr__(self, "unit", "")
         if self.size is not None:
             object.__setattr__(self, "size", tuple(int(n) for n in self.size))
         if isinstance(self.intensity, dict):
@@ -104,6 +106,7 @@ class TaskSpec:
                 raise TaskError("bad_task", f"task {self.name!r}: {message}")
 
         need(isinstance(self.name, str) and bool(self.name), "name must be a text")
+        need(isinstance(self.unit, str), f"unit {self.unit!r} must be a text, such as 'mm3'")
         need(
             isinstance(self.intensity, IntensityRule),
             f"intensity {self.intensity!r}; accepted: an object of rule, lower and upper",

@@ -27,9 +27,10 @@ def sample_data() -> Path:
     return ROOT / "sample_data"
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Where pytest-xdist runs several processes: files stay whole, and rooms whose fixtures take long, too."""
+    if not config.pluginmanager.hasplugin("xdist"):
+        return
     for item in items:
         room = item.path.parent
-        whole = room if room.name in WHOLE else item.path
-        item.add_marker(pytest.mark.xdist_group(str(whole.relative_to(ROOT))))
+        item.add_marker(pytest.mark.xdist_group(str(room if room.name in WHOLE else item.path)))

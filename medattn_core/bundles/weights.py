@@ -101,7 +101,7 @@ def _plainly_small(settings: dict[str, Any]) -> bool:
         and settings.get("width", 128) <= 512
         and isinstance(options, dict)
         and all(
-            (key == "stem_stride" and sizes in (2, 4))
+            (key == "stem_stride" and sizes in (1, 2, 4))
             or (
                 key in limits
                 and isinstance(sizes, (list, tuple))

@@ -101,6 +101,8 @@ def finished(output: Path, work: Path, *, resume: bool, overwrite: bool, setting
     bundle = load(output)
     own = bundle.metadata["medattn"]
     changed = [name for name, value in settings.items() if own.get(name) != value]
+    if "training" in changed and TrainingConfig.from_dict(settings["training"]).same_as(own.get("training")):
+        changed.remove("training")
     if changed:
         raise TrainingError(
             "bad_argument",

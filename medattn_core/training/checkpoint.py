@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from medattn_core.errors import TrainingError
+from medattn_core.training.config import TrainingConfig
 from medattn_core.training.early_stop import EarlyStop
 from medattn_core.training.ema import MovingAverage
 
@@ -56,6 +57,8 @@ def restore(
         raise TrainingError(
             "bad_config", f"{path}: the checkpoint is damaged; delete it, or train without resuming"
         ) from error
+    if TrainingConfig.from_dict(identity["config"]).same_as(stored.get("config")):
+        stored["config"] = identity["config"]
     if stored != identity:
         changed = [key for key in identity if stored.get(key) != identity[key]]
         raise TrainingError(

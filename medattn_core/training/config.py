@@ -84,7 +84,7 @@ class TrainingConfig:
         if self.initial_weights not in ("", "imagenet"):
             accepted = "imagenet, or empty for chance"
             raise TrainingError("bad_config", f"initial_weights={self.initial_weights!r}; accepted: {accepted}")
-        if self.zoom_power not in (0, 1, 2, 3):
+        if type(self.zoom_power) is not int or self.zoom_power not in (0, 1, 2, 3):
             accepted = "0 (no matter of size), 1 (a length), 2 (an area), 3 (a volume)"
             raise TrainingError("bad_config", f"zoom_power={self.zoom_power!r}; accepted: {accepted}")
         if not 0 < self.start_size <= 1:
@@ -113,6 +113,13 @@ class TrainingConfig:
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON data."""
         return asdict(self)
+
+    def same_as(self, stored: Any) -> bool:
+        """Whether :meth:`to_dict` data, also of a version that lacked some of the keys, are these settings."""
+        try:
+            return isinstance(stored, dict) and TrainingConfig.from_dict(stored) == self
+        except (TrainingError, TypeError, ValueError):
+            return False
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> TrainingConfig:

@@ -268,7 +268,7 @@ def _losses(
     mask = torch.from_numpy(data.masks[chosen].astype(np.float32) / 255.0).unsqueeze(1)
     target = torch.from_numpy(data.targets[chosen]).to(device)
     image, moved, longer = config.augmentation(image, mask, generator, size)
-    if task.kind == "regression":
+    if config.zoom_power:
         target = units.zoomed(target, longer.to(device).unsqueeze(1) ** config.zoom_power)
     image = processes.part(image).to(device, memory_format=memory_format)
     half = config.precision == "bf16" and sound_bf16(device, size, network.coarsest_stride)

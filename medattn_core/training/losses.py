@@ -28,8 +28,8 @@ class LossWeights:
         bag: the image thrown together with the background of others still has its label.
         background: background alone is worth no more than the prior.
         empty: ``-log`` of the null token's attention on background alone.
-        spread: how far the attention of a present class is from lying evenly over its mask (Kullback-Leibler): for
-            masks along the outline, whose whole extent the map is to show. A box is no outline.
+        spread: of a classification: how far the attention of a present class is from lying evenly over its mask
+            (Kullback-Leibler). For masks along the outline, whose whole extent the map is to show; a box is none.
         smoothing: label smoothing of every classification loss.
     """
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -24,11 +25,19 @@ LOOK_AT = 20
 LITTLE = 300
 """Training cases below which a narrower network is chosen: a wide one knows them by heart."""
 
-SIZES = {"mm": 1, "cm": 1, "mm2": 2, "cm2": 2, "mm3": 3, "cm3": 3, "ml": 3, "l": 3}
-"""Units of a value that grows with a zoomed image, and with which power of the zoom."""
+UNIT_POWERS = {
+    **dict.fromkeys(("um", "mm", "cm", "m"), 1),
+    **dict.fromkeys(("mm2", "cm2", "m2"), 2),
+    **dict.fromkeys(
+        ("mm3", "cm3", "m3", "cc", "ccm", "ul", "ml", "cl", "dl", "l", "litre", "litres", "liter", "liters"), 3
+    ),
+}
+"""Units of size, and the power of a zoom with which a value in them grows."""
 
-UNCROWDED = 9.0
-"""``null_score`` at which regions hardly compete, so that a sum can grow with the extent of what is found."""
+SPELLINGS = {"²": "2", "³": "3", "µ": "u", "μ": "u", "^": "", "*": "", " ": ""}
+
+NULL_SCORE = 9.0
+"""The least ``null_score`` at which regions hardly compete, so that a sum can grow with the extent of what is found."""
 
 FEW_PIXELS = 48
 """Shortest side, in pixels of the model, up to which the network strides more gently."""
@@ -102,9 +111,45 @@ def plan_task(
 
 
 def plan_zoom_power(task: TaskSpec) -> int:
-    """How the value of a regression grows with a zoom, by its unit: 3 for mm3 or ml; 0 where it says nothing."""
-    unit = task.unit.lower().replace("^", "").replace("²", "2").replace("³", "3")
-    return SIZES.get(unit, 0) if task.kind == "regression" else 0
+    """How the value of a regression grows with a zoom, by its unit: 3 for mm3 or ml; 0 where it is no size."""
+    if task.kind != "regression":
+        return 0
+    unit = task.unit.lower().strip()
+    for written, plain in SPELLINGS.items():
+        unit = unit.replace(written, plain)
+    return UNIT_POWERS.get(unit, 0)
+
+
+def plan_growth(settings: TrainingConfig, task: TaskSpec, given: dict[str, Any]) -> TrainingConfig:
+    """Settings for a value that grows with a zoomed image, where they are not given.
+
+    The power of the zoom follows the unit, and by default nothing is zoomed: what a zoom moves out of the picture would
+    still be asked for, and on the one set that was measured zooming made the error larger (`docs/benchmarks.md`).
+
+    Args:
+        settings: of the training.
+        task: what is asked for.
+        given: the ``training`` part of the configuration; its keys win.
+
+    Raises:
+        TrainingError: ``bad_config``: a setting that this kind of task cannot obey.
+    """
+    regression = task.kind == "regression"
+    if settings.zoom_power and not regression:
+        raise TrainingError("bad_config", f"zoom_power={settings.zoom_power}: a label does not grow; leave it out")
+    if settings.losses.spread and regression:
+        raise TrainingError(
+            "bad_config", "losses: spread is of labels; in a regression location spreads the map already"
+        )
+    power = plan_zoom_power(task)
+    if "zoom_power" not in given:
+        settings = replace(settings, zoom_power=power)
+    if power:
+        own = given.get("augmentation", {})
+        own = own if isinstance(own, dict) else vars(own)
+        still = {name: 1.0 for name in ("scale", "stretch") if name not in own}
+        settings = replace(settings, augmentation=replace(settings.augmentation, **still))
+    return settings
 
 
 def _classification(
@@ -174,8 +219,11 @@ def plan_network(
             settings["evidence_stride"] = 4
         if options:
             settings["encoder_options"] = options
-    if plan_zoom_power(task) > 1:  # an area or a volume is a sum over all that there is
-        settings["null_score"] = UNCROWDED
+    if plan_zoom_power(task) > 1 and given.get("pooling") != "average" and given.get("null_token", True):
+        # An area or a volume is a sum over all that there is.
+        stride = given.get("evidence_stride", settings["evidence_stride"])
+        cells = math.prod(max(1, n // stride) for n in size)
+        settings["null_score"] = max(NULL_SCORE, round(math.log(max(1, cells)) + 2, 1))
     if task.activation == "sigmoid":
         settings["bias"] = [math.log(PRIOR / (1 - PRIOR))] * len(task.labels)
     return settings | given
@@ -185,11 +233,16 @@ def describe(task: TaskSpec, size: tuple[int, ...], network: dict[str, Any], set
     """What will be trained, in lines for a person; each can be overruled in the configuration."""
     spacing, grid = (" x ".join(f"{n:g}" for n in numbers) for numbers in (task.spacing, size))
     what = f"{task.labels[0]} in {task.unit or 'its unit'}" if task.kind == "regression" else ", ".join(task.labels)
-    grows = f", grows with power {settings.zoom_power} of a zoom" if settings.zoom_power else ""
+    if task.kind == "regression":
+        what += (
+            f" (a zoom by f makes it f^{settings.zoom_power} times as large)"
+            if settings.zoom_power
+            else " (no size: a zoom does not change it)"
+        )
     rule = task.intensity
     options = "".join(f", {name} {value}" for name, value in dict(network.get("encoder_options") or {}).items())
     return [
-        f"task: {task.kind} ({task.activation}) of {what}{grows}",
+        f"task: {task.kind} ({task.activation}) of {what}",
         f"grid: {grid} at {spacing} mm{', slice by slice' if task.slicewise else ''}; intensity {rule.rule} "
         f"{rule.lower:g} to {rule.upper:g}",
         f"network: {network['encoder']}{options}, {network['pooling']} pooling, "

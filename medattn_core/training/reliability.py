@@ -90,7 +90,7 @@ def assess(found: Sequence[HeldOut], task: TaskSpec) -> tuple[dict[str, float], 
         if abstain is not None:
             calibration["abstain"] = abstain
         else:
-            calibration.setdefault("note", NEVER_ABSTAINS)
+            calibration["note"] = "; ".join([*([calibration["note"]] if "note" in calibration else []), NEVER_ABSTAINS])
     return metrics, calibration
 
 

@@ -26,7 +26,7 @@ from medattn_core.training.data import TrainingData, prepare
 from medattn_core.training.early_stop import outputs_on
 from medattn_core.training.held_out import HELD_OUT_SECTION, check_labels, check_truth, gather, say_unused
 from medattn_core.training.loop import Progress, fit
-from medattn_core.training.plan import describe, plan_network, plan_task, plan_zoom_power
+from medattn_core.training.plan import describe, plan_growth, plan_network, plan_task
 from medattn_core.training.precision import fast_bf16
 from medattn_core.training.processes import Processes
 from medattn_core.training.reliability import HeldOut, assess, learn_input_check
@@ -114,8 +114,7 @@ def train(
         )
     except (TypeError, ValueError) as error:
         raise TrainingError("bad_config", f"task settings: {error}; see TaskSpec for what each key takes") from error
-    if "zoom_power" not in parts.get("training", {}):
-        settings = replace(settings, zoom_power=plan_zoom_power(task))
+    settings = plan_growth(settings, task, dict(parts.get("training", {})))
     count = int((~held_out[0]).sum())
     network_settings = plan_network(task, dict(parts.get("network", {})), size=size, cases=count)
     for line in describe(task, size, network_settings, settings):

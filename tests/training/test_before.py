@@ -80,6 +80,11 @@ def test_a_finished_bundle_is_kept_unless_told_and_holds_what_it_learnt(squares,
     assert train(squares, folder, config=settings, device="cpu", resume=True).weights_sha256 == first.weights_sha256
     with pytest.raises(TrainingError, match="another training"):
         train(squares, folder, config=settings, device="cpu", resume=True, epochs=2)
+    metadata = folder / "configs" / "metadata.json"
+    stored = json.loads(metadata.read_text())
+    del stored["medattn"]["training"]["zoom_power"]  # as a version wrote it that had no such setting
+    metadata.write_text(json.dumps(stored))
+    assert train(squares, folder, config=settings, device="cpu", resume=True).weights_sha256 == first.weights_sha256
     again = train(squares, folder, config=settings, device="cpu", overwrite=True, seed=5)
     assert again.weights_sha256 != first.weights_sha256
     assert load(folder).weights_sha256 == again.weights_sha256

@@ -15,6 +15,7 @@ from medattn_core.tasks import TaskSpec
 from medattn_core.training.config import TrainingConfig
 from medattn_core.training.data import TrainingData
 from medattn_core.training.loop import fit
+from medattn_core.training.losses import LossWeights
 
 TASK = TaskSpec(name="t", labels=("a", "b"), spatial_dims=2, spacing=(1, 1), activation="sigmoid")
 NETWORK = {
@@ -68,6 +69,22 @@ def test_another_run_does_not_go_on(tmp_path, changed, words):
     with pytest.raises(TrainingError, match=f"checkpoint was made with {words}") as caught:
         run(checkpoint, **changed)
     assert caught.value.code == "bad_config"
+
+
+def test_a_checkpoint_of_a_version_that_lacked_settings_goes_on(tmp_path):
+    checkpoint = tmp_path / "checkpoint.pt"
+    run(checkpoint, resume=False)
+    state = torch.load(checkpoint, weights_only=True)
+    del state["identity"]["config"]["zoom_power"]
+    del state["identity"]["config"]["losses"]["spread"]
+    torch.save(state, checkpoint)
+    run(checkpoint)
+    torch.save(state, checkpoint)
+    with pytest.raises(TrainingError, match="another config"):
+        run(checkpoint, config=TrainingConfig(epochs=1, batch_size=4, precision="fp32", focal_gamma=1.0))
+    torch.save(state, checkpoint)
+    with pytest.raises(TrainingError, match="another config"):  # it was trained without
+        run(checkpoint, config=TrainingConfig(epochs=1, batch_size=4, precision="fp32", losses=LossWeights(spread=1.0)))
 
 
 def test_a_damaged_checkpoint_is_named(tmp_path):

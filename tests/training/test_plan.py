@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import nibabel
@@ -14,7 +15,7 @@ from medattn_core.errors import TrainingError
 from medattn_core.tasks import TaskSpec
 from medattn_core.training.config import TrainingConfig
 from medattn_core.training.data import prepare
-from medattn_core.training.plan import describe, plan_network, plan_task, plan_zoom_power
+from medattn_core.training.plan import describe, plan_growth, plan_network, plan_task, plan_zoom_power
 from medattn_core.training.plan_intensity import plan_intensity, plan_modality
 from medattn_core.volumes import Volume
 
@@ -111,26 +112,57 @@ def test_images_that_a_rule_makes_flat_are_refused(tmp_path):
     assert prepare(cases, task, size).images.std() > 0.1
 
 
-@pytest.mark.parametrize(
-    ("unit", "power", "null"),
-    [("mm3", 3, 9.0), ("mL", 3, 9.0), ("cm²", 2, 9.0), ("mm", 1, None), ("years", 0, None), ("", 0, None)],
-)
-def test_the_unit_says_how_a_value_grows(unit, power, null):
-    task = TaskSpec(
-        name="t", kind="regression", activation="identity", labels=("v",), unit=unit, spatial_dims=2, spacing=(1.0, 1.0)
-    )
+def quantity(unit, **changed):
+    settings = {"kind": "regression", "activation": "identity", "labels": ("v",), "spatial_dims": 2, "spacing": (1, 1)}
+    return TaskSpec(name="t", unit=unit, **(settings | changed))
+
+
+@pytest.mark.parametrize(("unit", "power"), [
+    ("mm3", 3), ("mL", 3), (" mm³ ", 3), ("mm^3", 3), ("mm**3", 3), ("mm 3", 3), ("cc", 3), ("µl", 3), ("Litre", 3),
+    ("cm²", 2), ("mm", 1), ("years", 0), ("", 0), (None, 0), ("mm/s", 0), ("HU", 0),
+])  # fmt: skip
+def test_the_unit_says_how_a_value_grows(unit, power):
+    task = quantity(unit)
     assert plan_zoom_power(task) == power
-    assert plan_network(task, {}).get("null_score") == null
-    assert plan_network(task, {"null_score": 1.0})["null_score"] == 1.0
-    (line,) = [
-        t for t in describe(task, (32, 32), plan_network(task, {}), TrainingConfig(zoom_power=power)) if "v in" in t
-    ]
-    assert ("grows" in line) == (power > 0)
+    settings = plan_growth(TrainingConfig(), task, {})
+    assert settings.zoom_power == power
+    plain = TrainingConfig().augmentation
+    assert (settings.augmentation.scale == 1.0) == (power > 0)
+    assert settings.augmentation == (replace(plain, scale=1.0, stretch=1.0) if power else plain)
+    (line,) = [t for t in describe(task, (32, 32), plan_network(task, {}), settings) if "v in" in t]
+    assert (f"f^{power}" in line) if power else ("no size" in line)
 
 
-def test_a_label_has_no_unit_to_grow_with(picture):
-    task, _size = plan_task(listed(picture, "a", "b"), {"unit": "mm3"}, "t")
-    assert plan_zoom_power(task) == 0
+def test_what_is_given_about_growth_stays():
+    given = {"zoom_power": 0, "augmentation": {"scale": 1.5}}
+    settings = plan_growth(TrainingConfig.from_dict(given), quantity("mm3"), given)
+    assert settings.zoom_power == 0
+    assert (settings.augmentation.scale, settings.augmentation.stretch) == (1.5, 1.0)
+
+
+def test_a_volume_is_a_sum_over_regions_that_hardly_compete():
+    assert plan_network(quantity("mm3"), {}, size=(32, 32))["null_score"] == 9.0
+    many = plan_network(quantity("mm3"), {}, size=(512, 512))["null_score"]
+    assert many == pytest.approx(np.log(64 * 64) + 2, abs=0.1)  # of the default stride, 8
+    assert plan_network(quantity("mm3"), {"null_score": 1.0}, size=(512, 512))["null_score"] == 1.0
+    for task, given in (
+        (quantity("mm"), {}),
+        (quantity("mm3"), {"pooling": "average"}),
+        (quantity("mm3"), {"null_token": False}),
+    ):
+        assert "null_score" not in plan_network(task, given)
+
+
+def test_settings_that_a_kind_of_task_cannot_obey_are_refused(picture):
+    labels, _size = plan_task(listed(picture, "a", "b"), {"unit": "mm3"}, "t")
+    assert plan_growth(TrainingConfig(), labels, {}) == TrainingConfig()  # a label has no unit to grow with
+    for task, given, words in (
+        (labels, {"zoom_power": 3}, "a label does not grow"),
+        (quantity("mm3"), {"losses": {"spread": 0.1}}, "spread is of labels"),
+    ):
+        with pytest.raises(TrainingError, match=words) as caught:
+            plan_growth(TrainingConfig.from_dict(given), task, given)
+        assert caught.value.code == "bad_config"
 
 
 def test_the_network_is_sized_by_the_data(picture):

@@ -56,6 +56,9 @@ def test_a_model_that_would_seldom_decide_gets_no_rule_to_abstain() -> None:
     calibration = assess([HeldOut(outputs=outputs, targets=truth)], TWO)[1]
     assert "abstain" not in calibration
     assert calibration["note"] == NEVER_ABSTAINS
+    calibration = assess([HeldOut(outputs=50 * outputs, targets=truth)], TWO)[1]
+    assert "at its bound" in calibration["note"]
+    assert calibration["note"].endswith(NEVER_ABSTAINS)
     wrong = (rng.random(400) < 0.6) & (sure < np.sort(sure)[100])
     calibration = assess([HeldOut(outputs=outputs, targets=np.eye(2)[np.where(wrong, 1, 0)])], TWO)[1]
     assert calibration["abstain"]["share"] > 0.5

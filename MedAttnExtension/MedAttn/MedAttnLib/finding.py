@@ -57,6 +57,12 @@ class Finding:
         return self.result["kind"] == "regression"
 
     @property
+    def said(self) -> list[str]:
+        """Labels that the model says are there, which may be none; the quantity."""
+        present = self.result.get("present") if self.result["kind"] == "multilabel" else None
+        return self.labels if self.regression else [self.result["label"]] if present is None else list(present)
+
+    @property
     def labels(self) -> list[str]:
         """All labels, in the order of the task."""
         return list(self.result["logits"])

@@ -81,7 +81,7 @@ def show_probabilities(table: Any, found: Finding | None, asked: dict[str, Any] 
     labels = [] if found is None else found.labels
     table.setRowCount(len(labels))
     for row, label in enumerate(labels):
-        strong = label == found.result.get("label") or found.regression
+        strong = label in found.said
         table.setItem(row, 0, _cell(label, bold=strong))
         for column, source, colour in ((1, found.result, STRONG if strong else WEAK), (2, asked, ASKED)):
             if source is None:

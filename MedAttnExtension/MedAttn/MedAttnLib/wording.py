@@ -96,10 +96,10 @@ def finding(result: dict[str, Any]) -> str:
         return _("<b>Undecided.</b> Most likely: {answer}").format(answer=html.escape(best))
     found = result.get("present") if result["kind"] == "multilabel" else None  # scenes of older versions lack it
     if found is not None and not found:
-        if len(result["probabilities"]) > 1:
-            return "<b>" + html.escape(_("None of the labels found.")) + "</b> " + html.escape(best)
-        said = _("No {label} found").format(label=result["label"])
-        return f"<b>{html.escape(said)}:</b> {percent(result['probabilities'][result['label']])}"
+        several = len(result["probabilities"]) > 1
+        said = _("None of the labels found.") if several else _("No {label} found.").format(label=result["label"])
+        # Not "found: 62 %": the number is the probability of the label, not of its absence.
+        return f"<b>{html.escape(said)}</b> " + html.escape(_("Probability: {answer}").format(answer=best))
     text = f"<b>{html.escape(', '.join(answer(result, name) for name in found) if found else best)}</b>"
     if result.get("confidence") is not None:
         sure = _("Right in about {share} of such cases").format(share=percent(result["confidence"]))

@@ -184,8 +184,10 @@ def test_first_result_and_what_if(shell: Shell, screen: Screen, brain: Any) -> N
     print(f"what-if {asked[0]:.3f} to {asked[-1]:.3f} s, kept {max(heart.kept for heart in asking):.0f} ms at most")
     assert min(seconds for seconds, _beat in runs[1:]) < 5.0  # other programs take their share of the cores
     assert asked[len(asked) // 2] < 0.2
-    assert hardly_kept([beat.kept for _seconds, beat in runs])
-    assert hardly_kept([beat.kept for beat in asking])
+    assert beat.kept <= 2 * MOST_MS  # once only: no second one tells a hiccup from a habit
+    assert hardly_kept([beat.kept for _seconds, beat in runs[1:]])
+    assert hardly_kept([heart.kept for heart in asking[::2]])
+    assert hardly_kept([heart.kept for heart in asking[1::2]])
 
 
 def test_a_large_scan_keeps_nobody_either(shell: Shell, screen: Screen, desk: Desk, brain: Any) -> None:
