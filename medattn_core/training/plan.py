@@ -147,8 +147,9 @@ def plan_growth(settings: TrainingConfig, task: TaskSpec, given: dict[str, Any])
     if power:
         own = given.get("augmentation", {})
         own = own if isinstance(own, dict) else vars(own)
-        still = {name: 1.0 for name in ("scale", "stretch") if name not in own}
-        settings = replace(settings, augmentation=replace(settings.augmentation, **still))
+        moved = settings.augmentation
+        scale, stretch = (getattr(moved, name) if name in own else 1.0 for name in ("scale", "stretch"))
+        settings = replace(settings, augmentation=replace(moved, scale=scale, stretch=stretch))
     return settings
 
 
