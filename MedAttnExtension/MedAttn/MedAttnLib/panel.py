@@ -253,7 +253,7 @@ class Panel:
             self.ui.scaleLabel.text = ""
             return
         scale, share = self.found.scale, self.parameters.threshold
-        text = _("shown from {low}, full at {high} {unit}")
+        text = _("from {low}, full at {high} {unit}")
         self.ui.scaleLabel.text = text.format(
             low=wording.number(share * scale.limit, 2), high=wording.number(scale.limit, 2), unit=scale.unit
         )
