@@ -39,6 +39,12 @@ SPELLINGS = {"²": "2", "³": "3", "µ": "u", "μ": "u", "^": "", "*": "", " ": 
 NULL_SCORE = 9.0
 """The least ``null_score`` at which regions hardly compete, so that a sum can grow with the extent of what is found."""
 
+START_SIZE = 0.6
+"""Share of the size at which training on large pictures starts: a fifth of the time less, no worse on T1CE."""
+
+MANY_PIXELS = 128
+"""Shortest side, in pixels of the model, from which pictures are worth starting small."""
+
 FEW_PIXELS = 48
 """Shortest side, in pixels of the model, up to which the network strides more gently."""
 
@@ -153,6 +159,22 @@ def plan_growth(settings: TrainingConfig, task: TaskSpec, given: dict[str, Any])
     return settings
 
 
+def plan_start_size(
+    settings: TrainingConfig, task: TaskSpec, size: Sequence[int], given: dict[str, Any]
+) -> TrainingConfig:
+    """Large pictures start small, unless that is settled, or early stopping wants every epoch to count.
+
+    Args:
+        settings: of the training.
+        task: of the network.
+        size: of the training batches.
+        given: the ``training`` part of the configuration; its keys win.
+    """
+    if "start_size" in given or settings.patience > 0 or task.spatial_dims != 2 or min(size) < MANY_PIXELS:
+        return settings
+    return replace(settings, start_size=START_SIZE)
+
+
 def _classification(
     cases: Sequence[Case], given: dict[str, Any], listed: Sequence[str] | None, say: Callable[[str], None]
 ) -> dict[str, Any]:
@@ -249,5 +271,6 @@ def describe(task: TaskSpec, size: tuple[int, ...], network: dict[str, Any], set
         f"network: {network['encoder']}{options}, {network['pooling']} pooling, "
         f"an evidence cell is {network['evidence_stride']} pixels wide",
         f"training: {settings.epochs} epochs, batches of {settings.batch_size}, learning rate "
-        f"{settings.learning_rate:g}, {settings.precision}, seed {settings.seed}",
+        f"{settings.learning_rate:g}, {settings.precision}, seed {settings.seed}"
+        + (f"; images grow from {settings.start_size:g} of their size" if settings.start_size < 1 else ""),
     ]

@@ -26,7 +26,7 @@ from medattn_core.training.data import TrainingData, prepare
 from medattn_core.training.early_stop import outputs_on
 from medattn_core.training.held_out import HELD_OUT_SECTION, check_labels, check_truth, gather, say_unused
 from medattn_core.training.loop import Progress, fit
-from medattn_core.training.plan import describe, plan_growth, plan_network, plan_task
+from medattn_core.training.plan import describe, plan_growth, plan_network, plan_start_size, plan_task
 from medattn_core.training.precision import fast_bf16
 from medattn_core.training.processes import Processes
 from medattn_core.training.reliability import HeldOut, assess, learn_input_check
@@ -115,6 +115,7 @@ def train(
     except (TypeError, ValueError) as error:
         raise TrainingError("bad_config", f"task settings: {error}; see TaskSpec for what each key takes") from error
     settings = plan_growth(settings, task, dict(parts.get("training", {})))
+    settings = plan_start_size(settings, task, size, dict(parts.get("training", {})))
     count = int((~held_out[0]).sum())
     network_settings = plan_network(task, dict(parts.get("network", {})), size=size, cases=count)
     for line in describe(task, size, network_settings, settings):

@@ -15,7 +15,7 @@ from medattn_core.errors import TrainingError
 from medattn_core.tasks import TaskSpec
 from medattn_core.training.config import TrainingConfig
 from medattn_core.training.data import prepare
-from medattn_core.training.plan import describe, plan_growth, plan_network, plan_task, plan_zoom_power
+from medattn_core.training.plan import describe, plan_growth, plan_network, plan_start_size, plan_task, plan_zoom_power
 from medattn_core.training.plan_intensity import plan_intensity, plan_modality
 from medattn_core.volumes import Volume
 
@@ -131,6 +131,24 @@ def test_the_unit_says_how_a_value_grows(unit, power):
     assert settings.augmentation == (replace(plain, scale=1.0, stretch=1.0) if power else plain)
     (line,) = [t for t in describe(task, (32, 32), plan_network(task, {}), settings) if "v in" in t]
     assert (f"f^{power}" in line) if power else ("no size" in line)
+
+
+def test_large_pictures_start_small(picture):
+    task, _size = plan_task(listed(picture, "a", "b"), {}, "t")
+    volumes = replace(task, spatial_dims=3, spacing=(1, 1, 1), size=None)
+    stopping = TrainingConfig(patience=3)
+    for settings, of, size, given, wanted in (
+        (TrainingConfig(), task, (224, 160), {}, 0.6),
+        (TrainingConfig(), task, (224, 96), {}, 1.0),
+        (TrainingConfig(), volumes, (224, 224, 224), {}, 1.0),
+        (TrainingConfig(start_size=1.0), task, (224, 160), {"start_size": 1.0}, 1.0),
+        (stopping, task, (224, 160), {}, 1.0),  # only epochs of the whole size count for it
+    ):
+        planned = plan_start_size(settings, of, size, given)
+        assert planned.start_size == wanted
+        assert any("grow from 0.6" in line for line in describe(task, (32, 32), plan_network(task, {}), planned)) == (
+            wanted < 1
+        )
 
 
 def test_what_is_given_about_growth_stays():
