@@ -21,12 +21,11 @@ BUNDLE = "brain_tumor_t1ce"
 
 
 def blocked() -> float:
-    """Seconds that the main thread may be kept at most: 0.2, and more where others wait for the processors too.
+    """Seconds that the main thread may be kept at most: 0.05, and more where others wait for the processors too.
 
-    The promise is 0.05 and is held, by medians, in the tests of the extension. This is the longest of thousands of
-    polls by the clock on the wall, and a machine that is shared stumbles; our own work in a poll takes 0.5 ms.
+    What is waited for in a restart is that the new process gets its first turn; our own work in it takes 0.5 ms.
     """
-    return 0.2 * overload()
+    return 0.05 * overload()
 
 
 @pytest.fixture(scope="module")
@@ -61,8 +60,7 @@ def test_first_result_and_what_if_never_block_the_main_thread(warm: Drive, brain
     assert told["probabilities"] == answer.result["probabilities"]
     print(f"first result {first:.2f} s, what-if {max(times) * 1000:.0f} ms, longest poll {warm.longest * 1000:.1f} ms")
     assert first < 5.0 * overload()
-    assert sorted(times)[1] < 0.2 * overload()
-    assert max(times) < overload()
+    assert max(times) < 0.2 * overload()
     assert warm.longest < blocked()
 
 
@@ -407,7 +405,7 @@ def test_cancel_in_a_stage_that_cannot_be_interrupted(warm: Drive, large: str, b
         assert answer.error[0] == "cancelled"
     restarted = "restarted" if warm.engine.pid != first else "the same process"
     print(f"not busy again after at most {max(times):.2f} s ({restarted}), longest poll {warm.longest * 1000:.1f} ms")
-    assert max(times) < overload()
+    assert max(times) < 1.0
     assert warm.longest < blocked()
     assert warm.ask("predict", path=brain1, bundle=BUNDLE)["label"] == "glioma"
 

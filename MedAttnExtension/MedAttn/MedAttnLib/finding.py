@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from MedAttnLib import geometry, nodes
+from MedAttnLib import geometry, nodes, wording
 from MedAttnLib.colours import Scale
 
 _KEPT = (
@@ -59,7 +59,7 @@ class Finding:
     @property
     def said(self) -> list[str]:
         """Labels that the model says are there, which may be none; the quantity."""
-        present = self.result.get("present") if self.result["kind"] == "multilabel" else None
+        present = wording.present(self.result)
         return self.labels if self.regression else [self.result["label"]] if present is None else list(present)
 
     @property

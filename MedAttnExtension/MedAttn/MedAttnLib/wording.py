@@ -82,6 +82,11 @@ def question(asked: dict[str, Any]) -> str:
     return (_("Only {what}") if asked["mode"] == "only" else _("Without {what}")).format(what=what)
 
 
+def present(result: dict[str, Any]) -> list[str] | None:
+    """Labels that reach the threshold of a detection; None for other tasks, and in scenes that older versions saved."""
+    return result.get("present") if result["kind"] == "multilabel" else None
+
+
 def finding(result: dict[str, Any]) -> str:
     """The result in one line of rich text: what, how sure; and that nothing is decided, where that is so."""
     if result["kind"] == "regression":
@@ -94,7 +99,7 @@ def finding(result: dict[str, Any]) -> str:
     best = answer(result)
     if result.get("abstained"):
         return _("<b>Undecided.</b> Most likely: {answer}").format(answer=html.escape(best))
-    found = result.get("present") if result["kind"] == "multilabel" else None  # scenes of older versions lack it
+    found = present(result)
     if found is not None and not found:
         several = len(result["probabilities"]) > 1
         said = _("None of the labels found.") if several else _("No {label} found.").format(label=result["label"])

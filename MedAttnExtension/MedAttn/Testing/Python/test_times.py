@@ -5,7 +5,6 @@ from __future__ import annotations
 import collections
 import gc
 import os
-import statistics
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,7 +21,6 @@ from stand_ins.desk import Desk
 from stand_ins.shell import Shell
 
 MOST_MS = 50
-HICCUP_MS = 200
 QUEUE = Path("/proc/thread-self/schedstat")
 MACHINE = Path("/proc/stat")
 
@@ -38,15 +36,6 @@ def queued_s() -> float:
     except (OSError, IndexError, ValueError):
         return 0.0
     return queued + stolen / (os.cpu_count() or 1)
-
-
-def hardly_kept(pauses: list[float]) -> bool:
-    """Whether the longest pauses of several runs keep the promise.
-
-    A machine that others use too has hiccups that no clock accounts for (a disk, a page fault): one run may have one.
-    A step of ours that takes too long does so in every run.
-    """
-    return statistics.median(pauses) <= MOST_MS and max(pauses) <= HICCUP_MS
 
 
 class Beat:
@@ -158,11 +147,13 @@ def told(runs: list[tuple[float, Beat]]) -> str:
 
 
 def test_a_beat_tells_who_keeps_the_thread(shell: Shell) -> None:
+    queued = queued_s()
     with Beat() as beat:
         QTimer.singleShot(10, lambda: time.sleep(0.08))
         end = time.perf_counter() + 0.2
         shell.until(lambda: time.perf_counter() > end)
-    assert 75 < beat.kept <= beat.longest
+    assert beat.longest > 75
+    assert 75 - 1000 * (queued_s() - queued) < beat.kept <= beat.longest  # less what other programs had of it
 
 
 def test_first_result_and_what_if(shell: Shell, screen: Screen, brain: Any) -> None:
@@ -184,10 +175,8 @@ def test_first_result_and_what_if(shell: Shell, screen: Screen, brain: Any) -> N
     print(f"what-if {asked[0]:.3f} to {asked[-1]:.3f} s, kept {max(heart.kept for heart in asking):.0f} ms at most")
     assert min(seconds for seconds, _beat in runs[1:]) < 5.0  # other programs take their share of the cores
     assert asked[len(asked) // 2] < 0.2
-    assert beat.kept <= 2 * MOST_MS  # once only: no second one tells a hiccup from a habit
-    assert hardly_kept([beat.kept for _seconds, beat in runs[1:]])
-    assert hardly_kept([heart.kept for heart in asking[::2]])
-    assert hardly_kept([heart.kept for heart in asking[1::2]])
+    assert max(beat.kept for _seconds, beat in runs) <= MOST_MS
+    assert max(heart.kept for heart in asking) <= MOST_MS
 
 
 def test_a_large_scan_keeps_nobody_either(shell: Shell, screen: Screen, desk: Desk, brain: Any) -> None:
@@ -218,9 +207,9 @@ def test_a_large_scan_keeps_nobody_either(shell: Shell, screen: Screen, desk: De
             shell.until(lambda: not shell.work.working)
         parts["segment"].append(beat.kept)
     print(f"256 x 256 x 200: {told(runs)}; {', '.join(f'{n} {max(p):.0f} ms' for n, p in parts.items())} at most")
-    assert hardly_kept([beat.kept for _seconds, beat in runs])
+    assert max(beat.kept for _seconds, beat in runs) <= MOST_MS
     for name, pauses in parts.items():
-        assert hardly_kept(pauses), name
+        assert max(pauses) <= MOST_MS, name
 
 
 def test_looking_for_what_is_missing_keeps_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -233,4 +222,4 @@ def test_looking_for_what_is_missing_keeps_nobody(monkeypatch: pytest.MonkeyPatc
         kept.append(1000 * (time.perf_counter() - start - (queued_s() - queued)))
     print(f"plan of the installation: {max(kept):.0f} ms at most")
     assert plan.needed, "torch is not in this environment"
-    assert hardly_kept(kept)
+    assert max(kept) <= MOST_MS
