@@ -77,7 +77,7 @@ CODES: dict[str, str] = {
     "cropped": "the input is larger than the model's field of view and was cropped",
     "report_failed": "the pictures or the page of a result could not be made; its numbers are complete",
     "below_threshold": "no label reaches the task's threshold",
-    "abstained": "the model is not sure enough to decide, by the rule chosen on its validation data",
+    "abstained": "the model is not sure enough to decide, or not of every label, by the rule from its validation data",
     "not_additive": "the map is Grad-CAM of a foreign bundle: its voxels do not sum to the score",
     "unlike_training": "the scan is unlike those the model was trained on",
     "other_run": "the output folder holds an unfinished batch of another bundle or other options",

@@ -136,6 +136,11 @@ class TaskSpec:
             need(len(self.size) == self.spatial_dims, f"size {self.size} has not {self.spatial_dims} values")
             need(all(n > 0 for n in self.size), f"size {self.size} must be positive")
 
+    @property
+    def said_from(self) -> float:
+        """Probability from which a label is said where each is judged by itself: ``threshold``, or one half."""
+        return 0.5 if self.threshold is None else self.threshold
+
     def probabilities(self, logits: np.ndarray) -> np.ndarray:
         """Probabilities ``(..., K)`` of calibrated logits ``(..., K)``; regression values pass through."""
         logits = np.asarray(logits, dtype=np.float64)

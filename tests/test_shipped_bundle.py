@@ -146,9 +146,14 @@ def test_the_aneurysm_is_said_from_the_threshold_of_the_documented_accuracy():
     assert bundle.task.threshold == pytest.approx(1 / (1 + np.exp(-1.31)), abs=2e-3)  # the logit of the card
     card = (bundle.path / "docs" / "README.md").read_text(encoding="utf-8")
     assert f"a label is said from a probability of {bundle.task.threshold:g} on" in card
-    assert list(bundle.metadata["changelog"]) == ["1.0.0", bundle.version] == ["1.0.0", "1.0.1"]
+    assert list(bundle.metadata["changelog"]) == ["1.0.0", "1.0.1", bundle.version]
     noise = np.random.default_rng(0).uniform(0, 255, (64, 64, 64)).astype(np.float32)
     prediction = Predictor.from_bundle(bundle.name, device="cpu")(Volume(data=noise, affine=np.eye(4)))
-    for logit, said in ((1.0, ()), (1.4, ("aneurysm",))):
+    for logit, said, undecided in (
+        (-0.1, (), ()),
+        (1.0, (), ("aneurysm",)),  # from 0.494 on its presence is credible, and it is not said
+        (1.4, ("aneurysm",), ()),
+    ):
         head = replace(prediction.head, bias=prediction.head.bias + logit - prediction.logits)
-        assert replace(prediction, head=head).present == said
+        asked = replace(prediction, head=head)
+        assert (asked.present, asked.undecided) == (said, undecided)

@@ -111,7 +111,12 @@ def words_of(prediction: Prediction) -> str:
         between = prediction.interval
         return said if between is None else f"{said} ({between[0]:.4g} to {between[1]:.4g})"
     if prediction.task.kind == "multilabel":
-        named = "  ".join(f"{label} {prediction.probabilities[label]:.3f}" for label in prediction.present)
+        open_ = prediction.undecided or ()
+        sure = [label for label in prediction.present if label not in open_]
+        named = "  ".join(f"{label} {prediction.probabilities[label]:.3f}" for label in sure)
+        if open_:
+            said = "  ".join(f"{label} {prediction.probabilities[label]:.3f}" for label in open_)
+            return f"{named}  undecided: {said}".strip()
         return named or f"none  (most probable: {prediction.label} {prediction.probabilities[prediction.label]:.3f})"
     said = f"{prediction.label}  {prediction.probabilities[prediction.label]:.3f}"
     return f"undecided: {said}" if prediction.abstained else said

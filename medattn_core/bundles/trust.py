@@ -3,6 +3,8 @@
 - Conformal sets: every label whose probability is at least ``1 - quantile`` (split-conformal, least ambiguous sets:
   Sadinle, Lei and Wasserman 2019). The set holds the truth with the stated coverage, if the scan is like those it was
   fitted on. It may be empty: then no label is credible at that coverage. For a quantity, value +- half width.
+- Where each label is judged by itself: between two probabilities it is undecided whether it is there (split-conformal,
+  for cases with and without the label apart: Vovk 2012).
 - Abstaining: below a probability chosen on validation, no label is reported as decided.
 - Input check: distance of the scan's features from the training scans', and ranges of its intensities and geometry.
 """
@@ -10,12 +12,39 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from medattn_core.errors import BundleError, Notice
+
+
+@dataclass(frozen=True, kw_only=True)
+class Undecided:
+    """When a label that is judged by itself is undecided.
+
+    Attributes:
+        present_from: lowest probability at which its presence is credible.
+        absent_to: highest probability at which its absence is credible.
+    """
+
+    present_from: float
+    absent_to: float
+
+    def side(self, probability: float, said_from: float) -> bool | None:
+        """Whether the label is there; None where it is undecided.
+
+        It is where the threshold says so, unless the other is still credible; so the stated share of the cases with
+        the label is not called free of it, and that of those without it not positive.
+
+        Args:
+            probability: of the label.
+            said_from: threshold from which it is said.
+        """
+        if probability >= said_from:
+            return None if probability <= self.absent_to else True
+        return None if probability >= self.present_from else False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,6 +54,7 @@ class Trust:
     Attributes:
         coverage: stated coverage of label sets or intervals.
         quantile: of the conformity scores ``1 - p(true label)``.
+        undecided: label to when it is undecided (``multilabel``).
         half_width: of the interval around a value, in its unit.
         abstain_below: probability of the reported label below which the model does not decide.
         expected_accuracy: accuracy on the decided cases of the validation set.
@@ -33,6 +63,7 @@ class Trust:
 
     coverage: float | None = None
     quantile: float | None = None
+    undecided: Mapping[str, Undecided] = field(default_factory=dict)
     half_width: float | None = None
     abstain_below: float | None = None
     expected_accuracy: float | None = None
@@ -59,7 +90,17 @@ class Trust:
                 )
             return float(value)
 
+        undecided = {}
+        for label, one in _part(conformal, "undecided", where).items():
+            ends = _part({label: one}, label, where)
+            present_from, absent_to = (number(ends, key, 1.0) for key in ("present_from", "absent_to"))
+            if present_from is None or absent_to is None:
+                raise BundleError(
+                    "bad_bundle", f"{where}: calibration undecided of {label!r} lacks present_from or absent_to"
+                )
+            undecided[str(label)] = Undecided(present_from=present_from, absent_to=absent_to)
         return cls(
+            undecided=undecided,
             coverage=number(conformal, "coverage", 1.0),
             quantile=number(conformal, "quantile", 1.0),
             half_width=number(conformal, "half_width", 1e300),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -158,6 +159,49 @@ def trust_scores(
         hits = right(said, truth, task)
         found["accuracy_when_decided"] = float(hits[decided].mean()) if decided.any() else float("nan")
     return found
+
+
+def side_scores(
+    sides: Sequence[Mapping[str, bool | None]], said: np.ndarray, truth: np.ndarray, task: TaskSpec
+) -> dict[str, float]:
+    """Of labels that are judged by themselves: how often the truth is credible, and what leaving them open buys.
+
+    Every label with a rule counts once a case.
+
+    Args:
+        sides: of each case, see :attr:`medattn_core.inference.Prediction.sides`.
+        said, truth: ``(N, K)`` boolean.
+        task: of the model.
+    """
+    columns = [task.index(label) for label in sides[0]]
+    said, truth = said[:, columns].ravel(), truth[:, columns].ravel()
+    side = [one for case in sides for one in case.values()]
+    open_ = np.array([one is None for one in side])
+    held = open_ | (np.array([bool(one) for one in side]) == truth)
+    return {
+        "set_coverage": _share(held),
+        "set_coverage_present": _share(held[truth]),
+        "set_coverage_absent": _share(held[~truth]),
+        "abstained": _share(open_),
+        "accuracy_when_decided": _share((said == truth)[~open_]),
+    }
+
+
+def side_denominators(
+    sides: Sequence[Mapping[str, bool | None]], truth: np.ndarray, task: TaskSpec
+) -> dict[str, np.ndarray]:
+    """As :func:`denominators`, for :func:`side_scores`; of several labels they are no shares of cases."""
+    if len(sides[0]) != 1:
+        return {}
+    (label,) = sides[0]
+    has, every = truth[:, task.index(label)], np.ones(len(truth), bool)
+    decided = np.array([case[label] is not None for case in sides])
+    return {"set_coverage": every, "set_coverage_present": has, "set_coverage_absent": ~has, "abstained": every,
+            "accuracy_when_decided": decided}  # fmt: skip
+
+
+def _share(some: np.ndarray) -> float:
+    return float(some.mean()) if len(some) else float("nan")
 
 
 def _both(said: np.ndarray, truth: np.ndarray) -> tuple[float, float]:

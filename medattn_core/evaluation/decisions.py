@@ -12,8 +12,6 @@ import numpy as np
 
 from medattn_core.tasks import TaskSpec
 
-HALF = 0.5
-
 
 @dataclass(frozen=True, kw_only=True)
 class Rule:
@@ -62,7 +60,7 @@ def decisions(probabilities: np.ndarray, task: TaskSpec, rule: Rule | None = Non
         rule: chosen thresholds; where one is missing, the task's threshold or 0.5 stands in.
     """
     rule = rule or Rule()
-    usual = HALF if task.threshold is None else task.threshold
+    usual = task.said_from
     if not takes_one(task):
         each = rule.each or (None,) * len(task.labels)
         return probabilities >= np.array([usual if t is None else t for t in each])

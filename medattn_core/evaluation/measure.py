@@ -21,14 +21,15 @@ class Stated:
     """What a prediction says of its own reliability; the scan itself is not kept: a list may be larger than memory.
 
     Attributes:
-        label_set, interval, confidence, abstained: as in :class:`medattn_core.inference.Prediction`; None where the
-            bundle has no rule.
+        label_set, interval, confidence, abstained, sides: as in :class:`medattn_core.inference.Prediction`; None where
+            the bundle has no rule.
     """
 
     label_set: tuple[str, ...] | None = None
     interval: tuple[float, float] | None = None
     confidence: float | None = None
     abstained: bool | None = None
+    sides: dict[str, bool | None] | None = None
 
     @classmethod
     def of(cls, prediction: Prediction) -> Stated:
@@ -38,6 +39,7 @@ class Stated:
             interval=prediction.interval,
             confidence=prediction.confidence,
             abstained=None if prediction.trust.abstain_below is None else prediction.abstained,
+            sides=prediction.sides,
         )
 
 
@@ -83,8 +85,8 @@ def measured(
     probabilities, truth = task.probabilities(outputs), targets > 0.5
     said = decisions(probabilities, task, rule)
     shown = any_label(truth)
-    sets, abstained, confidence = (
-        _all([getattr(s, name) for s in stated]) for name in ("label_set", "abstained", "confidence")
+    sets, abstained, confidence, sides = (
+        _all([getattr(s, name) for s in stated]) for name in ("label_set", "abstained", "confidence", "sides")
     )
 
     def measure(chosen: np.ndarray) -> dict[str, float]:
@@ -94,6 +96,8 @@ def measured(
             None if abstained is None else np.array(abstained)[chosen],
             said[chosen], truth[chosen], task,
         )  # fmt: skip
+        if sides is not None:
+            found |= classification.side_scores([sides[i] for i in chosen], said[chosen], truth[chosen], task)
         if confidence is not None and takes_one(task):
             some = chosen[shown[chosen]]  # fitted on cases that have a label
             if len(some):
@@ -105,6 +109,8 @@ def measured(
     shares |= {"set_coverage": shown, "abstained": shown}
     if abstained is not None:
         shares["accuracy_when_decided"] = shown & ~np.array(abstained)
+    if sides is not None:
+        shares |= classification.side_denominators(sides, truth, task)
     kinds = ["|".join(np.array(task.labels)[row]) for row in truth]
     found = intervals(measure, patients, strata=kinds, shares=shares, samples=samples, seed=seed)
     return {"classification": found, **classification.confusion(said, truth, task), **notes}

@@ -23,6 +23,8 @@ SAID = {
     "ece_confidence": "calibration error of the confidence",
     "brier": "Brier score",
     "set_coverage": "label sets that hold the truth",
+    "set_coverage_present": "label there: said or left open",
+    "set_coverage_absent": "label not there: not said or left open",
     "set_size": "labels in a set, mean",
     "abstained": "not decided",
     "accuracy_when_decided": "right label where decided",
@@ -33,8 +35,8 @@ SAID = {
     "mae_of_the_mean": "mean absolute error of always saying the mean",
     "interval_coverage": "intervals that hold the truth",
 }
-SHARES = ("accuracy", "accuracy_most_probable", "balanced_accuracy", "set_coverage", "abstained",
-          "accuracy_when_decided", "interval_coverage")  # fmt: skip
+SHARES = ("accuracy", "accuracy_most_probable", "balanced_accuracy", "set_coverage", "set_coverage_present",
+          "set_coverage_absent", "abstained", "accuracy_when_decided", "interval_coverage")  # fmt: skip
 
 
 def summary_page(

@@ -231,4 +231,5 @@ def _row(case: Case, number: int, prediction: Prediction) -> dict[str, Any]:
     row |= {"true": "|".join(case.labels or ()) or "-", "said": "", "right": ""}
     row |= {f"probability_{label}": p for label, p in prediction.probabilities.items()}
     row["label_set"] = "|".join(prediction.label_set) if prediction.label_set is not None else None
+    row["undecided"] = "|".join(prediction.undecided) if prediction.undecided is not None else None
     return row | {"confidence": prediction.confidence, "abstained": prediction.abstained}

@@ -85,6 +85,10 @@ class Prediction:
         """Probability of each label; empty in regression."""
         return {} if self.task.kind == "regression" else self._named(self.logits)
 
+    def _ranked(self) -> list[tuple[str, float]]:
+        """Labels with their probabilities, most probable first."""
+        return sorted(self.probabilities.items(), key=lambda item: -item[1])
+
     @property
     def label(self) -> str:
         """The most probable label, or the name of the quantity."""
@@ -96,9 +100,7 @@ class Prediction:
         the task's threshold (one half by default), which may be none; the quantity in regression."""
         if self.task.kind != "multilabel":
             return (self.label,)
-        least = 0.5 if self.task.threshold is None else self.task.threshold
-        ranked = sorted(self.probabilities.items(), key=lambda item: -item[1])
-        return tuple(label for label, probability in ranked if probability >= least)
+        return tuple(label for label, probability in self._ranked() if probability >= self.task.said_from)
 
     @property
     def value(self) -> float | None:
@@ -111,8 +113,30 @@ class Prediction:
         return self.task.unit
 
     @property
+    def sides(self) -> dict[str, bool | None] | None:
+        """In ``multilabel``, of each label with a rule whether it is there: True or False where only that is credible
+        at the coverage of ``trust``, None where it is undecided, in the order of the task; None without such a rule."""
+        if self.task.kind != "multilabel" or not self.trust.undecided:
+            return None
+        rules, least = self.trust.undecided, self.task.said_from
+        return {label: rules[label].side(p, least) for label, p in self.probabilities.items() if label in rules}
+
+    @property
+    def undecided(self) -> tuple[str, ...] | None:
+        """Labels that :attr:`sides` leaves open, most probable first; None without such a rule."""
+        sides = self.sides
+        if sides is None:
+            return None
+        return tuple(label for label, _ in self._ranked() if sides.get(label, True) is None)
+
+    @property
     def label_set(self) -> tuple[str, ...] | None:
-        """Labels that are credible at the coverage of ``trust``, most probable first; None without such a rule."""
+        """Labels that are credible at the coverage of ``trust``, most probable first; None without such a rule.
+
+        In ``multilabel`` those that are said or :attr:`undecided`, so that what is missing is ruled out.
+        """
+        if self.undecided is not None:
+            return tuple(label for label, _ in self._ranked() if label in {*self.present, *self.undecided})
         return self.trust.label_set(self.probabilities) if self.task.kind == "multiclass" else None
 
     @property
@@ -127,7 +151,9 @@ class Prediction:
 
     @property
     def abstained(self) -> bool:
-        """Whether the model is not sure enough to decide, by the rule chosen on its validation data."""
+        """Whether the model is not sure enough to decide about :attr:`label`, by the rule from its validation data."""
+        if self.undecided is not None:
+            return self.label in self.undecided
         return self.task.kind == "multiclass" and self.trust.abstains(self.probabilities[self.label])
 
     @property
@@ -299,6 +325,7 @@ class Prediction:
             "coverage": self.trust.coverage,
             "confidence": self.confidence,
             "abstained": self.abstained,
+            "undecided": list(self.undecided) if self.undecided is not None else None,
             "evidence": {
                 "path": None,
                 "label": evidence.label,

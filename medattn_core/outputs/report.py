@@ -67,14 +67,16 @@ def _credible(view: View) -> list[str]:
     """What the model's own reliability rules say, where its bundle has them."""
     prediction, parts = view.prediction, []
     share = f"{100 * (prediction.trust.coverage or 0.0):g} %"
-    if prediction.abstained:
+    if prediction.undecided is not None:
+        parts.append(_decided(view, share))
+    elif prediction.abstained:
         parts.append("<p><strong>Undecided:</strong> the model is not sure enough to name a label.</p>")
     if prediction.confidence is not None:
         parts.append(
             f"<p>Of cases like this one, <strong>{esc(percent(prediction.confidence))}</strong> of the labels given "
             "were right.</p>"
         )
-    if prediction.label_set is not None:
+    if prediction.label_set is not None and prediction.undecided is None:
         named = ", ".join(prediction.label_set) or "none of the labels"
         parts.append(
             f"<p>Credible at {esc(share)}: <strong>{esc(named)}</strong> "
@@ -88,6 +90,20 @@ def _credible(view: View) -> list[str]:
             f"differ by {points} percentage points (standard deviation).</p>"
         )
     return parts
+
+
+def _decided(view: View, share: str) -> str:
+    """Which labels, each judged by itself, cannot be decided; and what it means where all can."""
+    named = ", ".join(view.prediction.undecided or ())
+    if named:
+        return (
+            f"<p><strong>Undecided: {esc(named)}.</strong> "
+            f'<span class="soft">At {esc(share)} neither presence nor absence can be excluded.</span></p>'
+        )
+    return (
+        f'<p class="note">Decided: of scans like those it was tested on, {esc(share)} of those with a label and '
+        f"{esc(share)} of those without it are judged rightly or left undecided.</p>"
+    )
 
 
 def _value(view: View) -> list[str]:

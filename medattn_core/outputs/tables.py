@@ -17,7 +17,7 @@ from medattn_core.errors import MedAttnError
 KEYS = (
     *("input", "series_instance_uid", "bundle", "bundle_version", "weights_sha256", "runtime", "label", "present"),
     *("probabilities", "value", "unit", "logits", "bias", "uncertainty", "label_set", "interval", "coverage"),
-    *("confidence", "abstained", "evidence", "regions", "warnings", "error", "timings_s"),
+    *("confidence", "abstained", "undecided", "evidence", "regions", "warnings", "error", "timings_s"),
 )
 """Keys of each object of predictions.json, in order; all are always there."""
 
@@ -94,6 +94,8 @@ def flat(record: Mapping[str, Any]) -> dict[str, Any]:
     row.update({"value_low": low, "value_high": high})
     row["label_set"] = None if record["label_set"] is None else "|".join(record["label_set"])
     row.update({key: record[key] for key in ("coverage", "confidence", "abstained")})
+    undecided = record.get("undecided")  # unknown to unfinished runs of before
+    row["undecided"] = None if undecided is None else "|".join(undecided)
     uncertainty = record["uncertainty"]
     if isinstance(uncertainty, Mapping):
         for key, value in uncertainty.items():

@@ -7,11 +7,15 @@ from typing import Any, cast
 import numpy as np
 import torch
 
+from medattn_core.bundles.trust import Undecided
 from medattn_core.networks.attention_cnn import AttentionCNN
 from medattn_core.tasks import TaskSpec
 
 FEWEST = 20
 """Held-out cases from which a temperature, a conformal quantile or a rule to abstain is worth stating."""
+
+COVERAGE = 0.9
+"""Share of label sets and intervals that is to hold the truth."""
 
 LEAST_DECIDED = 0.5
 """Share of the held-out cases that a model with a rule to abstain still decides: one that seldom answers is none."""
@@ -111,7 +115,7 @@ def fit_confidence(probabilities: np.ndarray, targets: np.ndarray) -> dict[str, 
     return {"scale": float(np.exp(found[0])), "offset": float(found[1]), "cases": len(top)}
 
 
-def fit_conformal(probabilities: np.ndarray, targets: np.ndarray, coverage: float = 0.9) -> dict[str, float]:
+def fit_conformal(probabilities: np.ndarray, targets: np.ndarray, coverage: float = COVERAGE) -> dict[str, float]:
     """Split-conformal label sets: the quantile of ``1 - p(true label)`` over held-out cases.
 
     The ``ceil((n + 1) * coverage)``-th smallest score: sets then cover at least that share of exchangeable new cases
@@ -126,7 +130,39 @@ def fit_conformal(probabilities: np.ndarray, targets: np.ndarray, coverage: floa
     return {"coverage": coverage, "quantile": float(scores[_rank(len(scores), coverage)]), "cases": len(scores)}
 
 
-def fit_conformal_value(residuals: np.ndarray, coverage: float = 0.9) -> dict[str, float]:
+def fit_undecided(
+    probabilities: np.ndarray, present: np.ndarray, said_from: float, coverage: float = COVERAGE
+) -> dict[str, float | int] | None:
+    """Between which probabilities of one label neither its presence nor its absence may be stated: split-conformal.
+
+    Presence is credible from the probability that the stated share of the cases *with* the label reaches, absence up to
+    the one that this share of those *without* it stays below (each kind by itself, Vovk 2012: a rare finding would else
+    pay for the many cases without). See :class:`medattn_core.bundles.trust.Undecided` for what follows.
+
+    Args:
+        probabilities: ``(N,)`` calibrated, of cases the model was not trained on.
+        present: ``(N,)`` boolean, whether the case has the label.
+        said_from: probability from which the label is said.
+        coverage: wanted share of each kind that is not decided wrongly.
+
+    Returns:
+        ``present_from`` and ``absent_to``, the numbers of cases ``present`` and ``absent``, the ``share`` of them that
+        is decided; None with fewer than :data:`FEWEST` of a kind or where less than :data:`LEAST_DECIDED` would be.
+    """
+    there, absent = np.sort(probabilities[present])[::-1], np.sort(probabilities[~present])
+    if min(len(there), len(absent)) < FEWEST:
+        return None
+    rule = Undecided(
+        present_from=float(there[_rank(len(there), coverage)]), absent_to=float(absent[_rank(len(absent), coverage)])
+    )
+    share = float(np.mean([rule.side(float(p), said_from) is not None for p in probabilities]))
+    if share < LEAST_DECIDED:
+        return None
+    ends = {"present_from": rule.present_from, "absent_to": rule.absent_to}
+    return {**ends, "present": len(there), "absent": len(absent), "share": share}
+
+
+def fit_conformal_value(residuals: np.ndarray, coverage: float = COVERAGE) -> dict[str, float]:
     """Half width of the interval around a predicted value, as :func:`fit_conformal` (absolute residuals ``(N,)``)."""
     scores = np.sort(np.abs(residuals))
     return {"coverage": coverage, "half_width": float(scores[_rank(len(scores), coverage)]), "cases": len(scores)}

@@ -14,6 +14,7 @@ from medattn_core.networks.attention import attended_features
 from medattn_core.networks.attention_cnn import AttentionCNN
 from medattn_core.tasks import TaskSpec
 from medattn_core.training.calibration import (
+    COVERAGE,
     FEWEST,
     at_a_bound,
     expected_calibration_error,
@@ -22,6 +23,7 @@ from medattn_core.training.calibration import (
     fit_conformal,
     fit_conformal_value,
     fit_temperature,
+    fit_undecided,
 )
 from medattn_core.training.data import TrainingData
 from medattn_core.training.early_stop import macro_auc
@@ -31,6 +33,8 @@ OF_SINGLE_NETWORKS = "of single networks, not of their mean: conservative, not m
 """What an ensemble's conformal sets, abstaining and temperature are measured on: no case is new to the whole of it."""
 
 NEVER_ABSTAINS = "no rule to abstain: no threshold halves the errors and still decides half of the cases"
+
+UNRULED = "no rule when {} is undecided: too few held-out cases with it or without it, or less than half decided"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,6 +81,8 @@ def assess(found: Sequence[HeldOut], task: TaskSpec) -> tuple[dict[str, float], 
     if task.kind != "multiclass":
         # One decision a label: a softmax-like choice of the largest would be right wherever there is one label.
         metrics["label_accuracy"] = float(((outputs > 0) == (targets > 0.5)).mean())
+        if len(outputs) >= FEWEST:
+            _add_undecided(calibration, task.probabilities(outputs / temperature), targets > 0.5, task)
         return metrics, calibration
     probabilities = task.probabilities(outputs / temperature)
     metrics["accuracy"] = float((outputs.argmax(axis=1) == targets.argmax(axis=1)).mean())
@@ -90,8 +96,24 @@ def assess(found: Sequence[HeldOut], task: TaskSpec) -> tuple[dict[str, float], 
         if abstain is not None:
             calibration["abstain"] = abstain
         else:
-            calibration["note"] = "; ".join([*([calibration["note"]] if "note" in calibration else []), NEVER_ABSTAINS])
+            _add_note(calibration, NEVER_ABSTAINS)
     return metrics, calibration
+
+
+def _add_undecided(calibration: dict[str, Any], probabilities: np.ndarray, present: np.ndarray, task: TaskSpec) -> None:
+    """When each label cannot be decided, to the record; which labels have no such rule, to its note."""
+    columns = zip(task.labels, probabilities.T, present.T, strict=True)
+    found = {label: fit_undecided(p, yes, task.said_from) for label, p, yes in columns}
+    rules = {label: rule for label, rule in found.items() if rule is not None}
+    if rules:
+        calibration["conformal"] = {"coverage": COVERAGE, "undecided": rules, "cases": len(present)}
+    if len(rules) < len(found):
+        _add_note(calibration, UNRULED.format(", ".join(label for label in found if label not in rules)))
+
+
+def _add_note(calibration: dict[str, Any], text: str) -> None:
+    """After those that the record has."""
+    calibration["note"] = "; ".join([*([calibration["note"]] if "note" in calibration else []), text])
 
 
 def _auc(found: Sequence[HeldOut]) -> float:

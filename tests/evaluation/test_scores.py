@@ -55,8 +55,7 @@ def test_one_finding_and_several_findings() -> None:
     p, truth = np.array([[0.9], [0.4], [0.3]]), np.array([[1.0], [1.0], [0.0]])
     assert classification.scores(p, truth, ONE)["accuracy"] == pytest.approx(2 / 3)
     assert classification.scores(p, truth, ONE, choose(p, truth, ONE))["accuracy"] == 1.0
-    several = TaskSpec(name="t", kind="multilabel", labels=("a", "b"), activation="sigmoid")
-    found = classification.scores(np.array([[0.9, 0.9], [0.1, 0.8]]), np.array([[1, 1], [0, 0]]), several)
+    found = classification.scores(np.array([[0.9, 0.9], [0.1, 0.8]]), np.array([[1, 1], [0, 0]]), several())
     assert found["accuracy"] == 0.5  # all findings of a case right
     assert found["sensitivity_a"] == 1.0
     assert found["specificity_b"] == 0.0
@@ -68,6 +67,26 @@ def test_trust_scores() -> None:
     found = classification.trust_scores([("a",), ("a", "b"), ("a",)], np.array([False, False, True]), said, truth, TWO)
     assert found == {"set_coverage": pytest.approx(2 / 3), "set_size": pytest.approx(4 / 3),
                      "abstained": pytest.approx(1 / 3), "accuracy_when_decided": 1.0}  # fmt: skip
+
+
+def test_sides_of_labels_that_are_judged_by_themselves() -> None:
+    """``a`` has no rule and counts nowhere; the second case's ``b`` is wrong, the third's is left open."""
+    truth = np.array([[1, 1], [0, 1], [1, 0], [0, 0]], bool)
+    said = np.array([[0, 1], [0, 0], [0, 1], [0, 0]], bool)
+    sides = [{"b": True}, {"b": False}, {"b": None}, {"b": False}]
+    found = classification.side_scores(sides, said, truth, several())
+    assert found == {"set_coverage": 0.75, "set_coverage_present": 0.5, "set_coverage_absent": 1.0, "abstained": 0.25,
+                     "accuracy_when_decided": pytest.approx(2 / 3)}  # fmt: skip
+    counts = {name: int(of.sum()) for name, of in classification.side_denominators(sides, truth, several()).items()}
+    assert counts == {"set_coverage": 4, "set_coverage_present": 2, "set_coverage_absent": 2, "abstained": 4,
+                      "accuracy_when_decided": 3}  # fmt: skip
+    two = [{"a": True, "b": one["b"]} for one in sides]
+    assert classification.side_scores(two, said, truth, several())["set_coverage"] == pytest.approx(5 / 8)
+    assert classification.side_denominators(two, truth, several()) == {}
+
+
+def several() -> TaskSpec:
+    return TaskSpec(name="t", kind="multilabel", labels=("a", "b"), activation="sigmoid")
 
 
 def test_regression_scores() -> None:

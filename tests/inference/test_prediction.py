@@ -165,7 +165,7 @@ def test_record_is_plain_json(prediction):
     assert set(record) == {
         "input", "series_instance_uid", "bundle", "bundle_version", "weights_sha256", "runtime", "label",
         "present", "probabilities", "value", "unit", "logits", "bias", "uncertainty", "label_set", "interval",
-        "coverage", "confidence", "abstained", "evidence", "regions", "warnings", "error", "timings_s",
+        "coverage", "confidence", "abstained", "undecided", "evidence", "regions", "warnings", "error", "timings_s",
     }  # fmt: skip
     e = record["evidence"]
     assert record["bias"][e["label"]] + e["sum"] + e["residual"] == pytest.approx(record["logits"][e["label"]])

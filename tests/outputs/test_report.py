@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from medattn_core.bundles.trust import Trust, Undecided
 from medattn_core.errors import Notice
 from medattn_core.outputs.report import report
 from medattn_core.outputs.text import number, percent, position_mm, signed
@@ -136,6 +137,21 @@ def test_a_threshold_of_several_labels_is_where_each_is_said(predict: Predict, h
     words = words_of(report(View.of(prediction)))
     assert "A label is said from 78.82 % on." in words
     assert "undecided" not in words
+
+
+def test_a_label_that_cannot_be_decided_is_said_and_one_that_can_too(predict: Predict, head_volume: Volume) -> None:
+    prediction = predict(head_volume, threshold=0.5)
+    prediction = replace(prediction, task=replace(prediction.task, kind="multilabel"))
+    label = prediction.label
+    wide, narrow = Undecided(present_from=0.0, absent_to=1.0), Undecided(present_from=1.0, absent_to=0.0)
+    unsure = replace(prediction, trust=Trust(coverage=0.9, undecided={label: wide}))
+    words = words_of(report(View.of(unsure)))
+    assert f"Undecided: {label}. At 90 % neither presence nor absence can be excluded." in words
+    assert "Credible at" not in words
+    sure = replace(prediction, trust=Trust(coverage=0.9, undecided={label: narrow}))
+    words = words_of(report(View.of(sure)))
+    assert "Undecided" not in words
+    assert "90 % of those without it are judged rightly or left undecided" in words
 
 
 def test_everything_from_outside_is_escaped(predict: Predict, head_volume: Volume) -> None:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 DESIGN_KEYS = [
     *("input", "series_instance_uid", "bundle", "bundle_version", "weights_sha256", "runtime", "label", "present"),
     *("probabilities", "value", "unit", "logits", "bias", "uncertainty", "label_set", "interval", "coverage"),
-    *("confidence", "abstained", "evidence", "regions", "warnings", "error", "timings_s"),
+    *("confidence", "abstained", "undecided", "evidence", "regions", "warnings", "error", "timings_s"),
 ]
 
 

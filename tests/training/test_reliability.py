@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from medattn_core.bundles.trust import Trust
+from medattn_core.errors import BundleError
 from medattn_core.tasks import TaskSpec
 from medattn_core.training import reliability
 from medattn_core.training.calibration import (
@@ -13,12 +15,13 @@ from medattn_core.training.calibration import (
     fit_conformal,
     fit_conformal_value,
     fit_temperature,
+    fit_undecided,
 )
 from medattn_core.training.config import TrainingConfig
 from medattn_core.training.data import TrainingData
 from medattn_core.training.early_stop import EarlyStop, macro_auc
 from medattn_core.training.input_check import fit_input_check
-from medattn_core.training.reliability import NEVER_ABSTAINS, OF_SINGLE_NETWORKS, HeldOut, assess
+from medattn_core.training.reliability import NEVER_ABSTAINS, OF_SINGLE_NETWORKS, UNRULED, HeldOut, assess
 
 TWO = TaskSpec(name="t", labels=("a", "b"), spatial_dims=2, spacing=(1, 1))
 FINDING = TaskSpec(name="t", kind="multilabel", activation="sigmoid", labels=("a",), spatial_dims=2, spacing=(1, 1))
@@ -63,6 +66,64 @@ def test_a_model_that_would_seldom_decide_gets_no_rule_to_abstain() -> None:
     calibration = assess([HeldOut(outputs=outputs, targets=np.eye(2)[np.where(wrong, 1, 0)])], TWO)[1]
     assert calibration["abstain"]["share"] > 0.5
     assert "note" not in calibration
+
+
+def drawn(rng: np.random.Generator, count: int, gap: float) -> tuple[np.ndarray, np.ndarray]:
+    """Probabilities of a rare finding, one case in five, and which cases show it."""
+    present = np.arange(count) % 5 == 0
+    return 1 / (1 + np.exp(-rng.normal(gap * (present - 0.5), 1.0))), present
+
+
+@pytest.mark.parametrize("gap", [1.5, 2.5, 6.0])
+def test_what_is_decided_is_right_as_often_as_stated_for_the_rare_kind_too(gap: float) -> None:
+    """Mean over many draws: of new cases of each kind at most a tenth are decided wrongly."""
+    rng = np.random.default_rng(0)
+    wrong: dict[bool, list[float]] = {True: [], False: []}
+    decided = []
+    for _ in range(60):
+        rule = fit_undecided(*drawn(rng, 300, gap), 0.5)
+        if rule is None:
+            continue
+        p, present = drawn(rng, 300, gap)
+        trust = Trust.from_calibration({"conformal": {"coverage": 0.9, "undecided": {"a": rule}}}, "here")
+        side = np.array([{True: 1, False: -1, None: 0}[trust.undecided["a"].side(float(one), 0.5)] for one in p])
+        for kind, other in ((True, -1), (False, 1)):
+            wrong[kind].append(float((side[present == kind] == other).mean()))
+        decided.append(float((side != 0).mean()))
+    if gap == 1.5:
+        assert len(decided) < 60  # seldom half of the cases decided: no rule then
+        return
+    assert len(decided) == 60
+    assert max(np.mean(wrong[True]), np.mean(wrong[False])) <= 0.1
+    assert np.mean(decided) > (0.95 if gap == 6 else 0.5)
+
+
+def test_a_detection_says_what_it_cannot_decide() -> None:
+    p, present = drawn(np.random.default_rng(1), 300, 2.0)
+    outputs, targets = np.log(p / (1 - p))[:, None], present[:, None].astype(float)
+    _, calibration = assess([HeldOut(outputs=outputs, targets=targets)], FINDING)
+    rule = calibration["conformal"]["undecided"]["a"]
+    assert (rule["present"], rule["absent"]) == (60, 240)
+    side = Trust.from_calibration(calibration, "here").undecided["a"].side
+    middle = (rule["present_from"] + rule["absent_to"]) / 2
+    assert rule["present_from"] < middle < rule["absent_to"]
+    assert side(rule["present_from"], middle) is None
+    assert side(rule["absent_to"], middle) is None
+    assert side(np.nextafter(rule["absent_to"], 1), middle) is True
+    assert side(np.nextafter(rule["present_from"], 0), middle) is False
+    assert side(0.89, 0.9) is None  # said from 0.9 on: below it nothing is decided to be there
+    few = np.flatnonzero(present)[:19], np.flatnonzero(~present)
+    some = np.concatenate(few)
+    _, calibration = assess([HeldOut(outputs=outputs[some], targets=targets[some])], FINDING)
+    assert "conformal" not in calibration
+    assert calibration["note"] == UNRULED.format("a")
+
+
+def test_a_rule_that_is_none_is_refused() -> None:
+    ends = {"present_from": 0.4, "absent_to": 0.6}
+    for rule in ({**ends, "absent_to": -0.1}, {**ends, "present_from": "x"}, {"absent_to": 0.6}, 3):
+        with pytest.raises(BundleError, match="calibration"):
+            Trust.from_calibration({"conformal": {"coverage": 0.9, "undecided": {"a": rule}}}, "here")
 
 
 def test_the_calibration_error_of_one_fold_is_not_measured_where_the_temperature_was_fitted() -> None:

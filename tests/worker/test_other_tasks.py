@@ -94,6 +94,21 @@ def test_a_bundle_that_is_not_sure(service: Service, scan: str, tmp_path: Path) 
     assert sum(told["probabilities"].values()) == pytest.approx(1.0)
 
 
+def test_a_detection_that_is_not_sure(service: Service, scan: str, tmp_path: Path) -> None:
+    task = TaskSpec(
+        name="open", kind="multilabel", labels=("a", "b"), activation="sigmoid", spatial_dims=2, slicewise=True,
+        spacing=(2.0, 2.0),
+    )  # fmt: skip
+    rule = {"coverage": 0.9, "undecided": {"b": {"present_from": 0.0, "absent_to": 1.0}}}
+    made = bundle(tmp_path / "open", task, calibration={"conformal": rule}, bias=[0.0, 0.0])
+    told = ask(service, "predict", path=scan, bundle=str(made.path), name="scan")
+    assert told["undecided"] == ["b"]
+    assert told["abstained"] is (told["label"] == "b")
+    assert set(told["label_set"]) == {*told["present"], "b"}
+    (said,) = [one["message"] for one in told["warnings"] if one["code"] == "abstained"]
+    assert said.startswith("not decided: b (0.")
+
+
 def test_a_changed_bundle_is_loaded_again_and_the_same_is_not(service: Service, scan: str, tmp_path: Path) -> None:
     task = TaskSpec(name="two", labels=("a", "b"), activation="sigmoid", spacing=(2.0, 2.0, 2.0))
     bundle(tmp_path / "two", task, bias=[0.0, 0.0])

@@ -13,7 +13,7 @@ from MedAttnLib.colours import Scale
 
 _KEPT = (
     *("prediction", "kind", "label", "present", "probabilities", "value", "unit", "interval", "quantity", "abstained"),
-    *("confidence", "label_set", "coverage", "warnings", "logits", "bias", "bundle", "bundle_version"),
+    *("undecided", "confidence", "label_set", "coverage", "warnings", "logits", "bias", "bundle", "bundle_version"),
     *("weights_sha256", "runtime", "timings_s", "uncertainty"),
 )
 """Fields of the engine's result that are saved with the scene: no names, no paths."""
@@ -48,8 +48,9 @@ class Finding:
 
     @property
     def undecided(self) -> bool:
-        """Whether the model abstains."""
-        return bool(self.result.get("abstained"))
+        """Whether the model abstains; where each label is judged by itself, about the one of the map."""
+        each = self.result.get("undecided")
+        return bool(self.result.get("abstained")) if each is None else self.evidence["label"] in each
 
     @property
     def regression(self) -> bool:

@@ -90,7 +90,7 @@ def batch(scene, rows: Sequence[dict]):
         (_("Volume"), [row["volume"] for row in rows], ""),
         (_("Bundle"), [row.get("bundle") or "" for row in rows], ""),
         (_("Label"), [row.get("label") or "" for row in rows], ""),
-        (_("Undecided"), [_("yes") if row.get("abstained") else "" for row in rows], ""),
+        (_("Undecided"), [_open(row) for row in rows], ""),
     ]
     columns += [
         (label, [(row.get("probabilities") or {}).get(label, float("nan")) for row in rows], "") for label in labels
@@ -104,3 +104,9 @@ def batch(scene, rows: Sequence[dict]):
     ]
     fill(node, columns)
     return node
+
+
+def _open(row: dict) -> str:
+    """Whether the model could not decide; of labels that are judged by themselves, which it could not."""
+    each = row.get("undecided")
+    return ", ".join(each) if each is not None else _("yes") if row.get("abstained") else ""

@@ -97,9 +97,13 @@ def finding(result: dict[str, Any]) -> str:
             text += "<br>" + _("{share} interval: {low} to {high}").format(share=share, low=low, high=high)
         return text
     best = answer(result)
+    found, open_ = present(result), result.get("undecided")
+    if open_:
+        sure = [html.escape(answer(result, name)) for name in found or () if name not in open_]
+        named = html.escape(", ".join(answer(result, name) for name in open_))
+        return "<br>".join([f"<b>{text}</b>" for text in sure] + [_("<b>Undecided:</b> {labels}").format(labels=named)])
     if result.get("abstained"):
         return _("<b>Undecided.</b> Most likely: {answer}").format(answer=html.escape(best))
-    found = present(result)
     if found is not None and not found:
         several = len(result["probabilities"]) > 1
         said = _("None of the labels found.") if several else _("No {label} found.").format(label=result["label"])
@@ -125,7 +129,10 @@ def note(result: dict[str, Any]) -> str:
 def notices(result: dict[str, Any], changed: bool, live: bool) -> str:
     """Everything that has to be read before the numbers, rich text; empty where there is nothing."""
     lines = []
-    if result.get("abstained"):
+    if result.get("undecided"):
+        said = _("The model cannot tell whether it is there: {labels}.").format(labels=", ".join(result["undecided"]))
+        lines.append(f"<b>{html.escape(said)}</b>")
+    elif result.get("abstained"):
         lines.append("<b>" + html.escape(_("The model is not sure enough to decide.")) + "</b>")
     if changed:
         lines.append(html.escape(_("The scan was changed after it was classified: press Apply again.")))

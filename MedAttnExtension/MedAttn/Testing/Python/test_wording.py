@@ -23,6 +23,12 @@ def multilabel(present: list[str] | None, **probabilities: float) -> dict[str, A
         (multilabel(["mass", "edema"], edema=0.7, mass=0.8), "<b>mass 80.0 %, edema 70.0 %</b>"),
         (multilabel(None, aneurysm=0.62), "<b>aneurysm 62.0 %</b>"),  # a scene that an older version saved
         ({**multilabel(["a"], a=0.4, b=0.3), "kind": "multiclass"}, "<b>a 40.0 %</b>"),
+        ({**multilabel([], a=0.4), "undecided": []}, "<b>No a found.</b> Probability: a 40.0 %"),
+        ({**multilabel([], a=0.4), "undecided": ["a"], "abstained": True}, "<b>Undecided:</b> a 40.0 %"),
+        (
+            {**multilabel(["a", "b"], a=0.9, b=0.6, c=0.1), "undecided": ["b"], "abstained": False},
+            "<b>a 90.0 %</b><br><b>Undecided:</b> b 60.0 %",
+        ),
     ],
 )
 def test_what_is_not_found_is_said(result: dict[str, Any], text: str) -> None:
@@ -42,3 +48,13 @@ def test_what_is_not_found_is_said(result: dict[str, Any], text: str) -> None:
 def test_what_is_said_is_what_stands_out(result: dict[str, Any], said: list[str]) -> None:
     logits = dict.fromkeys(result["probabilities"] or ("volume",), 0.0)
     assert Finding("vtk1", {**result, "logits": logits}, {}, []).said == said
+
+
+def test_what_cannot_be_decided_is_named_above_the_numbers_and_its_map_fades() -> None:
+    result = {**multilabel(["a"], a=0.9, b=0.6), "undecided": ["b"], "abstained": False, "logits": {"a": 2, "b": 0}}
+    assert "The model cannot tell whether it is there: b." in wording.notices(result, changed=False, live=True)
+    fades = {label: Finding("vtk1", result, {"label": label}, []).undecided for label in ("a", "b")}
+    assert fades == {"a": False, "b": True}
+    unsure = {"kind": "multiclass", "label": "a", "probabilities": {"a": 0.5, "b": 0.4}, "abstained": True}
+    assert "The model is not sure enough to decide." in wording.notices(unsure, changed=False, live=True)
+    assert Finding("vtk1", {**unsure, "undecided": None}, {"label": "b"}, []).undecided
