@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections import defaultdict
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from medattn_core.errors import TrainingError
 
 if TYPE_CHECKING:
     from monai.engines import SupervisedTrainer
 
     from medattn_core.training.early_stop import EarlyStop
+
+logger = logging.getLogger(__name__)
+
+FOLDER = "medattn.logs"
+"""Tag of an MLflow run: the log folder of its training."""
+
+LOGS = ".logs"
 
 
 def attach(trainer: SupervisedTrainer, folder: Path, optimizer: Any, stop: EarlyStop, first_epoch: int = 0) -> None:
@@ -44,7 +55,7 @@ def attach(trainer: SupervisedTrainer, folder: Path, optimizer: Any, stop: Early
             writer.add_scalar(name, value, engine.state.epoch)
         writer.flush()
 
-    _mlflow(trainer, sums, optimizer, stop)
+    _mlflow(trainer, folder, sums, optimizer, stop, first_epoch)
 
     @trainer.on(Events.EPOCH_COMPLETED)
     def _begin(_: Any) -> None:
@@ -68,22 +79,73 @@ def _epoch(engine: Any, sums: dict[str, float], optimizer: Any, stop: EarlyStop)
     return found
 
 
-def _mlflow(trainer: SupervisedTrainer, sums: dict[str, float], optimizer: Any, stop: EarlyStop) -> None:
-    """MONAI's handler, if a server is named and the package is there."""
+def _mlflow(
+    trainer: SupervisedTrainer, folder: Path, sums: dict[str, float], optimizer: Any, stop: EarlyStop, first_epoch: int
+) -> None:
+    """MONAI's handler, if a store is named and the package is there; one run a curve.
+
+    A store that cannot be reached is said before anything is trained. One that is lost later is said once, and the
+    training goes on.
+
+    Raises:
+        TrainingError: ``bad_config``: the store cannot be used.
+    """
+    from ignite.engine import Events
     from monai.utils import optional_import
 
-    if "MLFLOW_TRACKING_URI" not in os.environ or not optional_import("mlflow")[1]:
+    if not os.environ.get("MLFLOW_TRACKING_URI") or not optional_import("mlflow")[1]:
         return
     from monai.handlers import MLFlowHandler
 
-    def log(engine: Any) -> None:  # its own logger reads `state.metrics`, which a training has none of
-        handler._log_metrics(_epoch(engine, sums, optimizer, stop), step=engine.state.epoch)
+    lost = False
+    try:
+        handler = MLFlowHandler(
+            tracking_uri=os.environ["MLFLOW_TRACKING_URI"],
+            experiment_name=os.environ.get("MLFLOW_EXPERIMENT_NAME", "medattn"),
+        )
+        _choose_run(handler, folder.resolve(), resumed=first_epoch > 0)
+        handler.start(trainer)
+    except Exception as error:  # of MLflow, its database or its connection; the text may hold a password
+        raise TrainingError(
+            "bad_config",
+            f"MLFLOW_TRACKING_URI: MLflow cannot write there ({type(error).__name__}); name a database "
+            "(sqlite:////folder/file.db) or a server that runs, or unset it to train without",
+        ) from error
 
-    handler = MLFlowHandler(
-        tracking_uri=os.environ["MLFLOW_TRACKING_URI"],
-        output_transform=lambda output: output,
-        iteration_log=False,
-        epoch_log=True,
-        epoch_logger=log,
-    )
-    handler.attach(trainer)
+    def guarded(write: Callable[[Any], None]) -> Callable[[Any], None]:
+        def run(engine: Any) -> None:
+            nonlocal lost
+            try:
+                write(engine)
+            except Exception as error:
+                if not lost:
+                    logger.warning("MLflow cannot write any more (%s); the training goes on", type(error).__name__)
+                lost = True
+
+        return run
+
+    # Its own logger reads `state.metrics`, which a training has none of.
+    log = guarded(lambda engine: handler._log_metrics(_epoch(engine, sums, optimizer, stop), step=engine.state.epoch))
+    trainer.add_event_handler(Events.EPOCH_COMPLETED, log)
+    trainer.add_event_handler(Events.COMPLETED, guarded(lambda _: handler.close()))
+
+
+def _choose_run(handler: Any, folder: Path, resumed: bool) -> None:
+    """The run that a killed training into this folder left, to be continued or ended; else a new one.
+
+    Left to itself the handler takes the oldest run that has not finished, those of other trainings included.
+    """
+    handler._set_experiment()
+    experiment = handler.experiment.experiment_id
+    left = [
+        run
+        for run in handler.client.search_runs([experiment], order_by=["attributes.start_time DESC"])
+        if run.data.tags.get(FOLDER) == str(folder) and run.info.status == "RUNNING"
+    ]
+    if resumed and left:
+        handler.cur_run = left[0]
+        return
+    for run in left:
+        handler.client.set_terminated(run.info.run_id, "KILLED")
+    name = "/".join(folder.parts[-2:]) if folder.suffix != LOGS else folder.name  # of a fold: BUNDLE.logs/fold0
+    handler.cur_run = handler.client.create_run(experiment_id=experiment, run_name=name, tags={FOLDER: str(folder)})

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
+from medattn_core.errors import TrainingError
 from medattn_core.networks.attention_cnn import AttentionCNN
 from medattn_core.training.config import TrainingConfig
 from medattn_core.training.loop import fit
@@ -47,3 +49,75 @@ def test_an_exception_of_a_step_is_the_one_that_is_raised(tmp_path):
     config = TrainingConfig(epochs=1, batch_size=4, precision="fp32")
     with pytest.raises(StopError):
         fit(AttentionCNN(**NETWORK), data(), TASK, config, log_dir=tmp_path, progress=stop)
+
+
+@pytest.fixture
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """A client of MLflow's own database in a file."""
+    mlflow = pytest.importorskip("mlflow", reason="the package mlflow is not installed")
+    pytest.importorskip("sqlalchemy", reason="the database of mlflow is not installed")
+    uri = f"sqlite:///{tmp_path / 'runs.db'}"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    return mlflow.MlflowClient(tracking_uri=uri)
+
+
+def runs_of(store: Any) -> list[Any]:
+    experiment = store.get_experiment_by_name("medattn")
+    return sorted(store.search_runs([experiment.experiment_id]), key=lambda one: one.info.start_time)
+
+
+def test_mlflow_has_a_run_of_its_own_for_each_training(tmp_path: Path, store: Any) -> None:
+    run(tmp_path, 3)
+    run(tmp_path, 2)
+    first, second = runs_of(store)
+    for one, epochs in ((first, 3), (second, 2)):
+        assert (one.info.run_name, one.info.status) == (f"{tmp_path.name}/logs", "FINISHED")
+        loss = store.get_metric_history(one.info.run_id, "train/loss")
+        assert [point.step for point in loss] == list(range(1, epochs + 1))
+    board = [value for _, value in scalars(tmp_path / "logs")["train/loss"]]
+    assert board == pytest.approx([p.value for p in store.get_metric_history(second.info.run_id, "train/loss")])
+
+
+def test_mlflow_goes_on_in_the_run_of_a_killed_training_and_a_new_one_does_not(tmp_path: Path, store: Any) -> None:
+    def train(epochs: int, resume: bool = False, stop_after: int = 99) -> None:
+        def progress(step: int, *_: object) -> None:
+            if step == stop_after:
+                raise KeyboardInterrupt
+
+        config = TrainingConfig(epochs=epochs, batch_size=4, precision="fp32")
+        torch.manual_seed(0)
+        fit(AttentionCNN(**NETWORK), data(), TASK, config, log_dir=tmp_path / "logs", resume=resume,
+            checkpoint=tmp_path / "checkpoint.pt", progress=progress)  # fmt: skip
+
+    steps = -(-len(data()) // 4)
+    with pytest.raises(KeyboardInterrupt):
+        train(3, stop_after=2 * steps + 1)
+    train(3, resume=True)
+    (one,) = runs_of(store)
+    assert [point.step for point in store.get_metric_history(one.info.run_id, "train/loss")] == [1, 2, 3]
+    with pytest.raises(KeyboardInterrupt):
+        train(3, stop_after=2)
+    train(1)
+    assert [one.info.status for one in runs_of(store)] == ["FINISHED", "KILLED", "FINISHED"]
+
+
+@pytest.mark.usefixtures("store")
+def test_a_store_that_cannot_be_used_is_said_before_anything_is_trained(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"file://{tmp_path}/runs")
+    with pytest.raises(TrainingError, match="MLFLOW_TRACKING_URI: MLflow cannot write there"):
+        run(tmp_path, 1)
+
+
+def test_a_store_that_is_lost_does_not_stop_the_training(
+    tmp_path: Path, store: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    def lose(*_: object) -> None:
+        (tmp_path / "runs.db").unlink(missing_ok=True)
+
+    config = TrainingConfig(epochs=3, batch_size=4, precision="fp32")
+    fit(AttentionCNN(**NETWORK), data(), TASK, config, log_dir=tmp_path / "logs", progress=lose)
+    assert [step for step, _ in scalars(tmp_path / "logs")["train/loss"]] == [1, 2, 3]
+    assert len([one for one in caplog.records if "the training goes on" in one.message]) == 1
+    assert store is not None
