@@ -158,7 +158,8 @@ def train(
     for number, chosen in enumerate(held_out):
         if len(held_out) > 1:
             say(f"fold {number + 1} of {len(held_out)}: {int((~chosen).sum())} cases train, {int(chosen.sum())} test")
-        trained = _train_one(run, prepared, chosen, number if len(held_out) > 1 else None)
+        whole = replace(run, progress=_of_all(progress, number, len(held_out)))
+        trained = _train_one(whole, prepared, chosen, number if len(held_out) > 1 else None)
         members.append(trained)
         if chosen.any():
             test = prepared.subset(chosen)
@@ -221,6 +222,13 @@ def _write(
     )
     shutil.rmtree(run.work, ignore_errors=True)
     return bundle
+
+
+def _of_all(progress: Progress | None, number: int, folds: int) -> Progress | None:
+    """Progress over all folds, each as long as the one that is trained: the time left is that of the whole training."""
+    if progress is None or folds == 1:
+        return progress
+    return lambda step, steps, losses: progress(number * steps + step, folds * steps, losses)
 
 
 def _train_one(run: _Run, prepared: TrainingData, held_out: np.ndarray, number: int | None) -> AttentionCNN:

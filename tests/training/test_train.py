@@ -164,10 +164,12 @@ def test_configuration_files_are_checked(tmp_path):
 
 def test_cross_validation_keeps_an_ensemble_whose_evidence_still_sums(squares, tmp_path):
     said: list[str] = []
+    steps: list[tuple[int, int]] = []
     bundle = train(
         squares, tmp_path / "several", config=changed(epochs=6, learning_rate=5e-3, ema_decay=0.9), device="cpu",
-        folds=2, say=said.append,
+        folds=2, say=said.append, progress=lambda done, count, _: steps.append((done, count)),
     )  # fmt: skip
+    assert steps == [(done, len(steps)) for done in range(1, len(steps) + 1)]  # of both folds together
     assert len(bundle.members) == 1
     assert any(line.startswith("fold 2 of 2: 16 cases train, 16 test") for line in said)
     calibration = bundle.metadata["medattn"]["calibration"]
