@@ -83,7 +83,7 @@ def main() -> None:
     data = prepare(datalists.load(hippocampus(arguments.data, arguments.work)), task, task.size)
     rows = []
     for fold in arguments.folds:
-        path = arguments.work / f"unet_seed{arguments.seed}_fold{fold}.json"
+        path = arguments.work / f"unet{arguments.epochs}_seed{arguments.seed}_fold{fold}.json"
         if not path.exists():
             start = time.time()
             found = outlined(data, task, training, arguments.seed, fold)

@@ -12,7 +12,10 @@ from medattn_core.batch.journal import Journal
 from medattn_core.outputs import files, tables
 from medattn_core.outputs.overview import overview
 
-_OVERVIEW = ("input", "error", "warnings", "label", "probabilities", "value", "unit", "bundle", "bundle_version")
+_OVERVIEW = (
+    *("input", "error", "warnings", "label", "present", "undecided", "probabilities", "value", "unit"),
+    *("bundle", "bundle_version"),
+)
 
 
 class CsvStream:
@@ -92,7 +95,7 @@ def _write_csv(path: Path, rows: Callable[[], Iterator[Mapping[str, Any]]]) -> l
 def _front_page(journal: Journal) -> None:
     slim, pages = [], []
     for row in journal.rows():
-        slim.append({key: row[key] for key in _OVERVIEW})
+        slim.append({key: row.get(key) for key in _OVERVIEW})
         own = f"{row['batch']['name']}_report.html"
         pages.append(own if own in row["batch"]["files"] else None)
     path = journal.folder / "report.html"

@@ -35,8 +35,8 @@ class Undecided:
     def side(self, probability: float, said_from: float) -> bool | None:
         """Whether the label is there; None where it is undecided.
 
-        It is where the threshold says so, unless the other is still credible; so the stated share of the cases with
-        the label is not called free of it, and that of those without it not positive.
+        The threshold decides, unless the other is still credible. So of the cases with the label the stated share is
+        not called free of it, and of those without it that share is not called positive, whatever the threshold.
 
         Args:
             probability: of the label.
@@ -99,6 +99,10 @@ class Trust:
                     "bad_bundle", f"{where}: calibration undecided of {label!r} lacks present_from or absent_to"
                 )
             undecided[str(label)] = Undecided(present_from=present_from, absent_to=absent_to)
+        if undecided and number(conformal, "coverage", 1.0) is None:
+            raise BundleError(
+                "bad_bundle", f"{where}: calibration undecided without the coverage that it was fitted for"
+            )
         return cls(
             undecided=undecided,
             coverage=number(conformal, "coverage", 1.0),

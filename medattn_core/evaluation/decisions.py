@@ -62,8 +62,7 @@ def decisions(probabilities: np.ndarray, task: TaskSpec, rule: Rule | None = Non
     rule = rule or Rule()
     usual = task.said_from
     if not takes_one(task):
-        each = rule.each or (None,) * len(task.labels)
-        return probabilities >= np.array([usual if t is None else t for t in each])
+        return probabilities >= thresholds(task, rule)
     best = probabilities.argmax(axis=1)
     if rule.second is not None and probabilities.shape[1] == 2:
         best = (_second(probabilities) >= rule.second).astype(int)
@@ -71,6 +70,12 @@ def decisions(probabilities: np.ndarray, task: TaskSpec, rule: Rule | None = Non
     if can_say_none(task):
         said[probabilities.max(axis=1) < (usual if rule.none is None else rule.none)] = False
     return said
+
+
+def thresholds(task: TaskSpec, rule: Rule | None = None) -> np.ndarray:
+    """``(K,)`` probabilities from which labels that are judged by themselves are said."""
+    each = (rule.each if rule is not None else None) or (None,) * len(task.labels)
+    return np.array([task.said_from if t is None else t for t in each])
 
 
 def choose(probabilities: np.ndarray, targets: np.ndarray, task: TaskSpec) -> Rule:

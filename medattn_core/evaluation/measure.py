@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from medattn_core.bundles.trust import Undecided
 from medattn_core.evaluation import classification, regression
 from medattn_core.evaluation.bootstrap import FEWEST, intervals
-from medattn_core.evaluation.decisions import Rule, any_label, decisions, takes_one
+from medattn_core.evaluation.decisions import Rule, any_label, decisions, takes_one, thresholds
 from medattn_core.inference import Prediction
 from medattn_core.tasks import TaskSpec
 from medattn_core.training.calibration import expected_calibration_error
@@ -21,15 +22,16 @@ class Stated:
     """What a prediction says of its own reliability; the scan itself is not kept: a list may be larger than memory.
 
     Attributes:
-        label_set, interval, confidence, abstained, sides: as in :class:`medattn_core.inference.Prediction`; None where
-            the bundle has no rule.
+        label_set, interval, confidence, abstained: as in :class:`medattn_core.inference.Prediction`; None where the
+            bundle has no rule.
+        undecided: rules of labels that are judged by themselves; None where the bundle has none.
     """
 
     label_set: tuple[str, ...] | None = None
     interval: tuple[float, float] | None = None
     confidence: float | None = None
     abstained: bool | None = None
-    sides: dict[str, bool | None] | None = None
+    undecided: Mapping[str, Undecided] | None = None
 
     @classmethod
     def of(cls, prediction: Prediction) -> Stated:
@@ -39,7 +41,7 @@ class Stated:
             interval=prediction.interval,
             confidence=prediction.confidence,
             abstained=None if prediction.trust.abstain_below is None else prediction.abstained,
-            sides=prediction.sides,
+            undecided=None if prediction.sides is None else prediction.trust.undecided,
         )
 
 
@@ -85,9 +87,10 @@ def measured(
     probabilities, truth = task.probabilities(outputs), targets > 0.5
     said = decisions(probabilities, task, rule)
     shown = any_label(truth)
-    sets, abstained, confidence, sides = (
-        _all([getattr(s, name) for s in stated]) for name in ("label_set", "abstained", "confidence", "sides")
+    sets, abstained, confidence, rules = (
+        _all([getattr(s, name) for s in stated]) for name in ("label_set", "abstained", "confidence", "undecided")
     )
+    sides = None if rules is None or takes_one(task) else _sides(probabilities, rules, thresholds(task, rule), task)
 
     def measure(chosen: np.ndarray) -> dict[str, float]:
         found = classification.scores(probabilities[chosen], targets[chosen], task, rule)
@@ -106,14 +109,29 @@ def measured(
         return found
 
     shares = classification.denominators(truth, task)
-    shares |= {"set_coverage": shown, "abstained": shown}
-    if abstained is not None:
-        shares["accuracy_when_decided"] = shown & ~np.array(abstained)
     if sides is not None:
         shares |= classification.side_denominators(sides, truth, task)
+    else:
+        shares |= {"set_coverage": shown, "abstained": shown}
+        if abstained is not None:
+            shares["accuracy_when_decided"] = shown & ~np.array(abstained)
     kinds = ["|".join(np.array(task.labels)[row]) for row in truth]
     found = intervals(measure, patients, strata=kinds, shares=shares, samples=samples, seed=seed)
     return {"classification": found, **classification.confusion(said, truth, task), **notes}
+
+
+def _sides(
+    probabilities: np.ndarray, rules: Sequence[Mapping[str, Undecided]], said_from: np.ndarray, task: TaskSpec
+) -> list[dict[str, bool | None]]:
+    """:attr:`medattn_core.inference.Prediction.sides` at the thresholds that decide here, which may be chosen ones."""
+    return [
+        {
+            label: own[label].side(float(p), float(least))
+            for label, p, least in zip(task.labels, row, said_from, strict=True)
+            if label in own
+        }
+        for row, own in zip(probabilities, rules, strict=True)
+    ]
 
 
 def _all(values: list[Any]) -> list[Any] | None:

@@ -22,7 +22,7 @@ SAID = {
     "ece": "calibration error of the probability",
     "ece_confidence": "calibration error of the confidence",
     "brier": "Brier score",
-    "set_coverage": "label sets that hold the truth",
+    "set_coverage": "truth in the label set, or left open",
     "set_coverage_present": "label there: said or left open",
     "set_coverage_absent": "label not there: not said or left open",
     "set_size": "labels in a set, mean",
@@ -123,10 +123,11 @@ def _short(metrics: Mapping[str, Any], scores: Mapping[str, Any]) -> str:
     text = f"{right} of {_count(count, 'case')} {what}: {_share(accuracy['value'])}{_between(accuracy, _share)}."
     decided = scores.get("accuracy_when_decided")
     if decided is not None and decided["value"] is not None and scores["abstained"]["value"]:
-        text += (
-            f" In {_share(scores['abstained']['value'])} the model is not sure enough to decide; of the others "
-            f"{_share(decided['value'])} are right."
-        )
+        left, sure = _share(scores["abstained"]["value"]), _share(decided["value"])
+        if several:
+            text += f" Of the labels, counted once a case, {left} are left undecided; of the others {sure} are right."
+        else:
+            text += f" In {left} the model is not sure enough to decide; of the others {sure} are right."
     place = metrics["localisation"].get("evidence")
     if place:
         text += (

@@ -114,11 +114,11 @@ class Prediction:
 
     @property
     def sides(self) -> dict[str, bool | None] | None:
-        """In ``multilabel``, of each label with a rule whether it is there: True or False where only that is credible
-        at the coverage of ``trust``, None where it is undecided, in the order of the task; None without such a rule."""
-        if self.task.kind != "multilabel" or not self.trust.undecided:
-            return None
+        """In ``multilabel``, of each label with a rule of ``trust``, in the order of the task: whether it is there,
+        None where that is undecided. None for other tasks and where no label has a rule."""
         rules, least = self.trust.undecided, self.task.said_from
+        if self.task.kind != "multilabel" or not set(rules) & set(self.task.labels):
+            return None
         return {label: rules[label].side(p, least) for label, p in self.probabilities.items() if label in rules}
 
     @property
@@ -133,10 +133,11 @@ class Prediction:
     def label_set(self) -> tuple[str, ...] | None:
         """Labels that are credible at the coverage of ``trust``, most probable first; None without such a rule.
 
-        In ``multilabel`` those that are said or :attr:`undecided`, so that what is missing is ruled out.
+        In ``multilabel`` all but those that :attr:`sides` rules out: a label without a rule stays in.
         """
-        if self.undecided is not None:
-            return tuple(label for label, _ in self._ranked() if label in {*self.present, *self.undecided})
+        sides = self.sides
+        if sides is not None:
+            return tuple(label for label, _ in self._ranked() if sides.get(label) is not False)
         return self.trust.label_set(self.probabilities) if self.task.kind == "multiclass" else None
 
     @property

@@ -252,7 +252,7 @@ def _with_doubts(prediction: Prediction) -> Prediction:
     """The prediction with a warning where its best label is not probable enough, or some cannot be decided."""
     if prediction.undecided:
         said = ", ".join(f"{label} ({prediction.probabilities[label]:.2f})" for label in prediction.undecided)
-        notice = Notice("abstained", f"not decided: {said}; both its presence and its absence are credible")
+        notice = Notice("abstained", f"not decided: {said}; too close to tell whether it is there")
         return replace(prediction, warnings=(*prediction.warnings, notice))
     if prediction.task.kind != "multiclass":
         return prediction

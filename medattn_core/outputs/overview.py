@@ -48,7 +48,17 @@ def _row(record: Mapping[str, Any], link: str | None, labels: Sequence[str], val
     if error is not None:
         return [*cells, "failed", f"{esc(error['message'])} <code>{esc(error['code'])}</code>"]
     codes = dict.fromkeys(warning["code"] for warning in record["warnings"])
-    result = esc(record["label"] or "")
+    result = esc(_result(record))
     if "below_threshold" in codes:
         result += ' <span class="soft">(below threshold)</span>'
     return [*cells, result, " ".join(f"<code>{esc(code)}</code>" for code in codes)]
+
+
+def _result(record: Mapping[str, Any]) -> str:
+    """What is said; of labels that are judged by themselves those that are there, and those that are left open."""
+    present, open_ = record.get("present"), record.get("undecided") or ()  # older unfinished runs know neither
+    if present is None:
+        return record["label"] or ""
+    sure = ", ".join(label for label in present if label not in open_)
+    left = f"undecided: {', '.join(open_)}" if open_ else ""
+    return "; ".join(part for part in (sure, left) if part) or "none"

@@ -93,16 +93,18 @@ def _credible(view: View) -> list[str]:
 
 
 def _decided(view: View, share: str) -> str:
-    """Which labels, each judged by itself, cannot be decided; and what it means where all can."""
-    named = ", ".join(view.prediction.undecided or ())
+    """Which labels, each judged by itself, cannot be decided; and what it means of those that can."""
+    prediction = view.prediction
+    named = ", ".join(prediction.undecided or ())
     if named:
         return (
             f"<p><strong>Undecided: {esc(named)}.</strong> "
-            f'<span class="soft">At {esc(share)} neither presence nor absence can be excluded.</span></p>'
+            '<span class="soft">Too close to tell, by the rule from the cases it was calibrated on.</span></p>'
         )
     return (
-        f'<p class="note">Decided: of scans like those it was tested on, {esc(share)} of those with a label and '
-        f"{esc(share)} of those without it are judged rightly or left undecided.</p>"
+        f'<p class="note">Decided: {esc(", ".join(prediction.sides or ()))}. The rule is such that of scans like those '
+        f"it was calibrated on, {esc(share)} of those with a label, and {esc(share)} of those without it, are judged "
+        "rightly or left undecided. That is not the chance that this answer is right.</p>"
     )
 
 

@@ -27,6 +27,11 @@ PRIOR_SPREAD = 0.5
 """Standard deviation of the prior on log T: as good as nothing against hundreds of cases, much against thirty."""
 
 
+OFFSET_SPREAD = 2.0
+"""Standard deviation of the prior on an offset of a logit: a finding of one case in ten drawn as often as the rest is
+off by log 9, 2.2."""
+
+
 def negative_log_likelihood(logits: np.ndarray, targets: np.ndarray, task: TaskSpec) -> float:
     """Mean over items: cross-entropy (softmax), or binary cross-entropy averaged over classes (sigmoid)."""
     p = np.clip(task.probabilities(logits), 1e-12, 1 - 1e-12)
@@ -63,6 +68,37 @@ def fit_temperature(logits: np.ndarray, targets: np.ndarray, task: TaskSpec, few
         else:
             low = left
     return float(np.exp((low + high) / 2))
+
+
+def fit_scaling(
+    logits: np.ndarray, targets: np.ndarray, task: TaskSpec, fewest: int = FEWEST
+) -> tuple[float, np.ndarray]:
+    """Temperature and offset of each label on held-out cases: calibrated are ``logits / T + offset``.
+
+    Where each label is judged by itself, drawing the classes equally often in training makes a rare finding look
+    likelier than it is, which no temperature mends: there an offset of each label is fitted with it (Platt 1999), with
+    a normal prior around zero. Elsewhere it is zero.
+
+    Args:
+        logits, targets, task, fewest: see :func:`fit_temperature`.
+
+    Returns:
+        T and ``(K,)``.
+    """
+    from scipy.optimize import minimize
+
+    labels = logits.shape[1]
+    if task.kind != "multilabel" or len(logits) < fewest:
+        return fit_temperature(logits, targets, task, fewest), np.zeros(labels)
+    low, high = np.log(TEMPERATURES)
+    weights = np.array([0.5 / PRIOR_SPREAD**2, *[0.5 / (OFFSET_SPREAD**2 * labels)] * labels]) / len(logits)
+
+    def loss(x: np.ndarray) -> float:
+        scaled = logits / np.exp(x[0]) + x[1:]
+        return negative_log_likelihood(scaled, targets, task) + float((weights * x**2).sum())
+
+    found = minimize(loss, np.zeros(1 + labels), method="L-BFGS-B", bounds=[(low, high), *[(None, None)] * labels]).x
+    return float(np.exp(found[0])), found[1:]
 
 
 def at_a_bound(temperature: float) -> bool:
@@ -207,12 +243,12 @@ def fit_abstain(
 
 
 @torch.no_grad()
-def fold_scale(network: AttentionCNN, factor: float, offset: float = 0.0) -> None:
+def fold_scale(network: AttentionCNN, factor: float, offset: float | np.ndarray = 0.0) -> None:
     """Make the network's output ``factor * output + offset``, map included; in place.
 
-    With ``factor = 1 / T`` it is temperature scaling; with the targets' standard deviation and mean it turns
-    standardised regression back into the target's unit.
+    With ``factor = 1 / T`` it is temperature scaling, with an offset of each label ``(K,)`` Platt's; with the targets'
+    standard deviation and mean it turns standardised regression back into the target's unit.
     """
     head = cast(Any, network.pooling)
     head.value.weight.mul_(factor)
-    head.bias.mul_(factor).add_(offset)
+    head.bias.mul_(factor).add_(torch.as_tensor(offset, dtype=head.bias.dtype, device=head.bias.device))

@@ -18,10 +18,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-FOLDER = "medattn.logs"
-"""Tag of an MLflow run: the log folder of its training."""
-
-LOGS = ".logs"
+RUN = "mlflow_run.txt"
+"""File in the log folder: id of the training's MLflow run."""
 
 
 def attach(trainer: SupervisedTrainer, folder: Path, optimizer: Any, stop: EarlyStop, first_epoch: int = 0) -> None:
@@ -97,7 +95,8 @@ def _mlflow(
         return
     from monai.handlers import MLFlowHandler
 
-    lost = False
+    # Its own patience, minutes for each request to a server that is gone, would be spent at every epoch.
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
     try:
         handler = MLFlowHandler(
             tracking_uri=os.environ["MLFLOW_TRACKING_URI"],
@@ -111,41 +110,43 @@ def _mlflow(
             f"MLFLOW_TRACKING_URI: MLflow cannot write there ({type(error).__name__}); name a database "
             "(sqlite:////folder/file.db) or a server that runs, or unset it to train without",
         ) from error
+    lost = False
 
-    def guarded(write: Callable[[Any], None]) -> Callable[[Any], None]:
-        def run(engine: Any) -> None:
-            nonlocal lost
-            try:
-                write(engine)
-            except Exception as error:
-                if not lost:
-                    logger.warning("MLflow cannot write any more (%s); the training goes on", type(error).__name__)
-                lost = True
+    def write(what: Callable[[], None]) -> None:
+        nonlocal lost
+        if lost:
+            return
+        try:
+            what()
+        except Exception as error:
+            lost = True
+            # An error: the command line shows no warnings of libraries, and this one is for the person who trains.
+            logger.error("MLflow cannot write any more (%s); the training goes on", type(error).__name__)
 
-        return run
+    @trainer.on(Events.EPOCH_COMPLETED)
+    def _log(engine: Any) -> None:  # the handler's own logger reads `state.metrics`, which a training has none of
+        numbers = _epoch(engine, sums, optimizer, stop)
+        write(lambda: handler._log_metrics(numbers, step=engine.state.epoch))
 
-    # Its own logger reads `state.metrics`, which a training has none of.
-    log = guarded(lambda engine: handler._log_metrics(_epoch(engine, sums, optimizer, stop), step=engine.state.epoch))
-    trainer.add_event_handler(Events.EPOCH_COMPLETED, log)
-    trainer.add_event_handler(Events.COMPLETED, guarded(lambda _: handler.close()))
+    trainer.add_event_handler(Events.COMPLETED, lambda _: write(handler.close))
 
 
 def _choose_run(handler: Any, folder: Path, resumed: bool) -> None:
-    """The run that a killed training into this folder left, to be continued or ended; else a new one.
+    """The run of the training that this folder's was, to be continued or, where it was killed, ended; else a new one.
 
-    Left to itself the handler takes the oldest run that has not finished, those of other trainings included.
+    Its id lies in the folder. Left to itself the handler takes any run that has not finished, those of others included.
     """
     handler._set_experiment()
-    experiment = handler.experiment.experiment_id
-    left = [
-        run
-        for run in handler.client.search_runs([experiment], order_by=["attributes.start_time DESC"])
-        if run.data.tags.get(FOLDER) == str(folder) and run.info.status == "RUNNING"
-    ]
-    if resumed and left:
-        handler.cur_run = left[0]
-        return
-    for run in left:
-        handler.client.set_terminated(run.info.run_id, "KILLED")
-    name = "/".join(folder.parts[-2:]) if folder.suffix != LOGS else folder.name  # of a fold: BUNDLE.logs/fold0
-    handler.cur_run = handler.client.create_run(experiment_id=experiment, run_name=name, tags={FOLDER: str(folder)})
+    note = folder / RUN
+    if note.exists():
+        run = handler.client.get_run(note.read_text(encoding="utf-8").strip())
+        if resumed:
+            handler.client.update_run(run.info.run_id, status="RUNNING")
+            handler.cur_run = run
+            return
+        if run.info.status == "RUNNING":
+            handler.client.set_terminated(run.info.run_id, "KILLED")
+    name = folder.name if folder.suffix else "/".join(folder.parts[-2:])  # of a fold: BUNDLE.logs/fold0
+    handler.cur_run = handler.client.create_run(experiment_id=handler.experiment.experiment_id, run_name=name)
+    folder.mkdir(parents=True, exist_ok=True)
+    note.write_text(handler.cur_run.info.run_id, encoding="utf-8")

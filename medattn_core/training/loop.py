@@ -187,9 +187,9 @@ def build_trainer(
         trainer.add_event_handler(
             Events.ITERATION_COMPLETED, lambda engine: progress(engine.state.iteration, total, running)
         )
-    if log_dir is not None and processes.rank == 0:
-        logs.attach(trainer, log_dir, optimizer, stop, first_epoch)
     trainer.done = first_epoch >= config.epochs or stop.stopped  # type: ignore[attr-defined]
+    if log_dir is not None and processes.rank == 0 and not trainer.done:  # type: ignore[attr-defined]
+        logs.attach(trainer, log_dir, optimizer, stop, first_epoch)
 
     def result() -> AttentionCNN:
         kept = copy.deepcopy(settled()).to("cpu")

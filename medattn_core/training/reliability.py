@@ -22,7 +22,7 @@ from medattn_core.training.calibration import (
     fit_confidence,
     fit_conformal,
     fit_conformal_value,
-    fit_temperature,
+    fit_scaling,
     fit_undecided,
 )
 from medattn_core.training.data import TrainingData
@@ -48,8 +48,8 @@ class HeldOut:
 def assess(found: Sequence[HeldOut], task: TaskSpec) -> tuple[dict[str, float], dict[str, Any]]:
     """Metrics and calibration record from one or several held-out folds.
 
-    With several folds the calibration error is that of each fold with the temperature of the others; with one, that of
-    each of two random halves with the temperature of the other.
+    With several folds the calibration error is that of each fold calibrated on the others; with one, that of each of
+    two random halves calibrated on the other.
 
     Args:
         found: one entry a fold.
@@ -57,8 +57,10 @@ def assess(found: Sequence[HeldOut], task: TaskSpec) -> tuple[dict[str, float], 
 
     Returns:
         Metrics by name; one that the cases cannot show (an AUC without both kinds of cases) is not among them. In
-        ``multilabel`` the accuracy is ``label_accuracy``: the share of right decisions at a probability of one half,
-        averaged over the labels. And the ``calibration`` of a bundle's metadata.
+        ``multilabel`` the accuracy is ``label_accuracy``: the share of right decisions at the threshold (one half by
+        default), averaged over the labels and calibrated like the calibration error. And the ``calibration`` of a
+        bundle's metadata: probabilities are those of the outputs divided by its ``temperature``, with the ``offset`` of
+        each label added.
     """
     outputs = np.concatenate([f.outputs for f in found])
     targets = np.concatenate([f.targets for f in found])
@@ -69,7 +71,7 @@ def assess(found: Sequence[HeldOut], task: TaskSpec) -> tuple[dict[str, float], 
         enough = len(residuals) >= FEWEST
         calibration: dict[str, Any] = {"conformal": fit_conformal_value(residuals)} if enough else {}
         return metrics, calibration | ({"of": OF_SINGLE_NETWORKS} if enough and len(found) > 1 else {})
-    temperature = fit_temperature(outputs, targets, task)
+    temperature, offset = fit_scaling(outputs, targets, task)
     calibration = {"temperature": temperature}
     if len(outputs) < FEWEST:
         calibration["note"] = f"only {len(outputs)} held-out cases: the temperature is 1, no rule is stated"
@@ -78,17 +80,26 @@ def assess(found: Sequence[HeldOut], task: TaskSpec) -> tuple[dict[str, float], 
     if len(found) > 1:
         calibration["of"] = OF_SINGLE_NETWORKS
     metrics = {"auc": _auc(found)} if np.isfinite(_auc(found)) else {}
-    if task.kind != "multiclass":
-        # One decision a label: a softmax-like choice of the largest would be right wherever there is one label.
-        metrics["label_accuracy"] = float(((outputs > 0) == (targets > 0.5)).mean())
-        if len(outputs) >= FEWEST:
-            _add_undecided(calibration, task.probabilities(outputs / temperature), targets > 0.5, task)
-        return metrics, calibration
-    probabilities = task.probabilities(outputs / temperature)
-    metrics["accuracy"] = float((outputs.argmax(axis=1) == targets.argmax(axis=1)).mean())
+    probabilities = task.probabilities(outputs / temperature + offset)
     parts = found if len(found) > 1 else _halves(found[0])
     fewest = FEWEST if len(found) > 1 else FEWEST // 2
-    metrics["ece"] = float(np.mean([_ece(parts, index, task, fewest) for index in range(len(parts))]))
+    crossed = [_crossed(parts, index, task, fewest) for index in range(len(parts))]
+    if task.kind != "multiclass":
+        if len(outputs) >= FEWEST:
+            calibration["offset"] = dict(zip(task.labels, offset.tolist(), strict=True))
+            _add_undecided(calibration, probabilities, targets > 0.5, task)
+        # One decision a label: a softmax-like choice of the largest would be right wherever there is one label.
+        right = [(p >= task.said_from) == (one.targets > 0.5) for p, one in zip(crossed, parts, strict=True)]
+        metrics["label_accuracy"] = float(np.concatenate(right).mean())
+        each = [(p.ravel(), one.targets.ravel() > 0.5) for p, one in zip(crossed, parts, strict=True)]
+        metrics["ece"] = float(np.mean([expected_calibration_error(*pair) for pair in each]))
+        return metrics, calibration
+    metrics["accuracy"] = float((outputs.argmax(axis=1) == targets.argmax(axis=1)).mean())
+    tops = [
+        expected_calibration_error(p.max(axis=1), one.outputs.argmax(axis=1) == one.targets.argmax(axis=1))
+        for p, one in zip(crossed, parts, strict=True)
+    ]
+    metrics["ece"] = float(np.mean(tops))
     if len(outputs) >= FEWEST:
         calibration["confidence"] = fit_confidence(probabilities, targets)
         calibration["conformal"] = fit_conformal(probabilities, targets)
@@ -131,15 +142,16 @@ def _halves(one: HeldOut) -> list[HeldOut]:
     return [HeldOut(outputs=one.outputs[half], targets=one.targets[half]) for half in halves]
 
 
-def _ece(found: Sequence[HeldOut], index: int, task: TaskSpec, fewest: int) -> float:
-    """Calibration error of one part with the temperature of the others."""
-    others = [f for i, f in enumerate(found) if i != index] or list(found)
-    temperature = fit_temperature(
-        np.concatenate([f.outputs for f in others]), np.concatenate([f.targets for f in others]), task, fewest
+def _crossed(parts: Sequence[HeldOut], index: int, task: TaskSpec, fewest: int) -> np.ndarray:
+    """Probabilities ``(N, K)`` of one part, calibrated on the others."""
+    others = [part for i, part in enumerate(parts) if i != index] or list(parts)
+    temperature, offset = fit_scaling(
+        np.concatenate([part.outputs for part in others]),
+        np.concatenate([part.targets for part in others]),
+        task,
+        fewest,
     )
-    own = found[index]
-    probability = task.probabilities(own.outputs / temperature).max(axis=1)
-    return expected_calibration_error(probability, own.outputs.argmax(axis=1) == own.targets.argmax(axis=1))
+    return task.probabilities(parts[index].outputs / temperature + offset)
 
 
 @torch.inference_mode()

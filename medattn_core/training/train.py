@@ -197,8 +197,9 @@ def _write(
         calibration["from"] = where
         if run.settings.patience:
             calibration["epoch"] = "chosen on the same cases (patience): metrics and calibration are too good by that"
+    offset = np.array([calibration.get("offset", {}).get(label, 0.0) for label in task.labels])
     for trained in members:
-        fold_scale(trained, 1.0 / float(calibration.get("temperature", 1.0)))
+        fold_scale(trained, 1.0 / float(calibration.get("temperature", 1.0)), offset)
     for name, value in metrics.items():
         say(f"{name.replace('_', ' ')} {value:.4g}")
     for name in ("note", "epoch", "of"):

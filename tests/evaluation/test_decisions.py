@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from medattn_core.bundles.trust import Undecided
 from medattn_core.errors import MedAttnError
 from medattn_core.evaluation import classification
 from medattn_core.evaluation.cases import load_cases
@@ -123,3 +124,23 @@ def test_a_list_with_several_sections(tmp_path: Path) -> None:
 def test_a_rule_without_choices_is_the_default() -> None:
     p = np.random.default_rng(0).random((20, 2))
     assert np.array_equal(decisions(p, SEVERAL, Rule()), decisions(p, SEVERAL))
+
+
+def test_what_is_left_open_is_measured_at_the_thresholds_that_decide() -> None:
+    """Absence is credible up to 0.6: a label that is said from 0.7 on is never left open above it."""
+    p = np.array([[0.55, 0.2], [0.65, 0.2], [0.75, 0.2], [0.1, 0.2]] * 5)
+    truth = np.array([[0, 1], [0, 0], [1, 0], [0, 0]] * 5, float)
+    stated = [Stated(undecided={"a": Undecided(present_from=0.52, absent_to=0.6)})] * 20
+    patients = [str(i) for i in range(20)]
+    logits = np.log(p / (1 - p))
+    found = measured(logits, truth, stated, patients, SEVERAL, samples=50)["classification"]
+    assert found["abstained"]["value"] == 0.25  # 0.55 is said, and absence is still credible
+    assert found["set_coverage"]["value"] == 0.75  # 0.65 is decided, wrongly
+    assert found["accuracy_when_decided"]["value"] == pytest.approx(2 / 3)
+    assert found["abstained"]["low"] > 0.05  # of twenty, not of the five that show a label
+    chosen = measured(logits, truth, stated, patients, SEVERAL, rule=Rule(each=(0.7, None)), samples=50)[
+        "classification"
+    ]
+    assert chosen["abstained"]["value"] == 0.5  # presence is credible from 0.52 on
+    assert chosen["set_coverage"]["value"] == 1.0
+    assert chosen["accuracy_when_decided"]["value"] == 1.0

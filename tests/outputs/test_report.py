@@ -146,12 +146,13 @@ def test_a_label_that_cannot_be_decided_is_said_and_one_that_can_too(predict: Pr
     wide, narrow = Undecided(present_from=0.0, absent_to=1.0), Undecided(present_from=1.0, absent_to=0.0)
     unsure = replace(prediction, trust=Trust(coverage=0.9, undecided={label: wide}))
     words = words_of(report(View.of(unsure)))
-    assert f"Undecided: {label}. At 90 % neither presence nor absence can be excluded." in words
+    assert f"Undecided: {label}. Too close to tell" in words
     assert "Credible at" not in words
     sure = replace(prediction, trust=Trust(coverage=0.9, undecided={label: narrow}))
     words = words_of(report(View.of(sure)))
     assert "Undecided" not in words
-    assert "90 % of those without it are judged rightly or left undecided" in words
+    assert f"Decided: {label}. The rule is such that" in words
+    assert "and 90 % of those without it, are judged rightly or left undecided." in words
 
 
 def test_everything_from_outside_is_escaped(predict: Predict, head_volume: Volume) -> None:

@@ -27,15 +27,18 @@ def test_the_temperature_of_overconfident_logits_is_found(task, temperature):
     assert fit_temperature(true * temperature, targets, task) == pytest.approx(temperature, rel=0.05)
 
 
-def test_folding_scales_logits_and_map_together():
+@pytest.mark.parametrize("offset", [7.0, np.array([7.0, 0.0, -3.0])])
+def test_folding_scales_logits_and_map_together(offset):
     torch.manual_seed(0)
     network = AttentionCNN(spatial_dims=2, in_channels=1, out_channels=3, bias=[-1.0, 0.0, 2.0]).eval()
     x = torch.rand(2, 1, 64, 64)
     with torch.no_grad():
         before = network.attend(x)
-        fold_scale(network, 1 / 2.5, 7.0)
+        fold_scale(network, 1 / 2.5, offset)
         after = network.attend(x)
-    torch.testing.assert_close(after.logits, before.logits / 2.5 + 7.0, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(
+        after.logits, before.logits / 2.5 + torch.as_tensor(offset).float(), atol=1e-5, rtol=1e-5
+    )
     torch.testing.assert_close(
         after.logits, network.pooling.bias + after.contributions.flatten(2).sum(2), atol=1e-5, rtol=1e-5
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -12,6 +14,7 @@ from medattn_core.training import reliability
 from medattn_core.training.calibration import (
     TEMPERATURES,
     at_a_bound,
+    expected_calibration_error,
     fit_conformal,
     fit_conformal_value,
     fit_temperature,
@@ -90,12 +93,11 @@ def test_what_is_decided_is_right_as_often_as_stated_for_the_rare_kind_too(gap: 
         for kind, other in ((True, -1), (False, 1)):
             wrong[kind].append(float((side[present == kind] == other).mean()))
         decided.append(float((side != 0).mean()))
-    if gap == 1.5:
-        assert len(decided) < 60  # seldom half of the cases decided: no rule then
-        return
-    assert len(decided) == 60
-    assert max(np.mean(wrong[True]), np.mean(wrong[False])) <= 0.1
-    assert np.mean(decided) > (0.95 if gap == 6 else 0.5)
+    # Seldom half of the cases can be decided where the two kinds lie close together: no rule then. The draws that gave
+    # one were lucky, so what they promise is kept a little less often.
+    assert (len(decided) == 60) is (gap > 1.5)
+    assert max(np.mean(wrong[True]), np.mean(wrong[False])) <= (0.1 if gap > 1.5 else 0.13)
+    assert np.mean(decided) > (0.95 if gap == 6 else 0.5 if gap == 2.5 else 0.4)
 
 
 def test_a_detection_says_what_it_cannot_decide() -> None:
@@ -124,6 +126,8 @@ def test_a_rule_that_is_none_is_refused() -> None:
     for rule in ({**ends, "absent_to": -0.1}, {**ends, "present_from": "x"}, {"absent_to": 0.6}, 3):
         with pytest.raises(BundleError, match="calibration"):
             Trust.from_calibration({"conformal": {"coverage": 0.9, "undecided": {"a": rule}}}, "here")
+    with pytest.raises(BundleError, match="without the coverage"):
+        Trust.from_calibration({"conformal": {"undecided": {"a": ends}}}, "here")
 
 
 def test_the_calibration_error_of_one_fold_is_not_measured_where_the_temperature_was_fitted() -> None:
@@ -153,11 +157,27 @@ def test_conformal_ranks_are_those_of_n_plus_one() -> None:
 
 
 def test_a_finding_or_none_is_measured_as_such() -> None:
-    outputs, targets = np.array([[-1.0], [2.0], [1.0], [-2.0]] * 10), np.array([[0.0], [1.0], [0.0], [0.0]] * 10)
+    outputs, targets = np.array([[-1.0], [2.0], [1.0], [-2.0]] * 50), np.array([[0.0], [1.0], [0.0], [0.0]] * 50)
     metrics, calibration = assess([HeldOut(outputs=outputs, targets=targets)], FINDING)
-    assert metrics["label_accuracy"] == 0.75
+    assert metrics["label_accuracy"] == 1.0  # the offset moves one half between those with it and those without
+    assert calibration["offset"]["a"] < -0.5
     assert "accuracy" not in metrics
-    assert not {"confidence", "conformal", "abstain"} & set(calibration)
+    assert not {"confidence", "abstain"} & set(calibration)
+
+
+def test_a_rare_finding_that_was_drawn_as_often_as_the_rest_gets_its_probability_back() -> None:
+    """One label in ten cases and one in two: the first is off by log 9, both are 1.5 times too sure."""
+    task = replace(FINDING, labels=("rare", "common"))
+    rng = np.random.default_rng(0)
+    truth = rng.random((600, 2)) < (0.1, 0.5)
+    outputs = rng.normal(2 * truth - 1.0, 1.0) * 2 * 1.5  # of two normals 2 apart: log-odds 2x, without the prior
+    metrics, calibration = assess([HeldOut(outputs=outputs, targets=truth.astype(float))], task)
+    assert calibration["temperature"] == pytest.approx(1.5, rel=0.25)
+    assert calibration["offset"]["rare"] == pytest.approx(-np.log(9), abs=0.5)
+    assert calibration["offset"]["common"] == pytest.approx(0, abs=0.4)
+    raw = expected_calibration_error(task.probabilities(outputs).ravel(), truth.ravel())
+    assert metrics["ece"] < 0.7 * raw
+    assert metrics["label_accuracy"] > 0.87
 
 
 def test_an_auc_that_cannot_be_measured_is_no_half() -> None:

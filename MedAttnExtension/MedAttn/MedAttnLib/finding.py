@@ -59,9 +59,11 @@ class Finding:
 
     @property
     def said(self) -> list[str]:
-        """Labels that the model says are there, which may be none; the quantity."""
-        present = wording.present(self.result)
-        return self.labels if self.regression else [self.result["label"]] if present is None else list(present)
+        """Labels that the model says are there and does not leave open, which may be none; the quantity."""
+        present, open_ = wording.present(self.result), self.result.get("undecided") or ()
+        if self.regression or present is None:
+            return self.labels if self.regression else [self.result["label"]]
+        return [label for label in present if label not in open_]
 
     @property
     def labels(self) -> list[str]:

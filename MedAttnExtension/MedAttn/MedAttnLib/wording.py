@@ -130,7 +130,7 @@ def notices(result: dict[str, Any], changed: bool, live: bool) -> str:
     """Everything that has to be read before the numbers, rich text; empty where there is nothing."""
     lines = []
     if result.get("undecided"):
-        said = _("The model cannot tell whether it is there: {labels}.").format(labels=", ".join(result["undecided"]))
+        said = _("The model cannot decide about: {labels}.").format(labels=", ".join(result["undecided"]))
         lines.append(f"<b>{html.escape(said)}</b>")
     elif result.get("abstained"):
         lines.append("<b>" + html.escape(_("The model is not sure enough to decide.")) + "</b>")

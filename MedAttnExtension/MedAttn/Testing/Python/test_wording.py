@@ -41,6 +41,7 @@ def test_what_is_not_found_is_said(result: dict[str, Any], text: str) -> None:
         (multilabel([], aneurysm=0.62), []),
         (multilabel(["mass", "edema"], edema=0.7, mass=0.8), ["mass", "edema"]),
         (multilabel(None, aneurysm=0.62), ["aneurysm"]),
+        ({**multilabel(["mass", "edema"], edema=0.7, mass=0.8), "undecided": ["edema"]}, ["mass"]),
         ({**multilabel(["a"], a=0.4, b=0.3), "kind": "multiclass"}, ["a"]),
         ({"kind": "regression", "label": "volume", "present": None, "probabilities": {}}, ["volume"]),
     ],
@@ -52,7 +53,7 @@ def test_what_is_said_is_what_stands_out(result: dict[str, Any], said: list[str]
 
 def test_what_cannot_be_decided_is_named_above_the_numbers_and_its_map_fades() -> None:
     result = {**multilabel(["a"], a=0.9, b=0.6), "undecided": ["b"], "abstained": False, "logits": {"a": 2, "b": 0}}
-    assert "The model cannot tell whether it is there: b." in wording.notices(result, changed=False, live=True)
+    assert "The model cannot decide about: b." in wording.notices(result, changed=False, live=True)
     fades = {label: Finding("vtk1", result, {"label": label}, []).undecided for label in ("a", "b")}
     assert fades == {"a": False, "b": True}
     unsure = {"kind": "multiclass", "label": "a", "probabilities": {"a": 0.5, "b": 0.4}, "abstained": True}

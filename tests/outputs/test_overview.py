@@ -1,0 +1,34 @@
+"""The page over all inputs says what the results say."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+
+from medattn_core.outputs import tables
+from medattn_core.outputs.overview import overview
+
+
+@pytest.mark.parametrize(
+    ("record", "said"),
+    [
+        ({"present": ["a"], "undecided": None}, "a"),
+        ({"present": [], "undecided": []}, "none"),
+        ({"present": [], "undecided": ["a"]}, "undecided: a"),
+        ({"present": ["a", "b"], "undecided": ["b"]}, "a; undecided: b"),
+        ({"label": None, "value": 3.0, "present": None}, ""),
+    ],
+)
+def test_the_result_is_what_is_said_not_the_most_probable_label(record: dict[str, Any], said: str) -> None:
+    full = tables.record_of({"input": "x.nii", "label": "a", "probabilities": {"a": 0.4, "b": 0.1}, **record})
+    cells = re.findall(r"<td[^>]*>(.*?)</td>", overview([full], [None]))
+    assert cells[-2] == said
+
+
+def test_a_result_of_a_run_that_knew_less() -> None:
+    """Of an unfinished batch of an older version."""
+    full = tables.record_of({"input": "x.nii", "label": "a", "probabilities": {"a": 0.4}})
+    older = {key: value for key, value in full.items() if key not in {"present", "undecided"}}
+    assert re.findall(r"<td[^>]*>(.*?)</td>", overview([older], [None]))[-2] == "a"
