@@ -58,7 +58,8 @@ def assess(found: Sequence[HeldOut], task: TaskSpec) -> tuple[dict[str, float], 
     Returns:
         Metrics by name; one that the cases cannot show (an AUC without both kinds of cases) is not among them. In
         ``multilabel`` the accuracy is ``label_accuracy``: the share of right decisions at the threshold (one half by
-        default), averaged over the labels and calibrated like the calibration error. And the ``calibration`` of a
+        default), averaged over the labels and calibrated like the calibration error; beside it ``label_sensitivity``
+        and ``label_specificity``. And the ``calibration`` of a
         bundle's metadata: probabilities are those of the outputs divided by its ``temperature``, with the ``offset`` of
         each label added.
     """
@@ -89,8 +90,14 @@ def assess(found: Sequence[HeldOut], task: TaskSpec) -> tuple[dict[str, float], 
             calibration["offset"] = dict(zip(task.labels, offset.tolist(), strict=True))
             _add_undecided(calibration, probabilities, targets > 0.5, task)
         # One decision a label: a softmax-like choice of the largest would be right wherever there is one label.
-        right = [(p >= task.said_from) == (one.targets > 0.5) for p, one in zip(crossed, parts, strict=True)]
-        metrics["label_accuracy"] = float(np.concatenate(right).mean())
+        said = np.concatenate([p >= task.said_from for p in crossed])
+        truth = np.concatenate([one.targets > 0.5 for one in parts])
+        metrics["label_accuracy"] = float((said == truth).mean())
+        # Of a rare label the accuracy says little: whether it is found is seen in these.
+        for name, of in (("label_sensitivity", truth), ("label_specificity", ~truth)):
+            shares = [float((said == truth)[of[:, k], k].mean()) for k in range(of.shape[1]) if of[:, k].any()]
+            if shares:
+                metrics[name] = float(np.mean(shares))
         each = [(p.ravel(), one.targets.ravel() > 0.5) for p, one in zip(crossed, parts, strict=True)]
         metrics["ece"] = float(np.mean([expected_calibration_error(*pair) for pair in each]))
         return metrics, calibration

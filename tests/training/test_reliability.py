@@ -178,6 +178,9 @@ def test_a_rare_finding_that_was_drawn_as_often_as_the_rest_gets_its_probability
     raw = expected_calibration_error(task.probabilities(outputs).ravel(), truth.ravel())
     assert metrics["ece"] < 0.7 * raw
     assert metrics["label_accuracy"] > 0.87
+    assert 0.5 < metrics["label_sensitivity"] < metrics["label_specificity"] < 1
+    found = assess([HeldOut(outputs=outputs, targets=truth.astype(float))], replace(task, threshold=0.1))[0]
+    assert found["label_sensitivity"] > metrics["label_sensitivity"] + 0.1
 
 
 def test_an_auc_that_cannot_be_measured_is_no_half() -> None:
