@@ -10,6 +10,8 @@ ROOT = Path(__file__).resolve().parents[1]
 
 WHOLE = ("interop",)
 """Rooms whose files share what takes long to make."""
+TOGETHER = {"test_client_process.py": "test_client.py"}
+"""Files that run in the process of another: times are taken there, and theirs are the processes that would disturb."""
 
 
 @pytest.fixture(scope="session")
@@ -33,4 +35,5 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         return
     for item in items:
         room = item.path.parent
-        item.add_marker(pytest.mark.xdist_group(str(room if room.name in WHOLE else item.path)))
+        whole = room if room.name in WHOLE else room / TOGETHER.get(item.path.name, item.path.name)
+        item.add_marker(pytest.mark.xdist_group(str(whole)))

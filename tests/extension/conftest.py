@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 
+from tests.worker.conftest import overload
+
 EXTENSION = Path(__file__).resolve().parents[2] / "MedAttnExtension"
 MODULE = EXTENSION / "MedAttn"
 PERIOD = 0.01
@@ -139,3 +141,11 @@ def temporary_folders(start: set[str]) -> set[str]:
     import tempfile
 
     return {name for name in os.listdir(tempfile.gettempdir()) if name.startswith("medattn-")} - start
+
+
+def blocked() -> float:
+    """Seconds that the main thread may be kept at most: 0.05, and more where others wait for the processors too.
+
+    What is waited for in a restart is that the new process gets its first turn; our own work in it takes 0.5 ms.
+    """
+    return 0.05 * overload()
