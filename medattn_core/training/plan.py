@@ -13,7 +13,7 @@ from medattn_core.datalists import Case, label_names, one_of_several
 from medattn_core.errors import TrainingError
 from medattn_core.tasks import TaskSpec
 from medattn_core.training.config import TrainingConfig
-from medattn_core.training.plan_intensity import plan_intensity, plan_modality
+from medattn_core.training.plan_intensity import plan_channels, plan_modality
 from medattn_core.volumes import Volume, geometry, read
 
 PRIOR = 0.1
@@ -96,7 +96,9 @@ def plan_task(
         settings["modality"] = plan_modality(volumes)
     if "intensity" not in given:
         stated = settings["modality"]
-        settings["intensity"], why = plan_intensity(volumes, (stated,) if isinstance(stated, str) else tuple(stated))
+        further = zip(*(case.channels for case in cases[::step][:LOOK_AT]), strict=True)
+        channels = [volumes, *([read(path) for path in paths] for paths in further)]
+        settings["intensity"], why = plan_channels(channels, (stated,) if isinstance(stated, str) else tuple(stated))
         say(f"intensity: {settings['intensity'].rule}, {why}")
     extent = np.median([_extent(v, dims) for v in volumes], axis=0)
     known = all(v.spacing_known for v in volumes)

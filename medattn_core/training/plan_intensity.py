@@ -16,6 +16,8 @@ AIR = -900.0
 WIDE = IntensityRule(rule="window", lower=-1000, upper=1000)
 """Window of a CT that shows nothing but air and padding."""
 
+PERCENTILES = IntensityRule(rule="percentile", lower=0.5, upper=99.5)
+
 
 def plan_modality(volumes: Sequence[Volume]) -> tuple[str, ...]:
     """The modality, where every image states the same (DICOM does); else none, which accepts all."""
@@ -43,8 +45,26 @@ def plan_intensity(volumes: Sequence[Volume], modality: Sequence[str] = ()) -> t
     if all(volume.format in PICTURES and volume.data.min() >= 0 and volume.data.max() <= 255 for volume in volumes):
         return IntensityRule(rule="window", lower=0, upper=255), "pictures of 8 bits"
     if np.median([_share_below_zero(volume.data) for volume in volumes]) > 0.01:
-        return IntensityRule(rule="percentile", lower=0.5, upper=99.5), "the images have negative values"
+        return PERCENTILES, "the images have negative values"
     return IntensityRule(), "images without a unit"
+
+
+def plan_channels(channels: Sequence[Sequence[Volume]], modality: Sequence[str] = ()) -> tuple[IntensityRule, str]:
+    """:func:`plan_intensity` where a case has several channels: one rule is for all of them.
+
+    Channels of one kind are looked at together. Where they are of different kinds, as CT and PET are, the window of one
+    would blot out the other: percentiles, of each image by itself, leave contrast in every channel.
+
+    Args:
+        channels: some images of each channel.
+        modality: of the task, which is that of the first channel, where it is known.
+    """
+    rules = [plan_intensity(channels[0], modality)[0]]
+    rules += [plan_intensity(images, plan_modality(images))[0] for images in channels[1:]]
+    kinds = list(dict.fromkeys(rule.rule for rule in rules))
+    if len(kinds) == 1:
+        return plan_intensity([volume for images in channels for volume in images], modality)
+    return PERCENTILES, f"the channels are of different kinds ({' and '.join(kinds)} by themselves)"
 
 
 def looks_hounsfield(data: np.ndarray) -> bool:

@@ -16,8 +16,9 @@ from medattn_core.tasks import TaskSpec
 from medattn_core.training.config import TrainingConfig
 from medattn_core.training.data import prepare
 from medattn_core.training.plan import describe, plan_growth, plan_network, plan_start_size, plan_task, plan_zoom_power
-from medattn_core.training.plan_intensity import plan_intensity, plan_modality
+from medattn_core.training.plan_intensity import plan_channels, plan_intensity, plan_modality
 from medattn_core.volumes import Volume
+from medattn_core.volumes.write import write
 
 
 @pytest.fixture
@@ -89,6 +90,32 @@ def test_intensity_follows_the_numbers():
     assert plan_modality([ct]) == ()
     assert plan_modality([volume(body, modality="MR")]) == ("MR",)
     assert plan_modality([volume(body, modality="MR"), volume(body, modality="CT")]) == ()
+
+
+def test_one_rule_for_channels_of_one_kind_and_of_two(tmp_path):
+    """CT and PET: the window of the CT would leave nothing of the PET, whose values are far above it."""
+    rng = np.random.default_rng(0)
+    body = rng.normal(40, 20, (16, 16, 16))
+    body[:8] = -1024
+    ct, late, pet = volume(body), volume(body + 60), volume(rng.random((16, 16, 16)) * 9000)
+    first = plan_intensity([ct])[0]
+    both, why = plan_channels([[ct], [late]])
+    assert both.rule == "window"
+    assert both.upper > first.upper  # what the second channel shows is in it
+    rule, why = plan_channels([[ct], [pet]])
+    assert (rule.rule, rule.lower, rule.upper) == ("percentile", 0.5, 99.5)
+    assert "window and foreground_mean" in why
+    assert plan_channels([[ct]]) == plan_intensity([ct])
+    cases = []
+    for number in range(4):
+        for name, image in (("ct", ct), ("pet", pet)):
+            write(image, tmp_path / f"{name}{number}.nii.gz")
+        cases.append(Case(image=tmp_path / f"ct{number}.nii.gz", channels=(tmp_path / f"pet{number}.nii.gz",),
+                          labels=("a",) if number % 2 else ("b",)))  # fmt: skip
+    said: list[str] = []
+    task, _ = plan_task(cases, {}, "t", say=said.append)
+    assert task.intensity.rule == "percentile"
+    assert any("different kinds" in line for line in said)
 
 
 def test_a_given_intensity_stays(picture):
