@@ -2,8 +2,8 @@
 
 A line is the object of predictions.json with one more key, ``batch``: which run it is of (``run``, the fingerprint of
 bundle and options; ``of``, its number of inputs), the ``channels`` besides the input, the ``stamp`` of all their files,
-the ``name`` and ``files`` of the result with their bytes. A line that was cut off by the end of the process is no line;
-its scan is predicted again.
+the ``name`` and ``files`` of the result with their bytes, and ``kept`` where the input is none of this run's. A line
+that was cut off by the end of the process is no line; its scan is predicted again.
 """
 
 from __future__ import annotations
@@ -31,6 +31,9 @@ _RESULT = re.compile(r"[\w.\-]+_(evidence\.nii\.gz|overlay\.png|report\.html)")
 class Journal:
     """The rows of one batch on disk; in memory only where each begins.
 
+    Results of other inputs that an earlier run with the same bundle and options left in the folder keep their rows: the
+    tables say what the folder holds. A row whose files are gone, or would be written over by this batch, goes.
+
     Args:
         folder: of the results, which exists.
         jobs: of this batch.
@@ -46,6 +49,7 @@ class Journal:
         self.folder, self.path, self.run = folder, folder / NAME, run
         self._of = len(jobs)
         self._places: dict[int, int] = {}
+        self._kept: list[int] = []
         self._lock = _locked(folder)
         try:
             if not restart:
@@ -65,7 +69,7 @@ class Journal:
             raise
 
     def __len__(self) -> int:
-        return len(self._places)
+        return len(self._kept) + len(self._places)
 
     def __contains__(self, job: Job) -> bool:
         return job.index in self._places
@@ -95,10 +99,10 @@ class Journal:
         self._places[done.job.index] = place
 
     def rows(self) -> Iterator[dict[str, Any]]:
-        """All rows in the order of the inputs, one at a time, with their key ``batch``."""
+        """All rows, one at a time, with their key ``batch``: those of other inputs, then the inputs in their order."""
         with open(self.path, "rb") as file:
-            for index in sorted(self._places):
-                file.seek(self._places[index])
+            for place in (*self._kept, *(self._places[index] for index in sorted(self._places))):
+                file.seek(place)
                 yield json.loads(file.readline())
 
     def close(self) -> None:
@@ -113,7 +117,7 @@ class Journal:
         inputs: set[str] = set()
         row: dict[str, Any] | None = None
         for other in _lines(self.path):
-            if other["batch"]["run"] != self.run:
+            if other["batch"]["run"] != self.run and not other["batch"].get("kept"):
                 inputs.add(other["input"])
                 row = other
         if row is not None and len(inputs) < row["batch"]["of"]:
@@ -125,7 +129,7 @@ class Journal:
             )
 
     def _take_over(self, jobs: Mapping[str, Job], restart: bool) -> set[str]:
-        """Keep the rows of this run that are still true, in a new file; note where they begin.
+        """Keep the rows that are still true, in a new file; note where they begin.
 
         Returns:
             Files of earlier results of inputs that are done again now: if one fails, the map of an earlier run must not
@@ -133,10 +137,16 @@ class Journal:
         """
         stale: set[str] = set()
         held: set[str] = set()
+        names = {job.name for job in jobs.values()}
         needed = {os.path.abspath(path) for job in jobs.values() for path in (job.path, *job.channels)}
         with replacing(self.path) as temporary, open(temporary, "wb") as kept:
             for row in _lines(self.path):
                 job = jobs.get(row["input"])
+                if job is None and not restart and self._stays(row, names):
+                    self._kept.append(kept.tell())
+                    row["batch"]["kept"] = True
+                    held.update(row["batch"]["files"])
+                    kept.write(_line(row))
                 if job is None or job.index in self._places:
                     continue
                 if restart or not self._holds(row, job):
@@ -144,8 +154,9 @@ class Journal:
                     continue
                 self._places[job.index] = kept.tell()
                 row["batch"]["of"] = self._of
+                row["batch"].pop("kept", None)
                 held.update(row["batch"]["files"])
-                kept.write(json.dumps(row, ensure_ascii=False).encode("utf-8", errors="backslashreplace") + b"\n")
+                kept.write(_line(row))
             kept.flush()
             os.fsync(kept.fileno())
         # Only names that are written here, whatever the journal says, and no input.
@@ -162,9 +173,21 @@ class Journal:
             return False
         if batch["channels"] != [str(path) for path in job.channels]:  # two may have one size and time
             return False
+        return self._complete(row)
+
+    def _stays(self, row: Mapping[str, Any], names: set[str]) -> bool:
+        """Whether a row is the whole result of another input with the same model. Of failures nothing is there."""
+        batch = row["batch"]
+        return not row["error"] and batch["run"] == self.run and batch["name"] not in names and self._complete(row)
+
+    def _complete(self, row: Mapping[str, Any]) -> bool:
         with contextlib.suppress(OSError):
-            return all((self.folder / name).stat().st_size == size for name, size in batch["files"].items())
+            return all((self.folder / name).stat().st_size == size for name, size in row["batch"]["files"].items())
         return False
+
+
+def _line(row: Mapping[str, Any]) -> bytes:
+    return json.dumps(row, ensure_ascii=False).encode("utf-8", errors="backslashreplace") + b"\n"
 
 
 def _lines(path: Path) -> Iterator[dict[str, Any]]:

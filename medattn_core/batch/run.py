@@ -57,7 +57,8 @@ def predict_many(
 ) -> Summary:
     """Predict inputs into a folder: predictions.jsonl as they finish, predictions.json and .csv at the end.
 
-    Scans that an earlier run into this folder finished with the same bundle and options are not done again. However
+    Scans that an earlier run into this folder finished with the same bundle and options are not done again, and its
+    results of other inputs stay in the tables. However
     this ends, the tables hold what was finished, except after a kill: then the next run writes them.
 
     Args:
@@ -90,7 +91,7 @@ def predict_many(
     folder, jobs = make_folder(output), jobs_of(inputs)
     journal = Journal(folder, jobs, settings.fingerprint(predictor.device, predictor.runtime), restart=restart)
     with closing(journal):
-        summary = Summary(count=len(jobs), taken_over=len(journal))
+        summary = Summary(count=len(jobs), taken_over=sum(job in journal for job in jobs))
         left = [job for job in jobs if job not in journal]
         progress = Progress(len(left))
         for stale in ("predictions.json", "report.html"):  # of an earlier run: it must not pass as this one's

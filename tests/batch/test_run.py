@@ -274,6 +274,36 @@ def test_pages_of_a_run_that_goes_on(tiny: Path, scans: list[Path], tmp_path: Pa
     assert not (tmp_path / "report.html").exists()  # of an earlier run
 
 
+def test_results_of_other_inputs_stay_in_the_tables(tiny: Path, other: Path, scans: list[Path], tmp_path: Path) -> None:
+    """As a loop over single scans into one folder makes them."""
+    for scan in scans[:3]:
+        summary = run([scan], tmp_path, tiny)
+        assert (summary.count, summary.taken_over) == (1, 0)
+    assert [record["input"] for record in records(tmp_path)] == [str(scan) for scan in scans[:3]]
+    assert len((tmp_path / "predictions.csv").read_text(encoding="utf-8").splitlines()) == 4
+    (tmp_path / min(maps(tmp_path))).unlink()
+    run([scans[3], tmp_path / "gone.nii"], tmp_path, tiny)
+    assert [record["input"] for record in records(tmp_path)] == [
+        *(str(scan) for scan in scans[1:4]), str(tmp_path / "gone.nii"),
+    ]  # fmt: skip
+    run(scans[1:2], tmp_path, tiny)  # the failure has left nothing, and the second scan is its own again
+    assert [record["input"] for record in records(tmp_path)] == [str(scans[n]) for n in (2, 3, 1)]
+    run(scans[4:5], tmp_path, other)  # finished work of another bundle is no obstacle, and never mixed in
+    assert [record["input"] for record in records(tmp_path)] == [str(scans[4])]
+    run(scans[5:6], tmp_path, other, restart=True)
+    assert len(records(tmp_path)) == 1
+
+
+def test_a_result_that_is_written_over_has_no_row(tiny: Path, scans: list[Path], tmp_path: Path) -> None:
+    folder = tmp_path / "elsewhere"
+    folder.mkdir()
+    again = folder / scans[0].name
+    again.write_bytes(scans[1].read_bytes())
+    run(scans[:2], tmp_path / "out", tiny)
+    run([again], tmp_path / "out", tiny)
+    assert [record["input"] for record in records(tmp_path / "out")] == [str(scans[1]), str(again)]
+
+
 def killed_runs(tiny: Path, scans: list[Path], folder: Path, kills: int, seed: int) -> list[int]:
     """Kill at random moments, then let it finish; the number of rows after each kill."""
     listed = folder / "scans.txt"
