@@ -144,8 +144,8 @@ def main() -> None:
         measured = []
         for seed in arguments.seeds:
             path = arguments.work / f"{name}_{edge}{arguments.tag}_{pooling}_{seed}.json"
-            if not path.exists():
-                path.write_text(json.dumps(run(settings, splits, task, pooling, seed)))
+            if not path.exists() or json.loads(path.read_text()).get("settings") != settings:
+                path.write_text(json.dumps({**run(settings, splits, task, pooling, seed), "settings": settings}))
             measured.append(json.loads(path.read_text()))
             print(pooling, seed, measured[-1], flush=True)
         row = [pooling, str(len(measured))]

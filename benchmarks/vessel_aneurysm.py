@@ -52,8 +52,8 @@ The shapes are not part of this bundle.
 CHANGES = {
     "1.0.0": "as trained",
     "1.0.1": "says an aneurysm from the threshold that was chosen on the validation split, not from 0.5; same weights",
-    "1.1.0": "probabilities are as frequent as they say (temperature and offset from the validation split); says where "
-    "it cannot tell an aneurysm from its absence; the same network otherwise, and the same decisions",
+    "1.1.0": "probabilities recalibrated on the validation split (temperature and offset); says where it cannot tell "
+    "an aneurysm from its absence; the same network otherwise, and the same decisions",
 }
 """Changelog of the bundle, the newest version last."""
 
@@ -142,8 +142,9 @@ def main() -> None:
         metrics |= side_scores(sides, said[:, None], truth[:, None], task)
     metrics = {name: round(value, 4) for name, value in metrics.items()}
     _ship(arguments, metrics, calibration, scale, threshold, minutes)
-    before = expected_calibration_error(task.probabilities(raw), truth)
-    print(f"calibration error before: {before:.3f}; {calibration}")
+    if scale != (1.0, 0.0):
+        before = expected_calibration_error(task.probabilities(raw), truth)
+        print(f"calibration error before: {before:.3f}; {calibration}")
     print(f"seed {arguments.seed}; {minutes:.0f} min; {machine()}\n")
     print(markdown_table(["", *metrics], [["test split", *[f"{v:.3f}" for v in metrics.values()]]]))
 

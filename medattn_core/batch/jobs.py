@@ -39,7 +39,10 @@ class Job:
 
 
 def jobs_of(inputs: Sequence[tuple[Path, tuple[Path, ...]]]) -> list[Job]:
-    """Jobs in the order of the inputs (path, further channels). Names depend on the list alone."""
+    """Jobs in the order of the inputs (path, further channels).
+
+    Names depend on the list alone; where a folder holds results already, its journal changes those that are taken.
+    """
     names = files.UniqueNames()
     return [
         Job(index, path, names.take(files.name_of(str(path))), channels)

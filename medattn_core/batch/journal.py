@@ -2,8 +2,9 @@
 
 A line is the object of predictions.json with one more key, ``batch``: which run it is of (``run``, the fingerprint of
 bundle and options; ``of``, its number of inputs), the ``channels`` besides the input, the ``stamp`` of all their files,
-the ``name`` and ``files`` of the result with their bytes, and ``kept`` where the input is none of this run's. A line
-that was cut off by the end of the process is no line; its scan is predicted again.
+the ``name`` and ``files`` of the result with their bytes, and ``kept`` where the input is none of the last run's:
+whether the run that it is of was finished. A line that was cut off by the end of the process is no line; its scan is
+predicted again.
 """
 
 from __future__ import annotations
@@ -13,16 +14,18 @@ import json
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from medattn_core.batch.jobs import Job
 from medattn_core.batch.scanner import Done
 from medattn_core.errors import MedAttnError, VolumeError
-from medattn_core.outputs.files import replacing
+from medattn_core.outputs.files import UniqueNames, replacing
 
 NAME = "predictions.jsonl"
 _LOCK = ".predictions.lock"
+FINISHED, STOPPED = "finished", "stopped"
 _LEFT = re.compile(r"\.medattn-[0-9a-f]{32}\.part|\.[0-9a-f]{12}\.tmp")
 """Names under which files are written before they get their own; a killed process leaves them."""
 _RESULT = re.compile(r"[\w.\-]+_(evidence\.nii\.gz|overlay\.png|report\.html)")
@@ -31,14 +34,17 @@ _RESULT = re.compile(r"[\w.\-]+_(evidence\.nii\.gz|overlay\.png|report\.html)")
 class Journal:
     """The rows of one batch on disk; in memory only where each begins.
 
-    Results of other inputs that an earlier run with the same bundle and options left in the folder keep their rows: the
-    tables say what the folder holds. A row whose files are gone, or would be written over by this batch, goes.
+    Results of other inputs that earlier runs with the same bundle and options left in the folder keep their rows and
+    their names: the tables say what the folder holds. A row whose files are gone goes.
 
     Args:
         folder: of the results, which exists.
         jobs: of this batch.
         run: fingerprint of bundle and options.
         restart: take nothing over.
+
+    Attributes:
+        jobs: of this batch, under names that no result of another input has.
 
     Raises:
         MedAttnError: ``other_run``: the folder holds an unfinished batch of another bundle or other options;
@@ -54,7 +60,8 @@ class Journal:
         try:
             if not restart:
                 self._refuse_mixing()
-            stale = self._take_over({str(job.path): job for job in jobs}, restart)
+            self.jobs = list(jobs) if restart else self._named(jobs)
+            stale = self._take_over({str(job.path): job for job in self.jobs}, restart)
             for old in stale:
                 (folder / old).unlink(missing_ok=True)
             for left in folder.iterdir():
@@ -116,17 +123,38 @@ class Journal:
     def _refuse_mixing(self) -> None:
         inputs: set[str] = set()
         row: dict[str, Any] | None = None
+        stopped = False
         for other in _lines(self.path):
-            if other["batch"]["run"] != self.run and not other["batch"].get("kept"):
-                inputs.add(other["input"])
-                row = other
-        if row is not None and len(inputs) < row["batch"]["of"]:
+            kept = other["batch"].get("kept")
+            if other["batch"]["run"] == self.run or kept == FINISHED:
+                continue
+            row, stopped = other, stopped or kept == STOPPED
+            inputs.add(other["input"])
+        if row is not None and (stopped or len(inputs) < row["batch"]["of"]):
             made = f"bundle {row['bundle']} {row['bundle_version']}" if row["bundle"] else "another bundle"
             raise MedAttnError(
                 "other_run",
                 f"{self.folder}: an unfinished batch lies there, of {made} with other files, options or version of "
                 "MedAttn than now; finish it as it was begun, choose another --output, or drop it with --restart",
             )
+
+    def _named(self, jobs: Sequence[Job]) -> list[Job]:
+        """Jobs under their names of before, else under free ones: scans of one name in different folders are common."""
+        inputs = {str(job.path) for job in jobs}
+        names, own = UniqueNames(), dict[str, str]()
+        for row in _lines(self.path):
+            batch = row["batch"]
+            if batch["run"] == self.run and row["input"] in inputs:
+                own[row["input"]] = batch["name"]
+            elif self._stays(row):
+                names.take(batch["name"])
+        held = {path: names.take(name) for path, name in own.items()}
+        return [replace(job, name=held.get(str(job.path)) or names.take(job.name)) for job in jobs]
+
+    def _unfinished(self) -> bool:
+        """Whether the last run with this bundle and these options was stopped."""
+        rows = [row for row in _lines(self.path) if row["batch"]["run"] == self.run and not row["batch"].get("kept")]
+        return bool(rows) and len({row["input"] for row in rows}) < rows[-1]["batch"]["of"]
 
     def _take_over(self, jobs: Mapping[str, Job], restart: bool) -> set[str]:
         """Keep the rows that are still true, in a new file; note where they begin.
@@ -137,14 +165,14 @@ class Journal:
         """
         stale: set[str] = set()
         held: set[str] = set()
-        names = {job.name for job in jobs.values()}
+        kind = STOPPED if self._unfinished() else FINISHED
         needed = {os.path.abspath(path) for job in jobs.values() for path in (job.path, *job.channels)}
         with replacing(self.path) as temporary, open(temporary, "wb") as kept:
             for row in _lines(self.path):
                 job = jobs.get(row["input"])
-                if job is None and not restart and self._stays(row, names):
+                if job is None and not restart and self._stays(row):
                     self._kept.append(kept.tell())
-                    row["batch"]["kept"] = True
+                    row["batch"].setdefault("kept", kind)
                     held.update(row["batch"]["files"])
                     kept.write(_line(row))
                 if job is None or job.index in self._places:
@@ -175,10 +203,9 @@ class Journal:
             return False
         return self._complete(row)
 
-    def _stays(self, row: Mapping[str, Any], names: set[str]) -> bool:
-        """Whether a row is the whole result of another input with the same model. Of failures nothing is there."""
-        batch = row["batch"]
-        return not row["error"] and batch["run"] == self.run and batch["name"] not in names and self._complete(row)
+    def _stays(self, row: Mapping[str, Any]) -> bool:
+        """Whether a row of another input is a whole result of the same model. Of failures nothing is there."""
+        return not row["error"] and row["batch"]["run"] == self.run and self._complete(row)
 
     def _complete(self, row: Mapping[str, Any]) -> bool:
         with contextlib.suppress(OSError):

@@ -58,8 +58,8 @@ def predict_many(
     """Predict inputs into a folder: predictions.jsonl as they finish, predictions.json and .csv at the end.
 
     Scans that an earlier run into this folder finished with the same bundle and options are not done again, and its
-    results of other inputs stay in the tables. However
-    this ends, the tables hold what was finished, except after a kill: then the next run writes them.
+    results of other inputs stay in the tables. However this ends, the tables hold what was finished, except after a
+    kill: then the next run writes them.
 
     Args:
         inputs: paths with their further channels, as of :func:`medattn_core.batch.jobs.inputs_of`.
@@ -91,6 +91,7 @@ def predict_many(
     folder, jobs = make_folder(output), jobs_of(inputs)
     journal = Journal(folder, jobs, settings.fingerprint(predictor.device, predictor.runtime), restart=restart)
     with closing(journal):
+        jobs = journal.jobs
         summary = Summary(count=len(jobs), taken_over=sum(job in journal for job in jobs))
         left = [job for job in jobs if job not in journal]
         progress = Progress(len(left))

@@ -22,7 +22,7 @@ SAID = {
     "ece": "calibration error of the probability",
     "ece_confidence": "calibration error of the confidence",
     "brier": "Brier score",
-    "set_coverage": "truth in the label set, or left open",
+    "set_coverage": "truth not excluded",
     "set_coverage_present": "label there: said or left open",
     "set_coverage_absent": "label not there: not said or left open",
     "set_size": "labels in a set, mean",
@@ -125,7 +125,7 @@ def _short(metrics: Mapping[str, Any], scores: Mapping[str, Any]) -> str:
     if decided is not None and decided["value"] is not None and scores["abstained"]["value"]:
         left, sure = _share(scores["abstained"]["value"]), _share(decided["value"])
         if several:
-            text += f" Of the labels, counted once a case, {left} are left undecided; of the others {sure} are right."
+            text += f" Of all answers, one a label and case, {left} are left undecided; of the others {sure} are right."
         else:
             text += f" In {left} the model is not sure enough to decide; of the others {sure} are right."
     place = metrics["localisation"].get("evidence")

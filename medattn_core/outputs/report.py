@@ -101,8 +101,10 @@ def _decided(view: View, share: str) -> str:
             f"<p><strong>Undecided: {esc(named)}.</strong> "
             '<span class="soft">Too close to tell, by the rule from the cases it was calibrated on.</span></p>'
         )
+    sides = prediction.sides or {}
+    answers = ", ".join(label if side else f"no {label}" for label, side in sides.items())
     return (
-        f'<p class="note">Decided: {esc(", ".join(prediction.sides or ()))}. The rule is such that of scans like those '
+        f'<p class="note">Decided: {esc(answers)}. The rule is such that of scans like those '
         f"it was calibrated on, {esc(share)} of those with a label, and {esc(share)} of those without it, are judged "
         "rightly or left undecided. That is not the chance that this answer is right.</p>"
     )

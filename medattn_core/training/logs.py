@@ -21,6 +21,9 @@ logger = logging.getLogger(__name__)
 RUN = "mlflow_run.txt"
 """File in the log folder: id of the training's MLflow run."""
 
+PATIENCE = 3
+"""Epochs in a row that MLflow cannot take before it is left alone: each costs the time of its retries."""
+
 
 def attach(trainer: SupervisedTrainer, folder: Path, optimizer: Any, stop: EarlyStop, first_epoch: int = 0) -> None:
     """Write mean losses, learning rate and the validation score after every epoch.
@@ -36,11 +39,12 @@ def attach(trainer: SupervisedTrainer, folder: Path, optimizer: Any, stop: Early
     from ignite.engine import Events
     from torch.utils.tensorboard import SummaryWriter
 
+    sums: dict[str, float] = defaultdict(float)
+    store = _mlflow(trainer, folder, first_epoch)  # first: it may refuse, and nothing is taken away then
     if first_epoch == 0 and folder.is_dir():
         for old in folder.glob("events.out.tfevents.*"):
             old.unlink(missing_ok=True)
     writer = SummaryWriter(str(folder), purge_step=first_epoch + 1 if first_epoch else None)
-    sums: dict[str, float] = defaultdict(float)
 
     @trainer.on(Events.ITERATION_COMPLETED)
     def _add(engine: Any) -> None:
@@ -49,14 +53,11 @@ def attach(trainer: SupervisedTrainer, folder: Path, optimizer: Any, stop: Early
 
     @trainer.on(Events.EPOCH_COMPLETED)
     def _write(engine: Any) -> None:
-        for name, value in _epoch(engine, sums, optimizer, stop).items():
+        numbers = _epoch(engine, sums, optimizer, stop)
+        for name, value in numbers.items():
             writer.add_scalar(name, value, engine.state.epoch)
         writer.flush()
-
-    _mlflow(trainer, folder, sums, optimizer, stop, first_epoch)
-
-    @trainer.on(Events.EPOCH_COMPLETED)
-    def _begin(_: Any) -> None:
+        store(numbers, engine.state.epoch)
         sums.clear()
 
     trainer.add_event_handler(Events.COMPLETED, lambda _: writer.close())
@@ -77,10 +78,11 @@ def _epoch(engine: Any, sums: dict[str, float], optimizer: Any, stop: EarlyStop)
     return found
 
 
-def _mlflow(
-    trainer: SupervisedTrainer, folder: Path, sums: dict[str, float], optimizer: Any, stop: EarlyStop, first_epoch: int
-) -> None:
+def _mlflow(trainer: SupervisedTrainer, folder: Path, first_epoch: int) -> Callable[[dict[str, float], int], None]:
     """MONAI's handler, if a store is named and the package is there; one run a curve.
+
+    Returns:
+        Called with the numbers of an epoch and its number.
 
     A store that cannot be reached is said before anything is trained. One that is lost later is said once, and the
     training goes on.
@@ -92,7 +94,7 @@ def _mlflow(
     from monai.utils import optional_import
 
     if not os.environ.get("MLFLOW_TRACKING_URI") or not optional_import("mlflow")[1]:
-        return
+        return lambda numbers, epoch: None
     from monai.handlers import MLFlowHandler
 
     # Its own patience, minutes for each request to a server that is gone, would be spent at every epoch.
@@ -110,25 +112,25 @@ def _mlflow(
             f"MLFLOW_TRACKING_URI: MLflow cannot write there ({type(error).__name__}); name a database "
             "(sqlite:////folder/file.db) or a server that runs, or unset it to train without",
         ) from error
-    lost = False
+    lost = 0
 
     def write(what: Callable[[], None]) -> None:
         nonlocal lost
-        if lost:
+        if lost == PATIENCE:
             return
         try:
             what()
+            lost = 0
         except Exception as error:
-            lost = True
+            lost += 1
+            if lost > 1:
+                return
             # An error: the command line shows no warnings of libraries, and this one is for the person who trains.
-            logger.error("MLflow cannot write any more (%s); the training goes on", type(error).__name__)
-
-    @trainer.on(Events.EPOCH_COMPLETED)
-    def _log(engine: Any) -> None:  # the handler's own logger reads `state.metrics`, which a training has none of
-        numbers = _epoch(engine, sums, optimizer, stop)
-        write(lambda: handler._log_metrics(numbers, step=engine.state.epoch))
+            logger.error("MLflow cannot write (%s); the training goes on without", type(error).__name__)
 
     trainer.add_event_handler(Events.COMPLETED, lambda _: write(handler.close))
+    # Not the handler's own logger: it reads `state.metrics`, which a training has none of.
+    return lambda numbers, epoch: write(lambda: handler._log_metrics(numbers, step=epoch))
 
 
 def _choose_run(handler: Any, folder: Path, resumed: bool) -> None:
@@ -138,15 +140,17 @@ def _choose_run(handler: Any, folder: Path, resumed: bool) -> None:
     """
     handler._set_experiment()
     note = folder / RUN
-    if note.exists():
+    try:
         run = handler.client.get_run(note.read_text(encoding="utf-8").strip())
-        if resumed:
+        if resumed and run.info.lifecycle_stage == "active":
             handler.client.update_run(run.info.run_id, status="RUNNING")
             handler.cur_run = run
             return
         if run.info.status == "RUNNING":
             handler.client.set_terminated(run.info.run_id, "KILLED")
+    except Exception as error:  # no note, or the run is not in this store (any more): this one is new
+        logger.debug("no earlier MLflow run", exc_info=error)
     name = folder.name if folder.suffix else "/".join(folder.parts[-2:])  # of a fold: BUNDLE.logs/fold0
     handler.cur_run = handler.client.create_run(experiment_id=handler.experiment.experiment_id, run_name=name)
     folder.mkdir(parents=True, exist_ok=True)
-    note.write_text(handler.cur_run.info.run_id, encoding="utf-8")
+    note.write_text(handler.cur_run.info.run_id, encoding="utf-8")  # half of it is no run: then there is none

@@ -96,7 +96,8 @@ def plan_task(
         settings["modality"] = plan_modality(volumes)
     if "intensity" not in given:
         stated = settings["modality"]
-        further = zip(*(case.channels for case in cases[::step][:LOOK_AT]), strict=True)
+        # A few of the further channels: all of them at once may be larger than memory.
+        further = zip(*(case.channels for case in cases[:: 4 * step][: LOOK_AT // 4]), strict=True)
         channels = [volumes, *([read(path) for path in paths] for paths in further)]
         settings["intensity"], why = plan_channels(channels, (stated,) if isinstance(stated, str) else tuple(stated))
         say(f"intensity: {settings['intensity'].rule}, {why}")

@@ -59,9 +59,8 @@ def assess(found: Sequence[HeldOut], task: TaskSpec) -> tuple[dict[str, float], 
         Metrics by name; one that the cases cannot show (an AUC without both kinds of cases) is not among them. In
         ``multilabel`` the accuracy is ``label_accuracy``: the share of right decisions at the threshold (one half by
         default), averaged over the labels and calibrated like the calibration error; beside it ``label_sensitivity``
-        and ``label_specificity``. And the ``calibration`` of a
-        bundle's metadata: probabilities are those of the outputs divided by its ``temperature``, with the ``offset`` of
-        each label added.
+        and ``label_specificity``. And the ``calibration`` of a bundle's metadata: probabilities are those of the
+        outputs divided by its ``temperature``, with the ``offset`` of each label added.
     """
     outputs = np.concatenate([f.outputs for f in found])
     targets = np.concatenate([f.targets for f in found])
@@ -83,7 +82,8 @@ def assess(found: Sequence[HeldOut], task: TaskSpec) -> tuple[dict[str, float], 
     metrics = {"auc": _auc(found)} if np.isfinite(_auc(found)) else {}
     probabilities = task.probabilities(outputs / temperature + offset)
     parts = found if len(found) > 1 else _halves(found[0])
-    fewest = FEWEST if len(found) > 1 else FEWEST // 2
+    # Calibrated where the model itself is, and not where it is not.
+    fewest = FEWEST // 2 if len(outputs) >= FEWEST else len(outputs) + 1
     crossed = [_crossed(parts, index, task, fewest) for index in range(len(parts))]
     if task.kind != "multiclass":
         if len(outputs) >= FEWEST:

@@ -202,6 +202,9 @@ def _write(
         fold_scale(trained, 1.0 / float(calibration.get("temperature", 1.0)), offset)
     for name, value in metrics.items():
         say(f"{name.replace('_', ' ')} {value:.4g}")
+    if task.threshold is None and metrics.get("label_sensitivity", 1.0) < 0.5:
+        say("fewer than half of the labels that are there reach a probability of one half: to say them earlier, name a "
+            "`threshold` in the task")  # fmt: skip
     for name in ("note", "epoch", "of"):
         if name in calibration and found:
             say(f"calibration: {calibration[name]}")

@@ -181,8 +181,10 @@ def test_same_names_in_different_folders(tiny: Path, scans: list[Path], tmp_path
             "scan_evidence.nii.gz",
             "scan_2_evidence.nii.gz",
         ]
-    # The other order gives the names the other way round: then both are done again, none is left with the wrong map.
-    assert run(inputs[::-1], tmp_path / "out", tiny).taken_over == 0
+    # In the other order each keeps the name that it has: nothing is done again, none is left with the wrong map.
+    before = {record["input"]: record for record in records(tmp_path / "out")}
+    assert run(inputs[::-1], tmp_path / "out", tiny).taken_over == 2
+    assert records(tmp_path / "out") == [before[str(path)] for path in inputs[::-1]]
 
 
 def test_the_map_of_an_earlier_run_does_not_lie_beside_an_error(tiny: Path, scans: list[Path], tmp_path: Path) -> None:
@@ -294,14 +296,40 @@ def test_results_of_other_inputs_stay_in_the_tables(tiny: Path, other: Path, sca
     assert len(records(tmp_path)) == 1
 
 
-def test_a_result_that_is_written_over_has_no_row(tiny: Path, scans: list[Path], tmp_path: Path) -> None:
-    folder = tmp_path / "elsewhere"
-    folder.mkdir()
-    again = folder / scans[0].name
-    again.write_bytes(scans[1].read_bytes())
-    run(scans[:2], tmp_path / "out", tiny)
-    run([again], tmp_path / "out", tiny)
-    assert [record["input"] for record in records(tmp_path / "out")] == [str(scans[1]), str(again)]
+def test_one_name_in_several_folders_is_no_result_lost(tiny: Path, scans: list[Path], tmp_path: Path) -> None:
+    paths = []
+    for number in range(3):
+        folder = tmp_path / f"sub-{number}"
+        folder.mkdir()
+        paths.append(folder / ("Scan.nii.gz" if number == 1 else "scan.nii.gz"))  # one file where case is nothing
+        paths[-1].write_bytes(scans[number].read_bytes())
+    out = tmp_path / "out"
+    for path in paths:
+        run([path], out, tiny)
+    assert [record["input"] for record in records(out)] == [str(path) for path in paths]
+    assert len({name.casefold() for name in maps(out)}) == 3
+    before = maps(out)
+    assert run(paths[::-1], out, tiny).taken_over == 3  # in another order, all at once: nothing is done again
+    assert maps(out) == before
+    paths[1].write_bytes(b"")
+    assert run(paths[1:2], out, tiny).failed == 1
+    assert len(maps(out)) == 2  # no map beside the error, those of the others stay
+
+
+def test_a_stopped_batch_is_protected_by_another_scan_of_its_bundle_too(
+    tiny: Path, other: Path, scans: list[Path], tmp_path: Path
+) -> None:
+    def stop(_: object) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(scans[:3], tmp_path, tiny, workers=1, done=stop)
+    run(scans[5:6], tmp_path, tiny)
+    with pytest.raises(MedAttnError, match="an unfinished batch lies there"):
+        run(scans[6:7], tmp_path, other)
+    run(scans[:3], tmp_path, tiny)  # finished as it was begun
+    run(scans[6:7], tmp_path, other)
+    assert len(records(tmp_path)) == 1
 
 
 def killed_runs(tiny: Path, scans: list[Path], folder: Path, kills: int, seed: int) -> list[int]:

@@ -144,14 +144,17 @@ def test_a_label_that_cannot_be_decided_is_said_and_one_that_can_too(predict: Pr
     prediction = replace(prediction, task=replace(prediction.task, kind="multilabel"))
     label = prediction.label
     wide, narrow = Undecided(present_from=0.0, absent_to=1.0), Undecided(present_from=1.0, absent_to=0.0)
+    other = next(name for name in prediction.task.labels if prediction.probabilities[name] < 0.5)
+    assert prediction.probabilities[label] > 0.5
     unsure = replace(prediction, trust=Trust(coverage=0.9, undecided={label: wide}))
     words = words_of(report(View.of(unsure)))
     assert f"Undecided: {label}. Too close to tell" in words
     assert "Credible at" not in words
-    sure = replace(prediction, trust=Trust(coverage=0.9, undecided={label: narrow}))
+    sure = replace(prediction, trust=Trust(coverage=0.9, undecided={label: narrow, other: narrow}))
     words = words_of(report(View.of(sure)))
     assert "Undecided" not in words
-    assert f"Decided: {label}. The rule is such that" in words
+    said = [name if name == label else f"no {name}" for name in prediction.task.labels if name in (label, other)]
+    assert f"Decided: {', '.join(said)}. The rule is such that" in words
     assert "and 90 % of those without it, are judged rightly or left undecided." in words
 
 

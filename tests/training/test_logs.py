@@ -124,3 +124,17 @@ def test_a_store_that_is_lost_does_not_stop_the_training(tmp_path: Path, caplog:
     assert [step for step, _ in scalars(tmp_path / "logs")["train/loss"]] == [1, 2, 3]
     (said,) = [one for one in caplog.records if "the training goes on" in one.message]
     assert said.levelname == "ERROR"
+
+
+@pytest.mark.parametrize("left", ["gone", "", "deleted"])
+def test_a_run_that_is_no_more_is_replaced(tmp_path: Path, store: Any, left: str) -> None:
+    run(tmp_path, 1)
+    (first,) = runs_of(store)
+    if left == "deleted":
+        store.delete_run(first.info.run_id)
+    else:
+        (tmp_path / "logs" / "mlflow_run.txt").write_text(left)
+    run(tmp_path, 2)
+    newest = runs_of(store)[-1]
+    assert newest.info.run_id != first.info.run_id
+    assert [point.step for point in store.get_metric_history(newest.info.run_id, "train/loss")] == [1, 2]
