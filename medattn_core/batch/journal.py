@@ -95,10 +95,10 @@ class Journal:
             "stamp": done.stamp,
             "files": done.files,
         }
-        line = json.dumps({**done.record, "batch": batch}, ensure_ascii=False, allow_nan=False)
+        line = _line({**done.record, "batch": batch})
         try:
             place = self._file.tell()
-            self._file.write(line.encode("utf-8", errors="backslashreplace") + b"\n")
+            self._file.write(line)
             self._file.flush()
             os.fsync(self._file.fileno())
         except OSError as error:
@@ -149,12 +149,18 @@ class Journal:
             elif self._stays(row):
                 names.take(batch["name"])
         held = {path: names.take(name) for path, name in own.items()}
-        return [replace(job, name=held.get(str(job.path)) or names.take(job.name)) for job in jobs]
+        # Taken out: an input that is listed twice has one name of before.
+        return [replace(job, name=held.pop(str(job.path), "") or names.take(job.name)) for job in jobs]
 
     def _unfinished(self) -> bool:
         """Whether the last run with this bundle and these options was stopped."""
-        rows = [row for row in _lines(self.path) if row["batch"]["run"] == self.run and not row["batch"].get("kept")]
-        return bool(rows) and len({row["input"] for row in rows}) < rows[-1]["batch"]["of"]
+        inputs: set[str] = set()
+        of = 0
+        for row in _lines(self.path):
+            if row["batch"]["run"] == self.run and not row["batch"].get("kept"):
+                inputs.add(row["input"])
+                of = row["batch"]["of"]
+        return len(inputs) < of
 
     def _take_over(self, jobs: Mapping[str, Job], restart: bool) -> set[str]:
         """Keep the rows that are still true, in a new file; note where they begin.
@@ -214,7 +220,7 @@ class Journal:
 
 
 def _line(row: Mapping[str, Any]) -> bytes:
-    return json.dumps(row, ensure_ascii=False).encode("utf-8", errors="backslashreplace") + b"\n"
+    return json.dumps(row, ensure_ascii=False, allow_nan=False).encode("utf-8", errors="backslashreplace") + b"\n"
 
 
 def _lines(path: Path) -> Iterator[dict[str, Any]]:

@@ -316,6 +316,13 @@ def test_one_name_in_several_folders_is_no_result_lost(tiny: Path, scans: list[P
     assert len(maps(out)) == 2  # no map beside the error, those of the others stay
 
 
+def test_an_input_that_is_listed_twice_has_two_results(tiny: Path, scans: list[Path], tmp_path: Path) -> None:
+    for _ in range(2):
+        run([scans[0], scans[0], scans[1]], tmp_path, tiny)
+        assert [record["input"] for record in records(tmp_path)] == [str(scans[n]) for n in (0, 0, 1)]
+        assert len({record["evidence"]["path"] for record in records(tmp_path)}) == len(maps(tmp_path)) == 3
+
+
 def test_a_stopped_batch_is_protected_by_another_scan_of_its_bundle_too(
     tiny: Path, other: Path, scans: list[Path], tmp_path: Path
 ) -> None:
