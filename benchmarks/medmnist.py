@@ -4,7 +4,9 @@
 
 Everything but the pooling is equal. The decision threshold is the one that maximises accuracy on the validation
 split; accuracy at one half is that of probabilities calibrated there. The test split is looked at once, by the weights
-at the end of training. Finished runs are kept in --work.
+at the end of training. With `--folds 5` the training and validation splits are one set, as in `medattn train --folds
+5`: five networks, each without a fifth of it, whose mean logit is that of the test split; threshold, calibration and
+"validation" are of the logits of the held-out fifths. Finished runs are kept in --work.
 """
 
 from __future__ import annotations
@@ -12,12 +14,14 @@ from __future__ import annotations
 import argparse
 import json
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from sklearn.metrics import accuracy_score, roc_auc_score
+from sklearn.model_selection import StratifiedKFold
 
 from benchmarks.common import machine, markdown_table, merged, with_spread
 from benchmarks.convert import medmnist
@@ -66,10 +70,11 @@ def network_settings(task: TaskSpec, given: dict[str, Any], pooling: str) -> dic
     return settings | ({"null_token": False} if pooling == "average" else {})
 
 
-def read_split(path: Path, task: TaskSpec) -> TrainingData:
-    """A split on the model grid; the other label is the absence of the finding."""
+def read_splits(paths: Sequence[Path], task: TaskSpec) -> TrainingData:
+    """Splits as one set on the model grid; the other label is the absence of the finding."""
     cases = [
         datalists.Case(image=case.image, labels=tuple(x for x in (case.label,) if x in task.labels))
+        for path in paths
         for case in datalists.load(path)
     ]
     assert task.size is not None
@@ -96,16 +101,41 @@ def best_threshold(logits: np.ndarray, truth: np.ndarray) -> float:
     return float(best[len(best) // 2])
 
 
-def run(settings: dict[str, Any], splits: dict[str, TrainingData], task: TaskSpec, pooling: str, seed: int) -> dict:
-    """Train once; measures of validation and test."""
-    config = TrainingConfig.from_dict({**settings["training"], "seed": seed})
-    torch.manual_seed(seed)
-    network = AttentionCNN(**network_settings(task, settings["network"], pooling))
+Parts = list[tuple[np.ndarray, np.ndarray]]
+"""Cases that a network is trained on and those held out, as indices, for each network."""
+
+
+def parts_of(data: TrainingData, held_out: int, folds: int, seed: int) -> Parts:
+    """The last ``held_out`` cases against the rest; or folds of all with the classes spread evenly."""
+    if not folds:
+        return [(np.arange(len(data) - held_out), np.arange(len(data) - held_out, len(data)))]
+    splitter = StratifiedKFold(n_splits=folds, shuffle=True, random_state=seed)
+    return list(splitter.split(data.targets, data.targets[:, 0] > 0.5))
+
+
+def run(
+    settings: dict[str, Any],
+    data: TrainingData,
+    parts: Parts,
+    test: TrainingData,
+    task: TaskSpec,
+    pooling: str,
+    seed: int,
+) -> dict[str, Any]:
+    """Train a network for each part; measures of the held-out cases and of the mean logit of the test split."""
     start = time.time()
-    trained = fit(network, splits["train"], task, config).to("cpu")
+    held_out, tested = [], []
+    for number, (own, others) in enumerate(parts):
+        config = TrainingConfig.from_dict({**settings["training"], "seed": seed + 1000 * number})
+        torch.manual_seed(config.seed)
+        network = AttentionCNN(**network_settings(task, settings["network"], pooling))
+        trained = fit(network, data.subset(own), task, config).to("cpu")
+        held_out.append(logits_of(trained, data.subset(others)))
+        tested.append(logits_of(trained, test))
     seconds = time.time() - start
-    logits = {split: logits_of(trained, splits[split]) for split in ("val", "test")}
-    truth = {split: splits[split].targets[:, 0] > 0.5 for split in ("val", "test")}
+    order = np.concatenate([others for _, others in parts])
+    logits = {"val": np.concatenate(held_out), "test": np.mean(tested, axis=0)}
+    truth = {"val": data.targets[order, 0] > 0.5, "test": test.targets[:, 0] > 0.5}
     threshold = best_threshold(logits["val"], truth["val"])
     temperature, offset = fit_scaling(logits["val"][:, None], truth["val"][:, None].astype(float), task)
     half = -temperature * float(offset[0])  # the logit whose calibrated probability is one half
@@ -116,6 +146,7 @@ def run(settings: dict[str, Any], splits: dict[str, TrainingData], task: TaskSpe
         "test_accuracy_at_half": float(accuracy_score(truth["test"], logits["test"] > half)),
         "threshold": threshold,
         "seconds": seconds,
+        "test_auc_single": float(np.mean([roc_auc_score(truth["test"], each) for each in tested])),
         "parameters": sum(p.numel() for p in trained.parameters()),
     }
 
@@ -125,6 +156,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--folds", type=int, default=0, help="networks of an ensemble, see above; 0 for a single one")
     parser.add_argument("--poolings", nargs="+", default=["evidence", "average"])
     parser.add_argument("--work", type=Path, default=Path("runs/medmnist"))
     parser.add_argument("--tag", default="", help="name of a trial of settings, kept apart from the others")
@@ -138,14 +170,18 @@ def main() -> None:
     settings = merged(SETTINGS[f"{name}_{edge}"], arguments.set)
     task = task_of(name, edge, dims, settings)
     lists = medmnist(arguments.data, arguments.work / f"{name}_{edge}")
-    splits = {split: read_split(path, task) for split, path in lists.items()}
+    data, test = read_splits([lists["train"], lists["val"]], task), read_splits([lists["test"]], task)
+    held_out = len(datalists.load(lists["val"]))
+    kind = f"{name}_{edge}{arguments.tag}" + (f"_folds{arguments.folds}" if arguments.folds else "")
     rows = []
     for pooling in arguments.poolings:
         measured = []
         for seed in arguments.seeds:
-            path = arguments.work / f"{name}_{edge}{arguments.tag}_{pooling}_{seed}.json"
+            path = arguments.work / f"{kind}_{pooling}_{seed}.json"
             if not path.exists() or json.loads(path.read_text()).get("settings") != settings:
-                path.write_text(json.dumps({**run(settings, splits, task, pooling, seed), "settings": settings}))
+                parts = parts_of(data, held_out, arguments.folds, seed)
+                found = run(settings, data, parts, test, task, pooling, seed)
+                path.write_text(json.dumps({**found, "settings": settings}))
             measured.append(json.loads(path.read_text()))
             print(pooling, seed, measured[-1], flush=True)
         row = [pooling, str(len(measured))]
@@ -153,7 +189,7 @@ def main() -> None:
             row.append(with_spread([m[key] for m in measured]))
         rows.append([*row, f"{np.median([m['seconds'] for m in measured]):.0f}"])
     header = ["pooling", "seeds", "validation AUC", "test AUC", "test accuracy", "accuracy at p = 0.5", "seconds"]
-    print(f"\n{name} {edge}; {settings}; {machine()}\n\n{markdown_table(header, rows)}")
+    print(f"\n{kind}; {settings}; {machine()}\n\n{markdown_table(header, rows)}")
 
 
 if __name__ == "__main__":

@@ -4,7 +4,8 @@
 
 Settings are those of benchmarks/medmnist.json. Trained on the training split; temperature, threshold and input check
 come from the validation split; the test split is predicted from files, as the finished bundle decides. A bundle
-that lies in --work already is measured and shipped anew, not trained.
+that lies in --work already is measured and shipped anew, not trained; `mirror`, which concerns prediction alone, is
+that of the settings, whatever it was in training.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from benchmarks.common import machine, markdown_table, print_progress
 from benchmarks.convert import medmnist
 from benchmarks.medmnist import POSITIVE, SETTINGS, best_threshold, network_settings, task_of
 from medattn_core import datalists
-from medattn_core.bundles import Recipe, load, load_network, model_card, save_bundle
+from medattn_core.bundles import Bundle, Recipe, load, load_network, model_card, save_bundle
 from medattn_core.bundles.trust import Trust
 from medattn_core.evaluation.classification import side_scores
 from medattn_core.inference import Predictor
@@ -36,6 +37,8 @@ from medattn_core.training.calibration import (
     fit_undecided,
     fold_scale,
 )
+from medattn_core.training.data import prepare
+from medattn_core.training.reliability import learn_input_check
 
 NAME = "vessel_aneurysm"
 SHIPPED = Path(__file__).parents[1] / "medattn_core" / "bundles" / "shipped" / NAME
@@ -54,6 +57,7 @@ CHANGES = {
     "1.0.1": "says an aneurysm from the threshold that was chosen on the validation split, not from 0.5; same weights",
     "1.1.0": "probabilities recalibrated on the validation split (temperature and offset); says where it cannot tell "
     "an aneurysm from its absence; the same network otherwise, and the same decisions",
+    "1.2.0": "same weights; predicts from the mean over all eight mirror images instead of two, calibrated anew",
 }
 """Changelog of the bundle, the newest version last."""
 
@@ -84,6 +88,19 @@ def predicted(predictor: Predictor, cases: list[datalists.Case]) -> tuple[np.nda
     return np.array([predictor(c.image).logits[0] for c in cases]), np.array([bool(c.labels) for c in cases])
 
 
+def as_predicted(trained: Path, mirror: int | list[int], fit: Path) -> Bundle:
+    """The trained bundle, predicting from other mirror images: its input check is learnt anew with them."""
+    bundle = load(trained)
+    if bundle.network["mirror"] == mirror:
+        return bundle
+    bundle = replace(bundle, network={**bundle.network, "mirror": mirror})
+    cases = datalists.load(fit)
+    assert bundle.task.size is not None
+    data = prepare(cases, bundle.task, bundle.task.size)
+    held_out = np.array([case.fold == 1 for case in cases])
+    return replace(bundle, input_check=learn_input_check(load_network(bundle), data, held_out))
+
+
 def main() -> None:
     """Run."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -112,7 +129,8 @@ def main() -> None:
         train(fit, trained, config=config, seed=arguments.seed, validation_fold=1, resume=True, progress=print_progress)
         (arguments.work / "minutes.json").write_text(json.dumps((time.time() - start) / 60))
     minutes = json.loads((arguments.work / "minutes.json").read_text())
-    predictor = Predictor.from_bundle(trained)
+    bundle = as_predicted(trained, settings["network"]["mirror"], fit)
+    predictor = Predictor.from_bundle(bundle)
     validation, truth = predicted(predictor, [c for c in datalists.load(fit) if c.fold == 1])
     scale, label = (1.0, 0.0), task.labels[0]
     calibration = dict(predictor.bundle.calibration)
@@ -141,7 +159,7 @@ def main() -> None:
         sides = [{label: side(float(p), threshold)} for p in task.probabilities(logits)]
         metrics |= side_scores(sides, said[:, None], truth[:, None], task)
     metrics = {name: round(value, 4) for name, value in metrics.items()}
-    _ship(arguments, metrics, calibration, scale, threshold, minutes)
+    _ship(arguments, bundle, metrics, calibration, scale, threshold, minutes)
     if scale != (1.0, 0.0):
         before = expected_calibration_error(task.probabilities(raw), truth)
         print(f"calibration error before: {before:.3f}; {calibration}")
@@ -151,6 +169,7 @@ def main() -> None:
 
 def _ship(
     arguments: argparse.Namespace,
+    trained: Bundle,
     metrics: dict[str, float],
     calibration: dict[str, Any],
     scale: tuple[float, float],
@@ -158,7 +177,6 @@ def _ship(
     minutes: float,
 ) -> None:
     """The trained bundle in its place: it decides at ``threshold``; test figures in its metadata and card."""
-    trained = load(arguments.work / NAME)
     network = load_network(trained)
     fold_scale(network, *scale)
     task = replace(trained.task, threshold=threshold)

@@ -144,7 +144,7 @@ class Peers:
         for name in names:
             for member in members:
                 own = copy.deepcopy(member).eval()
-                own.mirror = -1
+                own.views = []
                 self.methods[name].append(PEERS[name](own))
 
     def maps(self, image: np.ndarray, label: int) -> dict[str, np.ndarray]:

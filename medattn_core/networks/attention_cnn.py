@@ -1,8 +1,7 @@
 """AttentionCNN: encoder, top-down pathway to the evidence stride, attention pooling, logits."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
+from itertools import combinations
 from typing import Optional, cast
 
 import torch
@@ -13,6 +12,7 @@ from medattn_core.networks.attention import Attended, AveragePooling, EvidencePo
 from medattn_core.networks.encoders import CONV, NORM, build_encoder
 
 # ruff: noqa: UP045  (TorchScript on Python 3.10 needs Optional)
+# Annotations are not postponed here: TorchScript reads that of `views` only as a type.
 
 POOLINGS = ("evidence", "gated", "average")
 
@@ -65,6 +65,15 @@ def crop_to(x: Tensor, spatial: list[int]) -> Tensor:
     return x
 
 
+def _views(mirror: int | Sequence[int], spatial_dims: int) -> list[list[int]]:
+    """Dimensions of ``(B, C, *spatial)`` to mirror for each view but the plain one."""
+    axes = ([] if mirror == -1 else [mirror]) if isinstance(mirror, int) else list(mirror)
+    if any(type(axis) is not int or not 0 <= axis < spatial_dims for axis in axes) or len(set(axes)) != len(axes):
+        accepted = f"-1 for none, an axis, 0 to {spatial_dims - 1}, or a list of different ones"
+        raise ValueError(f"mirror={mirror!r}; accepted: {accepted}")
+    return [[axis + 2 for axis in some] for n in range(1, len(axes) + 1) for some in combinations(sorted(axes), n)]
+
+
 class AttentionCNN(nn.Module):
     """A classifier or regressor whose logit is a sum of region contributions.
 
@@ -91,13 +100,17 @@ class AttentionCNN(nn.Module):
         bias: frozen output biases: prior log-odds, or mean target in regression.
         dropout: channel dropout on the features before pooling, in training only.
         slicewise: see above.
-        mirror: spatial axis along which, in evaluation, features are averaged with those of the mirrored image; -1 for
-            none. The head stays one sum, and the map of a mirrored scan is exactly the mirrored map.
+        mirror: spatial axis, or several, along which, in evaluation, features are averaged with those of the mirrored
+            image, of each combination of axes: n axes take 2^n passes. -1 for none. The head stays one sum, and the
+            map of a mirrored scan is exactly the mirrored map.
 
     Raises:
         ValueError: unknown encoder or pooling, a stride the encoder does not have, a bias of another length than
-            out_channels, or slicewise with spatial_dims 3.
+            out_channels, an axis to mirror that is none, or slicewise with spatial_dims 3.
     """
+
+    views: list[list[int]]
+    """Dimensions along which each further view of the image is mirrored."""
 
     def __init__(
         self,
@@ -116,7 +129,7 @@ class AttentionCNN(nn.Module):
         bias: Optional[list[float]] = None,
         dropout: float = 0.0,
         slicewise: bool = False,
-        mirror: int = -1,
+        mirror: int | Sequence[int] = -1,
     ) -> None:
         super().__init__()
         if slicewise and spatial_dims != 2:
@@ -137,7 +150,7 @@ class AttentionCNN(nn.Module):
         self.in_channels = in_channels
         self.out_channels = out_channels
         self.slicewise = slicewise
-        self.mirror = mirror
+        self.views = _views(mirror, spatial_dims)
         self.local = not (mixing or bool(getattr(self.encoder, "mixes", False)))
         self.top_down = TopDown(spatial_dims, channels[self.first :], width)
         self.dropout = nn.Dropout1d(dropout)
@@ -159,9 +172,10 @@ class AttentionCNN(nn.Module):
         if not torch.jit.is_tracing():
             self._check_input(x)
         features = self._encode(x)
-        if self.mirror >= 0 and not self.training:
-            axis = [self.mirror + 2]
-            features = 0.5 * (features + self._encode(x.flip(axis)).flip(axis))
+        if len(self.views) > 0 and not self.training:
+            for dims in self.views:
+                features = features + self._encode(x.flip(dims)).flip(dims)
+            features = features / (1 + len(self.views))
         return features
 
     def _encode(self, x: Tensor) -> Tensor:

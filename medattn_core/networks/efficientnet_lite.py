@@ -31,26 +31,32 @@ class EfficientNetLite(nn.Module):
     Args:
         spatial_dims: 2 or 3.
         in_channels: image channels.
+        stages: how many of these maps there are; a feature at stride 8 or 16 sees a part of the image only.
+
+    Raises:
+        ValueError: stages is not 1 to 4.
     """
 
     mixes = False
 
-    def __init__(self, spatial_dims: int, in_channels: int) -> None:
+    def __init__(self, spatial_dims: int, in_channels: int, stages: int = len(KEPT)) -> None:
         super().__init__()
+        if stages not in range(1, len(KEPT) + 1):
+            raise ValueError(f"stages={stages!r}; accepted: 1 to {len(KEPT)}")
         from monai.networks.nets.efficientnet import EfficientNet
 
         # Without dropped connections: each process of a training would drop its own.
         net = EfficientNet(list(BLOCKS), spatial_dims, in_channels, num_classes=1, drop_connect_rate=0.0)
         _settle_padding(net)
         self.stem = nn.Sequential(net._conv_stem_padding, net._conv_stem, net._bn0, nn.ReLU6(inplace=True))
-        self.groups = net._blocks
+        self.kept = list(KEPT)[:stages]
+        self.groups = net._blocks[: self.kept[-1] + 1]
         for block in (block for group in self.groups.children() for block in group.children()):
             block._swish = nn.ReLU6(inplace=True)
             for part in ("_se_adaptpool", "_se_reduce", "_se_expand", "_se_reduce_padding", "_se_expand_padding"):
                 setattr(block, part, nn.Identity())  # TorchScript compiles the branch that is never taken
-        self.channels = [channels for channels, _ in KEPT.values()]
-        self.strides = [stride for _, stride in KEPT.values()]
-        self.kept = list(KEPT)
+        self.channels = [KEPT[group][0] for group in self.kept]
+        self.strides = [KEPT[group][1] for group in self.kept]
 
     def forward(self, x: Tensor) -> list[Tensor]:
         x = self.stem(x)

@@ -52,10 +52,6 @@ def network_of(settings: dict[str, Any]) -> AttentionCNN:
         TrainingError: ``bad_config``.
     """
     try:
-        mirror = settings.get("mirror", -1)
-        if type(mirror) is not int or not -1 <= mirror < settings["spatial_dims"]:
-            last = settings["spatial_dims"] - 1
-            raise ValueError(f"mirror={mirror!r}; accepted: -1 for none, or an axis, 0 to {last}")
         return AttentionCNN(**settings)
     except (TypeError, ValueError, RuntimeError, IndexError) as error:
         raise TrainingError("bad_config", f"network settings: {' '.join(str(error).split())}") from error

@@ -27,7 +27,13 @@ from medattn_core.training.data import TrainingData
 from medattn_core.training.early_stop import EarlyStop
 from medattn_core.training.ema import MovingAverage
 from medattn_core.training.initial import start_from
-from medattn_core.training.losses import classification_loss, map_losses, regression_loss, regression_map_loss
+from medattn_core.training.losses import (
+    classification_loss,
+    map_losses,
+    regression_loss,
+    regression_map_loss,
+    together_loss,
+)
 from medattn_core.training.norms import SHORT, settle
 from medattn_core.training.precision import sound_bf16
 from medattn_core.training.processes import Processes
@@ -287,6 +293,10 @@ def _losses(
             weights=torch.tensor(config.class_weights, device=device) if config.class_weights else None,
         )
         losses = {"label": per_item.mean()}
+        if config.losses.together > 0 and task.activation == "sigmoid":
+            bias = cast(Tensor, network.pooling.bias)
+            together = together_loss(out, bias, target, generator, config.losses.smoothing)
+            losses["together"] = config.losses.together * together
     if moved is not None:
         pool = F.avg_pool2d if task.spatial_dims == 2 else F.avg_pool3d
         inside = pool(moved.to(device), network.evidence_stride)[:, 0]

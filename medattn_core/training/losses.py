@@ -28,6 +28,8 @@ class LossWeights:
         bag: the image thrown together with the background of others still has its label.
         background: background alone is worth no more than the prior.
         empty: ``-log`` of the null token's attention on background alone.
+        together: images thrown together show the labels of all of them. Wants no boxes: what is common to images with
+            and without a label is then no evidence for it.
         spread: of a classification: how far the attention of a present class is from lying evenly over its mask
             (Kullback-Leibler). For masks along the outline, whose whole extent the map is to show; a box is none.
         smoothing: label smoothing of every classification loss.
@@ -38,6 +40,7 @@ class LossWeights:
     bag: float = 0.5
     background: float = 0.5
     empty: float = 0.05
+    together: float = 0.0
     spread: float = 0.0
     smoothing: float = 0.0
 
@@ -188,6 +191,46 @@ def map_losses(
     if weights.empty > 0 and bool(torch.isfinite(null).all()):  # there is a null token to look at
         losses["empty"] = weights.empty * (empty_total - null).mean()
     return losses
+
+
+def together_loss(
+    out: Attended, bias: Tensor, target: Tensor, generator: torch.Generator, smoothing: float = 0.0
+) -> Tensor:
+    """Classification loss of bags of whole images, whose labels are those of all their images: a scalar.
+
+    Multiple-instance learning over images (Ilse et al. 2018, arXiv 1802.04712): a region that looks the same in images
+    with and without a label cannot tell which of them is in the bag, so the evidence has to lie where they differ.
+
+    Args:
+        out: of the network's ``attend``.
+        bias: ``(K,)``.
+        target: ``(B, K)`` one- or multi-hot, of a task with ``sigmoid``.
+        generator: draws the bags.
+        smoothing: label smoothing.
+    """
+    joins = draw_bags(target, generator)
+    each_sum, each_say = _summary(out.scores.flatten(2), out.values.flatten(2))
+    members = each_sum.unsqueeze(0).masked_fill(~joins.unsqueeze(2), -1e4)
+    total = torch.logaddexp(torch.logsumexp(members, dim=1), out.null_scores)
+    say = (torch.exp(members - total.unsqueeze(1)) * each_say).sum(dim=1)
+    shown = (joins.unsqueeze(2) * target.unsqueeze(0)).amax(dim=1)
+    return classification_loss(bias + say, shown, "sigmoid", smoothing).mean()
+
+
+def draw_bags(target: Tensor, generator: torch.Generator) -> Tensor:
+    """Whose images are thrown together in each bag, boolean ``(B, B)``; the item of a row is always in its own.
+
+    Bags of many images would show nearly every label, and say little about any: each is drawn from the images without
+    some labels, which are drawn first among those that its own item lacks.
+
+    Args:
+        target: ``(B, K)`` one- or multi-hot.
+        generator: on the CPU.
+    """
+    barred = (torch.rand(target.shape, generator=generator) < 0.5).to(target.device) & (target == 0)
+    shows = (target.unsqueeze(0) * barred.unsqueeze(1)).amax(dim=2) > 0
+    joins = draw_guests(len(target), generator, target.device) & ~shows
+    return joins.fill_diagonal_(True)
 
 
 def draw_guests(count: int, generator: torch.Generator, device: torch.device) -> Tensor:

@@ -183,8 +183,8 @@ class Service:
             from medattn_core.inference.predictor import SLICES_AT_ONCE
 
             passes = math.ceil(plan_grid(volume, predictor.task).shape[2] / SLICES_AT_ONCE)
-        mirrored = 2 if predictor.network.mirror >= 0 else 1
-        self._watch.begin(course, passes * mirrored * len(predictor.networks))
+        views = 1 + len(predictor.network.views)
+        self._watch.begin(course, passes * views * len(predictor.networks))
         prediction = predictor((volume, *channels), mask=request.get("mask"))
         course.at("evidence", 0.85, "laying the evidence over the scan")
         number = uuid.uuid4().hex

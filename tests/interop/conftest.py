@@ -128,3 +128,17 @@ def real_inputs(name: str, workshop: Path) -> list[Path]:
     found = sorted((ROOT / "sample_data").glob("*_image.nrrd")) if name == "brain_tumor_t1ce" else []
     inside = sorted((shared / folders[name]).rglob("*")) if name in folders else []
     return found + [path for path in inside if path.name.endswith((".nii.gz", ".jpg", ".png", ".nrrd"))][:22]
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty working directory in which code of a bundle would leave its mark."""
+    folder = tmp_path / "here"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    return folder
+
+
+def untouched(place: Path) -> None:
+    """Whether nothing of a bundle left its mark in :func:`place`."""
+    assert list(place.iterdir()) == [], "something of the bundle ran, or was written beside it"

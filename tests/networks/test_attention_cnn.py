@@ -144,6 +144,30 @@ def test_completeness_in_half_precision(pooling: str, dtype: torch.dtype) -> Non
     torch.testing.assert_close(out.logits, exact, atol=0.1, rtol=0.05)
 
 
+@pytest.mark.parametrize(
+    ("spatial_dims", "mirror", "slicewise"), [(2, 1, False), (3, [0, 2], False), (2, [0, 1], True)]
+)
+def test_the_map_of_a_mirrored_image_is_the_mirrored_map(
+    spatial_dims: int, mirror: int | list[int], slicewise: bool
+) -> None:
+    """Along each axis that is averaged over, and along none of the others; in training nothing is averaged."""
+    axes = [mirror] if isinstance(mirror, int) else mirror
+    network = build(spatial_dims=spatial_dims, mirror=mirror, slicewise=slicewise)
+    x = torch.rand(2, 1, *([32] * (3 if spatial_dims == 3 or slicewise else 2)))
+    with torch.no_grad():
+        out = network.attend(x)
+        for axis in range(spatial_dims):
+            turned = network.attend(x.flip([axis + 2]))
+            same = torch.allclose(turned.contributions.flip([axis + 2]), out.contributions, atol=1e-5)
+            assert same == (axis in axes)
+        plain = build(spatial_dims=spatial_dims, slicewise=slicewise)
+        views = [plain.features(x)] + [plain.features(x.flip(view)).flip(view) for view in network.views]
+        assert len(views) == 2 ** len(axes)
+        torch.testing.assert_close(network.features(x), torch.stack(views).mean(dim=0), atol=1e-5, rtol=1e-4)
+        network.train().dropout.eval()
+        torch.testing.assert_close(network.features(x), plain.train().features(x))
+
+
 def test_deterministic() -> None:
     x = torch.rand(1, 1, 64, 64)
     with torch.no_grad():
@@ -202,6 +226,7 @@ def scripted(network: AttentionCNN) -> torch.jit.ScriptModule:
         {"mixing": True},
         {"slicewise": True},
         {"spatial_dims": 3},
+        {"spatial_dims": 3, "mirror": [0, 2]},
     ],
     ids=str,
 )
@@ -295,6 +320,9 @@ def test_regression_can_be_fitted() -> None:
         ({"spatial_dims": 3, "slicewise": True}, "slicewise=True wants spatial_dims=2"),
         ({"spatial_dims": 4}, "spatial_dims=4; accepted: 2, 3"),
         ({"bias": [1.0]}, "bias has 1 values, one for each of the 3 outputs"),
+        ({"mirror": 2}, "mirror=2; accepted: -1 for none, an axis, 0 to 1, or a list of different ones"),
+        ({"mirror": [0, 0]}, r"mirror=\[0, 0\]; accepted"),
+        ({"mirror": True}, "mirror=True; accepted"),
     ],
 )
 def test_bad_settings_say_what_is_accepted(options: dict, message: str) -> None:

