@@ -3,6 +3,7 @@
     python -m benchmarks.cross_validate --data ../shared/data/brain_tumor_t1ce/labels.csv --seeds 0 1 2
 
 Every measure is taken through Predictor on the JPEG files themselves, with the evidence on their own 512x512 grid.
+Several seeds are also measured together: their networks as an ensemble, the mean of their logits and of their maps.
 Finished folds are kept in --work and not trained again.
 """
 
@@ -18,7 +19,7 @@ import numpy as np
 
 from benchmarks.common import machine, markdown_table, merged, print_progress, with_spread
 from medattn_core import datalists
-from medattn_core.bundles import load
+from medattn_core.bundles import load, load_network
 from medattn_core.bundles.trust import Trust
 from medattn_core.inference import Predictor
 from medattn_core.tasks import TaskSpec
@@ -70,7 +71,6 @@ def main() -> None:
     cases = datalists.load(arguments.data)
     header = ["test fold", "slices", "accuracy", "macro AUC", "pointing game", "energy in box", "minutes"]
     each: list[dict[str, float]] = []
-    logits: dict[int, list[np.ndarray]] = {fold: [] for fold in arguments.folds}
     for seed in arguments.seeds:
         pooled = {fold: _fold(arguments, cases, seed, fold) for fold in arguments.folds}
         raw = {fold: np.array(m["logits"]) * m["temperature"] for fold, m in pooled.items()}
@@ -85,16 +85,12 @@ def main() -> None:
         if len(raw) > 1:
             _calibration(raw, pooled, arguments.config, arguments.work / f"seed{seed}_calibration.json", means)
         each.append(means)
-        for fold in arguments.folds:
-            logits[fold].append(raw[fold])
     if len(arguments.seeds) > 1:
         print(f"\nMean ± sd over {len(each)} seeds: {', '.join(_with_spread(each))}")
-        together = [
-            {"logits": np.mean(logits[fold], axis=0), "targets": pooled[fold]["targets"]} for fold in arguments.folds
-        ]
-        right = [np.mean(np.argmax(t["logits"], 1) == np.argmax(t["targets"], 1)) for t in together]
-        auc = [macro_auc(t["logits"], np.array(t["targets"])) for t in together]
-        print(f"Their networks together (mean logit): accuracy {np.mean(right):.3f}, macro AUC {np.mean(auc):.3f}")
+        numbers = [summary(_ensemble(arguments, cases, fold)) for fold in arguments.folds]
+        rows = [[str(f), *[f"{v:.3f}" for v in n.values()]] for f, n in zip(arguments.folds, numbers, strict=True)]
+        rows.append(["mean ± sd of folds", *_with_spread(numbers)])
+        print(f"\nTheir networks together:\n\n{markdown_table([header[0], *header[2:-1]], rows)}")
 
 
 def _with_spread(numbers: list[dict[str, float]]) -> list[str]:
@@ -116,6 +112,17 @@ def _fold(arguments: argparse.Namespace, cases: list[datalists.Case], seed: int,
         measured["temperature"] = load(folder).metadata["medattn"]["calibration"]["temperature"]
         measured["seconds"] = time.time() - start
         result.write_text(json.dumps(measured))
+    return dict(json.loads(result.read_text()))
+
+
+def _ensemble(arguments: argparse.Namespace, cases: list[datalists.Case], fold: int) -> dict[str, list]:
+    """Measures of the networks of all seeds together, on the fold that none of them was trained on."""
+    seeds = sorted(arguments.seeds)
+    result = arguments.work / f"seeds{'_'.join(map(str, seeds))}_fold{fold}.json"
+    if not result.exists():
+        bundles = [load(arguments.work / f"seed{seed}_fold{fold}") for seed in seeds]
+        predictor = Predictor(bundles[0], *[load_network(bundle) for bundle in bundles])
+        result.write_text(json.dumps(measure(predictor, [c for c in cases if c.fold == fold])))
     return dict(json.loads(result.read_text()))
 
 

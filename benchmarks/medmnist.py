@@ -162,6 +162,8 @@ def main() -> None:
     parser.add_argument("--tag", default="", help="name of a trial of settings, kept apart from the others")
     parser.add_argument("--set", default="{}", help="JSON merged into the settings, for trials on the validation split")
     arguments = parser.parse_args()
+    if arguments.folds == 1 or arguments.folds < 0:
+        parser.error(f"--folds {arguments.folds}; 0 for a single network, or 2 and more")
     if arguments.set != "{}" and not arguments.tag:
         parser.error("--set wants a --tag: results are kept, and these would be taken for those of the usual settings")
     with np.load(arguments.data) as arrays:

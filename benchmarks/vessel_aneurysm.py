@@ -98,7 +98,13 @@ def as_predicted(trained: Path, mirror: int | list[int], fit: Path) -> Bundle:
     assert bundle.task.size is not None
     data = prepare(cases, bundle.task, bundle.task.size)
     held_out = np.array([case.fold == 1 for case in cases])
-    return replace(bundle, input_check=learn_input_check(load_network(bundle), data, held_out))
+    temperature = {"temperature": bundle.calibration["temperature"]}  # in the weights; rules of other views are none
+    offset = {"offset before": bundle.calibration["offset"]} if "offset" in bundle.calibration else {}
+    return replace(
+        bundle,
+        input_check=learn_input_check(load_network(bundle), data, held_out),
+        calibration={**temperature, **offset, "from": bundle.calibration["from"]},
+    )
 
 
 def main() -> None:
@@ -134,10 +140,12 @@ def main() -> None:
     validation, truth = predicted(predictor, [c for c in datalists.load(fit) if c.fold == 1])
     scale, label = (1.0, 0.0), task.labels[0]
     calibration = dict(predictor.bundle.calibration)
-    if "offset" not in calibration:  # trained by a version that knew none
+    if "offset" not in calibration:  # trained by a version that knew none, or with other mirror images
         temperature, offset = fit_scaling(validation[:, None], truth[:, None].astype(float), task)
         scale = 1 / temperature, float(offset[0])
-        calibration |= {"temperature": temperature * calibration["temperature"], "offset": {label: scale[1]}}
+        before = calibration.pop("offset before", {}).get(label, 0.0)
+        calibration["temperature"] *= temperature
+        calibration["offset"] = {label: scale[0] * before + scale[1]}
     validation = scale[0] * validation + scale[1]
     # Four digits: further ones would differ between machines.
     threshold = round(float(task.probabilities(np.array(best_threshold(validation, truth)))), 4)
@@ -153,6 +161,8 @@ def main() -> None:
         "specificity": float(recall_score(~truth, ~said)),
     }
     metrics["ece"] = expected_calibration_error(task.probabilities(logits), truth)
+    for name in ("conformal", "note"):  # of the training, for another threshold
+        calibration.pop(name, None)
     if rule is not None:
         calibration["conformal"] = {"coverage": COVERAGE, "undecided": {label: rule}, "cases": len(validation)}
         side = Trust.from_calibration(calibration, NAME).undecided[label].side

@@ -177,8 +177,11 @@ class InputCheck:
                         quantile=float(data["quantile"]))  # fmt: skip
         except (KeyError, TypeError, ValueError) as error:
             raise BundleError("bad_bundle", f"{where}: invalid input check ({error})") from error
-        if mean.ndim != 1 or precision.shape != (len(mean), len(mean)) or not np.isfinite(precision).all():
+        if mean.ndim != 1 or precision.shape != (len(mean), len(mean)):
             raise BundleError("bad_bundle", f"{where}: input check with mean {mean.shape}, matrix {precision.shape}")
+        if not (np.isfinite(mean).all() and np.isfinite(precision).all() and 0 < check.limit < np.inf):
+            needed = "finite numbers and a positive limit are needed"
+            raise BundleError("bad_bundle", f"{where}: input check with limit {check.limit:g}; {needed}")
         return check
 
     def to_dict(self) -> dict[str, Any]:
@@ -205,8 +208,8 @@ class InputCheck:
             statistics: of :func:`medattn_core.transforms.statistics.image_statistics`.
         """
         strange = []
-        distance = self.distance(features)
-        if len(features) != len(self.mean) or not np.isfinite(distance):
+        distance = self.distance(features) if len(features) == len(self.mean) else np.nan
+        if not np.isfinite(distance):
             return None
         if distance > self.limit:
             strange.append(f"it looks different ({distance / self.limit:.1f} times the usual limit)")

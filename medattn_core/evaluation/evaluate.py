@@ -20,8 +20,8 @@ from medattn_core.datalists.case import NO_LABEL
 from medattn_core.errors import MedAttnError
 from medattn_core.evaluation import classification, examples, localisation, map_summary, page, pictures
 from medattn_core.evaluation.cases import check_apart, load_cases, patient_of
-from medattn_core.evaluation.decisions import Rule, choose, decisions
-from medattn_core.evaluation.measure import measured
+from medattn_core.evaluation.decisions import Rule, choose, decisions, thresholds
+from medattn_core.evaluation.measure import left_open, measured
 from medattn_core.evaluation.run import Progress, Seen, run
 from medattn_core.evaluation.saliency import PEERS, check_names, impossible
 from medattn_core.inference import Predictor
@@ -167,12 +167,16 @@ def _chosen(rule: Rule, task: TaskSpec) -> dict[str, Any]:
 
 
 def _say(seen: Seen, outputs: np.ndarray, targets: np.ndarray, task: TaskSpec, rule: Rule) -> None:
-    """What is said of each case, by the rule of all scores, into the table of cases."""
-    said = decisions(task.probabilities(outputs), task, rule)
+    """What is said of each case, and what is left open, by the rule of all scores, into the table of cases."""
+    probabilities = task.probabilities(outputs)
+    said = decisions(probabilities, task, rule)
     right = classification.right(said, targets > 0.5, task)
     for row, chosen, hit in zip(seen.rows, said, right, strict=True):
         row["said"] = "|".join(np.array(task.labels)[chosen]) or NO_LABEL
         row["right"] = bool(hit)
+    for row, each, stated in zip(seen.rows, probabilities, seen.stated, strict=True):
+        if stated.undecided is not None:
+            row |= left_open(each, stated.undecided, thresholds(task, rule), task)
 
 
 def _check_folder(folder: Path) -> None:

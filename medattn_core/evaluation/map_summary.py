@@ -52,8 +52,8 @@ def _place(scores: MapScores, threshold: float | None, samples: int, seed: int) 
             place["evidence_minus"][method] = {**found, "cases": len(sample)}
     if place:
         place["iou_threshold"] = threshold
-    if any(case["lesions"] for case in scores.froc):
-        place["froc"] = localisation.froc(scores.froc)
+    if any(case["lesions"] for case in scores.froc.values()):
+        place["froc"] = localisation.froc(list(scores.froc.values()))
     return place
 
 

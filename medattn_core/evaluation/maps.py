@@ -34,7 +34,8 @@ class MapScores:
         curves: method to the deletion and insertion curves of each map.
         randomised: rank correlations of the evidence with those of networks of random weights.
         repeated: rank correlations with the evidence of other models of the same task.
-        froc: see :func:`medattn_core.evaluation.localisation.detections`.
+        froc: of each case by its number, all labels together: see
+            :func:`medattn_core.evaluation.localisation.detections`.
     """
 
     patients: dict[int, str] = field(default_factory=dict)
@@ -43,7 +44,7 @@ class MapScores:
     curves: dict[str, dict[Key, dict[str, np.ndarray]]] = field(default_factory=dict)
     randomised: dict[Key, list[float]] = field(default_factory=dict)
     repeated: dict[Key, list[float]] = field(default_factory=dict)
-    froc: list[dict[str, Any]] = field(default_factory=list)
+    froc: dict[int, dict[str, Any]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,7 +98,10 @@ def add_lesions(scores: MapScores, key: Key, prediction: Prediction, inside: np.
     lesions = np.zeros(prediction.volume.shape, int)
     if inside is not None:
         lesions, _ = parts(inside, np.ones((3, 3, 3)))
-    scores.froc.append(localisation.detections(prediction.regions(key[1]), lesions))
+    found = localisation.detections(prediction.regions(key[1]), lesions)
+    own = scores.froc.setdefault(key[0], {"false": [], "true": [], "lesions": 0})
+    for name, more in found.items():
+        own[name] += more
 
 
 def add_repeats(

@@ -134,6 +134,24 @@ def _sides(
     ]
 
 
+def left_open(
+    probabilities: np.ndarray, rules: Mapping[str, Undecided], said_from: np.ndarray, task: TaskSpec
+) -> dict[str, Any]:
+    """Columns of one case: ``label_set``, ``undecided`` and ``abstained`` at the thresholds that decide here.
+
+    Args:
+        probabilities: ``(K,)``.
+        rules: of the labels that have one.
+        said_from: ``(K,)`` thresholds.
+        task: of the model.
+    """
+    (sides,) = _sides(probabilities[None], [rules], said_from, task)
+    ranked = [task.labels[k] for k in np.argsort(-probabilities, kind="stable")]
+    left = [label for label in ranked if sides.get(label, True) is None]
+    credible = [label for label in ranked if sides.get(label) is not False]
+    return {"label_set": "|".join(credible), "undecided": "|".join(left), "abstained": ranked[0] in left}
+
+
 def _all(values: list[Any]) -> list[Any] | None:
     """The values, or None where one of them is missing."""
     return None if any(value is None for value in values) else values

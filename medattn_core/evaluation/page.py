@@ -103,7 +103,8 @@ def _intervals(metrics: Mapping[str, Any]) -> str:
         )
     return (
         f"Intervals: 95 %, bootstrap over {found['patients']} patients ({samples} samples); Wilson's where the "
-        "bootstrap has no spread. None where neither says anything."
+        f"bootstrap has no spread or a share rests on fewer than {found['fewest_patients']} patients. None where "
+        "neither says anything."
     )
 
 

@@ -1,8 +1,9 @@
 """Maps of the same network by other methods, MONAI's and Captum's, on the model grid.
 
-They get the network as it is, but without averaging over the mirrored image: their hooks would see the mirrored half.
-Each method works on a copy (MONAI's hooks are never removed). Of an ensemble every member is explained and the maps are
-averaged, as the evidence is: for occlusion and integrated gradients that is the map of the mean output.
+They get the network as it is. Where it averages over mirrored images, class activation maps are those of each image,
+turned back and averaged: their hooks would see the last one only. Each method works on a copy (MONAI's hooks are never
+removed). Of an ensemble every member is explained and the maps are averaged, as the evidence is: for occlusion and
+integrated gradients that is the map of the mean output.
 """
 
 from __future__ import annotations
@@ -69,8 +70,14 @@ def _occlusion(network: AttentionCNN) -> Method:
     size = 2 * network.evidence_stride
 
     def explain(x: Tensor, label: int) -> np.ndarray:
+        # Left to itself MONAI squashes the outputs, by the number of image channels: logits and values are compared.
         occlusion = OcclusionSensitivity(
-            network, mask_size=[min(size, n) for n in x.shape[2:]], n_batch=8, verbose=False, overlap=0.5
+            network,
+            mask_size=[min(size, n) for n in x.shape[2:]],
+            n_batch=8,
+            verbose=False,
+            overlap=0.5,
+            activate=False,
         )
         with torch.no_grad():
             base = float(network(x)[0, label])
@@ -102,6 +109,22 @@ PEERS: dict[str, Callable[[AttentionCNN], Method]] = {
 }
 """Grad-CAM of the pooled features and of the last stage of the encoder, Grad-CAM++, occlusion of blocks of two cells,
 integrated gradients from black."""
+
+
+HOOKED = ("gradcam", "gradcam_encoder", "gradcampp")
+"""Those that look at the pass of one image."""
+
+
+def _of_each_view(method: Method, views: Sequence[Sequence[int]]) -> Method:
+    """The mean of the maps of an image and of its mirror images, each turned back."""
+
+    def explain(x: Tensor, label: int) -> np.ndarray:
+        maps = [method(x, label)]
+        for dims in views:
+            maps.append(np.flip(method(x.flip(list(dims)), label), [axis - 2 for axis in dims]))
+        return np.asarray(np.mean(maps, axis=0))
+
+    return explain
 
 
 def check_names(names: Sequence[str]) -> None:
@@ -144,8 +167,10 @@ class Peers:
         for name in names:
             for member in members:
                 own = copy.deepcopy(member).eval()
-                own.views = []
-                self.methods[name].append(PEERS[name](own))
+                views: list[list[int]] = []
+                if name in HOOKED:
+                    views, own.views = own.views, []
+                self.methods[name].append(_of_each_view(PEERS[name](own), views))
 
     def maps(self, image: np.ndarray, label: int) -> dict[str, np.ndarray]:
         """Map of every method for one label.

@@ -46,12 +46,12 @@ class TopDown(nn.Module):
         return self.smooth(merged)
 
 
-def pad_to_multiple(x: Tensor, multiple: int) -> Tensor:
-    """Zeros at the end of each spatial axis of ``(B, C, *spatial)`` up to a multiple; nothing where it is one."""
+def pad_to_multiple(x: Tensor, multiple: int, axes: int) -> Tensor:
+    """Zeros at the end of the first ``axes`` axes of ``spatial`` in ``(B, C, *spatial)`` up to a multiple of it."""
     pads: list[int] = []
     padded = False
     for axis in range(x.dim() - 1, 1, -1):
-        missing = (multiple - x.shape[axis] % multiple) % multiple
+        missing = (multiple - x.shape[axis] % multiple) % multiple if axis < axes + 2 else 0
         pads.append(0)
         pads.append(missing)
         padded = padded or missing > 0
@@ -67,7 +67,7 @@ def crop_to(x: Tensor, spatial: list[int]) -> Tensor:
 
 def _views(mirror: int | Sequence[int], spatial_dims: int) -> list[list[int]]:
     """Dimensions of ``(B, C, *spatial)`` to mirror for each view but the plain one."""
-    axes = ([] if mirror == -1 else [mirror]) if isinstance(mirror, int) else list(mirror)
+    axes = list(mirror) if isinstance(mirror, (list, tuple)) else [] if mirror == -1 else [mirror]
     if any(type(axis) is not int or not 0 <= axis < spatial_dims for axis in axes) or len(set(axes)) != len(axes):
         accepted = f"-1 for none, an axis, 0 to {spatial_dims - 1}, or a list of different ones"
         raise ValueError(f"mirror={mirror!r}; accepted: {accepted}")
@@ -171,14 +171,17 @@ class AttentionCNN(nn.Module):
         """
         if not torch.jit.is_tracing():
             self._check_input(x)
-        features = self._encode(x)
-        if len(self.views) > 0 and not self.training:
-            for dims in self.views:
-                features = features + self._encode(x.flip(dims)).flip(dims)
-            features = features / (1 + len(self.views))
-        return features
+        if len(self.views) == 0 or self.training:
+            return self.encode(x)
+        # Whole cells, so that those of a mirrored image are the mirrored cells.
+        x = pad_to_multiple(x, self.evidence_stride, self.spatial_dims)
+        features = self.encode(x)
+        for dims in self.views:
+            features = features + self.encode(x.flip(dims)).flip(dims)
+        return features / (1 + len(self.views))
 
-    def _encode(self, x: Tensor) -> Tensor:
+    def encode(self, x: Tensor) -> Tensor:
+        """Features of the image as it is, without its mirror images; shapes as in :meth:`features`."""
         depth = -1
         if self.slicewise and x.dim() == 5:
             depth = x.shape[4]
@@ -186,7 +189,7 @@ class AttentionCNN(nn.Module):
         cells: list[int] = []
         for size in x.shape[2:]:
             cells.append((size + self.evidence_stride - 1) // self.evidence_stride)
-        x = pad_to_multiple(x, self.coarsest_stride)
+        x = pad_to_multiple(x, self.coarsest_stride, self.spatial_dims)
         features = crop_to(self.top_down(self.encoder(x)[self.first :]), cells)
         if depth >= 0:
             features = features.unflatten(0, [features.shape[0] // depth, depth]).permute(0, 2, 3, 4, 1)

@@ -41,7 +41,7 @@ class EfficientNetLite(nn.Module):
 
     def __init__(self, spatial_dims: int, in_channels: int, stages: int = len(KEPT)) -> None:
         super().__init__()
-        if stages not in range(1, len(KEPT) + 1):
+        if type(stages) is not int or not 1 <= stages <= len(KEPT):
             raise ValueError(f"stages={stages!r}; accepted: 1 to {len(KEPT)}")
         from monai.networks.nets.efficientnet import EfficientNet
 

@@ -41,7 +41,9 @@ def receptive_interval(network: AttentionCNN, cell: int) -> tuple[int, int] | No
     """First and one past the last pixel, along one axis, that can change the feature of evidence cell ``cell``.
 
     The image is taken as unbounded, so the interval may begin below 0. Features of coarser stages reach the cell by
-    nearest upsampling, hence the interval depends on where the cell lies in the coarsest one.
+    nearest upsampling, hence the interval depends on where the cell lies in the coarsest one. Of a network that
+    averages mirrored images it is that of the image as it is, and of all of them where the size is a multiple of the
+    coarsest stride; at other sizes they reach up to a coarsest cell further.
 
     Returns:
         None where the field is the whole image (mixing, squeeze-excite) or the encoder is not ``compact``.

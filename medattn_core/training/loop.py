@@ -124,8 +124,9 @@ def build_trainer(
         "data": data.fingerprint(),
         "held-out data": validation.fingerprint() if validation is not None else "",
     }
-    # A third of a step's work a case: the curve costs less than a tenth of the epoch, or is asked for by patience.
-    stop = EarlyStop(config, validation, task, watch=validation is not None and 4 * len(validation) <= len(data))
+    # A third of a step's work a case and view: the curve costs less than a tenth of the epoch, or patience asks for it.
+    looks = 0 if validation is None else len(validation) * (1 + len(network.views))
+    stop = EarlyStop(config, validation, task, watch=0 < 4 * looks <= len(data))
     first_epoch = 0
     if resume and checkpoint is not None and checkpoint.exists():
         first_epoch = checkpoints.restore(checkpoint, identity, network, average, optimizer, stop)

@@ -28,8 +28,9 @@ class LossWeights:
         bag: the image thrown together with the background of others still has its label.
         background: background alone is worth no more than the prior.
         empty: ``-log`` of the null token's attention on background alone.
-        together: images thrown together show the labels of all of them. Wants no boxes: what is common to images with
-            and without a label is then no evidence for it.
+        together: images thrown together show the labels of all of them (activation ``sigmoid``; without the weights
+            and the focal exponent of the others). Wants no boxes: what is common to images with and without a label
+            is then no evidence for it.
         spread: of a classification: how far the attention of a present class is from lying evenly over its mask
             (Kullback-Leibler). For masks along the outline, whose whole extent the map is to show; a box is none.
         smoothing: label smoothing of every classification loss.

@@ -43,7 +43,7 @@ def settle(network: AttentionCNN, data: TrainingData, batch_size: int, seed: int
     for number, chosen in enumerate(np.array_split(order, -(-len(data) // max(2, batch_size)))[:MOST], start=1):
         for norm in norms:
             norm.train().momentum = 1 / number  # the mean of all batches so far
-        network.features(torch.from_numpy(data.images[np.sort(chosen)].astype(np.float32)).to(device))
+        network.encode(torch.from_numpy(data.images[np.sort(chosen)].astype(np.float32)).to(device))
     for norm, momentum in zip(norms, usual, strict=True):
         norm.momentum = momentum
     for several in gathered:

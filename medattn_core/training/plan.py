@@ -150,6 +150,11 @@ def plan_growth(settings: TrainingConfig, task: TaskSpec, given: dict[str, Any])
         raise TrainingError(
             "bad_config", "losses: spread is of labels; in a regression location spreads the map already"
         )
+    if settings.losses.together and task.activation != "sigmoid":
+        raise TrainingError(
+            "bad_config", "losses: together is of labels that are judged one against the rest; name `activation: "
+            "sigmoid` in the task, or leave it out"
+        )  # fmt: skip
     power = plan_zoom_power(task)
     if "zoom_power" not in given:
         settings = replace(settings, zoom_power=power)

@@ -12,7 +12,7 @@ from medattn_core.errors import MedAttnError
 from medattn_core.evaluation import classification
 from medattn_core.evaluation.cases import load_cases
 from medattn_core.evaluation.decisions import Rule, choose, decisions
-from medattn_core.evaluation.measure import Stated, measured
+from medattn_core.evaluation.measure import Stated, left_open, measured
 from medattn_core.tasks import TaskSpec
 
 ONE = TaskSpec(name="t", labels=("a",), activation="sigmoid", spatial_dims=2, spacing=(1, 1))
@@ -144,3 +144,13 @@ def test_what_is_left_open_is_measured_at_the_thresholds_that_decide() -> None:
     assert chosen["abstained"]["value"] == 0.5  # presence is credible from 0.52 on
     assert chosen["set_coverage"]["value"] == 1.0
     assert chosen["accuracy_when_decided"]["value"] == 1.0
+
+
+def test_the_table_of_cases_leaves_open_what_the_scores_leave_open() -> None:
+    rules = {"b": Undecided(present_from=0.52, absent_to=0.6)}
+    usual, chosen = np.array([0.5, 0.5]), np.array([0.5, 0.7])
+    p = np.array([0.2, 0.65])
+    assert left_open(p, rules, usual, SEVERAL) == {"label_set": "b|a", "undecided": "", "abstained": False}
+    assert left_open(p, rules, chosen, SEVERAL) == {"label_set": "b|a", "undecided": "b", "abstained": True}
+    p = np.array([0.9, 0.3])
+    assert left_open(p, rules, chosen, SEVERAL) == {"label_set": "a", "undecided": "", "abstained": False}

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from medattn_core.errors import PredictionError
-from medattn_core.evaluation import fidelity, localisation, map_summary, page_maps
+from medattn_core.evaluation import fidelity, localisation, map_summary, maps, page_maps
 from medattn_core.evaluation.ensemble import Mean
 from medattn_core.evaluation.maps import MapScores
 from medattn_core.evaluation.saliency import Peers, last_stage
@@ -91,6 +91,46 @@ def test_other_methods_explain_all_members() -> None:
         alone = [Peers(member, names).maps(image, 0)[name] for member in pair]
         assert not np.allclose(alone[0], alone[1])
         assert np.allclose(both[name], (alone[0] + alone[1]) / 2, atol=1e-6)
+
+
+def test_other_methods_explain_the_mean_of_the_mirror_images() -> None:
+    """Integrated gradients sum to what the averaging network says; a map of a mirrored image is the mirrored map.
+
+    (That of occlusion nearly: its blocks begin at the first pixel.)
+    """
+    torch.manual_seed(0)
+    settings = {"spatial_dims": 2, "in_channels": 1, "out_channels": 8, **SMALL, "width": 8}
+    network, plain = AttentionCNN(**settings, mirror=[0, 1]).eval(), AttentionCNN(**settings).eval()
+    plain.load_state_dict(network.state_dict())
+    image = np.random.default_rng(0).random((1, 32, 32)).astype(np.float32)
+    names = ("integrated_gradients", "gradcam", "occlusion")
+    peers, cam = Peers(network, names), Peers(plain, ("gradcam",))
+    label = next(k for k in range(8) if cam.maps(image, k)["gradcam"].max() > 0)  # random weights: some are empty
+    found, turned = peers.maps(image, label), peers.maps(np.ascontiguousarray(image[:, ::-1]), label)
+    alone = Peers(plain, names).maps(image, label)
+    for name in names:
+        top = np.abs(found[name]).max()
+        np.testing.assert_allclose(turned[name][::-1], found[name], atol=(0.3 if name == "occlusion" else 1e-3) * top)
+        assert np.abs(found[name] - alone[name]).max() > 0.05 * top > 0
+    with torch.no_grad():
+        x = torch.from_numpy(image[None])
+        said = float((network(x) - network(0 * x))[0, label])
+    assert found["integrated_gradients"].sum() == pytest.approx(said, rel=0.05)
+
+
+@pytest.mark.parametrize("channels", [1, 2])
+def test_occlusion_is_by_how_much_the_output_falls(channels: int) -> None:
+    """In logits, or the unit of a value, whatever the number of image channels; where nothing is hidden, by nothing."""
+    torch.manual_seed(0)
+    network = AttentionCNN(spatial_dims=2, in_channels=channels, out_channels=1, bias=[9.0], **SMALL).eval()
+    image = np.zeros((channels, 64, 64), np.float32)
+    image[:, 4:12, 4:12] = 1
+    found = Peers(network, ("occlusion",)).maps(image, 0)["occlusion"]
+    with torch.no_grad():
+        x = torch.from_numpy(image[None])
+        whole = float(network(x) - network(0 * x))
+    assert 0.3 * abs(whole) < np.abs(found).max() < 3 * abs(whole)  # blocks fade towards their edges
+    assert np.abs(found[40:, 40:]).max() < 0.05 * abs(whole)
 
 
 @pytest.mark.parametrize("encoder", sorted(ENCODERS))
@@ -201,6 +241,24 @@ def test_the_page_concludes_from_the_number() -> None:
     assert "without a common direction" in said(0.5, 0.1)
     assert "owes much to the image" in said(0.7, 0.6)
     assert "0.50" in said(0.5, 0.1)
+
+
+def test_a_scan_counts_once_in_froc_whatever_its_labels() -> None:
+    """Two scans, two labels with masks: a lesion of each is found, and each label has a false alarm on the other."""
+    scores = MapScores()
+    inside = np.zeros((6, 6, 1), bool)
+    inside[1, 1, 0] = True
+    alarm = SimpleNamespace(contribution=1.0, voxel_index=(4, 4, 0))
+    hit = SimpleNamespace(contribution=3.0, voxel_index=(1, 1, 0))
+    regions = {"shown": [hit, alarm], "other": [alarm]}
+    prediction = SimpleNamespace(volume=SimpleNamespace(shape=(6, 6, 1)), regions=regions.__getitem__)
+    for case in range(2):
+        maps.add_lesions(scores, (case, "shown"), prediction, inside)
+        maps.add_lesions(scores, (case, "other"), prediction, None)
+    found = localisation.froc(list(scores.froc.values()))
+    assert (found["lesions"], found["scans"], found["scans_without"]) == (2, 2, 0)
+    assert max(found["false_positives_a_case"]) == 2.0
+    assert found["score"] == 1.0
 
 
 def test_normal_scans_count_in_froc() -> None:

@@ -168,6 +168,20 @@ def test_the_map_of_a_mirrored_image_is_the_mirrored_map(
         torch.testing.assert_close(network.features(x), plain.train().features(x))
 
 
+@pytest.mark.parametrize(("size", "options"), [((57, 40), {}), ((57, 61, 3), {"slicewise": True})], ids=str)
+def test_mirrored_cells_are_those_of_the_image(size: tuple[int, ...], options: dict) -> None:
+    """An image that ends within a cell is one that goes on black to its end, also where it is mirrored."""
+    network = build(mirror=[0, 1], **options)
+    x = torch.rand(1, 1, *size)
+    whole = torch.zeros(1, 1, 64, 64, *size[2:])
+    whole[:, :, : size[0], : size[1]] = x
+    with torch.no_grad():
+        cells = network.features(x)
+        assert cells.shape[2:4] == (-(-size[0] // 8), -(-size[1] // 8))
+        padded = network.features(whole[:, :, :, : cells.shape[3] * 8])
+        torch.testing.assert_close(cells, padded, atol=1e-5, rtol=1e-4)
+
+
 def test_deterministic() -> None:
     x = torch.rand(1, 1, 64, 64)
     with torch.no_grad():

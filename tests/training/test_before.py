@@ -32,6 +32,7 @@ from tests.squares import SETTINGS
     ({"training": {"augmentation": {"scale": 0.5}}}, "scale=0.5; accepted: 1"),
     ({"training": {"augmentation": {"flip": 2}}}, "flip=2; accepted: 0"),
     ({"training": {"losses": {"bag": -1}}}, "bag=-1; accepted: 0 or more"),
+    ({"training": {"losses": {"together": 1}}, "task": {"activation": "softmax"}}, "together is of labels that are"),
     ({"training": {"weight_decay": -0.1}}, "weight_decay=-0.1"),
     ({"training": {"warmup_epochs": -1}}, "warmup_epochs=-1"),
     ({"task": {"size": [60, 60]}}, "each a multiple of the evidence stride 8"),

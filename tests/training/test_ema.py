@@ -25,11 +25,12 @@ def test_early_steps_count_more() -> None:
     assert float(average.network.weight.detach()) > 0.99  # without the warm-up 0.04
 
 
-def test_settled_statistics_are_those_of_the_data() -> None:
+@pytest.mark.parametrize(("mirror", "batch_size"), [(-1, 8), ([0, 1], 4)])
+def test_settled_statistics_are_those_of_the_data(mirror: int | list[int], batch_size: int) -> None:
     torch.manual_seed(0)
-    network = AttentionCNN(**NETWORK).eval()
+    network = AttentionCNN(**NETWORK, mirror=mirror).eval()
     before = copy.deepcopy(network.state_dict())
-    settle(network, data(), batch_size=8, seed=0)
+    settle(network, data(), batch_size=batch_size, seed=0)
     norm = next(m for m in network.modules() if isinstance(m, torch.nn.BatchNorm2d))
     with torch.no_grad():
         stem = network.encoder.stem[0](torch.from_numpy(data().images).float())

@@ -8,6 +8,9 @@ import torch
 from torch.nn import functional as F
 
 from medattn_core.networks.attention import EvidencePooling
+from medattn_core.networks.attention_cnn import AttentionCNN
+from medattn_core.training.config import TrainingConfig
+from medattn_core.training.loop import fit
 from medattn_core.training.losses import (
     LossWeights,
     classification_loss,
@@ -16,6 +19,7 @@ from medattn_core.training.losses import (
     map_losses,
     together_loss,
 )
+from tests.training.test_checkpoint import NETWORK, TASK, data
 
 
 def batch(count: int = 6, size: int = 5, seed: int = 0):
@@ -183,3 +187,16 @@ def test_bags_hold_their_own_image_and_often_lack_a_label() -> None:
             sizes.append(float(bags.sum(dim=1).float().mean()))
     assert 0.2 < np.mean(lacking) < 0.9
     assert 2 < np.mean(sizes) < 10
+
+
+def test_together_is_a_part_of_the_training_where_it_is_asked_for() -> None:
+    """Of one step, in the losses that are shown; without it, and by default, it is not there."""
+    for weight in (0.0, 0.5):
+        seen: list[dict[str, float]] = []
+        config = TrainingConfig(epochs=1, batch_size=8, precision="fp32", losses=LossWeights(together=weight))
+        torch.manual_seed(0)
+        fit(
+            AttentionCNN(**NETWORK), data(), TASK, config, progress=lambda _, __, now, seen=seen: seen.append(dict(now))
+        )
+        assert set(seen[-1]) == {"label"} | ({"together"} if weight else set())
+    assert LossWeights().together == 0

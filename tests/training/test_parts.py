@@ -326,3 +326,12 @@ def test_images_grow_to_their_size_and_never_shrink(start: float, epochs: int, m
 def test_a_start_size_of_nothing_is_refused() -> None:
     with pytest.raises(TrainingError, match=r"start_size=0; accepted: above 0, up to 1"):
         TrainingConfig(start_size=0)
+
+
+def test_an_input_check_of_another_width_is_silent_and_a_wrong_limit_refused() -> None:
+    check = InputCheck(mean=np.zeros(3), precision=np.eye(3), limit=1.0, ranges={}, quantile=0.99)
+    assert check.notice(np.full(3, 9.0), {}) is not None
+    assert check.notice(np.full(4, 9.0), {}) is None
+    for limit in (0.0, -1.0, float("nan"), float("inf")):
+        with pytest.raises(BundleError, match="positive limit"):
+            InputCheck.from_dict({**check.to_dict(), "limit": limit}, "here")
