@@ -76,6 +76,7 @@ CODES: dict[str, str] = {
     "upsampled": "the input is much coarser than the model's grid",
     "cropped": "the input is larger than the model's field of view and was cropped",
     "report_failed": "the pictures or the page of a result could not be made; its numbers are complete",
+    "outside_evidence": "a large part of the evidence lies in the padding around the scan, where no map can show it",
     "below_threshold": "no label reaches the task's threshold",
     "abstained": "the model is not sure enough to decide, or not of every label, by the rule from its validation data",
     "not_additive": "the map is Grad-CAM of a foreign bundle: its voxels do not sum to the score",

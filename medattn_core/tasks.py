@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from numbers import Real
 from typing import Any
 
@@ -117,6 +117,8 @@ class TaskSpec:
             value = getattr(self, name)
             number = isinstance(value, Real) and not isinstance(value, bool) and float(value) >= 0
             need(value is None or number, f"{name} {value!r} must be a number, not negative")
+        top = self.kind == "regression" or self.threshold is None or self.threshold <= 1
+        need(top, f"threshold {self.threshold!r}; it is a probability, 0 to 1")
         need(self.kind in KINDS, f"kind {self.kind!r}; accepted: {', '.join(KINDS)}")
         need(self.activation in ACTIVATIONS, f"activation {self.activation!r}; accepted: {', '.join(ACTIVATIONS)}")
         need((self.kind == "regression") == (self.activation == "identity"), "identity goes with regression only")
@@ -176,6 +178,10 @@ class TaskSpec:
         Raises:
             TaskError: unknown or missing keys, invalid values.
         """
+        known = [one.name for one in fields(cls)]
+        unknown = sorted(set(data) - set(known))
+        if unknown:
+            raise TaskError("bad_task", f"task specification: unknown key {unknown[0]!r}; accepted: {', '.join(known)}")
         try:
             return cls(**data)
         except TypeError as error:

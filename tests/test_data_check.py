@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 
 from medattn_core import datalists
 from medattn_core.cli import app
+from medattn_core.errors import DataListError
 from tests.squares import SETTINGS, write_squares
 
 
@@ -120,6 +121,33 @@ def test_a_mask_that_covers_nothing_of_its_scan_is_noticed(tmp_path: Path) -> No
     noticed = [line for line in found.warnings if "_mask.nii.gz" in line]
     assert [line.split("]")[0] for line in noticed] == ["[mask_outside", "[mask_outside", "[empty_mask"]
     assert all(f"{name}_mask" in line for name, line in zip(("off", "off_and_coarse", "empty"), noticed, strict=True))
+
+
+def test_a_mask_that_is_none_is_noticed(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    masks = {"soft": rng.random((12, 12, 12)), "all": np.ones((12, 12, 12)), "two": 2.0 * (rng.random((12,) * 3) > 0.8)}
+    rows = ["image,label,mask"]
+    for name, data in masks.items():
+        volume_file(tmp_path / f"{name}.nii.gz")
+        sitk.WriteImage(sitk.GetImageFromArray(data.astype(np.float32)), str(tmp_path / f"{name}_mask.nii.gz"))
+        rows.append(f"{name}.nii.gz,a,{name}_mask.nii.gz")
+    path = tmp_path / "list.csv"
+    path.write_text("\n".join(rows))
+    noticed = [line for line in datalists.check(path).warnings if "_mask.nii.gz" in line]
+    assert [line.split("]")[0] for line in noticed] == ["[odd_mask", "[odd_mask"]
+    assert "no whole numbers" in noticed[0]
+    assert "marks 100% of its voxels" in noticed[1]
+
+
+def test_labels_joined_by_another_sign_are_noticed(tmp_path: Path) -> None:
+    write_squares(tmp_path)
+    path = tmp_path / "list.csv"
+    path.write_text("image,label\n0.png,sq\n1.png,hole\n2.png,sq;hole\n3.png,a/b\n")
+    (line,) = [one for one in datalists.check(path).warnings if "joined_labels" in one]
+    assert "'sq;hole' is a label of its own" in line
+    path.write_text("")
+    with pytest.raises(DataListError, match="it is empty; the first line names the columns: image"):
+        datalists.check(path)
 
 
 def test_channels_in_both_formats(tmp_path: Path) -> None:

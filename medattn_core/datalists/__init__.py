@@ -1,10 +1,11 @@
 """Data lists: which images there are, what is true of them, and which belong together."""
 
+from medattn_core.datalists.apart import HELD_OUT_SECTION, check_apart
 from medattn_core.datalists.case import BOX_COLUMNS, COLUMNS, Case, label_names, one_of_several
 from medattn_core.datalists.check import Checked, check
 from medattn_core.datalists.load import listed_labels, load, sections
 from medattn_core.datalists.location import location_of
 from medattn_core.datalists.save import save
 
-__all__ = ["BOX_COLUMNS", "COLUMNS", "Case", "Checked", "check", "label_names", "listed_labels", "load",
-           "location_of", "one_of_several", "save", "sections"]  # fmt: skip
+__all__ = ["BOX_COLUMNS", "COLUMNS", "HELD_OUT_SECTION", "Case", "Checked", "check", "check_apart", "label_names",
+           "listed_labels", "load", "location_of", "one_of_several", "save", "sections"]  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import statistics
 from collections import Counter
 from collections.abc import Callable
@@ -9,14 +10,20 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from medattn_core.datalists.apart import HELD_OUT_SECTION, check_apart
 from medattn_core.datalists.case import Case, one_of_several
-from medattn_core.datalists.load import load
+from medattn_core.datalists.load import load, sections
 from medattn_core.datalists.location import location_of
 from medattn_core.errors import MedAttnError
 from medattn_core.volumes import Volume, read
 
 FEW = 10
 """A label with fewer cases cannot be learnt, let alone measured."""
+
+NEARLY_ALL = 0.9
+"""Share of a scan above which a mask marks hardly a finding."""
 
 NONE = "(none)"
 """Row of the cases that show no label."""
@@ -36,6 +43,7 @@ class Checked:
 
     Attributes:
         cases, patients, channels: numbers; patients counts a case without one as one.
+        held_out: cases of the list ``validation``, which training holds out; their images are looked at, too.
         kind: of the task that is trained on it: ``multiclass``, ``multilabel``, ``regression``; empty without truth.
         classes: label to fold to number of cases; the fold is None where the list names none.
         values: lowest, mean and highest value, or None.
@@ -49,6 +57,7 @@ class Checked:
     cases: int = 0
     patients: int = 0
     channels: int = 1
+    held_out: int = 0
     kind: str = ""
     classes: dict[str, dict[int | None, int]] = field(default_factory=dict)
     values: tuple[float, float, float] | None = None
@@ -72,6 +81,8 @@ class Checked:
     def lines(self) -> list[tuple[str, str]]:
         """``(what, text)`` for a person; labels are in :attr:`classes`."""
         found = [("cases", f"{self.cases} of {self.patients} patients")]
+        if self.held_out:
+            found.append(("held out", f"{self.held_out} more, of the list '{HELD_OUT_SECTION}'"))
         if self.channels > 1:
             found.append(("channels", str(self.channels)))
         if self.kind:
@@ -115,6 +126,11 @@ def check(
         boxes=sum(case.box is not None for case in cases),
     )
     _count(found, cases)
+    if section != HELD_OUT_SECTION and HELD_OUT_SECTION in sections(path):
+        held = load(path, section=HELD_OUT_SECTION)
+        check_apart(Path(path), cases, held)
+        found.held_out = len(held)
+        cases = [*cases, *held]
     modalities: Counter[str] = Counter()
     dimensions: Counter[str] = Counter()
     quantities: dict[str, list[float]] = {}
@@ -162,6 +178,14 @@ def _count(found: Checked, cases: list[Case]) -> None:
             found.warnings.append("[constant_value] every case has the same value: there is nothing to learn")
     elif not found.classes:
         found.warnings.append("[no_truth] no label and no value: the list can be predicted, not trained on")
+    names = set(found.classes)
+    for label in sorted(names):
+        parts = [part.strip() for part in re.split("[;,/+]", label)]
+        if len(parts) > 1 and names & set(parts):
+            found.warnings.append(
+                f"[joined_labels] {label!r} is a label of its own; several labels of a case are joined by '|' in CSV, "
+                "and are a list in JSON"
+            )
     few = [f"{label} ({sum(counts.values())})" for label, counts in found.classes.items() if sum(counts.values()) < FEW]
     if few:
         found.warnings.append(f"[few_cases] fewer than {FEW} cases: {', '.join(few)}")
@@ -182,6 +206,14 @@ def _check_place(found: Checked, case: Case, image: Volume | None, mask: Volume 
                 "the mask out"
             )
         return
+    if mask is not None:
+        whole = np.isfinite(mask.data).all() and not np.any(mask.data % 1)
+        share = float((mask.data > 0).mean())
+        if not whole or share > NEARLY_ALL:
+            what = f"marks {share:.0%} of its voxels" if whole else "has values that are no whole numbers"
+            found.warnings.append(
+                f"[odd_mask] {case.mask}: it {what}; what is above 0 is taken for the finding: is it a mask?"
+            )
     if image is None or (case.mask is not None and mask is None):
         return  # an error already
     try:

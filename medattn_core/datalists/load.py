@@ -130,7 +130,8 @@ def _json_rows(path: Path, text: str, section: str) -> tuple[list[tuple[str, dic
     names = None
     if isinstance(data, dict):
         if section not in data:
-            found = ", ".join(sorted(key for key, value in data.items() if isinstance(value, list))) or "none"
+            lists = sorted(key for key, value in data.items() if isinstance(value, list) and key != "labels")
+            found = ", ".join(lists) or "none"
             raise bad(path, f"it has no list {section!r}; lists found: {found}")
         names, data = _names(path, data), data[section]
     if not isinstance(data, list):
@@ -143,6 +144,8 @@ def _json_rows(path: Path, text: str, section: str) -> tuple[list[tuple[str, dic
 
 
 def _csv_rows(path: Path, text: str, columns: Mapping[str, str]) -> list[tuple[str, dict[str, Any]]]:
+    if not text.strip():
+        raise bad(path, f"it is empty; the first line names the columns: {', '.join(COLUMNS)}")
     header = text.partition("\n")[0]
     delimiter = max(",;\t", key=header.count)  # spreadsheets of many countries write semicolons
     reader = csv.reader(io.StringIO(text), delimiter=delimiter)

@@ -86,7 +86,8 @@ def wilson(share: float, count: int, level: float = 0.95) -> tuple[float, float]
     z = NormalDist().inv_cdf(0.5 + level / 2)
     middle = (share + z * z / (2 * count)) / (1 + z * z / count)
     half = z / (1 + z * z / count) * float(np.sqrt(share * (1 - share) / count + z * z / (4 * count * count)))
-    return max(0.0, middle - half), min(1.0, middle + half)
+    # Rounding must not leave the share outside.
+    return min(share, max(0.0, middle - half)), max(share, min(1.0, middle + half))
 
 
 def _kinds(members: Sequence[np.ndarray], strata: Sequence[object] | None) -> list[np.ndarray]:

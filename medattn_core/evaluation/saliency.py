@@ -121,7 +121,7 @@ def _of_each_view(method: Method, views: Sequence[Sequence[int]]) -> Method:
     def explain(x: Tensor, label: int) -> np.ndarray:
         maps = [method(x, label)]
         for dims in views:
-            maps.append(np.flip(method(x.flip(list(dims)), label), [axis - 2 for axis in dims]))
+            maps.append(np.flip(method(x.flip(list(dims)), label), tuple(axis - 2 for axis in dims)))
         return np.asarray(np.mean(maps, axis=0))
 
     return explain

@@ -18,6 +18,7 @@ from medattn_core.errors import Notice, PredictionError, VolumeError
 from medattn_core.inference.head import Ensemble, Head
 from medattn_core.inference.masks import MaskLike, cells_of_mask, native_mask
 from medattn_core.inference.prediction import Prediction
+from medattn_core.inference.regions import MIN_CONTRIBUTION
 from medattn_core.transforms.conform import Conformed, conform
 from medattn_core.transforms.statistics import image_statistics
 from medattn_core.volumes import Volume, geometry, read
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
     from medattn_core.networks.attention_cnn import AttentionCNN
 
 Source = str | os.PathLike[str] | Volume
+
+OUTSIDE = 0.2
+"""Share of the evidence outside the scan from which a warning says so."""
 
 SLICES_AT_ONCE = 8
 """Slices of a slicewise model that go through the encoder together: bounds memory, costs no speed."""
@@ -185,7 +189,7 @@ class Predictor:
                 "network": after_network - after_conform,
             },
         )
-        return _with_doubts(prediction)
+        return _with_doubts(_with_outside(prediction))
 
     def _check_modality(self, volume: Volume) -> None:
         accepted = self.task.modality
@@ -246,6 +250,20 @@ class Predictor:
             slices = slices.to(self.device).contiguous(memory_format=torch.channels_last)
             chunks.append(run(slices))
         return torch.cat(chunks).permute(1, 2, 3, 0).unsqueeze(0)
+
+
+def _with_outside(prediction: Prediction) -> Prediction:
+    """The prediction with a warning where much of what decides lies outside the scan."""
+    cells = np.abs(prediction.contributions())
+    outside = float(cells[~prediction.grid.inside(prediction.stride)].sum())
+    share = outside / max(float(cells.sum()), 1e-12)
+    if share <= OUTSIDE or outside < MIN_CONTRIBUTION:
+        return prediction
+    text = (
+        f"{prediction.volume.source}: {share:.0%} of the evidence for {prediction.label} lies in the padding up to the "
+        "size that the model takes, where no map can show it; give scans that fill it, or train with a smaller size"
+    )
+    return replace(prediction, warnings=(*prediction.warnings, Notice("outside_evidence", text)))
 
 
 def _with_doubts(prediction: Prediction) -> Prediction:

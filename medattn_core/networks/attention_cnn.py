@@ -67,7 +67,7 @@ def crop_to(x: Tensor, spatial: list[int]) -> Tensor:
 
 def _views(mirror: int | Sequence[int], spatial_dims: int) -> list[list[int]]:
     """Dimensions of ``(B, C, *spatial)`` to mirror for each view but the plain one."""
-    axes = list(mirror) if isinstance(mirror, (list, tuple)) else [] if mirror == -1 else [mirror]
+    axes: list = list(mirror) if isinstance(mirror, (list, tuple)) else [] if mirror == -1 else [mirror]
     if any(type(axis) is not int or not 0 <= axis < spatial_dims for axis in axes) or len(set(axes)) != len(axes):
         accepted = f"-1 for none, an axis, 0 to {spatial_dims - 1}, or a list of different ones"
         raise ValueError(f"mirror={mirror!r}; accepted: {accepted}")

@@ -50,7 +50,7 @@ class EfficientNetLite(nn.Module):
         _settle_padding(net)
         self.stem = nn.Sequential(net._conv_stem_padding, net._conv_stem, net._bn0, nn.ReLU6(inplace=True))
         self.kept = list(KEPT)[:stages]
-        self.groups = net._blocks[: self.kept[-1] + 1]
+        self.groups = nn.Sequential(*list(net._blocks)[: self.kept[-1] + 1])
         for block in (block for group in self.groups.children() for block in group.children()):
             block._swish = nn.ReLU6(inplace=True)
             for part in ("_se_adaptpool", "_se_reduce", "_se_expand", "_se_reduce_padding", "_se_expand_padding"):

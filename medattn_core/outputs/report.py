@@ -238,9 +238,9 @@ def _reading(view: View) -> list[str]:
     )
     text = (
         f"The map is the decision itself: every voxel adds or takes away a share, and the shares sum to the {what} for "
-        f"{esc(evidence.label)}. The bias is the starting point before the image is seen; the residual is what was "
-        f"lost in laying the map on the voxels. Orange to red {up}, blue {down}; uncoloured tissue weighs little, "
-        "which is not the same as being healthy."
+        f"{esc(evidence.label)}. The bias is the starting point before the image is seen; the residual has no "
+        f"voxel to lie in: padding around a small scan, and rounding. Orange to red {up}, blue {down}; uncoloured "
+        "tissue weighs little, which is not the same as being healthy."
     )
     more = (
         f"The {results} without a region are recomputed exactly, with the attention shared out anew over what remains: "

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from medattn_core.bundles import BUNDLE_NAME, Bundle, check_target, load, save_bundle
+from medattn_core.bundles.bundle import NETWORK_SETTINGS
 from medattn_core.errors import MedAttnError, TrainingError
 from medattn_core.networks.attention_cnn import AttentionCNN
 from medattn_core.tasks import TaskSpec
@@ -51,6 +52,11 @@ def network_of(settings: dict[str, Any]) -> AttentionCNN:
     Raises:
         TrainingError: ``bad_config``.
     """
+    unknown = sorted(set(settings) - set(NETWORK_SETTINGS))
+    if unknown:
+        raise TrainingError(
+            "bad_config", f"network settings: unknown key {unknown[0]!r}; accepted: {', '.join(NETWORK_SETTINGS)}"
+        )
     try:
         return AttentionCNN(**settings)
     except (TypeError, ValueError, RuntimeError, IndexError) as error:
@@ -76,6 +82,16 @@ def check_output(output: Path) -> None:
         raise TrainingError("unwritable", f"{output}: {error.strerror}; choose a folder that may be written") from error
 
 
+def _differing(own: dict[str, Any], settings: dict[str, Any], parts: Sequence[str]) -> list[str]:
+    """Settings that differ, each with what it was and is."""
+    found = []
+    for part in parts:
+        before, now = own.get(part) or {}, settings[part]
+        keys = [key for key in now if before.get(key) != now[key]]
+        found += [f"{part} ({key}: {before.get(key)!r} there, {now[key]!r} here)" for key in keys] or [part]
+    return found
+
+
 def finished(output: Path, work: Path, *, resume: bool, overwrite: bool, settings: dict[str, Any]) -> Bundle | None:
     """The bundle at ``output``, if it is the finished run that is to be resumed; None if one is to be trained.
 
@@ -86,8 +102,13 @@ def finished(output: Path, work: Path, *, resume: bool, overwrite: bool, setting
         settings: ``task``, ``network`` and ``training`` of this run.
 
     Raises:
-        MedAttnError: ``bad_argument``: a bundle is there, and neither is said.
+        MedAttnError: ``bad_argument``: a bundle or an unfinished run is there, and neither is said.
     """
+    if not (resume or overwrite) and work.is_dir() and any(work.iterdir()):
+        raise TrainingError(
+            "bad_argument",
+            f"{output}: an unfinished training is there; continue it (--resume), or start anew (--overwrite)",
+        )
     if overwrite or not output.is_dir() or not any(output.iterdir()) or (resume and work.is_dir()):
         return None
     if not resume:
@@ -100,10 +121,11 @@ def finished(output: Path, work: Path, *, resume: bool, overwrite: bool, setting
     if "training" in changed and TrainingConfig.from_dict(settings["training"]).same_as(own.get("training")):
         changed.remove("training")
     if changed:
+        what = ", ".join(_differing(own, settings, changed))
         raise TrainingError(
             "bad_argument",
-            f"{output}: the finished bundle there has another {', '.join(changed)}; choose another folder, or "
-            "overwrite it (--overwrite)",
+            f"{output}: the finished bundle there has another {what}; choose another folder, or overwrite it "
+            "(--overwrite)",
         )
     return bundle
 
@@ -136,6 +158,12 @@ def check_before(
     if len(training.class_weights) not in (0, len(task.labels)):
         raise TrainingError(
             "bad_config", f"class_weights has {len(training.class_weights)} values for {len(task.labels)} labels"
+        )
+    flips = training.augmentation.flip_axes or ()
+    if any(axis >= task.spatial_dims for axis in flips) or len(set(flips)) != len(flips):
+        accepted = ", ".join(str(axis) for axis in range(task.spatial_dims))
+        raise TrainingError(
+            "bad_config", f"augmentation: flip_axes={list(flips)}; accepted: different ones of {accepted}"
         )
     if training.patience and not held_out:
         raise TrainingError(

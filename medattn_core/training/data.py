@@ -80,10 +80,15 @@ def targets_of(case: Case, task: TaskSpec) -> np.ndarray:
         target[:] = case.value
         return target
     if case.labels is None:
-        raise DataListError("bad_datalist", f"{case.image}: no label; accepted: {', '.join(task.labels)}, '-' for none")
+        none = "" if task.kind == "multiclass" and task.activation == "softmax" else ", '-' for none"
+        what = "a value, where a label is needed" if case.value is not None else "no label"
+        raise DataListError("bad_datalist", f"{case.image}: {what}; accepted: {', '.join(task.labels)}{none}")
     labels = case.labels
     if not labels and task.kind == "multiclass" and task.activation == "softmax":
-        raise DataListError("bad_datalist", f"{case.image}: no label; accepted: {', '.join(task.labels)}")
+        raise DataListError(
+            "bad_datalist", f"{case.image}: none of the labels, and this task has no such answer; accepted: "
+            f"{', '.join(task.labels)}"
+        )  # fmt: skip
     for label in labels:
         if label not in task.labels:
             raise DataListError("bad_datalist", f"{case.image}: label {label!r}; accepted: {', '.join(task.labels)}")

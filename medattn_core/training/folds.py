@@ -37,6 +37,9 @@ def assign(cases: Sequence[Case], folds: int, seed: int = 0) -> np.ndarray:
 
     labels = np.array([case.label or "" for case in cases])
     spread = all(case.value is None for case in cases)
+    most = max(np.unique(labels, return_counts=True)[1])
+    if spread and most < folds:
+        raise TrainingError("bad_argument", f"folds={folds}, but no label has that many cases; at most {most}")
     splitter = (StratifiedGroupKFold if spread else GroupKFold)(n_splits=folds, shuffle=True, random_state=seed)
     number = np.empty(len(cases), int)
     for fold, (_, test) in enumerate(splitter.split(np.zeros(len(cases)), labels, groups)):

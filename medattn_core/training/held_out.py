@@ -8,14 +8,11 @@ from pathlib import Path
 import numpy as np
 
 from medattn_core import datalists
-from medattn_core.datalists import Case
+from medattn_core.datalists import HELD_OUT_SECTION, Case, check_apart
 from medattn_core.errors import DataListError, TrainingError
 from medattn_core.tasks import TaskSpec
 from medattn_core.training.data import TrainingData
 from medattn_core.training.folds import assign
-
-HELD_OUT_SECTION = "validation"
-"""List of a JSON object that is held out where no fold is named."""
 
 
 def gather(
@@ -46,7 +43,7 @@ def gather(
     others = section != HELD_OUT_SECTION and HELD_OUT_SECTION in datalists.sections(path)
     if others and folds is None and validation_fold is None:
         held = datalists.load(path, section=HELD_OUT_SECTION)
-        _check_apart(path, cases, held)
+        check_apart(path, cases, held)
         say(f"held out: {len(held)} cases of the list {HELD_OUT_SECTION!r}")
         chosen = np.arange(len(cases) + len(held)) >= len(cases)
         return cases + held, [chosen], f"the list {HELD_OUT_SECTION!r}"
@@ -68,18 +65,6 @@ def gather(
     if (listed == validation_fold).all():
         raise TrainingError("bad_config", f"validation fold {validation_fold}: every case is in it, none would train")
     return cases, [listed == validation_fold], f"held-out fold {validation_fold}"
-
-
-def _check_apart(path: Path, cases: Sequence[Case], held: Sequence[Case]) -> None:
-    """Nothing that is held out may be trained on."""
-    if {case.image.resolve() for case in cases} & {case.image.resolve() for case in held}:
-        raise DataListError("bad_datalist", f"{path}: an image is in 'training' and in {HELD_OUT_SECTION!r}; drop one")
-    if {case.patient for case in cases} & {case.patient for case in held} - {None}:
-        raise DataListError(
-            "bad_datalist", f"{path}: a patient is in 'training' and in {HELD_OUT_SECTION!r}; put all images in one"
-        )
-    if cases[0].channels and len(cases[0].images) != len(held[0].images):
-        raise DataListError("bad_datalist", f"{path}: {HELD_OUT_SECTION!r} has other channels than 'training'")
 
 
 def check_truth(path: Path, cases: Sequence[Case], say: Callable[[str], None]) -> None:
@@ -137,6 +122,6 @@ def check_labels(prepared: TrainingData, held_out: list[np.ndarray], task: TaskS
             missing += [f"a case that is not {label!r}" for label, always in shown if always]
         if missing:
             where = f"fold {number} of {len(held_out)} would train" if len(held_out) > 1 else "it would be trained"
-            raise TrainingError(
-                "bad_config", f"{where} without {missing[0]}: use fewer folds, or spread it over more patients"
-            )
+            folds = "use fewer folds, or spread it over more patients"
+            hint = folds if chosen.any() else "list some, or leave the label out of the task"
+            raise TrainingError("bad_config", f"{where} without {missing[0]}: {hint}")

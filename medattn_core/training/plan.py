@@ -14,6 +14,7 @@ from medattn_core.errors import TrainingError
 from medattn_core.tasks import TaskSpec
 from medattn_core.training.config import TrainingConfig
 from medattn_core.training.plan_intensity import plan_channels, plan_modality
+from medattn_core.transforms.grid import MULTIPLE
 from medattn_core.volumes import Volume, geometry, read
 
 PRIOR = 0.1
@@ -55,6 +56,7 @@ def plan_task(
     name: str,
     *,
     labels: Sequence[str] | None = None,
+    multiple: int = MULTIPLE,
     say: Callable[[str], None] | None = None,
 ) -> tuple[TaskSpec, tuple[int, ...]]:
     """Task and training size.
@@ -67,6 +69,7 @@ def plan_task(
         given: the ``task`` part of the configuration; its keys win. ``size`` there is the training size.
         name: name of the task where none is given.
         labels: names in the order of the list; alphabetical by default.
+        multiple: of pixels that a size is made of. The next one is taken: what is padded can be attended and not shown.
         say: called with a line for a person about what the data made of the choice.
 
     Returns:
@@ -88,6 +91,10 @@ def plan_task(
     else:
         settings |= _classification(cases, given, labels, say)
     settings |= given
+    for key in ("size", "spacing"):
+        value = settings.get(key)
+        if value is not None and not isinstance(value, (list, tuple)):
+            raise TrainingError("bad_config", f"task settings: {key} {value!r}; a list is needed, one number an axis")
     dims = settings["spatial_dims"]
     if dims not in (2, 3) or (dims == 3 and all(v.spatial_dims == 2 for v in volumes)):
         what = "the list holds pictures, which have two" if dims == 3 else "accepted: 2, 3"
@@ -110,13 +117,19 @@ def plan_task(
     if dims == 2 and not known and "field_of_view" not in given:
         settings["field_of_view"] = float(max(extent))
     size = settings.get("size") or [
-        max(1, math.ceil(e / s / 32 - 1e-3)) * 32 for e, s in zip(extent, settings["spacing"], strict=True)
+        max(1, math.ceil(e / s / multiple - 1e-3)) * multiple for e, s in zip(extent, settings["spacing"], strict=True)
     ]
     if settings.get("slicewise"):
         settings["size"] = None  # the trained model takes slices and volumes of any size
     else:
         settings["size"] = list(size)
     return TaskSpec.from_dict(settings), tuple(int(n) for n in size)
+
+
+def cells_of(given: dict[str, Any]) -> int:
+    """Pixels that a size must be a multiple of, with the ``network`` part of the configuration."""
+    stride = given.get("evidence_stride", MULTIPLE)
+    return math.lcm(MULTIPLE, stride) if type(stride) is int and stride > 0 else MULTIPLE
 
 
 def plan_zoom_power(task: TaskSpec) -> int:

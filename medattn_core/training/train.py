@@ -26,7 +26,7 @@ from medattn_core.training.data import TrainingData, prepare
 from medattn_core.training.early_stop import outputs_on
 from medattn_core.training.held_out import HELD_OUT_SECTION, check_labels, check_truth, gather, say_unused
 from medattn_core.training.loop import Progress, fit
-from medattn_core.training.plan import describe, plan_growth, plan_network, plan_start_size, plan_task
+from medattn_core.training.plan import cells_of, describe, plan_growth, plan_network, plan_start_size, plan_task
 from medattn_core.training.precision import fast_bf16
 from medattn_core.training.processes import Processes
 from medattn_core.training.reliability import HeldOut, assess, learn_input_check
@@ -110,8 +110,9 @@ def train(
     check_truth(data, cases, say)
     try:
         task, size = plan_task(
-            cases, dict(parts.get("task", {})), output.name, labels=datalists.listed_labels(data), say=say
-        )
+            cases, dict(parts.get("task", {})), output.name, labels=datalists.listed_labels(data),
+            multiple=cells_of(dict(parts.get("network", {}))), say=say,
+        )  # fmt: skip
     except (TypeError, ValueError) as error:
         raise TrainingError("bad_config", f"task settings: {error}; see TaskSpec for what each key takes") from error
     settings = plan_growth(settings, task, dict(parts.get("training", {})))

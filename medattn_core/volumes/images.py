@@ -16,6 +16,7 @@ import zlib
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -55,11 +56,9 @@ def read_jpeg(path: Path, name: str, *, allow_constant: bool = False) -> Volume:
 def _picture(path: Path, name: str, kind: str, reader: str, allow_constant: bool) -> Volume:
     import SimpleITK
 
-    image = None
-    with _muttering() as heard, suppress(RuntimeError):
-        image = SimpleITK.ReadImage(str(path), imageIO=reader)
-    if image is None or heard:  # what the decoder prints it has replaced with made-up pixels
-        raise checks.corrupt(name, f"its picture cannot be decoded ({heard[0] if heard else 'no reason given'})")
+    image, said = _decoded(path, reader)
+    if image is None or said:  # what the decoder prints it has replaced with made-up pixels
+        raise checks.corrupt(name, f"its picture cannot be decoded ({said[0] if said else 'no reason given'})")
     pixels = SimpleITK.GetArrayFromImage(image)
     pixels = pixels.reshape(*pixels.shape[:2], -1)
     grey, colour_notices = checks.grey_from_channels(pixels, name)
@@ -75,25 +74,57 @@ def _picture(path: Path, name: str, kind: str, reader: str, allow_constant: bool
     )
 
 
+def _decoded(path: Path, reader: str) -> tuple[Any, list[str]]:
+    """The picture, or None where it cannot be decoded, and what the decoder prints about it.
+
+    Other threads print meanwhile, too. A decoder says the same each time: what is not heard again when the picture is
+    decoded again is theirs, and is passed on.
+    """
+    import SimpleITK
+
+    image, said = None, list[str]()
+    passed: list[tuple[int, bytes]] = []
+    with _OUTPUT:
+        for attempt in range(3):
+            image = None
+            with _muttering() as heard, suppress(RuntimeError):
+                image = SimpleITK.ReadImage(str(path), imageIO=reader)
+            lines = [_text(line) for _, line in heard if _text(line)]
+            said = [line for line in said if line in lines] if attempt else lines
+            passed += heard
+            if not said:
+                break
+        for number, line in passed:
+            if _text(line) not in said:
+                with suppress(OSError):
+                    os.write(number, line)
+    return image, said
+
+
+def _text(line: bytes) -> str:
+    return line.decode("utf-8", "replace").strip()
+
+
 @contextmanager
-def _muttering() -> Iterator[list[str]]:
-    """What C code prints inside the block, by line, at its end; kept from the terminal and from programs that read us.
+def _muttering() -> Iterator[list[tuple[int, bytes]]]:
+    """Lines that are printed inside the block, with the descriptor they were for; kept from terminal and readers.
 
     The JPEG decoder prints to stdout and stderr what it repairs or gives up on, and says it nowhere else. Both file
     descriptors belong to the whole process: one picture at a time, and only for the milliseconds of its decoding.
     """
-    lines: list[str] = []
-    with _OUTPUT, ExitStack() as stack:
+    lines: list[tuple[int, bytes]] = []
+    with ExitStack() as stack:
         try:
             kept = [(number, os.dup(number)) for number in (1, 2)]
         except OSError:  # no output at all (a windowed process)
             yield lines
             return
+        sinks = []
         for _, copy in kept:
             stack.callback(os.close, copy)
-        sink = stack.enter_context(tempfile.TemporaryFile())
+            sinks.append(stack.enter_context(tempfile.TemporaryFile()))
         _flush_c()
-        for number, _ in kept:
+        for (number, _), sink in zip(kept, sinks, strict=True):
             os.dup2(sink.fileno(), number)
         try:
             yield lines
@@ -101,8 +132,9 @@ def _muttering() -> Iterator[list[str]]:
             _flush_c()
             for number, copy in kept:
                 os.dup2(copy, number)
-            sink.seek(0)
-            lines += [line.strip() for line in sink.read().decode("utf-8", "replace").splitlines() if line.strip()]
+            for (number, _), sink in zip(kept, sinks, strict=True):
+                sink.seek(0)
+                lines += [(number, line) for line in sink.read().splitlines(keepends=True)]
 
 
 def _flush_c() -> None:

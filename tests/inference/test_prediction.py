@@ -9,8 +9,13 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
+import torch
 
+from medattn_core.bundles import save_bundle
 from medattn_core.errors import PredictionError, TaskError, VolumeError
+from medattn_core.inference import Predictor
+from medattn_core.networks.attention_cnn import AttentionCNN
+from medattn_core.tasks import TaskSpec
 from medattn_core.volumes import Volume, read, write
 
 
@@ -277,3 +282,28 @@ def test_labels_of_a_multilabel_task_are_those_that_reach_the_threshold(predicti
         asked = replace(prediction, task=task)
         assert set(asked.present) == set(expected)
         assert words_of(asked).startswith(("none  (most probable", ranked[0])[bool(expected)])
+
+
+def test_evidence_beside_the_scan_is_said(tmp_path):
+    """A scan that fills an eighth of what the model takes: what decides in the padding has no voxel, which is said."""
+    torch.manual_seed(0)
+    settings = {"spatial_dims": 3, "in_channels": 1, "out_channels": 2, "width": 8, "evidence_stride": 4,
+                "encoder_options": {"widths": [8, 8], "blocks": [1, 1]}}  # fmt: skip
+    task = TaskSpec(name="t", labels=("a", "b"), activation="sigmoid", spacing=(1, 1, 1), size=(48, 48, 48))
+    network = AttentionCNN(**settings)
+    with torch.no_grad():
+        network.pooling.value.weight.mul_(300)
+    bundle = save_bundle(
+        tmp_path / "model", task=task, network_settings=settings, state_dict=network.state_dict(), description="d",
+        version="1.0.0", data_license="none",
+    )  # fmt: skip
+    data = np.random.default_rng(0).random((48, 48, 48)).astype(np.float32)
+    predict = Predictor.from_bundle(bundle, device="cpu")
+    small = predict(Volume(data=data[:24, :24, :24], affine=np.eye(4)))
+    (notice,) = [one for one in small.warnings if one.code == "outside_evidence"]
+    cells = np.abs(small.contributions())
+    share = cells[~small.grid.inside(4)].sum() / cells.sum()
+    assert share > 0.5
+    assert f"{share:.0%} of the evidence for {small.label} lies in the padding" in notice.message
+    whole = predict(Volume(data=data, affine=np.eye(4)))
+    assert "outside_evidence" not in [one.code for one in whole.warnings]

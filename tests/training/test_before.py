@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 import torch
 
+from medattn_core import datalists
 from medattn_core.bundles import Recipe, load, load_network
 from medattn_core.bundles.configs import train_config
 from medattn_core.datalists import Case
-from medattn_core.errors import DataListError, TrainingError
+from medattn_core.errors import DataListError, MedAttnError, TrainingError
 from medattn_core.tasks import TaskSpec
 from medattn_core.training import train
 from medattn_core.training.before import check_installed
@@ -28,6 +29,12 @@ from tests.squares import SETTINGS
     ({"bundle": {"version": 1.0}}, "version is 1.0; a text in quotes"),
     ({"bundle": {"licence": "x"}}, "unknown key 'licence'; accepted: description, version"),
     ({"network": {"mirror": 2}}, "mirror=2; accepted: -1 for none"),
+    ({"network": {"miror": [0]}}, "unknown key 'miror'; accepted: spatial_dims"),
+    ({"task": {"units": "mm3"}}, "unknown key 'units'; accepted: name"),
+    ({"task": {"size": 32}}, "size 32; a list is needed, one number an axis"),
+    ({"task": {"threshold": 3}}, "threshold 3; it is a probability, 0 to 1"),
+    ({"training": {"augmentation": {"flip_axes": [2]}}}, "flip_axes=[2]; accepted: different ones of 0, 1"),
+    ({"training": {"augmentation": {"flip_axes": [0, 0]}}}, "flip_axes=[0, 0]; accepted: different ones of 0, 1"),
     ({"training": {"patience": 3}}, "no case is held out; name a validation fold"),
     ({"training": {"augmentation": {"scale": 0.5}}}, "scale=0.5; accepted: 1"),
     ({"training": {"augmentation": {"flip": 2}}}, "flip=2; accepted: 0"),
@@ -41,10 +48,10 @@ def test_settings_that_cannot_be_are_refused(squares, tmp_path, part, words):
     settings = copy.deepcopy(SETTINGS)
     for name, values in part.items():
         settings.setdefault(name, {}).update(values)
-    with pytest.raises(TrainingError) as caught:
+    with pytest.raises(MedAttnError) as caught:
         train(squares, tmp_path / "out", config=settings, device="cpu")
     assert words in str(caught.value)
-    assert caught.value.code == "bad_config"
+    assert caught.value.code in ("bad_config", "bad_task")
     assert not (tmp_path / "out").exists()
 
 
@@ -123,6 +130,27 @@ def test_the_validation_list_is_held_out(tmp_path):
     path = written(tmp_path, training=entry[:3], validation=entry[2:])
     with pytest.raises(DataListError, match="an image is in 'training' and in 'validation'"):
         gather(path, **asked)
+    with pytest.raises(DataListError, match="an image is in 'training' and in 'validation'"):
+        datalists.check(path)
+    path = written(tmp_path, training=entry[:2], validation=[{"image": "2.png"}])
+    for look in (lambda: gather(path, **asked), lambda: datalists.check(path)):
+        with pytest.raises(DataListError, match=r"2\.png in 'validation' has no label"):
+            look()
+    path = written(tmp_path, training=entry[:2], validation=[{"image": ["2.png", "3.png"], "label": "a"}])
+    with pytest.raises(DataListError, match="'validation' has other channels than 'training'"):
+        gather(path, **asked)
+
+
+def test_an_unfinished_training_is_not_thrown_away(squares, tmp_path):
+    """After a kill the same command without --resume used to begin anew in silence."""
+    checkpoint = tmp_path / "out.training" / "checkpoint.pt"
+    checkpoint.parent.mkdir()
+    checkpoint.write_bytes(b"epochs of work")
+    with pytest.raises(TrainingError, match=r"an unfinished training is there; continue it \(--resume\)"):
+        train(squares, tmp_path / "out", config=SETTINGS, device="cpu")
+    assert checkpoint.read_bytes() == b"epochs of work"
+    train(squares, tmp_path / "out", config=SETTINGS, device="cpu", overwrite=True)
+    assert not checkpoint.parent.exists()
 
 
 @pytest.mark.parametrize(("cases", "words"), [

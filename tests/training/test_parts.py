@@ -335,3 +335,10 @@ def test_an_input_check_of_another_width_is_silent_and_a_wrong_limit_refused() -
     for limit in (0.0, -1.0, float("nan"), float("inf")):
         with pytest.raises(BundleError, match="positive limit"):
             InputCheck.from_dict({**check.to_dict(), "limit": limit}, "here")
+
+
+def test_more_folds_than_cases_of_a_label_are_refused() -> None:
+    cases = [Case(image=Path(f"{i}.png"), labels=("ab"[i % 2],), patient=f"p{i}") for i in range(6)]
+    with pytest.raises(TrainingError, match="folds=5, but no label has that many cases; at most 3"):
+        assign(cases, 5)
+    assert sorted(set(assign(cases, 3).tolist())) == [0, 1, 2]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import struct
+import threading
 import zlib
 from pathlib import Path
 
@@ -10,6 +12,7 @@ import numpy as np
 import pytest
 import SimpleITK
 
+from medattn_core.errors import VolumeError
 from medattn_core.volumes import read
 from tests.volumes.making import LPS_IDENTITY, codes, refused, voxels
 
@@ -112,3 +115,57 @@ def test_what_other_code_prints_is_not_lost(tmp_path: Path, capfd: pytest.Captur
     read(picture(tmp_path / "a.jpg", smooth()))
     print("after", flush=True)
     assert capfd.readouterr().out == "before\nafter\n"
+
+
+@pytest.mark.parametrize("kind", ["png", "jpg"])
+def test_what_other_threads_print_meanwhile_is_theirs(
+    kind: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Pictures are read in lanes beside a command that shows its progress: none is damaged, no line is lost."""
+    path = picture(tmp_path / f"a.{kind}", smooth())
+    stop, printed = threading.Event(), [0]
+
+    def show() -> None:
+        while not stop.is_set():
+            printed[0] += 1
+            os.write(1, f"[{printed[0]}] scans\n".encode())
+            os.write(2, f"warning {printed[0]}\n".encode())
+
+    thread = threading.Thread(target=show)
+    thread.start()
+    try:
+        for _ in range(40):
+            read(path)
+    finally:
+        stop.set()
+        thread.join()
+    shown = capfd.readouterr()
+    assert sorted(shown.out.splitlines()) == sorted(f"[{n + 1}] scans" for n in range(printed[0]))
+    assert len(shown.err.splitlines()) == printed[0]
+
+
+def test_damage_is_noticed_beside_threads_that_print(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    content = bytearray(picture(tmp_path / "a.jpg", smooth()).read_bytes())
+    middle = len(content) * 2 // 3
+    content[middle : middle + 40] = bytes(range(40))
+    (tmp_path / "a.jpg").write_bytes(content)
+    stop = threading.Event()
+
+    def show() -> None:
+        number = 0
+        while not stop.is_set():
+            number += 1
+            os.write(2, f"warning {number}\n".encode())
+
+    thread = threading.Thread(target=show)
+    thread.start()
+    try:
+        for _ in range(10):
+            with pytest.raises(VolumeError) as caught:
+                read(tmp_path / "a.jpg")
+            assert caught.value.code == "corrupt_file"
+            assert "warning" not in caught.value.message
+    finally:
+        stop.set()
+        thread.join()
+    assert "orrupt JPEG" not in capfd.readouterr().err
