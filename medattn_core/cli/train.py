@@ -29,7 +29,9 @@ def train(
     seed: Annotated[int | None, typer.Option(min=0, help="Instead of the number in the settings.")] = None,
     device: Annotated[Device, typer.Option(help="Where the network is trained.")] = Device.auto,
     resume: Annotated[bool, typer.Option("--resume", help="Continue an interrupted run in the output folder.")] = False,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a bundle in the output folder.")] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace what is in the output folder: a bundle, or an unfinished run.")
+    ] = False,
     section: Annotated[str, typer.Option(help="List within a JSON object to train on.")] = "training",
     verbose: Verbose = False,
 ) -> None:
