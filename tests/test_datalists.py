@@ -101,7 +101,7 @@ def test_other_column_names(write: Write) -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("", "no column 'image'"),
+        ("", "it is empty; the first line names the columns: image"),
         ("picture,label\na.nii,x\n", "no column 'image'"),
         ("image,label\n", "lists no case"),
         ("image,lable\na.nii,x\n", "'lable' is not known; is 'label' meant"),

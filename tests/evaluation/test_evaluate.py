@@ -181,7 +181,7 @@ def test_what_is_known_before_the_work(trained: tuple[Path, Path], tmp_path: Pat
         assert caught.value.code == "unwritable"
     path = tmp_path / "values.csv"
     path.write_text(f"image,value\n{squares.parent / '0.png'},3\n")
-    with pytest.raises(MedAttnError, match="no label"):
+    with pytest.raises(MedAttnError, match="a value, where a label is needed; accepted: bright, dark"):
         evaluate(bundle, path, tmp_path / "out", device="cpu")
 
 
