@@ -182,9 +182,7 @@ def map_losses(
     losses["bag_location"] = weights.bag * weights.location * where(in_box, bag_total, present)
 
     joins.fill_diagonal_(True)
-    guests = out_sum.unsqueeze(0).masked_fill(~joins.unsqueeze(2), -1e4)
-    empty_total = torch.logaddexp(null, torch.logsumexp(guests, dim=1))
-    say = (torch.exp(guests - empty_total.unsqueeze(1)) * out_say).sum(dim=1)
+    empty_total, say = _pooled(joins, out_sum, out_say, null)
     # What shows nothing is worth the prior: the target is the bias itself, so looking at nothing is the optimum.
     prior = torch.sigmoid(bias).expand_as(target)
     surprise = F.binary_cross_entropy_with_logits(bias + say, prior, reduction="none")
@@ -210,10 +208,7 @@ def together_loss(
         smoothing: label smoothing.
     """
     joins = draw_bags(target, generator)
-    each_sum, each_say = _summary(out.scores.flatten(2), out.values.flatten(2))
-    members = each_sum.unsqueeze(0).masked_fill(~joins.unsqueeze(2), -1e4)
-    total = torch.logaddexp(torch.logsumexp(members, dim=1), out.null_scores)
-    say = (torch.exp(members - total.unsqueeze(1)) * each_say).sum(dim=1)
+    _, say = _pooled(joins, *_summary(out.scores.flatten(2), out.values.flatten(2)), out.null_scores)
     shown = (joins.unsqueeze(2) * target.unsqueeze(0)).amax(dim=1)
     return classification_loss(bias + say, shown, "sigmoid", smoothing).mean()
 
@@ -243,6 +238,13 @@ def draw_guests(count: int, generator: torch.Generator, device: torch.device) ->
     share = torch.rand(count, 1, generator=generator)
     joins = torch.rand(count, count, generator=generator) < share
     return joins.fill_diagonal_(False).to(device)
+
+
+def _pooled(joins: Tensor, sums: Tensor, says: Tensor, null: Tensor) -> tuple[Tensor, Tensor]:
+    """Log-sum-exp and evidence ``(B, K)`` of each bag, from :func:`_summary` of the groups that ``joins`` throws in."""
+    members = sums.unsqueeze(0).masked_fill(~joins.unsqueeze(2), -1e4)
+    total = torch.logaddexp(null, torch.logsumexp(members, dim=1))
+    return total, (torch.exp(members - total.unsqueeze(1)) * says).sum(dim=1)
 
 
 def _summary(scores: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:

@@ -15,7 +15,7 @@ from medattn_core import datalists
 from medattn_core.bundles import Recipe, load, load_network
 from medattn_core.bundles.configs import train_config
 from medattn_core.datalists import Case
-from medattn_core.errors import DataListError, MedAttnError, TrainingError
+from medattn_core.errors import DataListError, TaskError, TrainingError
 from medattn_core.tasks import TaskSpec
 from medattn_core.training import train
 from medattn_core.training.before import check_installed
@@ -30,9 +30,7 @@ from tests.squares import SETTINGS
     ({"bundle": {"licence": "x"}}, "unknown key 'licence'; accepted: description, version"),
     ({"network": {"mirror": 2}}, "mirror=2; accepted: -1 for none"),
     ({"network": {"miror": [0]}}, "unknown key 'miror'; accepted: spatial_dims"),
-    ({"task": {"units": "mm3"}}, "unknown key 'units'; accepted: name"),
     ({"task": {"size": 32}}, "size 32; a list is needed, one number an axis"),
-    ({"task": {"threshold": 3}}, "threshold 3; it is a probability, 0 to 1"),
     ({"training": {"augmentation": {"flip_axes": [2]}}}, "flip_axes=[2]; accepted: different ones of 0, 1"),
     ({"training": {"augmentation": {"flip_axes": [0, 0]}}}, "flip_axes=[0, 0]; accepted: different ones of 0, 1"),
     ({"training": {"patience": 3}}, "no case is held out; name a validation fold"),
@@ -48,10 +46,22 @@ def test_settings_that_cannot_be_are_refused(squares, tmp_path, part, words):
     settings = copy.deepcopy(SETTINGS)
     for name, values in part.items():
         settings.setdefault(name, {}).update(values)
-    with pytest.raises(MedAttnError) as caught:
+    with pytest.raises(TrainingError) as caught:
         train(squares, tmp_path / "out", config=settings, device="cpu")
     assert words in str(caught.value)
-    assert caught.value.code in ("bad_config", "bad_task")
+    assert caught.value.code == "bad_config"
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(("part", "words"), [
+    ({"units": "mm3"}, "unknown key 'units'; accepted: name"),
+    ({"threshold": 3}, "threshold 3; it is a probability, 0 to 1"),
+])  # fmt: skip
+def test_a_task_that_cannot_be_is_refused(squares, tmp_path, part, words):
+    with pytest.raises(TaskError) as caught:
+        train(squares, tmp_path / "out", config={**SETTINGS, "task": {**SETTINGS["task"], **part}}, device="cpu")
+    assert words in str(caught.value)
+    assert caught.value.code == "bad_task"
     assert not (tmp_path / "out").exists()
 
 
