@@ -17,7 +17,7 @@ INTENSITY_RULES = ("foreground_mean", "percentile", "window")
 
 @dataclass(frozen=True, kw_only=True)
 class IntensityRule:
-    """How intensities become network input; the statistics come from the image itself.
+    """How intensities become network input; the statistics come from the image itself. ``str()`` is for a person.
 
     ``foreground_mean``: divide by the mean of the voxels brighter than ``lower`` times the 99.5th percentile, clip to
     ``[0, upper]``: for MRI, whose units are arbitrary. ``percentile``: map the ``lower``-th and ``upper``-th
@@ -43,6 +43,14 @@ class IntensityRule:
         if not self.upper > self.lower:
             raise TaskError("bad_task", f"intensity bounds {self.lower}, {self.upper}: upper must exceed lower")
 
+    @property
+    def top(self) -> float:
+        """Largest value that the rule gives; the smallest is zero."""
+        return self.upper if self.rule == "foreground_mean" else 1.0
+
+    def __str__(self) -> str:
+        return f"{self.rule} {self.lower:g} to {self.upper:g}"
+
 
 @dataclass(frozen=True, kw_only=True)
 class TaskSpec:
@@ -64,7 +72,7 @@ class TaskSpec:
         size: model grid: of larger images the centre is seen, smaller ones are padded; None takes the whole image
             whatever its size.
         field_of_view: mm along the longer side assumed for pictures without pixel size.
-        intensity: the intensity rule.
+        intensity: the intensity rule of all channels, or one for each of them in their order.
         threshold: probability below which the most probable label carries the warning ``below_threshold``; in
             ``multilabel`` the probability from which a label is said (one half by default).
     """
@@ -83,7 +91,7 @@ class TaskSpec:
     slice_spacing: float = 5.0
     size: tuple[int, ...] | None = None
     field_of_view: float | None = None
-    intensity: IntensityRule = field(default_factory=IntensityRule)
+    intensity: IntensityRule | tuple[IntensityRule, ...] = field(default_factory=IntensityRule)
     threshold: float | None = None
 
     def __post_init__(self) -> None:
@@ -96,8 +104,10 @@ class TaskSpec:
             object.__setattr__(self, "unit", "")
         if self.size is not None:
             object.__setattr__(self, "size", tuple(int(n) for n in self.size))
-        if isinstance(self.intensity, dict):
-            object.__setattr__(self, "intensity", IntensityRule(**self.intensity))
+        given: Any = self.intensity
+        several = isinstance(given, (list, tuple))
+        rules = tuple(IntensityRule(**one) if isinstance(one, dict) else one for one in (given if several else [given]))
+        object.__setattr__(self, "intensity", rules if several else rules[0])
         self._check()
 
     def _check(self) -> None:
@@ -108,8 +118,13 @@ class TaskSpec:
         need(isinstance(self.name, str) and bool(self.name), "name must be a text")
         need(isinstance(self.unit, str), f"unit {self.unit!r} must be a text, such as 'mm3'")
         need(
-            isinstance(self.intensity, IntensityRule),
-            f"intensity {self.intensity!r}; accepted: an object of rule, lower and upper",
+            all(isinstance(rule, IntensityRule) for rule in self.intensities),
+            f"intensity {self.intensity!r}; accepted: an object of rule, lower and upper, or a list of one a channel",
+        )
+        need(
+            len(self.intensities) == len(self.channels),
+            f"intensity has {len(self.intensities)} rules for the channels {', '.join(map(str, self.channels))}; "
+            "accepted: one for all, or a list of one a channel",
         )
         for name in ("labels", "modality", "channels"):
             need(all(isinstance(one, str) and one for one in getattr(self, name)), f"{name} must be texts")
@@ -139,6 +154,12 @@ class TaskSpec:
             need(all(n > 0 for n in self.size), f"size {self.size} must be positive")
 
     @property
+    def intensities(self) -> tuple[IntensityRule, ...]:
+        """The intensity rule of each channel."""
+        rules = self.intensity
+        return rules if isinstance(rules, tuple) else (rules,) * len(self.channels)
+
+    @property
     def said_from(self) -> float:
         """Probability from which a label is said where each is judged by itself: ``threshold``, or one half."""
         return 0.5 if self.threshold is None else self.threshold
@@ -166,8 +187,8 @@ class TaskSpec:
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON data; :meth:`from_dict` reads it back."""
         data = asdict(self)
-        for name in ("labels", "modality", "channels", "spacing", "size"):
-            if data[name] is not None:
+        for name in ("labels", "modality", "channels", "spacing", "size", "intensity"):
+            if isinstance(data[name], tuple):
                 data[name] = list(data[name])
         return data
 

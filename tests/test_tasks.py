@@ -32,6 +32,11 @@ TASKS = {
         intensity=IntensityRule(rule="percentile", lower=1, upper=99),
         threshold=0.5,
     ),
+    "channels": TaskSpec(
+        **NAMED,
+        channels=("ct", "pet"),
+        intensity=(IntensityRule(rule="window", lower=-100, upper=300), IntensityRule()),
+    ),
     "multilabel": TaskSpec(**NAMED, kind="multilabel", activation="sigmoid"),
     "regression": TaskSpec(name="v", kind="regression", activation="identity", labels=("volume",), unit="mL"),
 }
@@ -43,7 +48,7 @@ def test_round_trip_through_json(task: TaskSpec) -> None:
     assert again == task
     assert again.to_dict() == task.to_dict()
     assert isinstance(again.labels, tuple)
-    assert isinstance(again.intensity, IntensityRule)
+    assert [type(rule) for rule in again.intensities] == [IntensityRule] * len(task.channels)
     assert again.size is None or isinstance(again.size, tuple)
 
 
@@ -76,6 +81,10 @@ def test_lists_become_tuples() -> None:
         ({"slice_spacing": 0.0}, "slice_spacing 0.0 must be positive"),
         ({"size": (4, 4)}, "size (4, 4) has not 3 values"),
         ({"size": (4, 0, 4)}, "size (4, 0, 4) must be positive"),
+        ({"intensity": (IntensityRule(),) * 2}, "intensity has 2 rules for the channels image; accepted: one for all"),
+        ({"channels": ("ct", "pet"), "intensity": (IntensityRule(),)}, "intensity has 1 rules for the channels ct, p"),
+        ({"intensity": ()}, "intensity has 0 rules"),
+        ({"intensity": ["window"]}, "an object of rule, lower and upper, or a list of one a channel"),
     ],
 )
 def test_what_is_refused(change: dict[str, Any], said: str) -> None:

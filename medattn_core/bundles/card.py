@@ -73,8 +73,10 @@ def _takes(task: TaskSpec) -> str:
         lines.append(f"- the central {' x '.join(map(str, task.size))} pixels of that grid")
     if task.field_of_view is not None:
         lines.append(f"- pictures without pixel size are taken as {task.field_of_view:g} mm along their longer side")
-    rule = task.intensity
-    lines.append(f"- intensities: {rule.rule} between {rule.lower:g} and {rule.upper:g}, from the image itself")
+    each = task.intensities if len(set(task.intensities)) > 1 else task.intensities[:1]
+    for name, rule in zip(task.channels, each, strict=False):
+        of = f" of {name}" if len(each) > 1 else ""
+        lines.append(f"- intensities{of}: {rule.rule} between {rule.lower:g} and {rule.upper:g}, from the image itself")
     return "\n".join(lines)
 
 

@@ -93,7 +93,7 @@ def _io(task: TaskSpec) -> dict[str, Any]:
                 "num_channels": len(task.channels),
                 "spatial_shape": [*shape, "*"] if task.slicewise else shape,
                 "dtype": "float32",
-                "value_range": [0, task.intensity.upper if task.intensity.rule == "foreground_mean" else 1],
+                "value_range": [0, max(rule.top for rule in task.intensities)],
                 "is_patch_data": False,
                 "channel_def": {str(i): name for i, name in enumerate(task.channels)},
             }
@@ -110,6 +110,8 @@ def inference_config(task: TaskSpec, network: dict[str, Any]) -> dict[str, Any]:
     (MONAI Label) parse this file alone.
     """
     activation = {"softmax": {"softmax": True}, "sigmoid": {"sigmoid": True}}.get(task.activation)
+    # The channels of a case are the files of its folder, in the order of their names.
+    image = "path" if len(task.channels) == 1 else "sorted(glob.glob(glob.escape(path) + '/*'))"
     postprocessing = [{"_target_": "Activationsd", "keys": "pred", **activation}] if activation else []
     return {
         "imports": ["$import glob"],
@@ -118,7 +120,7 @@ def inference_config(task: TaskSpec, network: dict[str, Any]) -> dict[str, Any]:
         "device": "$torch.device('cuda' if torch.cuda.is_available() else 'cpu')",
         "network_def": {"_target_": "medattn_core.networks.attention_cnn.AttentionCNN", **network},
         "network": "$@network_def.to(@device)",
-        "data": "$[{'image': path} for path in sorted(glob.glob(@dataset_dir + '/*'))]",
+        "data": f"$[{{'image': {image}}} for path in sorted(glob.glob(@dataset_dir + '/*'))]",
         "preprocessing": {
             "_target_": "Compose",
             "transforms": [

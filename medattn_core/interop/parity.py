@@ -147,10 +147,10 @@ def example(task: TaskSpec, seed: int = 0) -> list[Volume]:
     flat = (72, 64, 4 if task.slicewise else 1)
     shape = flat if task.spatial_dims == 2 else (task.size or (64, 56, 48))
     volumes = []
-    for _ in task.channels:
+    for rule in task.intensities:
         noise = rng.random(tuple(-(-n // 8) for n in shape))
         data = np.kron(noise, np.ones((8, 8, 8)))[: shape[0], : shape[1], : shape[2]]
-        low, high = (task.intensity.lower, task.intensity.upper) if task.intensity.rule == "window" else (0.0, 1000.0)
+        low, high = (rule.lower, rule.upper) if rule.rule == "window" else (0.0, 1000.0)
         volumes.append(
             Volume(
                 data=(low + data * (high - low)).astype(np.float32), affine=np.diag([*spacing, 1.0]), source="example"

@@ -75,7 +75,7 @@ class View:
     @cached_property
     def window(self) -> tuple[float, float]:
         """Grey window: that of the task where it has one in stored units, else robust percentiles."""
-        rule = self.prediction.task.intensity
+        rule = self.prediction.task.intensities[0]
         if rule.rule == "window":
             return float(rule.lower), float(rule.upper)
         return planes.window(self.prediction.volume)

@@ -119,10 +119,10 @@ def prepare(
         conformed = conform(volume, fixed, [read(channel) for channel in case.channels])
         empty += _is_flat(conformed.image[:, conformed.grid.inside()])
         if empty == index + 1 and empty == min(LOOK_AT_FIRST, len(cases)):
-            rule = task.intensity
+            rules = ", ".join(dict.fromkeys(map(str, task.intensities)))
             raise TrainingError(
                 "bad_config",
-                f"{case.image}: after intensity rule {rule.rule} {rule.lower:g} to {rule.upper:g} 99 % of it, and of "
+                f"{case.image}: after intensity rule {rules} 99 % of it, and of "
                 "every image before it, is one value; set task.intensity to what the images hold (window, percentile)",
             )
         statistics.append(image_statistics(conformed.image, volume))

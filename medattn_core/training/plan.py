@@ -107,7 +107,7 @@ def plan_task(
         further = zip(*(case.channels for case in cases[:: 4 * step][: LOOK_AT // 4]), strict=True)
         channels = [volumes, *([read(path) for path in paths] for paths in further)]
         settings["intensity"], why = plan_channels(channels, (stated,) if isinstance(stated, str) else tuple(stated))
-        say(f"intensity: {settings['intensity'].rule}, {why}")
+        say(f"intensity: {why}")
     extent = np.median([_extent(v, dims) for v in volumes], axis=0)
     known = all(v.spacing_known for v in volumes)
     limit = 224 if dims == 2 else 96
@@ -283,12 +283,11 @@ def describe(task: TaskSpec, size: tuple[int, ...], network: dict[str, Any], set
             if settings.zoom_power
             else " (no size: a zoom does not change it)"
         )
-    rule = task.intensity
+    rules = ", ".join(dict.fromkeys(map(str, task.intensities)))
     options = "".join(f", {name} {value}" for name, value in dict(network.get("encoder_options") or {}).items())
     return [
         f"task: {task.kind} ({task.activation}) of {what}",
-        f"grid: {grid} at {spacing} mm{', slice by slice' if task.slicewise else ''}; intensity {rule.rule} "
-        f"{rule.lower:g} to {rule.upper:g}",
+        f"grid: {grid} at {spacing} mm{', slice by slice' if task.slicewise else ''}; intensity {rules}",
         f"network: {network['encoder']}{options}, {network['pooling']} pooling, "
         f"an evidence cell is {network['evidence_stride']} pixels wide",
         f"training: {settings.epochs} epochs, batches of {settings.batch_size}, learning rate "

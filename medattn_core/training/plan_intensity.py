@@ -49,22 +49,24 @@ def plan_intensity(volumes: Sequence[Volume], modality: Sequence[str] = ()) -> t
     return IntensityRule(), "images without a unit"
 
 
-def plan_channels(channels: Sequence[Sequence[Volume]], modality: Sequence[str] = ()) -> tuple[IntensityRule, str]:
-    """:func:`plan_intensity` where a case has several channels: one rule is for all of them.
+def plan_channels(
+    channels: Sequence[Sequence[Volume]], modality: Sequence[str] = ()
+) -> tuple[IntensityRule | tuple[IntensityRule, ...], str]:
+    """:func:`plan_intensity` where a case has several channels, and what was chosen in a line for a person.
 
-    Channels of one kind are looked at together. Where they are of different kinds, as CT and PET are, the window of one
-    would blot out the other: percentiles, of each image by itself, leave contrast in every channel.
+    Channels of one kind are looked at together and have one rule. Where they are of different kinds, as CT and PET are,
+    the window of one would blot out the other: each has its own.
 
     Args:
         channels: some images of each channel.
         modality: of the task, which is that of the first channel, where it is known.
     """
-    rules = [plan_intensity(channels[0], modality)[0]]
-    rules += [plan_intensity(images, plan_modality(images))[0] for images in channels[1:]]
-    kinds = list(dict.fromkeys(rule.rule for rule in rules))
-    if len(kinds) == 1:
-        return plan_intensity([volume for images in channels for volume in images], modality)
-    return PERCENTILES, f"the channels are of different kinds ({' and '.join(kinds)} by themselves)"
+    each = [plan_intensity(channels[0], modality)]
+    each += [plan_intensity(images, plan_modality(images)) for images in channels[1:]]
+    if len({rule.rule for rule, _ in each}) == 1:
+        rule, why = plan_intensity([volume for images in channels for volume in images], modality)
+        return rule, f"{rule.rule}, {why}"
+    return tuple(rule for rule, _ in each), "; ".join(f"{rule.rule}, {why}" for rule, why in each)
 
 
 def looks_hounsfield(data: np.ndarray) -> bool:

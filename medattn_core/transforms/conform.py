@@ -29,7 +29,7 @@ class Conformed:
 
 
 def conform(volume: Volume, task: TaskSpec, channels: Sequence[Volume] = ()) -> Conformed:
-    """Resample a scan once to the grid of the task and apply its intensity rule.
+    """Resample a scan once to the grid of the task and apply its intensity rules.
 
     Args:
         volume: the first channel; it gives the grid.
@@ -45,9 +45,13 @@ def conform(volume: Volume, task: TaskSpec, channels: Sequence[Volume] = ()) -> 
         raise VolumeError(
             "bad_argument",
             f"{volume.source}: {1 + len(channels)} image(s), but {task.name} takes {len(task.channels)} a case: "
-            f"{', '.join(task.channels)}",
+            f"{', '.join(task.channels)}; give all of them, in this order (medattn predict: the first, and --channel "
+            "for each further one, or a data list)",
         )
     grid = plan_grid(volume, task)
     data = [volume.data, *(place_image(channel, volume) for channel in channels)]
-    image = [apply_intensity(grid.conform(one), grid.inside(), task.intensity) for one in data]
+    image = [
+        apply_intensity(grid.conform(one), grid.inside(), rule)
+        for one, rule in zip(data, task.intensities, strict=True)
+    ]
     return Conformed(image=np.stack(image), grid=grid)

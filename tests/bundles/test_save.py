@@ -179,6 +179,15 @@ def test_the_card_of_a_regression() -> None:
     assert "A cell can see" not in text
 
 
+def test_the_card_names_the_rule_of_each_channel() -> None:
+    window, mean = IntensityRule(rule="window", lower=-100, upper=300), IntensityRule()
+    task = TaskSpec(name="t", labels=("a", "b"), channels=("ct", "pet"), intensity=(window, mean))
+    text = model_card(name="t", task=task, network={})
+    assert "- intensities of ct: window between -100 and 300, from the image itself\n" in text
+    assert "- intensities of pet: foreground_mean between 0.1 and 5, from the image itself\n" in text
+    assert "- intensities: window" in model_card(name="t", task=replace(task, intensity=window), network={})
+
+
 def test_the_card_says_what_a_threshold_decides() -> None:
     one = TaskSpec(name="t", labels=("a", "b"), activation="sigmoid", threshold=0.6)
     assert "where no label reaches 0.6 the result carries the warning `below_threshold`" in model_card(

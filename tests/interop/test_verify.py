@@ -9,11 +9,13 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from medattn_core.bundles import Bundle, load_network, seal
+from medattn_core.bundles import Bundle, load_network, save_bundle, seal
 from medattn_core.cli import app
 from medattn_core.inference import Predictor
 from medattn_core.interop import formats, parity, verify
 from medattn_core.interop.report import Report
+from medattn_core.networks.attention_cnn import AttentionCNN
+from medattn_core.tasks import IntensityRule, TaskSpec
 from tests.interop.conftest import MODELS, Exports, available
 
 
@@ -46,6 +48,22 @@ def test_what_training_writes_is_verified_too(originals: dict[str, Bundle]) -> N
     assert "missing: configs/multi_gpu_train.json, configs/logging.conf" in checks["files"].detail
     assert checks["configurations"].status == "passed"
     assert "runs the first member alone" in checks["inference.json"].detail
+
+
+def test_a_bundle_of_several_channels_runs_in_monai(tmp_path: Path) -> None:
+    """A case is a folder with its channels, each with an intensity rule of its own."""
+    window, mean = IntensityRule(rule="window", lower=-100, upper=300), IntensityRule()
+    task = TaskSpec(name="two", labels=("a", "b"), channels=("ct", "pet"), size=(32, 32, 32), intensity=(window, mean))
+    settings = {"spatial_dims": 3, "in_channels": 2, "out_channels": 2,
+                "encoder_options": {"widths": [4, 4, 4, 4], "blocks": [1, 1, 1, 1]}}  # fmt: skip
+    state = AttentionCNN(**settings).state_dict()
+    bundle = save_bundle(
+        tmp_path / "two", task=task, network_settings=settings, state_dict=state, description="", version="1"
+    )
+    report = verify(bundle.path)
+    checks = {check.name: check for check in report.checks}
+    assert report.good, report.lines()
+    assert checks["inference.json"].detail.startswith("as Predictor on the example")
 
 
 def test_another_models_graph_fails(exports: Exports, originals: dict[str, Bundle], tmp_path: Path) -> None:

@@ -17,7 +17,8 @@ from medattn_core.training.config import TrainingConfig
 from medattn_core.training.data import prepare
 from medattn_core.training.plan import describe, plan_growth, plan_network, plan_start_size, plan_task, plan_zoom_power
 from medattn_core.training.plan_intensity import plan_channels, plan_intensity, plan_modality
-from medattn_core.volumes import Volume
+from medattn_core.transforms.conform import conform
+from medattn_core.volumes import Volume, read
 from medattn_core.volumes.write import write
 
 
@@ -92,7 +93,7 @@ def test_intensity_follows_the_numbers():
     assert plan_modality([volume(body, modality="MR"), volume(body, modality="CT")]) == ()
 
 
-def test_one_rule_for_channels_of_one_kind_and_of_two(tmp_path):
+def test_one_rule_for_channels_of_one_kind_and_each_its_own_for_two(tmp_path):
     """CT and PET: the window of the CT would leave nothing of the PET, whose values are far above it."""
     rng = np.random.default_rng(0)
     body = rng.normal(40, 20, (16, 16, 16))
@@ -102,10 +103,11 @@ def test_one_rule_for_channels_of_one_kind_and_of_two(tmp_path):
     both, why = plan_channels([[ct], [late]])
     assert both.rule == "window"
     assert both.upper > first.upper  # what the second channel shows is in it
-    rule, why = plan_channels([[ct], [pet]])
-    assert (rule.rule, rule.lower, rule.upper) == ("percentile", 0.5, 99.5)
-    assert "window and foreground_mean" in why
-    assert plan_channels([[ct]]) == plan_intensity([ct])
+    rules, why = plan_channels([[ct], [pet]])
+    assert rules == (first, plan_intensity([pet])[0])
+    assert [rule.rule for rule in rules] == ["window", "foreground_mean"]
+    assert "HU hold 98 % of the tissue; foreground_mean" in why
+    assert plan_channels([[ct]])[0] == first
     cases = []
     for number in range(4):
         for name, image in (("ct", ct), ("pet", pet)):
@@ -114,8 +116,14 @@ def test_one_rule_for_channels_of_one_kind_and_of_two(tmp_path):
                           labels=("a",) if number % 2 else ("b",)))  # fmt: skip
     said: list[str] = []
     task, _ = plan_task(cases, {}, "t", say=said.append)
-    assert task.intensity.rule == "percentile"
-    assert any("different kinds" in line for line in said)
+    assert [rule.rule for rule in task.intensities] == ["window", "foreground_mean"]
+    assert any(line.startswith("intensity: window") and "; foreground_mean" in line for line in said)
+    for name, values in zip(task.channels, conform(read(cases[0].image), task, [read(cases[0].channels[0])]).image,
+                            strict=True):  # fmt: skip
+        assert values.std() > 0.1, name  # the window of the CT would leave the PET nearly white
+    one = {"rule": "percentile", "lower": 0.5, "upper": 99.5}
+    task, _ = plan_task(cases, {"intensity": one}, "t")
+    assert [rule.rule for rule in task.intensities] == ["percentile"] * 2
 
 
 def test_a_given_intensity_stays(picture):

@@ -134,9 +134,9 @@ def measure(
 
 
 def probes(task: TaskSpec, device: str = "cpu", count: int = 3) -> list[Tensor]:
-    """Made-up network input ``(B, C, *spatial)``: smooth tissue in a ball, in the range of the intensity rule."""
+    """Made-up network input ``(B, C, *spatial)``: smooth tissue in a ball, in the range of the intensity rules."""
     spatial = task.size or ((224, 224) if task.spatial_dims == 2 else (96, 96, 96))
-    top = task.intensity.upper if task.intensity.rule not in ("window", "percentile") else 1.0
+    tops = torch.tensor([rule.top for rule in task.intensities]).reshape(-1, *[1] * len(spatial))
     images = []
     for seed in range(count):
         random = torch.Generator().manual_seed(seed)
@@ -147,7 +147,7 @@ def probes(task: TaskSpec, device: str = "cpu", count: int = 3) -> list[Tensor]:
         axes = torch.meshgrid(*(torch.linspace(-1, 1, n) for n in spatial), indexing="ij")
         inside = sum(axis**2 for axis in axes) < 0.8
         layout = torch.channels_last if len(spatial) == 2 else torch.channels_last_3d
-        images.append((image * inside * top).to(device).contiguous(memory_format=layout))
+        images.append((image * inside * tops).to(device).contiguous(memory_format=layout))
     return images
 
 
