@@ -142,8 +142,14 @@ class Prediction:
 
     @property
     def interval(self) -> tuple[float, float] | None:
-        """Where the true quantity lies with the coverage of ``trust``; None in classification or without a rule."""
-        return self.trust.interval(self.value)
+        """Where the true quantity lies with the coverage of ``trust``; None in classification or without a rule.
+
+        Of an area or a volume it does not begin below zero, where no true one is.
+        """
+        found = self.trust.interval(self.value)
+        if found is None or self.task.unit_power < 2:
+            return found
+        return max(found[0], 0.0), max(found[1], 0.0)
 
     @property
     def confidence(self) -> float | None:

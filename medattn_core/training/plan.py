@@ -26,17 +26,6 @@ LOOK_AT = 20
 LITTLE = 300
 """Training cases below which a narrower network is chosen: a wide one knows them by heart."""
 
-UNIT_POWERS = {
-    **dict.fromkeys(("um", "mm", "cm", "m"), 1),
-    **dict.fromkeys(("mm2", "cm2", "m2"), 2),
-    **dict.fromkeys(
-        ("mm3", "cm3", "m3", "cc", "ccm", "ul", "ml", "cl", "dl", "l", "litre", "litres", "liter", "liters"), 3
-    ),
-}
-"""Units of size, and the power of a zoom with which a value in them grows."""
-
-SPELLINGS = {"²": "2", "³": "3", "µ": "u", "μ": "u", "^": "", "*": "", " ": ""}
-
 NULL_SCORE = 9.0
 """The least ``null_score`` at which regions hardly compete, so that a sum can grow with the extent of what is found."""
 
@@ -134,12 +123,7 @@ def cells_of(given: dict[str, Any]) -> int:
 
 def plan_zoom_power(task: TaskSpec) -> int:
     """How the value of a regression grows with a zoom, by its unit: 3 for mm3 or ml; 0 where it is no size."""
-    if task.kind != "regression":
-        return 0
-    unit = task.unit.lower().strip()
-    for written, plain in SPELLINGS.items():
-        unit = unit.replace(written, plain)
-    return UNIT_POWERS.get(unit, 0)
+    return task.unit_power if task.kind == "regression" else 0
 
 
 def plan_growth(settings: TrainingConfig, task: TaskSpec, given: dict[str, Any]) -> TrainingConfig:
