@@ -35,6 +35,7 @@ CODES: dict[str, str] = {
     "inconsistent_slices": "slices of one series differ in size, orientation or spacing",
     "unsupported_dicom": "a DICOM object that is not an image of voxels (report, segmentation, waveform)",
     "wrong_modality": "the modality is not one the task takes",
+    "channel_elsewhere": "a further channel does not lie where the first one does",
     "unwritable": "the output cannot be written",
     # --- reading: warnings
     "gantry_tilt": "slices are sheared against the slice axis (CT gantry tilt)",

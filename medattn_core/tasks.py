@@ -14,17 +14,6 @@ KINDS = ("multiclass", "multilabel", "regression")
 ACTIVATIONS = ("softmax", "sigmoid", "identity")
 INTENSITY_RULES = ("foreground_mean", "percentile", "window")
 
-UNIT_POWERS = {
-    **dict.fromkeys(("um", "mm", "cm", "m"), 1),
-    **dict.fromkeys(("mm2", "cm2", "m2"), 2),
-    **dict.fromkeys(
-        ("mm3", "cm3", "m3", "cc", "ccm", "ul", "ml", "cl", "dl", "l", "litre", "litres", "liter", "liters"), 3
-    ),
-}
-"""Units of size, and the power of a zoom with which a value in them grows."""
-
-SPELLINGS = {"²": "2", "³": "3", "µ": "u", "μ": "u", "^": "", "*": "", " ": ""}
-
 
 @dataclass(frozen=True, kw_only=True)
 class IntensityRule:
@@ -169,14 +158,6 @@ class TaskSpec:
         """The intensity rule of each channel."""
         rules = self.intensity
         return rules if isinstance(rules, tuple) else (rules,) * len(self.channels)
-
-    @property
-    def unit_power(self) -> int:
-        """Power of a length that the unit is: 3 for mm3 or ml, 2 for an area, 1 for a length; 0 where it is no size."""
-        unit = self.unit.lower().strip()
-        for written, plain in SPELLINGS.items():
-            unit = unit.replace(written, plain)
-        return UNIT_POWERS.get(unit, 0)
 
     @property
     def said_from(self) -> float:

@@ -13,7 +13,9 @@ from typer.testing import CliRunner
 from medattn_core import datalists
 from medattn_core.cli import app
 from medattn_core.errors import DataListError
+from medattn_core.volumes import write
 from tests.squares import SETTINGS, write_squares
+from tests.two import smooth
 
 
 def invoke(*arguments: object):
@@ -34,6 +36,23 @@ def test_a_good_list_is_summed_up(tmp_path: Path) -> None:
     assert "ready for training" in ran.stderr
     as_json = json.loads(invoke("data", "check", squares, "--json").stdout)
     assert as_json["classes"]["dark"] == {"0": 8, "1": 8}
+
+
+def test_channels_that_do_not_lie_on_the_first_are_named(tmp_path: Path) -> None:
+    far, half = np.eye(4), np.eye(4)
+    far[0, 3], half[0, 3] = 900.0, 10.0
+    rows = []
+    for number, affine in enumerate((np.eye(4), half, far)):
+        for name, where in (("ct", np.eye(4)), ("pet", affine)):
+            write(smooth(where, (16, 16, 16)), tmp_path / f"{name}{number}.nii.gz")
+        rows.append({"image": [f"ct{number}.nii.gz", f"pet{number}.nii.gz"], "label": "ab"[number % 2]})
+    path = tmp_path / "list.json"
+    path.write_text(json.dumps({"training": rows}))
+    found = datalists.check(path)
+    assert [(Path(one["input"]).name, one["code"]) for one in found.errors] == [("pet2.nii.gz", "channel_elsewhere")]
+    (warning,) = [text for text in found.warnings if "channel" in text]
+    assert warning.startswith("[channel_elsewhere]")
+    assert "pet1.nii.gz: channel 2 covers 38% of the first image" in warning
 
 
 def test_every_bad_image_is_named(tmp_path: Path) -> None:

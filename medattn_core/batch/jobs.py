@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -116,6 +117,20 @@ def _cases(path: Path) -> list[tuple[Path, tuple[Path, ...]]]:
         # A file that is not there is a row of the results, as everywhere else.
         cases += load(path, section=section, check_files=False)
     return [(case.image, case.channels) for case in cases]
+
+
+def check_different(path: Path, channels: Sequence[Path]) -> None:
+    """Channels of one case that are one image.
+
+    Raises:
+        MedAttnError: ``bad_argument``.
+    """
+    counts = Counter(os.path.abspath(one) for one in (path, *channels))
+    twice = [one for one in (path, *channels) if counts[os.path.abspath(one)] > 1]
+    if twice:
+        raise MedAttnError(
+            "bad_argument", f"{twice[0]}: given as two channels of one case; give an image for each of them"
+        )
 
 
 def check_single(count: int, **given: object) -> None:

@@ -84,13 +84,14 @@ class Scanner:
         import torch
 
         torch.set_num_threads(self._threads)  # OpenMP counts for each thread of Python by itself
-        with self.budget.lend(scan_bytes(expected_voxels(job.path)), str(job.path)) as loan:
+        further = sum(scan_bytes(expected_voxels(path)) for path in job.channels)
+        with self.budget.lend(scan_bytes(expected_voxels(job.path)) + further, str(job.path)) as loan:
             start = time.perf_counter()
             source: Any = job.path
             series = self.settings.series
             if self.predictor.networks:  # foreign bundles read by themselves
                 source = volumes.read(job.path, series=series, modality=self.predictor.task.modality)
-                loan.grow(scan_bytes(source.data.size))
+                loan.grow(scan_bytes(source.data.size) + further)
                 series = None
             read = time.perf_counter() - start
             with self._lanes:

@@ -54,9 +54,15 @@ def model_card(
         or "Not measured outside the data named above. Scans of another modality, body part, age group or "
         "scanner may give confident wrong answers.",
         "## Use",
-        f"```\nmedattn predict SCAN --bundle {name} --output FOLDER --report\n```",
+        f"```\n{predict_command(name, task)}\n```",
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def predict_command(name: str, task: TaskSpec) -> str:
+    """How a scan is predicted on the command line."""
+    further = "".join(f" --channel {channel.upper().replace(' ', '_')}" for channel in task.channels[1:])
+    return f"medattn predict SCAN{further} --bundle {name} --output FOLDER --report"
 
 
 def _takes(task: TaskSpec) -> str:
@@ -73,6 +79,8 @@ def _takes(task: TaskSpec) -> str:
         lines.append(f"- the central {' x '.join(map(str, task.size))} pixels of that grid")
     if task.field_of_view is not None:
         lines.append(f"- pictures without pixel size are taken as {task.field_of_view:g} mm along their longer side")
+    if len(task.channels) > 1:
+        lines.insert(0, f"- {len(task.channels)} images of one scan, in this order: {', '.join(task.channels)}")
     each = task.intensities if len(set(task.intensities)) > 1 else task.intensities[:1]
     for name, rule in zip(task.channels, each, strict=False):
         of = f" of {name}" if len(each) > 1 else ""

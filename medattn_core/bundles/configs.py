@@ -43,7 +43,9 @@ def metadata_config(
         "intended_use": INTENDED_USE,
         "task": f"{task.kind} of {', '.join(task.modality) or 'any'} images: {', '.join(task.labels)}",
         "data_type": "NIfTI, NRRD, MetaImage, DICOM" + ("" if task.spatial_dims == 3 else ", PNG, JPEG"),
-        "image_classes": f"channel 0: {', '.join(task.modality) or 'image'}",
+        "image_classes": f"channel 0: {', '.join(task.modality) or 'image'}"
+        if len(task.channels) == 1
+        else ", ".join(f"channel {i}: {name}" for i, name in enumerate(task.channels)),
         "pred_classes": ", ".join(f"channel {i}: {label}" for i, label in enumerate(task.labels)),
         **about,
         "schema": SCHEMA,

@@ -56,6 +56,7 @@ class Trust:
         quantile: of the conformity scores ``1 - p(true label)``.
         undecided: label to when it is undecided (``multilabel``).
         half_width: of the interval around a value, in its unit.
+        least: value that the interval does not begin below, unless the predicted value does; None for no such bound.
         abstain_below: probability of the reported label below which the model does not decide.
         expected_accuracy: accuracy on the decided cases of the validation set.
         confidence_scale, confidence_offset: of the log-odds, see :meth:`confidence`.
@@ -65,6 +66,7 @@ class Trust:
     quantile: float | None = None
     undecided: Mapping[str, Undecided] = field(default_factory=dict)
     half_width: float | None = None
+    least: float | None = None
     abstain_below: float | None = None
     expected_accuracy: float | None = None
     confidence_scale: float | None = None
@@ -108,6 +110,7 @@ class Trust:
             coverage=number(conformal, "coverage", 1.0),
             quantile=number(conformal, "quantile", 1.0),
             half_width=number(conformal, "half_width", 1e300),
+            least=number(conformal, "least", 1e300, -1e300),
             abstain_below=number(abstain, "threshold", 1.0),
             expected_accuracy=number(abstain, "accuracy", 1.0),
             confidence_scale=number(confidence, "scale", 1e6),
@@ -137,7 +140,10 @@ class Trust:
         """Where the true quantity lies with :attr:`coverage`; None without a rule."""
         if self.half_width is None or value is None:
             return None
-        return value - self.half_width, value + self.half_width
+        low = value - self.half_width
+        if self.least is not None and value >= self.least:
+            low = max(low, self.least)
+        return low, value + self.half_width
 
     def abstains(self, probability: float) -> bool:
         """Whether the model does not decide at this probability of the reported label."""

@@ -104,7 +104,8 @@ def _takes(bundle: Bundle) -> str:
     task = bundle.task
     shape = "slices and volumes" if task.slicewise else f"{task.spatial_dims}D"
     spacing = " x ".join(f"{s:g}" for s in task.spacing)
-    return f"{' or '.join(task.modality) or 'any modality'}, {shape}, at {spacing} mm"
+    several = f", {' + '.join(task.channels)}" if len(task.channels) > 1 else ""
+    return f"{' or '.join(task.modality) or 'any modality'}{several}, {shape}, at {spacing} mm"
 
 
 def _gives(bundle: Bundle) -> str:

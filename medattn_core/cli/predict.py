@@ -90,10 +90,11 @@ def predict(
     """
     prepare(verbose)
     with reported(verbose):
-        for option, given in (("--bundle", bundle), ("--mask", mask), ("--series", series)):
+        for option, given in (("--bundle", bundle), ("--mask", mask), ("--series", series),
+                              *(("--channel", one) for one in channel or ())):  # fmt: skip
             if given is not None and str(given) in ("", "."):
                 raise MedAttnError("bad_argument", f"{option} is empty; perhaps a variable is not set")
-        from medattn_core.batch.jobs import check_single, inputs_of
+        from medattn_core.batch.jobs import check_different, check_single, inputs_of
         from medattn_core.batch.settings import Settings, bytes_of, count_of
 
         settings = Settings(
@@ -113,6 +114,8 @@ def predict(
         check_single(len(listed), mask=mask, series=series, channel=channel)
         if channel:
             listed = [(path, (*channels, *channel)) for path, channels in listed]
+            for path, channels in listed:
+                check_different(path, channels)
         if found.skipped:
             more = f" and {len(found.skipped) - 1} more" if len(found.skipped) > 1 else ""
             say(f"left out, not an image: {found.skipped[0]}{more}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import statistics
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from medattn_core.datalists.load import load, sections
 from medattn_core.datalists.location import location_of
 from medattn_core.errors import MedAttnError
 from medattn_core.volumes import Volume, read
+from medattn_core.volumes.placement import misplaced
 
 FEW = 10
 """A label with fewer cases cannot be learnt, let alone measured."""
@@ -142,6 +143,7 @@ def check(
         if mask is not None and channels[0] is not None and mask.shape != channels[0].shape:
             dimensions["with a mask on another grid"] += 1
         _check_place(found, case, channels[0], mask)
+        _check_channels(found, case, channels)
         for volume in (v for v in channels if v is not None):
             flat = volume.spatial_dims == 2 or min(volume.shape) == 1
             dimensions["2D" if flat else "3D"] += 1
@@ -195,6 +197,21 @@ def _count(found: Checked, cases: list[Case]) -> None:
         found.warnings.append("[one_label] no case shows a label: there is nothing to learn")
     if any(case.patient is None for case in cases) and len(cases) > 1:
         found.warnings.append("[no_patient] without `patient`, images of one person may fall into several folds")
+
+
+def _check_channels(found: Checked, case: Case, channels: Sequence[Volume | None]) -> None:
+    """Whether the further channels lie on the first."""
+    first = channels[0]
+    for number, (file, channel) in enumerate(zip(case.images, channels, strict=True), start=1):
+        if first is None or channel is None or channel is first:
+            continue
+        try:
+            notice = misplaced(channel, first, f"channel {number}")
+        except MedAttnError as error:
+            _failed(found, file, error)
+            continue
+        if notice is not None:
+            found.warnings.append(f"[{notice.code}] {file}: {notice.message}")
 
 
 def _check_place(found: Checked, case: Case, image: Volume | None, mask: Volume | None) -> None:

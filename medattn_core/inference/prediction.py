@@ -46,6 +46,7 @@ class Prediction:
         grid: how cells and voxels lie on each other.
         stride: evidence stride in model pixels.
         bundle, bundle_version, weights_sha256, runtime: which model said it, and what computed its features.
+        channels: where the further channels come from.
         warnings: everything a reader of the result should know.
         timings: seconds by stage.
     """
@@ -60,6 +61,7 @@ class Prediction:
     weights_sha256: str = ""
     runtime: str = "torch"
     trust: Trust = field(default_factory=Trust)
+    channels: tuple[str, ...] = ()
     warnings: tuple[Notice, ...] = ()
     timings: dict[str, float] = field(default_factory=dict)
     pooled: Pooled = field(init=False, repr=False)
@@ -142,14 +144,8 @@ class Prediction:
 
     @property
     def interval(self) -> tuple[float, float] | None:
-        """Where the true quantity lies with the coverage of ``trust``; None in classification or without a rule.
-
-        Of an area or a volume it does not begin below zero, where no true one is.
-        """
-        found = self.trust.interval(self.value)
-        if found is None or self.task.unit_power < 2:
-            return found
-        return max(found[0], 0.0), max(found[1], 0.0)
+        """Where the true quantity lies with the coverage of ``trust``; None in classification or without a rule."""
+        return self.trust.interval(self.value)
 
     @property
     def confidence(self) -> float | None:
@@ -314,6 +310,7 @@ class Prediction:
         labels = self.task.labels
         return {
             "input": self.volume.source,
+            "channels": list(self.channels),
             "series_instance_uid": self.volume.series.series_instance_uid if self.volume.series else None,
             "bundle": self.bundle,
             "bundle_version": self.bundle_version,

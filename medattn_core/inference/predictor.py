@@ -149,13 +149,16 @@ class Predictor:
         after_read = time.perf_counter()
         channels = [other if isinstance(other, Volume) else read(Path(other)) for other in sources[1:]]
         conformed = conform(volume, self.task, channels)
-        if not np.isfinite(conformed.image).all():
-            raise VolumeError(
-                "non_finite_voxels",
-                f"{volume.source or 'the volume'}: NaN, infinite or enormous voxels; export the scan again",
-            )
+        for one, image in zip((volume, *channels), conformed.image, strict=True):
+            if not np.isfinite(image).all():
+                raise VolumeError(
+                    "non_finite_voxels",
+                    f"{one.source or 'the volume'}: NaN, infinite or enormous voxels; export the scan again",
+                )
         stride = self.network.evidence_stride
-        notices = list(volume.warnings) + list(conformed.grid.notices)
+        notices = [*volume.warnings, *conformed.grid.notices, *conformed.notices]
+        for name, other in zip(self.task.channels[1:], channels, strict=True):
+            notices += [Notice(notice.code, f"{name}: {notice.message}") for notice in other.warnings]
         allowed = conformed.grid.attended(stride)
         if mask is not None:
             inside = native_mask(mask, volume)
@@ -173,6 +176,7 @@ class Predictor:
         after_network = time.perf_counter()
         prediction = Prediction(
             volume=volume,
+            channels=tuple(channel.source for channel in channels),
             task=self.task,
             head=heads[0] if len(heads) == 1 else Ensemble(members=heads),
             grid=conformed.grid,

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from medattn_core.bundles import Bundle
+from medattn_core.bundles.card import predict_command
 from medattn_core.errors import BundleError
 
 _USE = """## Use with MONAI
@@ -18,8 +19,9 @@ python -m monai.bundle run --bundle_root . --config_file configs/inference.json 
     --dataset_dir FOLDER_OF_SCANS --output_dir RESULTS
 ```
 
-Run from this folder, or give its path for `--bundle_root` and the files. `RESULTS/predictions.csv` holds {what}, and
-`<name>_evidence.nii.gz` the evidence on the grid of each scan: a density whose integral is the logit minus the bias.
+{folders}Run from this folder, or give its path for `--bundle_root` and the files. `RESULTS/predictions.csv`
+holds {what}, and `<name>_evidence.nii.gz` the evidence on the grid of each scan: a density whose integral is the logit
+minus the bias.
 {needs}
 
 | file | is |
@@ -69,18 +71,21 @@ def export_card(
         license_text = (bundle.path / "docs" / "data_license.txt").read_text(encoding="utf-8").strip()
         parts.append(f"## Training data\n\n{license_text}")
     parts.append("## Intervals\n\n" + _intervals(metrics or bundle.metadata.get("eval_metrics", {})))
-    regression = bundle.task.kind == "regression"
+    regression, channels = bundle.task.kind == "regression", bundle.task.channels
     needs = "It needs monai, torch, nibabel and SimpleITK" + ("." if self_contained else ", and medattn.")
     parts.append(
         _USE.format(
             what="the value of each scan" if regression else "the probabilities of each scan",
             needs=needs + " Training and evaluation also need pytorch-ignite and scikit-learn.",
             data_list=data_list,
+            folders=f"`FOLDER_OF_SCANS` holds a folder for each scan, and that {len(channels)} files: in the order of "
+            f"their names {', '.join(channels)}. "
+            if len(channels) > 1
+            else "",
             formats="\n".join(_FORMATS[name] for name in formats),
         ).rstrip()
     )
-    command = f"medattn predict SCAN --bundle {bundle.name} --output FOLDER --report"
-    parts.append(f"## Use with MedAttn\n\n```\n{command}\n```")
+    parts.append(f"## Use with MedAttn\n\n```\n{predict_command(bundle.name, bundle.task)}\n```")
     return "\n\n".join(parts) + "\n"
 
 

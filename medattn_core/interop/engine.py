@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 
 def inputs_in(folder: str, channels: int = 1) -> list[dict[str, Any]]:
-    """One dictionary for each input of a folder, in the order of their names.
+    """One dictionary for each input of a folder, in the order of their names: image, source, and whose grid it has.
 
     Args:
         folder: files and DICOM folders; with several channels, one folder a case whose files, in the order of their
@@ -30,7 +30,7 @@ def inputs_in(folder: str, channels: int = 1) -> list[dict[str, Any]]:
     found = []
     for path in sorted(glob.glob(os.path.join(glob.escape(str(folder)), "*"))):
         image = sorted(glob.glob(os.path.join(glob.escape(path), "*"))) if channels > 1 else path
-        found.append({"image": image, "source": path})
+        found.append({"image": image, "source": path, "grid": image[0] if channels > 1 and image else path})
     return found
 
 

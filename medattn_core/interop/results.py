@@ -86,19 +86,10 @@ class SaveResults(Handler):
                 name = self._name(source)
                 if self.inferer is not None and self.inferer.evidence is not None:
                     contributions = self.inferer.evidence[index, best].float().cpu().numpy()
-                    evidence = spread_evidence(_first_channel(source), self.task, contributions, best)
+                    evidence = spread_evidence(item.get("grid", source), self.task, contributions, best)
                     write(evidence.density(), self.folder / f"{name}_evidence.nii.gz")
 
     def _name(self, source: str) -> str:
         name = re.sub(r"[^\w.\-]+", "_", _ENDINGS.sub("", Path(source).name)).strip("._-") or "image"
         count = self.names[name] = self.names.get(name, 0) + 1
         return name if count == 1 else f"{name}_{count}"
-
-
-def _first_channel(source: str) -> str:
-    """The file whose grid the evidence is on: of a folder with the channels of one case the first."""
-    if not Path(source).is_dir():
-        return source
-    files = sorted(path for path in Path(source).iterdir() if path.is_file())
-    images = [path for path in files if _ENDINGS.search(path.name) and not path.name.lower().endswith(".dcm")]
-    return str(images[0]) if images else source

@@ -132,8 +132,8 @@ def _compare(bundle: Bundle, report: Report, *, trust: bool, own: bool, inputs: 
     place = scans / "example"
     place.mkdir(parents=True)
     for index, volume in enumerate(made):
-        write(volume, place / f"{index}.nii.gz")
-    first: Any = [place / f"{i}.nii.gz" for i in range(len(made))]
+        write(volume, place / f"{index:03d}.nii.gz")
+    first: Any = [place / f"{i:03d}.nii.gz" for i in range(len(made))]
     single = len(made) == 1
     if single:
         first[0] = first[0].rename(scans / "example.nii.gz")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from medattn_core.outputs import colour, page, render
+from medattn_core.outputs.files import title_of
 from medattn_core.outputs.page import esc
 from medattn_core.outputs.planes import Frame, Plane
 from medattn_core.outputs.text import MINUS, number, percent, position_mm
@@ -273,6 +274,8 @@ def _origin(view: View) -> list[str]:
         image.append(("Voxel" if volume.spatial_dims == 3 else "Pixel", each))
     else:
         image.append(("Geometry", "not stated by the file"))
+    if prediction.channels:
+        image.append(("Further channels", ", ".join(esc(title_of(source)) for source in prediction.channels)))
     image.append(("Format", esc(volume.format) + (f", {esc(volume.modality)}" if volume.modality else "")))
     if volume.series is not None:
         image.append(("Series", f"<code>{esc(volume.series.series_instance_uid)}</code>"))

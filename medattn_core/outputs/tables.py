@@ -15,7 +15,8 @@ import numpy as np
 from medattn_core.errors import MedAttnError
 
 KEYS = (
-    *("input", "series_instance_uid", "bundle", "bundle_version", "weights_sha256", "runtime", "label", "present"),
+    *("input", "channels", "series_instance_uid", "bundle", "bundle_version", "weights_sha256", "runtime", "label"),
+    *("present",),
     *("probabilities", "value", "unit", "logits", "bias", "uncertainty", "label_set", "interval", "coverage"),
     *("confidence", "abstained", "undecided", "evidence", "regions", "warnings", "error", "timings_s"),
 )
@@ -26,7 +27,7 @@ _FORMULA = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20")  # and t
 
 def record_of(result: Mapping[str, Any]) -> dict[str, Any]:
     """A result with all :data:`KEYS` in their order (further keys follow), as strict JSON data."""
-    full = {"probabilities": {}, "regions": [], "warnings": [], "timings_s": {}, **result}
+    full = {"channels": [], "probabilities": {}, "regions": [], "warnings": [], "timings_s": {}, **result}
     return {key: plain(full.get(key)) for key in (*KEYS, *(k for k in full if k not in KEYS))}
 
 
@@ -86,6 +87,7 @@ def flat(record: Mapping[str, Any]) -> dict[str, Any]:
     """One object of predictions.json as one row."""
     given = ("input", "series_instance_uid", "bundle", "bundle_version", "weights_sha256", "runtime", "label")
     row = {key: record.get(key) for key in given}  # unfinished runs of before know no runtime
+    row["channels"] = "|".join(record.get("channels") or ())
     row["present"] = None if record.get("present") is None else "|".join(record["present"])
     for name, key in (("probability", "probabilities"), ("logit", "logits"), ("bias", "bias")):
         row.update({f"{name}_{label}": value for label, value in _by_label(record, key).items()})

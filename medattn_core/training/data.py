@@ -113,17 +113,17 @@ def prepare(
     fixed = replace(task, size=tuple(size))
     flat = task.spatial_dims == 2
     images, targets, masks, located, statistics = [], [], [], [], []
-    empty = 0
+    empty = np.zeros(len(task.channels), int)
     for index, case in enumerate(cases):
         volume = read(case.image, modality=task.modality)
         conformed = conform(volume, fixed, [read(channel) for channel in case.channels])
-        empty += _is_flat(conformed.image[:, conformed.grid.inside()])
-        if empty == index + 1 and empty == min(LOOK_AT_FIRST, len(cases)):
-            rules = ", ".join(dict.fromkeys(map(str, task.intensities)))
+        empty += [_is_flat(channel[conformed.grid.inside()]) for channel in conformed.image]
+        if index + 1 == min(LOOK_AT_FIRST, len(cases)) and (empty == index + 1).any():
+            which = int(np.argmax(empty))
             raise TrainingError(
                 "bad_config",
-                f"{case.image}: after intensity rule {rules} 99 % of it, and of "
-                "every image before it, is one value; set task.intensity to what the images hold (window, percentile)",
+                f"{case.images[which]}: after intensity rule {task.intensities[which]} 99 % of it, and of every image "
+                "before it, is one value; set task.intensity to what the images hold (window, percentile)",
             )
         statistics.append(image_statistics(conformed.image, volume))
         image = conformed.image

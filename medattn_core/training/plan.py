@@ -26,6 +26,17 @@ LOOK_AT = 20
 LITTLE = 300
 """Training cases below which a narrower network is chosen: a wide one knows them by heart."""
 
+UNIT_POWERS = {
+    **dict.fromkeys(("um", "mm", "cm", "m"), 1),
+    **dict.fromkeys(("mm2", "cm2", "m2"), 2),
+    **dict.fromkeys(
+        ("mm3", "cm3", "m3", "cc", "ccm", "ul", "ml", "cl", "dl", "l", "litre", "litres", "liter", "liters"), 3
+    ),
+}
+"""Units of size, and the power of a zoom with which a value in them grows."""
+
+SPELLINGS = {"²": "2", "³": "3", "µ": "u", "μ": "u", "^": "", "*": "", " ": ""}
+
 NULL_SCORE = 9.0
 """The least ``null_score`` at which regions hardly compete, so that a sum can grow with the extent of what is found."""
 
@@ -80,6 +91,13 @@ def plan_task(
     else:
         settings |= _classification(cases, given, labels, say)
     settings |= given
+    named = settings.get("channels") or ["image"]
+    if isinstance(named, (list, tuple)) and len(named) != len(cases[0].images):
+        raise TrainingError(
+            "bad_config",
+            f"task settings: channels are {', '.join(map(str, named))}, but a case of the list has "
+            f"{len(cases[0].images)} image(s); name each of them, in their order",
+        )
     for key in ("size", "spacing"):
         value = settings.get(key)
         if value is not None and not isinstance(value, (list, tuple)):
@@ -123,7 +141,12 @@ def cells_of(given: dict[str, Any]) -> int:
 
 def plan_zoom_power(task: TaskSpec) -> int:
     """How the value of a regression grows with a zoom, by its unit: 3 for mm3 or ml; 0 where it is no size."""
-    return task.unit_power if task.kind == "regression" else 0
+    if task.kind != "regression":
+        return 0
+    unit = task.unit.lower().strip()
+    for written, plain in SPELLINGS.items():
+        unit = unit.replace(written, plain)
+    return UNIT_POWERS.get(unit, 0)
 
 
 def plan_growth(settings: TrainingConfig, task: TaskSpec, given: dict[str, Any]) -> TrainingConfig:

@@ -55,18 +55,21 @@ def plan_channels(
     """:func:`plan_intensity` where a case has several channels, and what was chosen in a line for a person.
 
     Channels of one kind are looked at together and have one rule. Where they are of different kinds, as CT and PET are,
-    the window of one would blot out the other: each has its own.
+    the window of one would blot out the other: each kind has its own.
 
     Args:
         channels: some images of each channel.
-        modality: of the task, which is that of the first channel, where it is known.
+        modality: of the task; where it is one, that of the first channel.
     """
-    each = [plan_intensity(channels[0], modality)]
-    each += [plan_intensity(images, plan_modality(images)) for images in channels[1:]]
-    if len({rule.rule for rule, _ in each}) == 1:
-        rule, why = plan_intensity([volume for images in channels for volume in images], modality)
-        return rule, f"{rule.rule}, {why}"
-    return tuple(rule for rule, _ in each), "; ".join(f"{rule.rule}, {why}" for rule, why in each)
+    stated = [modality if len(modality) == 1 else plan_modality(channels[0])]
+    stated += [plan_modality(images) for images in channels[1:]]
+    kinds = [plan_intensity(images, of)[0].rule for images, of in zip(channels, stated, strict=True)]
+    found = {}
+    for kind in dict.fromkeys(kinds):
+        own = [index for index, other in enumerate(kinds) if other == kind]
+        found[kind] = plan_intensity([volume for index in own for volume in channels[index]], stated[own[0]])
+    why = "; ".join(f"{kind}, {why}" for kind, (_, why) in found.items())
+    return tuple(found[kind][0] for kind in kinds) if len(found) > 1 else found[kinds[0]][0], why
 
 
 def looks_hounsfield(data: np.ndarray) -> bool:

@@ -70,6 +70,8 @@ def assess(found: Sequence[HeldOut], task: TaskSpec) -> tuple[dict[str, float], 
         metrics = {"mae": float(np.abs(residuals).mean()), "r2": 1 - float((residuals**2).sum()) / max(total, 1e-12)}
         enough = len(residuals) >= FEWEST
         calibration: dict[str, Any] = {"conformal": fit_conformal_value(residuals)} if enough else {}
+        if enough and targets.min() >= 0:  # a size, an age: what is never negative has no interval that is
+            calibration["conformal"]["least"] = 0.0
         return metrics, calibration | ({"of": OF_SINGLE_NETWORKS} if enough and len(found) > 1 else {})
     temperature, offset = fit_scaling(outputs, targets, task)
     calibration = {"temperature": temperature}

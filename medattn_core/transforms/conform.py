@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from medattn_core.errors import VolumeError
+from medattn_core.errors import Notice, VolumeError
 from medattn_core.tasks import TaskSpec
 from medattn_core.transforms.grid import ModelGrid, plan_grid
 from medattn_core.transforms.intensity import apply_intensity
 from medattn_core.volumes import Volume
-from medattn_core.volumes.placement import place_image
+from medattn_core.volumes.placement import misplaced, place_image
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,10 +22,12 @@ class Conformed:
     Attributes:
         image: ``(C, H, W, D)`` (slicewise, 2D) or ``(C, X, Y, Z)`` (3D), float32.
         grid: the way back.
+        notices: what a reader should know of the further channels.
     """
 
     image: np.ndarray
     grid: ModelGrid
+    notices: tuple[Notice, ...] = ()
 
 
 def conform(volume: Volume, task: TaskSpec, channels: Sequence[Volume] = ()) -> Conformed:
@@ -35,23 +37,31 @@ def conform(volume: Volume, task: TaskSpec, channels: Sequence[Volume] = ()) -> 
         volume: the first channel; it gives the grid.
         task: of the model.
         channels: the others, placed on the grid of the first by world coordinates. Each has its own intensity
-            statistics.
+            statistics, from where it lies; elsewhere it is zero.
 
     Raises:
-        VolumeError: the scan does not fit the task (see :func:`medattn_core.transforms.grid.plan_grid`), or there are
-            fewer or more channels than it wants.
+        VolumeError: the scan does not fit the task (see :func:`medattn_core.transforms.grid.plan_grid`), there are
+            fewer or more channels than it wants, or one does not lie where the first does.
     """
     if 1 + len(channels) != len(task.channels):
         raise VolumeError(
             "bad_argument",
             f"{volume.source}: {1 + len(channels)} image(s), but {task.name} takes {len(task.channels)} a case: "
-            f"{', '.join(task.channels)}; give all of them, in this order (medattn predict: the first, and --channel "
-            "for each further one, or a data list)",
+            f"{', '.join(task.channels)}; give all of them, in this order",
         )
     grid = plan_grid(volume, task)
-    data = [volume.data, *(place_image(channel, volume) for channel in channels)]
-    image = [
-        apply_intensity(grid.conform(one), grid.inside(), rule)
-        for one, rule in zip(data, task.intensities, strict=True)
-    ]
-    return Conformed(image=np.stack(image), grid=grid)
+    inside = grid.inside()
+    rules = task.intensities
+    image = [apply_intensity(grid.conform(volume.data), inside, rules[0])]
+    notices = []
+    for name, rule, channel in zip(task.channels[1:], rules[1:], channels, strict=True):
+        notice = misplaced(channel, volume, name)
+        notices += [notice] if notice else []
+        data, covered = place_image(channel, volume)
+        if covered is None:
+            image.append(apply_intensity(grid.conform(data), inside, rule))
+            continue
+        # At the border of the channel a pixel is the mean of what is known of it, not of that and zeros.
+        share = grid.conform(covered.astype(np.float32))
+        image.append(apply_intensity(grid.conform(data) / np.maximum(share, 0.5), inside & (share >= 0.5), rule))
+    return Conformed(image=np.stack(image), grid=grid, notices=tuple(notices))

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
+from medattn_core.errors import Notice, VolumeError
 from medattn_core.volumes import geometry
 from medattn_core.volumes.volume import Volume
+
+LITTLE = 0.5
+"""Share of the first channel that a further one should cover: below it the result carries a warning."""
 
 
 def place_mask(mask: Volume, volume: Volume) -> np.ndarray:
@@ -24,15 +28,34 @@ def place_mask(mask: Volume, volume: Volume) -> np.ndarray:
     return inside
 
 
-def place_image(image: Volume, volume: Volume) -> np.ndarray:
-    """Linear interpolation of an image at the voxels of another grid, float32 ``volume.shape``; zero outside it.
+def same_grid(image: Volume, volume: Volume) -> bool:
+    """Whether the voxels of two images are the same places; pictures of one size that state none are."""
+    known = image.spacing_known and volume.spacing_known
+    return image.shape == volume.shape and (not known or np.allclose(image.affine, volume.affine, atol=1e-4))
+
+
+def covered_share(image: Volume, volume: Volume, points: int = 32) -> float:
+    """Share of the voxels of another grid that lie in an image, from ``points`` of them along each axis."""
+    if same_grid(image, volume):
+        return 1.0
+    to_image = np.linalg.inv(image.affine) @ volume.affine
+    along = [np.unique(np.linspace(0, n - 1, points).round()) for n in volume.shape]
+    position = geometry.to_world(to_image, np.stack(np.meshgrid(*along, indexing="ij"), axis=-1))
+    return float(((position >= -0.5) & (position <= np.array(image.shape) - 0.5)).all(axis=-1).mean())
+
+
+def place_image(image: Volume, volume: Volume) -> tuple[np.ndarray, np.ndarray | None]:
+    """Linear interpolation of an image at the voxels of another grid.
 
     Slab by slab, so that memory stays small.
+
+    Returns:
+        float32 ``volume.shape``, zero outside the image, and boolean which voxels lie in it; None for all of them.
     """
-    if image.shape == volume.shape and np.allclose(image.affine, volume.affine, atol=1e-4):
-        return image.data.astype(np.float32)
+    if same_grid(image, volume):
+        return image.data.astype(np.float32), None
     to_image = np.linalg.inv(image.affine) @ volume.affine
-    placed = np.zeros(volume.shape, np.float32)
+    placed, covered = np.zeros(volume.shape, np.float32), np.zeros(volume.shape, bool)
     limit = np.array(image.shape)
     i, j = np.meshgrid(np.arange(volume.shape[0]), np.arange(volume.shape[1]), indexing="ij")
     for k in range(volume.shape[2]):
@@ -47,4 +70,33 @@ def place_image(image: Volume, volume: Volume) -> np.ndarray:
             weight = np.where(step, share, 1 - share).prod(axis=-1)
             total += weight * image.data[tuple(np.minimum(low + step, limit - 1).T)]
         placed[:, :, k][valid] = total
-    return placed
+        covered[:, :, k] = valid
+    return placed, None if covered.all() else covered
+
+
+def misplaced(channel: Volume, volume: Volume, name: str) -> Notice | None:
+    """A warning where a further channel covers less than :data:`LITTLE` of the first; None where it lies well.
+
+    Raises:
+        VolumeError: ``channel_elsewhere``: it covers nothing, or neither says where it lies and the sizes differ.
+    """
+    known = channel.spacing_known and volume.spacing_known
+    if not known and channel.shape != volume.shape:
+        sizes = [" x ".join(map(str, one.shape[: one.spatial_dims])) for one in (channel, volume)]
+        raise VolumeError(
+            "channel_elsewhere",
+            f"{channel.source}: {sizes[0]} pixels, but the first image of the case has {sizes[1]}, and no pixel size "
+            "says how they lie on each other; give channels of one size",
+        )
+    share = covered_share(channel, volume)
+    if share == 0:
+        raise VolumeError(
+            "channel_elsewhere",
+            f"{channel.source}: lies nowhere on the first image of the case ({volume.source}); are they of one "
+            "patient and examination? register them, or correct the geometry",
+        )
+    if share >= LITTLE:
+        return None
+    return Notice(
+        "channel_elsewhere", f"{name} covers {share:.0%} of the first image; it is empty elsewhere: compare the two"
+    )

@@ -12,7 +12,6 @@ import pytest
 import torch
 
 from medattn_core.bundles import save_bundle
-from medattn_core.bundles.trust import Trust
 from medattn_core.errors import PredictionError, TaskError, VolumeError
 from medattn_core.inference import Predictor
 from medattn_core.networks.attention_cnn import AttentionCNN
@@ -165,29 +164,11 @@ def test_unknown_label_names_the_known_ones(prediction):
         prediction.evidence("tumour")
 
 
-@pytest.mark.parametrize(("unit", "low"), [("mm3", 0.0), ("cm^2", 0.0), ("mm", -70.0), ("years", -70.0), ("", -70.0)])
-def test_the_interval_of_a_volume_does_not_begin_below_zero(tmp_path, unit, low):
-    task = TaskSpec(name="v", kind="regression", activation="identity", labels=("v",), unit=unit)
-    settings = {"spatial_dims": 3, "in_channels": 1, "out_channels": 1, "bias": [30.0],
-                "encoder_options": {"widths": [4, 4, 4, 4], "blocks": [1, 1, 1, 1]}}  # fmt: skip
-    network = AttentionCNN(**settings)
-    network.pooling.value.weight.data.zero_()
-    bundle = save_bundle(tmp_path / "v", task=task, network_settings=settings, state_dict=network.state_dict(),
-                         description="", version="1")  # fmt: skip
-    volume = Volume(data=np.random.default_rng(0).random((32, 32, 32)), affine=np.eye(4))
-    prediction = Predictor.from_bundle(bundle, device="cpu")(volume)
-    assert prediction.interval is None
-    unsure = replace(prediction, trust=Trust(coverage=0.9, half_width=100.0))
-    assert unsure.interval == pytest.approx((low, 130.0))
-    assert unsure.to_dict()["interval"] == pytest.approx([low, 130.0])
-    assert replace(prediction, trust=Trust(coverage=0.9, half_width=10.0)).interval == pytest.approx((20.0, 40.0))
-
-
 def test_record_is_plain_json(prediction):
     record = json.loads(json.dumps(prediction.to_dict(), allow_nan=False))
     assert record["label"] in prediction.task.labels
     assert set(record) == {
-        "input", "series_instance_uid", "bundle", "bundle_version", "weights_sha256", "runtime", "label",
+        "input", "channels", "series_instance_uid", "bundle", "bundle_version", "weights_sha256", "runtime", "label",
         "present", "probabilities", "value", "unit", "logits", "bias", "uncertainty", "label_set", "interval",
         "coverage", "confidence", "abstained", "undecided", "evidence", "regions", "warnings", "error", "timings_s",
     }  # fmt: skip

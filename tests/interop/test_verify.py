@@ -6,17 +6,18 @@ import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from medattn_core.bundles import Bundle, load_network, save_bundle, seal
+from medattn_core.bundles import Bundle, load_network, seal
 from medattn_core.cli import app
 from medattn_core.inference import Predictor
-from medattn_core.interop import formats, parity, verify
+from medattn_core.interop import export, formats, parity, verify, workflow
 from medattn_core.interop.report import Report
-from medattn_core.networks.attention_cnn import AttentionCNN
-from medattn_core.tasks import IntensityRule, TaskSpec
+from medattn_core.volumes import read, write
 from tests.interop.conftest import MODELS, Exports, available
+from tests.two import smooth, two_bundle
 
 
 @pytest.mark.parametrize("self_contained", [False, True])
@@ -52,18 +53,34 @@ def test_what_training_writes_is_verified_too(originals: dict[str, Bundle]) -> N
 
 def test_a_bundle_of_several_channels_runs_in_monai(tmp_path: Path) -> None:
     """A case is a folder with its channels, each with an intensity rule of its own."""
-    window, mean = IntensityRule(rule="window", lower=-100, upper=300), IntensityRule()
-    task = TaskSpec(name="two", labels=("a", "b"), channels=("ct", "pet"), size=(32, 32, 32), intensity=(window, mean))
-    settings = {"spatial_dims": 3, "in_channels": 2, "out_channels": 2,
-                "encoder_options": {"widths": [4, 4, 4, 4], "blocks": [1, 1, 1, 1]}}  # fmt: skip
-    state = AttentionCNN(**settings).state_dict()
-    bundle = save_bundle(
-        tmp_path / "two", task=task, network_settings=settings, state_dict=state, description="", version="1"
-    )
+    bundle = two_bundle(tmp_path / "two")
     report = verify(bundle.path)
     checks = {check.name: check for check in report.checks}
     assert report.good, report.lines()
     assert checks["inference.json"].detail.startswith("as Predictor on the example")
+
+
+def test_an_export_of_several_channels_writes_evidence_on_the_first(tmp_path: Path) -> None:
+    """Channels on two grids, beside a file that a Mac leaves: the map is that of Predictor, on the first."""
+    made = two_bundle(tmp_path / "two")
+    case = tmp_path / "scans" / "case"
+    case.mkdir(parents=True)
+    images = smooth(np.eye(4), (32, 32, 32)), smooth(np.diag([2.0, 2.0, 2.0, 1.0]), (20, 20, 20), scale=-7, start=2000)
+    paths = [case / "1_ct.nii.gz", case / "2_pet.nii.gz"]
+    for image, path in zip(images, paths, strict=True):
+        write(image, path)
+    (case / "._1_ct.nii.gz").write_bytes(b"\0\5\26\7")
+    bundle = export(made.path, tmp_path / "export_classification", self_contained=True)
+    card = (bundle.path / "docs" / "README.md").read_text(encoding="utf-8")
+    assert "holds a folder for each scan, and that 2 files: in the order of their names ct, pet." in card
+    assert "medattn predict SCAN --channel PET --bundle two" in card
+    answer = workflow.run_apart(bundle.path, tmp_path / "scans", tmp_path / "results")
+    prediction = Predictor.from_bundle(made, device="cpu")(paths)
+    want = prediction.task.probabilities(prediction.logits)
+    np.testing.assert_allclose(np.array(answer["outputs"][0]).ravel(), want, atol=1e-5)
+    written, ours = read(tmp_path / "results" / "case_evidence.nii.gz"), prediction.evidence().density()
+    np.testing.assert_allclose(written.affine, images[0].affine, atol=1e-4)
+    np.testing.assert_allclose(written.data, ours.data, atol=1e-3 * np.abs(ours.data).max())
 
 
 def test_another_models_graph_fails(exports: Exports, originals: dict[str, Bundle], tmp_path: Path) -> None:

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from tests.outputs.conftest import Predict
 
 DESIGN_KEYS = [
-    *("input", "series_instance_uid", "bundle", "bundle_version", "weights_sha256", "runtime", "label", "present"),
+    *("input", "channels", "series_instance_uid", "bundle", "bundle_version", "weights_sha256", "runtime", "label"),
+    *("present",),
     *("probabilities", "value", "unit", "logits", "bias", "uncertainty", "label_set", "interval", "coverage"),
     *("confidence", "abstained", "undecided", "evidence", "regions", "warnings", "error", "timings_s"),
 ]

@@ -121,6 +121,14 @@ def test_one_rule_for_channels_of_one_kind_and_each_its_own_for_two(tmp_path):
     for name, values in zip(task.channels, conform(read(cases[0].image), task, [read(cases[0].channels[0])]).image,
                             strict=True):  # fmt: skip
         assert values.std() > 0.1, name  # the window of the CT would leave the PET nearly white
+    mixed, _ = plan_channels([[ct], [late], [pet]], ("CT", "PT"))
+    assert mixed == (both, both, rules[1])  # both CTs share a window, whatever stands beside them
+    with pytest.raises(TrainingError, match=r"channels are ct, pet, x, but a case of the list has 2 image\(s\)"):
+        plan_task(cases, {"channels": ["ct", "pet", "x"]}, "t")
+    windows = [{"rule": "window", "lower": 0, "upper": 80}, {"rule": "window", "lower": -9, "upper": -1}]
+    swapped, size = plan_task(cases, {"intensity": windows}, "t")
+    with pytest.raises(TrainingError, match=r"pet3.nii.gz: after intensity rule window -9 to -1 99 % of it"):
+        prepare(cases, swapped, size)
     one = {"rule": "percentile", "lower": 0.5, "upper": 99.5}
     task, _ = plan_task(cases, {"intensity": one}, "t")
     assert [rule.rule for rule in task.intensities] == ["percentile"] * 2

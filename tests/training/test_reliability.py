@@ -140,6 +140,18 @@ def test_the_calibration_error_of_one_fold_is_not_measured_where_the_temperature
     assert metrics["ece"] > 0.08
 
 
+@pytest.mark.parametrize(("least", "low"), [(0.0, 0.0), (-5.0, -20.0)])
+def test_an_interval_begins_below_zero_only_where_values_do(least: float, low: float) -> None:
+    """Volumes and ages have none; differences have."""
+    task = TaskSpec(name="v", kind="regression", activation="identity", labels=("v",), unit="mm3")
+    targets = np.linspace(least, 100, 50)[:, None]
+    _, record = assess([HeldOut(outputs=targets + 30.0, targets=targets)], task)
+    trust = Trust.from_calibration(record, "here")
+    assert trust.interval(10.0) == pytest.approx((low, 40.0))
+    assert trust.interval(50.0) == pytest.approx((20.0, 80.0))
+    assert trust.interval(-40.0) == pytest.approx((-70.0, -10.0))  # never beside the value itself
+
+
 def test_several_networks_are_said_to_be_single_ones() -> None:
     outputs, targets = separable(40)
     one = HeldOut(outputs=outputs, targets=targets)

@@ -152,7 +152,7 @@ class MedAttnLogic(Shown):
             progress(0.0, _("loading the model"))
             answer = yield from ask(engine.load, bundle, progress=lambda f, text: progress(0.1 * f, text))
             self.bundle = answer["bundle"]
-            self._check_modality(volume, self.bundle)
+            self._check_bundle(volume, self.bundle)
             progress(0.1, _("handing the scan over"))
             yield from self._write(volume, scan, world)
             if masks:
@@ -202,7 +202,13 @@ class MedAttnLogic(Shown):
         if volume.GetImageData().GetNumberOfScalarComponents() != 1:
             raise TaskError("bad_argument", _("the volume is in colour; choose one with a single value a voxel"))
 
-    def _check_modality(self, volume: Any, bundle: dict[str, Any]) -> None:
+    def _check_bundle(self, volume: Any, bundle: dict[str, Any]) -> None:
+        channels = bundle.get("channels") or ()
+        if len(channels) > 1:
+            text = _(
+                "{bundle} takes several volumes of one scan ({channels}), and here one is chosen; choose another bundle"
+            )
+            raise TaskError("bad_argument", text.format(bundle=bundle["name"], channels=", ".join(channels)))
         accepted, modality = bundle.get("modality") or (), nodes.modality_of(self.scene, volume)
         if accepted and modality and modality not in accepted:
             text = _("the volume is {modality}, but {bundle} takes {accepted}; choose another volume or bundle")

@@ -15,6 +15,7 @@ from conftest import ROOT, SAMPLES
 from MedAttnLib import colours, nodes, overlay
 from MedAttnLib.colours import Scale
 from MedAttnLib.logic import MedAttnLogic
+from MedAttnLib.steps import TaskError
 from stand_ins import drive
 from stand_ins.desk import Camera, Desk
 
@@ -169,6 +170,12 @@ def test_a_scan_of_another_modality_is_refused(desk: Desk, logic: Any, brain: An
     with pytest.raises(drive.Failed) as caught:
         drive.apply(logic, brain)
     assert caught.value.code == "wrong_modality"
+
+
+def test_a_bundle_of_several_volumes_is_refused(desk: Desk, logic: Any, brain: Any) -> None:
+    with pytest.raises(TaskError, match=r"two takes several volumes of one scan \(ct, pet\)"):
+        logic._check_bundle(brain, {"name": "two", "channels": ["ct", "pet"]})
+    logic._check_bundle(brain, {"name": "one", "channels": ["image"]})
 
 
 def test_saved_and_reloaded_it_looks_the_same(

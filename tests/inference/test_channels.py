@@ -1,0 +1,76 @@
+"""Predicting from several images of one scan, from Python and the command line."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from medattn_core.cli import app
+from medattn_core.errors import Notice, VolumeError
+from medattn_core.inference import Predictor
+from medattn_core.volumes import write
+from tests.two import smooth, two_bundle
+
+CT, PET = smooth(np.eye(4), (32, 32, 32)), smooth(np.diag([2.0, 2.0, 2.0, 1.0]), (20, 20, 20), scale=-7, start=2000)
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return two_bundle(tmp_path_factory.mktemp("bundles") / "two").path
+
+
+@pytest.fixture(scope="module")
+def predictor(bundle: Path) -> Predictor:
+    return Predictor.from_bundle(bundle, device="cpu")
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> tuple[Path, Path]:
+    paths = tmp_path / "ct.nii.gz", tmp_path / "pet.nii.gz"
+    for volume, path in zip((CT, PET), paths, strict=True):
+        write(volume, path)
+    return paths
+
+
+def test_each_channel_counts_and_their_order(predictor: Predictor) -> None:
+    said = [predictor(pair).logits for pair in ((CT, PET), (PET, CT), (CT, CT))]
+    assert np.abs(said[0] - said[1]).max() > 0.1
+    assert np.abs(said[0] - said[2]).max() > 0.1
+
+
+def test_what_is_known_of_further_channels_is_said(predictor: Predictor) -> None:
+    warned = replace(PET, warnings=(Notice("missing_slices", "two slices are missing"),), source="pet.nii.gz")
+    prediction = predictor((CT, warned))
+    assert Notice("missing_slices", "pet: two slices are missing") in prediction.warnings
+    assert prediction.to_dict()["channels"] == ["pet.nii.gz"]
+    broken = replace(PET, data=np.where(PET.data > PET.data.mean(), np.nan, PET.data), source="pet.nii.gz")
+    with pytest.raises(VolumeError, match=r"^pet.nii.gz: NaN") as caught:
+        predictor((CT, broken))
+    assert caught.value.code == "non_finite_voxels"
+
+
+def test_the_command_line(bundle: Path, predictor: Predictor, files: tuple[Path, Path], tmp_path: Path) -> None:
+    ct, pet = files
+
+    def run(*options: object) -> tuple[int, str]:
+        command = ["predict", str(ct), *map(str, options), "--bundle", str(bundle), "--output", str(tmp_path / "out")]
+        ran = CliRunner().invoke(app, command)
+        return ran.exit_code, " ".join((ran.stdout + ran.stderr).split())
+
+    status, _ = run("--channel", pet, "--report")
+    assert status == 0
+    (record,) = json.loads((tmp_path / "out" / "predictions.json").read_text())
+    assert record["channels"] == [str(pet)]
+    want = predictor((ct, pet))
+    assert list(record["logits"].values()) == pytest.approx(want.logits.tolist(), rel=1e-6)
+    assert "pet.nii.gz" in (tmp_path / "out" / "ct_report.html").read_text()
+    status, said = run()
+    assert status == 1
+    assert "1 image(s), but two takes 2 a case: ct, pet; give all of them" in said
+    assert "given as two channels of one case" in run("--channel", ct)[1]
+    assert "--channel is empty" in run("--channel", "")[1]
