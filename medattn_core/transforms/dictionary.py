@@ -11,6 +11,7 @@ import torch
 from monai.config import KeysCollection
 from monai.transforms import MapTransform
 
+from medattn_core.errors import VolumeError
 from medattn_core.tasks import TaskSpec
 from medattn_core.transforms.conform import conform
 from medattn_core.volumes import Volume, read
@@ -66,7 +67,14 @@ class ConformD(MapTransform):
         result = dict(data)
         for key in self.key_iterator(result):
             value = result[key]
-            first, *others = value if isinstance(value, (list, tuple)) else [value]
+            images = list(value) if isinstance(value, (list, tuple)) else [value]
+            if not images:
+                raise VolumeError(
+                    "bad_argument",
+                    f"{key}: no image, but {self.task.name} takes {len(self.task.channels)} a case: "
+                    f"{', '.join(self.task.channels)}; a case of several channels is a folder with its files",
+                )
+            first, *others = images
             volume = as_volume(first, self.task.modality)
             image = torch.from_numpy(conform(volume, self.task, [as_volume(other) for other in others]).image)
             flat = self.task.spatial_dims == 2 and not self.task.slicewise

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from medattn_core.errors import VolumeError
 from medattn_core.tasks import IntensityRule
 from medattn_core.transforms.conform import conform
+from medattn_core.transforms.dictionary import ConformD
 from medattn_core.volumes import Volume
 from medattn_core.volumes.placement import covered_share
 from tests.two import TASK, smooth
@@ -80,6 +81,11 @@ def test_a_channel_that_lies_elsewhere() -> None:
     assert notice.code == "channel_elsewhere"
     assert notice.message.startswith("pet covers 38% of the first image")
     assert covered_share(smooth(half, SHAPE), ct) == 12 / 32
+
+
+def test_a_case_without_an_image() -> None:
+    with pytest.raises(VolumeError, match=r"no image, but two takes 2 a case: ct, pet; a case of several"):
+        ConformD(keys="image", task=TASK)({"image": []})
 
 
 def test_pictures_that_state_no_place_have_one_size() -> None:
