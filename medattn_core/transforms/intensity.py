@@ -18,6 +18,8 @@ def apply_intensity(image: np.ndarray, inside: np.ndarray, rule: IntensityRule) 
     Returns:
         float32, same shape.
     """
+    if not inside.any():  # a channel that lies beside what the model sees
+        return np.zeros(image.shape, np.float32)
     if rule.rule == "window":
         low, high = rule.lower, rule.upper
         result = np.clip((image - low) / (high - low), 0.0, 1.0)

@@ -89,7 +89,8 @@ def misplaced(channel: Volume, volume: Volume, name: str) -> Notice | None:
             "says how they lie on each other; give channels of one size",
         )
     share = covered_share(channel, volume)
-    if share == 0:
+    # A thin channel can lie between the points of the first that were asked; then its own points lie in the first.
+    if share == 0 and covered_share(volume, channel) == 0:
         raise VolumeError(
             "channel_elsewhere",
             f"{channel.source}: lies nowhere on the first image of the case ({volume.source}); are they of one "

@@ -83,6 +83,19 @@ def test_a_channel_that_lies_elsewhere() -> None:
     assert covered_share(smooth(half, SHAPE), ct) == 12 / 32
 
 
+@pytest.mark.parametrize("rule", [WIDE, IntensityRule(rule="percentile", lower=1, upper=99), IntensityRule()])
+def test_a_thin_channel_and_one_beside_what_the_model_sees(rule: IntensityRule) -> None:
+    thin, aside, task = FIRST.copy(), FIRST.copy(), replace(TASK, intensity=(WIDE, rule))
+    thin[2, 3] = 33.0
+    ct = smooth(FIRST, (32, 32, 160))
+    one_slice, beside = smooth(thin, (32, 32, 1), start=200), smooth(aside, (32, 32, 4))
+    assert covered_share(one_slice, ct) == 0  # it lies between the slices that are asked
+    for channel in (one_slice, beside):
+        got = conform(ct, task, [channel])
+        assert [notice.code for notice in got.notices] == ["channel_elsewhere"]
+        assert not got.image[1].any()
+
+
 def test_a_case_without_an_image() -> None:
     with pytest.raises(VolumeError, match=r"no image, but two takes 2 a case: ct, pet; a case of several"):
         ConformD(keys="image", task=TASK)({"image": []})
