@@ -1,7 +1,8 @@
 """The worker process as the module sees it: everything at once, nothing waited for.
 
-Runs in the main thread of 3D Slicer without a thread of its own (Python threads there run only while the main thread
-lets them): the pipes do not block, and :meth:`Worker.poll` reads what has come.
+Runs in the main thread of 3D Slicer: the pipes do not block, and :meth:`Worker.poll` reads what has come. Only the
+start of the process, for which the system makes its caller wait, has a thread of its own (:mod:`MedAttnLib.starting`);
+what is asked meanwhile goes out as soon as the process stands.
 """
 
 from __future__ import annotations
@@ -15,11 +16,13 @@ import time
 import weakref
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from MedAttnLib import launch
 from MedAttnLib.engine import PROTOCOL, Done, Engine, Failed, Pending
 from MedAttnLib.local import LocalEngine
+from MedAttnLib.starting import Starting
 from MedAttnLib.texts import _
 
 __all__ = ["LocalEngine", "Worker"]
@@ -30,8 +33,17 @@ GRACE = 0.5
 MOST_DEATHS, WITHIN = 3, 60.0
 """After so many deaths within so many seconds it is started again by the next request only."""
 
+LAST_BREATH = 0.2
+"""Seconds that a process has to leave its exit status, once its stream has ended."""
+
+MOST_TO_STOP = 1.0
+"""Seconds that a stop waits at most until the process is gone."""
+
 MOST_AT_ONCE = 1 << 20
 """Bytes read in one poll."""
+
+MOST_OF_THE_LOG = 8192
+"""Bytes of the log that a person is shown."""
 
 
 class Worker(Engine):
@@ -58,7 +70,9 @@ class Worker(Engine):
         super().__init__(on_state, on_message)
         self.python = launch.python_executable(python)
         self._paths, self._variables, self._warm = tuple(paths), dict(variables or {}), warm
+        self._starting: Starting | None = None
         self._process: subprocess.Popen[bytes] | None = None
+        self._silent_since: float | None = None
         self._ended: list[subprocess.Popen[bytes]] = []
         self._lines: deque[bytes] = deque()
         self._unread = b""
@@ -70,12 +84,12 @@ class Worker(Engine):
 
     @property
     def running(self) -> bool:
-        """Whether the process has been started and not been found dead."""
-        return self._process is not None
+        """Whether the process has been started, or is being started, and has not been found dead."""
+        return self._process is not None or self._starting is not None
 
     @property
     def pid(self) -> int | None:
-        """Process id, None without a process."""
+        """Process id, None without a process and until it stands."""
         return self._process.pid if self._process is not None else None
 
     @property
@@ -84,31 +98,31 @@ class Worker(Engine):
         if self._folder is None:
             return ""
         try:
-            return (self._folder / "worker.log").read_bytes()[-8192:].decode("utf-8", "replace")
+            with open(self._folder / "worker.log", "rb") as file:
+                file.seek(max(0, os.fstat(file.fileno()).st_size - MOST_OF_THE_LOG))
+                return file.read(MOST_OF_THE_LOG).decode("utf-8", "replace")
         except OSError:
             return ""
 
     def start(self, done: Done | None = None, failed: Failed | None = None) -> None:
         """See :meth:`MedAttnLib.engine.Engine.start`. Fails with ``worker_unavailable`` where it cannot be started."""
-        if self._process is not None:
+        if self.running:
             self._later.append(lambda: self._greeted(done))
             return
-        self.hello = None
+        self.hello = self._silent_since = None
         self._unread = self._unsent = b""
         self._lines.clear()
         greeting = {"protocol": PROTOCOL, "folder": self.folder, "parent": os.getpid(), "warm": self._warm}
         number = self._add("hello", greeting, Pending({}, lambda result: self._hello(result, done), failed, own=True))
-        try:
-            self._process = launch.start(
+        self._starting = Starting(
+            partial(
+                launch.start,
                 self.python,
                 folder=self.folder,
                 log=self.folder / "worker.log",
                 env=launch.environment(self.python, self._paths, self._variables),
             )
-        except OSError as error:
-            reason = _("{python} cannot be started ({reason}).").format(python=self.python, reason=error.strerror)
-            self._later.append(lambda: self._fail_all(reason))
-            return
+        )
         self._transmit(number)
         self._tell_state()
 
@@ -132,6 +146,8 @@ class Worker(Engine):
         for call in later:
             call()
         self._ended = [process for process in self._ended if process.poll() is None]
+        if self._starting is not None and self._starting.finished():
+            self._arrive(self._starting)
         if self._process is None:
             return
         if self.hello is not None:
@@ -143,6 +159,15 @@ class Worker(Engine):
             self._died()
         elif any(p.deadline is not None and time.monotonic() > p.deadline for p in self._pending.values()):
             self._end_by_force()
+
+    def _arrive(self, started: Starting) -> None:
+        """Take the process that was being started."""
+        self._starting = None
+        try:
+            self._process = started.process()
+        except OSError as error:
+            told = _("{python} cannot be started ({reason}).")
+            self._fail_all(told.format(python=self.python, reason=error.strerror))
 
     # --- messages
 
@@ -223,7 +248,7 @@ class Worker(Engine):
             return
         if self.hello is not None:
             done(self.hello)
-        elif self._process is not None:
+        elif self.running:
             self._later.append(lambda: self._greeted(done))
 
     # --- ends
@@ -238,17 +263,18 @@ class Worker(Engine):
             del self._pending[number]
 
     def _died(self) -> None:
+        """The stream has ended: say so and start again, but not before the exit status is there to be said."""
         process, greeted = self._process, self.hello is not None
         assert process is not None
-        try:
-            code: int | None = process.wait(0.01)  # its stream has ended, so it is on its way
-        except subprocess.TimeoutExpired:
-            code = None
+        now, code = time.monotonic(), process.poll()
+        if self._silent_since is None:
+            self._silent_since = now
+        if code is None and now - self._silent_since < LAST_BREATH:
+            return
         self._let_go()
         if not greeted:
             self._fail_all(self._why_not_started(code))
             return
-        now = time.monotonic()
         self._deaths = [one for one in self._deaths if now - one < WITHIN] + [now]
         again = len(self._deaths) < MOST_DEATHS
         told = _("The MedAttn worker ended unexpectedly ({how}).").format(how=_how(code)) + " "
@@ -276,7 +302,7 @@ class Worker(Engine):
 
     def _start_again(self) -> None:
         """In a poll of its own: ending one process and starting the next takes longer than either."""
-        if self._process is None:
+        if not self.running:
             self.start()
 
     def _fail_all(self, reason: str, code: str = "worker_unavailable") -> None:
@@ -295,11 +321,13 @@ class Worker(Engine):
         return _("The MedAttn worker did not start ({how}); its log says why.").format(how=_how(code))
 
     def _stop(self) -> None:
+        end = time.monotonic() + MOST_TO_STOP
+        if self._starting is not None:
+            self._process, self._starting = self._starting.give_up(MOST_TO_STOP), None
         self._let_go()
         self._later.clear()
         self._unread = self._unsent = b""
         self._lines.clear()
-        end = time.monotonic() + 1.0
         while self._ended and time.monotonic() < end:
             self._ended = [process for process in self._ended if not launch.is_gone(process)]
             time.sleep(0.001)
