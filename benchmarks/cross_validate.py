@@ -22,6 +22,7 @@ from medattn_core import datalists
 from medattn_core.bundles import load, load_network
 from medattn_core.bundles.trust import Trust
 from medattn_core.inference import Predictor
+from medattn_core.inference.predictor import resolve_device
 from medattn_core.tasks import TaskSpec
 from medattn_core.training import train
 from medattn_core.training.calibration import expected_calibration_error
@@ -121,7 +122,8 @@ def _ensemble(arguments: argparse.Namespace, cases: list[datalists.Case], fold: 
     result = arguments.work / f"seeds{'_'.join(map(str, seeds))}_fold{fold}.json"
     if not result.exists():
         bundles = [load(arguments.work / f"seed{seed}_fold{fold}") for seed in seeds]
-        predictor = Predictor(bundles[0], *[load_network(bundle) for bundle in bundles])
+        networks = [load_network(bundle) for bundle in bundles]
+        predictor = Predictor(bundles[0], *networks, device=resolve_device("auto"))
         result.write_text(json.dumps(measure(predictor, [c for c in cases if c.fold == fold])))
     return dict(json.loads(result.read_text()))
 

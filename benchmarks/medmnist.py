@@ -26,11 +26,13 @@ from sklearn.model_selection import StratifiedKFold
 from benchmarks.common import machine, markdown_table, merged, with_spread
 from benchmarks.convert import medmnist
 from medattn_core import datalists
+from medattn_core.inference.predictor import resolve_device
 from medattn_core.networks.attention_cnn import AttentionCNN
 from medattn_core.tasks import TaskSpec
 from medattn_core.training.calibration import fit_scaling
 from medattn_core.training.config import TrainingConfig
 from medattn_core.training.data import TrainingData, prepare
+from medattn_core.training.early_stop import outputs_on
 from medattn_core.training.loop import fit
 
 POSITIVE = {"vesselmnist3d": "aneurysm", "adrenalmnist3d": "hyperplasia", "breastmnist": "malignant",
@@ -81,17 +83,6 @@ def read_splits(paths: Sequence[Path], task: TaskSpec) -> TrainingData:
     return prepare(cases, task, task.size)
 
 
-def logits_of(network: AttentionCNN, data: TrainingData, batch: int = 32) -> np.ndarray:
-    """``(N,)`` logits of the only output."""
-    network.eval()
-    with torch.inference_mode():
-        parts = [
-            network(torch.from_numpy(data.images[i : i + batch].astype(np.float32)))[:, 0].numpy()
-            for i in range(0, len(data), batch)
-        ]
-    return np.concatenate(parts)
-
-
 def best_threshold(logits: np.ndarray, truth: np.ndarray) -> float:
     """Logit threshold of highest accuracy, the middle of the best ones."""
     candidates = np.unique(logits)
@@ -129,9 +120,10 @@ def run(
         config = TrainingConfig.from_dict({**settings["training"], "seed": seed + 1000 * number})
         torch.manual_seed(config.seed)
         network = AttentionCNN(**network_settings(task, settings["network"], pooling))
-        trained = fit(network, data.subset(own), task, config).to("cpu")
-        held_out.append(logits_of(trained, data.subset(others)))
-        tested.append(logits_of(trained, test))
+        device = resolve_device("auto")
+        trained = fit(network, data.subset(own), task, config, device=device).to(device)
+        held_out.append(outputs_on(trained, data.subset(others))[:, 0])
+        tested.append(outputs_on(trained, test)[:, 0])
     seconds = time.time() - start
     order = np.concatenate([others for _, others in parts])
     logits = {"val": np.concatenate(held_out), "test": np.mean(tested, axis=0)}

@@ -22,7 +22,7 @@ def outputs_on(network: nn.Module, data: TrainingData, batch: int = 16) -> np.nd
     with torch.inference_mode():
         return np.concatenate(
             [
-                network(torch.from_numpy(data.images[i : i + batch].astype(np.float32)).to(device)).cpu().numpy()
+                network(torch.from_numpy(data.images[i : i + batch]).to(device).float()).cpu().numpy()
                 for i in range(0, len(data), batch)
             ]
         )

@@ -24,8 +24,10 @@ class MovingAverage:
         """Take in the weights after one optimiser step."""
         self.steps += 1
         decay = min(self.decay, (1 + self.steps) / (10 + self.steps))
-        for kept, new in zip(self.network.state_dict().values(), network.state_dict().values(), strict=True):
-            if kept.is_floating_point():
-                kept.lerp_(new, 1 - decay)
-            else:
+        pairs = list(zip(self.network.state_dict().values(), network.state_dict().values(), strict=True))
+        averaged = [pair for pair in pairs if pair[0].is_floating_point()]
+        # All tensors at once: on a GPU each call by itself would cost more than its arithmetic.
+        torch._foreach_lerp_([kept for kept, _ in averaged], [new for _, new in averaged], 1 - decay)
+        for kept, new in pairs:
+            if not kept.is_floating_point():
                 kept.copy_(new)

@@ -271,13 +271,13 @@ def _losses(
     processes: Processes,
     units: Units,
 ) -> dict[str, Tensor]:
-    image = torch.from_numpy(data.images[chosen].astype(np.float32))
-    mask = torch.from_numpy(data.masks[chosen].astype(np.float32) / 255.0).unsqueeze(1)
+    image = torch.from_numpy(data.images[chosen]).to(device).float()
+    mask = torch.from_numpy(data.masks[chosen]).to(device).float().div_(255).unsqueeze(1)
     target = torch.from_numpy(data.targets[chosen]).to(device)
     image, moved, longer = config.augmentation(image, mask, generator, size)
     if config.zoom_power:
         target = units.zoomed(target, longer.to(device).unsqueeze(1) ** config.zoom_power)
-    image = processes.part(image).to(device, memory_format=memory_format)
+    image = processes.part(image).contiguous(memory_format=memory_format)
     half = config.precision == "bf16" and sound_bf16(device, size, network.coarsest_stride)
     with torch.autocast(torch.device(device).type, dtype=torch.bfloat16, enabled=half):
         features = network.features(image)
@@ -300,7 +300,7 @@ def _losses(
             losses["together"] = config.losses.together * together
     if moved is not None:
         pool = F.avg_pool2d if task.spatial_dims == 2 else F.avg_pool3d
-        inside = pool(moved.to(device), network.evidence_stride)[:, 0]
+        inside = pool(moved, network.evidence_stride)[:, 0]
         # A finding that augmentation pushed out of the picture teaches nothing about location.
         located = torch.from_numpy(data.located[chosen]).to(device) & (inside.flatten(1).sum(dim=1) > 0.5)
         if task.kind == "regression":

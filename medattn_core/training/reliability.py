@@ -167,10 +167,12 @@ def _crossed(parts: Sequence[HeldOut], index: int, task: TaskSpec, fewest: int) 
 def features_of(network: AttentionCNN, data: TrainingData, batch: int = 16) -> np.ndarray:
     """What the network looked at in each case, ``(N, F)``."""
     network.eval()
+    device = next(network.parameters()).device
     found = []
     for start in range(0, len(data), batch):
-        features = network.features(torch.from_numpy(data.images[start : start + batch].astype(np.float32)))
-        found.append(attended_features(features, network.pool(features).weights).numpy())
+        image = torch.from_numpy(data.images[start : start + batch]).to(device).float()
+        features = network.features(image)
+        found.append(attended_features(features, network.pool(features).weights).cpu().numpy())
     return np.concatenate(found)
 
 

@@ -161,17 +161,18 @@ def train(
             say(f"fold {number + 1} of {len(held_out)}: {int((~chosen).sum())} cases train, {int(chosen.sum())} test")
         whole = replace(run, progress=_of_all(progress, number, len(held_out)))
         trained = _train_one(whole, prepared, chosen, number if len(held_out) > 1 else None)
-        members.append(trained)
         if chosen.any():
             test = prepared.subset(chosen)
-            found.append(HeldOut(outputs=outputs_on(trained, test), targets=test.targets))
+            found.append(HeldOut(outputs=outputs_on(trained.to(processes.device), test), targets=test.targets))
+        members.append(trained.to("cpu"))
     if processes.rank > 0:
         if not processes.agree(True):
             raise TrainingError("unwritable", f"{output}: the first process did not write it; its message says why")
         return load(output)
     try:
-        bundle = _write(run, output, members, found, where, about, recipe, say,
-                        learn_input_check(members[0], prepared, held_out[0]))  # fmt: skip
+        input_check = learn_input_check(members[0].to(processes.device), prepared, held_out[0])
+        members[0].to("cpu")
+        bundle = _write(run, output, members, found, where, about, recipe, say, input_check)
     except BaseException:
         processes.agree(False)  # the others wait for the bundle
         raise

@@ -1,7 +1,7 @@
 """Augmentation of batches on the model grid: one random affine map and a few intensity changes, in torch.
 
 Everything is drawn from the generator given, so that a run repeats. Works for ``(B, C, H, W)`` and
-``(B, C, X, Y, Z)``.
+``(B, C, X, Y, Z)``, on the device where the image lies.
 """
 
 from __future__ import annotations
@@ -76,13 +76,13 @@ class Augmentation:
         Args:
             image: ``(B, C, *spatial)``, zero outside the scan.
             mask: ``(B, 1, *spatial)`` location of the finding in [0, 1], moved along with the image; or None.
-            generator: source of all randomness.
+            generator: source of all randomness, on the CPU.
             size: of the result, the same field of view in other pixels; that of ``image`` by default.
 
         Returns:
             The image, the mask, and by how much longer everything has become, ``(B,)``: the mean over the axes.
         """
-        theta = self._affine(image, generator)
+        theta = self._affine(image, generator).to(image.device)
         grid = F.affine_grid(theta, [image.shape[0], 1, *(size or image.shape[2:])], align_corners=False)
         image = F.grid_sample(image, grid, align_corners=False)
         if mask is not None:
@@ -133,7 +133,7 @@ class Augmentation:
 
     def _intensity(self, image: Tensor, generator: torch.Generator) -> Tensor:
         batch, ones = image.shape[0], [1] * (image.dim() - 1)
-        uniform = lambda *shape: torch.rand(*shape, generator=generator) * 2 - 1  # noqa: E731
+        uniform = lambda *shape: (torch.rand(*shape, generator=generator) * 2 - 1).to(image.device)  # noqa: E731
         gamma = torch.exp(uniform(batch, *ones) * math.log(self.gamma))
         gain = torch.exp(uniform(batch, *ones) * math.log(self.brightness))
         image = image.clamp_min(0).pow(gamma) * gain
@@ -142,12 +142,21 @@ class Augmentation:
             coarse = uniform(batch, 1, *([4] * (image.dim() - 2))) * self.bias_field
             image = image * F.interpolate(coarse, size=image.shape[2:], mode=mode, align_corners=True).exp()
         if self.coarsen > 0:
-            chosen = torch.rand(batch, generator=generator) < self.coarsen
+            chosen = (torch.rand(batch, generator=generator) < self.coarsen).nonzero()[:, 0]
             factor = 0.5 + 0.5 * float(torch.rand(1, generator=generator))
-            if bool(chosen.any()):
+            if len(chosen):
+                chosen = chosen.to(image.device)
                 small = F.interpolate(image[chosen], scale_factor=factor, mode=mode, antialias=image.dim() == 4)
                 image[chosen] = F.interpolate(small, size=image.shape[2:], mode=mode)
         if self.noise > 0:
-            level = torch.rand(batch, *ones, generator=generator) * self.noise
-            image = image + level * torch.randn(image.shape, generator=generator)
+            level = (torch.rand(batch, *ones, generator=generator) * self.noise).to(image.device)
+            image = image + level * _normal(image, generator)
         return image
+
+
+def _normal(like: Tensor, generator: torch.Generator) -> Tensor:
+    """Normal noise of an image's shape, drawn where the image lies: a random number a voxel is slow to send."""
+    if like.device.type != "cpu":
+        seed = int(torch.randint(1 << 62, (1,), generator=generator))
+        generator = torch.Generator(like.device).manual_seed(seed)
+    return torch.randn(like.shape, generator=generator, device=like.device)

@@ -144,6 +144,18 @@ def test_completeness_in_half_precision(pooling: str, dtype: torch.dtype) -> Non
     torch.testing.assert_close(out.logits, exact, atol=0.1, rtol=0.05)
 
 
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.parametrize(("spatial_dims", "mirror"), [(2, 1), (3, 0), (3, [0, 1, 2])])
+def test_features_on_a_gpu_are_those_of_the_processor(spatial_dims: int, mirror: int | list[int]) -> None:
+    network = build(spatial_dims=spatial_dims, mirror=mirror)
+    x = torch.rand(4, 1, *([64] * spatial_dims))
+    layout = torch.channels_last if spatial_dims == 2 else torch.channels_last_3d
+    with torch.inference_mode(), torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
+        expected = network.features(x)
+        found = network.to(device="cuda", memory_format=layout).features(x.cuda())  # type: ignore[call-overload]
+    torch.testing.assert_close(found.cpu(), expected, atol=1e-3, rtol=1e-3)
+
+
 @pytest.mark.parametrize(
     ("spatial_dims", "mirror", "slicewise"), [(2, 1, False), (3, [0, 2], False), (2, [0, 1], True)]
 )

@@ -39,6 +39,17 @@ def pieces(squares: Path, **training: object):
     return network, prepare(cases, task, size), task, config
 
 
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_a_network_trained_on_a_gpu_says_the_same_on_the_processor(squares, tmp_path):
+    folder = tmp_path / "squares"
+    bundle = train(squares, folder, config=changed(epochs=45, learning_rate=5e-3, ema_decay=0.9), device="cuda",
+                   validation_fold=1)  # fmt: skip
+    assert bundle.metadata["eval_metrics"]["accuracy"] >= 0.9
+    image = datalists.load(squares)[0].image
+    here, there = (Predictor.from_bundle(folder, device=name)(image) for name in ("cpu", "cuda"))
+    np.testing.assert_allclose(there.logits, here.logits, atol=0.02)  # cuDNN rounds to TF32
+
+
 def test_train_writes_a_bundle_that_learnt_something_and_shows_where(squares, tmp_path):
     folder = tmp_path / "out" / "squares"
     bundle = train(

@@ -79,6 +79,20 @@ def test_the_same_seed_gives_the_same_batch():
     assert not torch.equal(first, third)
 
 
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.parametrize("shape", [(4, 1, 48, 64), (4, 1, 24, 32, 28)])
+def test_a_seed_means_the_same_on_a_gpu(shape):
+    """But for the noise, which is drawn where the image lies; it repeats there too."""
+    image = torch.rand(shape)
+    mask = (image > 0.9).float()
+    strong = Augmentation(noise=0, erase=0.5, coarsen=0.5)
+    here, there = strong(image, mask, generator()), strong(image.cuda(), mask.cuda(), generator())
+    for one, other in zip(here, there, strict=True):
+        torch.testing.assert_close(other.cpu(), one, atol=1e-3, rtol=1e-3)
+    first, second = (Augmentation()(image.cuda(), None, generator(5))[0] for _ in range(2))
+    torch.testing.assert_close(first, second)
+
+
 def test_another_size_is_the_same_view_in_other_pixels():
     image = torch.zeros(1, 1, 32, 48)
     image[..., 8:16, 12:36] = 1.0
