@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,8 @@ from typer.testing import CliRunner
 
 from medattn_core import datalists
 from medattn_core.cli import app
-from medattn_core.errors import DataListError
+from medattn_core.errors import DataListError, MedAttnError
+from medattn_core.training import train
 from medattn_core.volumes import write
 from tests.squares import SETTINGS, write_squares
 from tests.two import smooth
@@ -84,10 +86,79 @@ def test_what_is_probably_not_meant(tmp_path: Path) -> None:
     for name, data in (("a", volume), ("b", volume), ("empty", volume * 0)):
         sitk.WriteImage(sitk.GetImageFromArray(data), str(tmp_path / f"{name}.nii.gz"))
     path = tmp_path / "list.csv"
-    path.write_text("image,label,mask\na.nii.gz,x,empty.nii.gz\nb.nii.gz,x,\n")
+    path.write_text("image,label,mask\na.nii.gz,x,empty.nii.gz\nb.nii.gz,x,a.nii.gz\n")
     codes = " ".join(datalists.check(path).warnings)
     for code in ("one_label", "few_cases", "empty_mask", "no_patient"):
         assert f"[{code}]" in codes
+
+
+BOX = {"box": [4, 4, 8, 8]}
+OUTSIDE = {"box": [64, 4, 8, 8]}
+
+
+def told(*labels: object, **more: object) -> list[dict[str, object]]:
+    return [{"label": label, **more} for label in labels]
+
+
+@pytest.mark.parametrize(("train_on", "held", "said"), [
+    (told("a", "b"), [], None),
+    (told("a", "a"), [], "every case has the label 'a': nothing to learn"),
+    (told("-", []), [], "no case shows a label"),
+    ([{"value": 3}, {"value": 3}], [], "every case has the same value"),
+    (told("a", "a", **BOX), [], None),
+    (told("a", "a", **OUTSIDE), [], "every case of 'training' has the label 'a'"),
+    (told("a", ["a", "b"]), [], "every case of 'training' has the label 'a'"),
+    (told("a", "a"), told("-"), "every case of 'training' has the label 'a'"),
+    (told("a", "b"), told("c"), "label 'c' is in 'validation' alone"),
+    (told("a", "b"), told(["a", "b"]), None),
+    ([{"value": 3}, {"value": 3}], [{"value": 4}], None),
+])  # fmt: skip
+def test_ready_is_what_training_accepts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, train_on: list, held: list, said: str | None
+) -> None:
+    write_squares(tmp_path)
+    entries = [{"image": f"{index}.png", **entry} for index, entry in enumerate([*train_on, *held])]
+    path = tmp_path / "list.json"
+    path.write_text(json.dumps({"training": entries[: len(train_on)], "validation": entries[len(train_on) :]}))
+    ran = invoke("data", "check", path)
+    assert ran.exit_code == (0 if said is None else 1)
+    assert ("ready for training" in ran.stderr) == (said is None)
+    assert said is None or (f"error [bad_datalist] {path}: " in ran.stderr and said in ran.stderr)
+
+    def begin(*_: object) -> None:
+        raise RuntimeError("training begins")
+
+    monkeypatch.setattr(sys.modules["medattn_core.training.train"], "_train_one", begin)
+    refusal = "nothing to learn|would be trained without a case"
+    with pytest.raises(RuntimeError if said is None else MedAttnError, match=refusal if said else "training begins"):
+        train(path, tmp_path / "model", device="cpu")
+
+
+def test_the_held_out_list_has_its_say(tmp_path: Path) -> None:
+    write_squares(tmp_path)
+    path = tmp_path / "list.json"
+
+    def checked(*held: object) -> datalists.Checked:
+        entries = [{"image": f"{i}.png", "label": label} for i, label in enumerate(("Yes", "no", *held))]
+        path.write_text(json.dumps({"training": entries[:2], "validation": entries[2:]}))
+        return datalists.check(path)
+
+    found = checked("no")
+    assert (found.kind, found.held_out, sorted(found.classes)) == ("multiclass", 1, ["Yes", "no"])
+    assert checked(["Yes", "no"]).kind == "multilabel"
+    assert checked("-").kind == "multilabel"
+    with pytest.raises(DataListError, match="label 'yes' in 'validation', but 'Yes' in 'training'; write one of them"):
+        checked("yes")
+
+
+def test_a_list_without_truth_can_be_predicted(tmp_path: Path) -> None:
+    write_squares(tmp_path)
+    path = tmp_path / "list.csv"
+    path.write_text("image\n0.png\n1.png\n")
+    found = datalists.check(path)
+    assert not found.errors
+    assert any(line.startswith("[no_truth]") for line in found.warnings)
+    assert "ready" not in invoke("data", "check", path).stderr
 
 
 def test_a_box_beside_the_picture_is_noticed(tmp_path: Path) -> None:

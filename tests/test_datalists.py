@@ -89,6 +89,65 @@ def test_json_bare_list(write: Write) -> None:
     assert second.label == "3"
 
 
+def test_text_of_json_is_stripped_as_that_of_csv(write: Write) -> None:
+    entries = [
+        {"image": "a.nii", "label": "yes ", "patient": "anna", "fold": " 1 "},
+        {"image": "b.nii", "label": [" no"], "patient": "anna ", "fold": 1},
+        {"image": "c.nii", "label": " - ", "patient": 7, "fold": 0},
+    ]
+    cases = datalists.load(write("list.json", entries))
+    assert [case.labels for case in cases] == [("yes",), ("no",), ()]
+    assert [case.patient for case in cases] == ["anna", "anna", "7"]
+    assert [case.fold for case in cases] == [1, 1, 0]
+    listed = {"labels": ["no ", "yes"], "training": [{"image": "a.nii", "label": 0}, {"image": "b.nii", "label": "no"}]}
+    path = write("listed.json", listed)
+    assert [case.label for case in datalists.load(path)] == ["no", "no"]
+    assert datalists.listed_labels(path) == ("no", "yes")
+    entries[1]["fold"] = 0
+    message = refused(write("list.json", entries))
+    assert "training[1]: fold 0, but training[0] is the same patient in fold 1" in message
+    assert "anna" not in message
+
+
+@pytest.mark.parametrize("empty", [None, "", "  ", float("nan")])
+def test_an_empty_value_of_json_is_an_empty_cell(write: Write, empty: Any) -> None:
+    others = {name: empty for name in datalists.COLUMNS if name != "image"}
+    entries = [{"image": "a.nii", **others}, {"image": "b.nii", "box": empty, "patient": empty}]
+    path = write("list.json", [*entries, {"image": "c.nii", "box": [empty] * 4}])
+    assert datalists.load(path) == [Case(image=path.parent / f"{name}.nii") for name in "abc"]
+    # Folds of theirs do not matter to each other: those without a patient are no one person.
+    folds = [{"image": f"{name}.nii", "fold": fold, "patient": empty} for fold, name in enumerate("abc")]
+    assert [case.patient for case in datalists.load(write("list.json", folds))] == [None] * 3
+    assert "training[1]: no value" in refused(
+        write("list.json", [{"image": "a.nii", "value": 2}, {"image": "b.nii", "value": empty}])
+    )
+
+
+def test_what_pandas_writes_of_a_csv_is_the_same_list(write: Write) -> None:
+    """Columns of the box by themselves, and numbers of patients as floats since some have none."""
+    text = HEADER + "a.nii,cyst,,,1,2,3,4,0,7\nb.nii,solid,,,,,,,1,\n"
+    columns = HEADER.strip().split(",")
+    nan = float("nan")
+    rows = [
+        ["a.nii", "cyst", nan, nan, 1.0, 2.0, 3.0, 4.0, 0, 7.0],
+        ["b.nii", "solid", nan, nan, nan, nan, nan, nan, 1, nan],
+    ]
+    written = write("list.json", [dict(zip(columns, row, strict=True)) for row in rows])
+    assert datalists.load(written) == datalists.load(write("list.csv", text))
+
+
+def test_other_keys_of_json_are_left_alone(write: Write) -> None:
+    entry = {"image": "a.nii", "patient": "p", "patient_id": "q", "image_meta_dict": {}, "age": 40, "pred": "x.nii"}
+    (case,) = datalists.load(write("list.json", [entry]))
+    assert case == Case(image=case.image, patient="p")
+    path = write("other.json", [{"image": "a.nii", "volume_mm3": 3, "x": 1, "y": 2, "w": 3, "h": 4}])
+    columns = {"value": "volume_mm3", **dict(zip(datalists.BOX_COLUMNS, "xywh", strict=True))}
+    (case,) = datalists.load(path, columns=columns)
+    assert (case.value, case.box) == (3.0, (1.0, 2.0, 3.0, 4.0))
+    path = write("other.json", [{"image": "a.nii", "Volume_mm3": 3}])
+    assert "key 'Volume_mm3' is not known; is 'volume_mm3' meant" in refused(path, columns={"value": "volume_mm3"})
+
+
 def test_other_column_names(write: Write) -> None:
     path = write("list.csv", "scan,value,volume_mm3\na.nii,1,2948\n")
     (case,) = datalists.load(path, columns={"image": "scan", "value": "volume_mm3"})
@@ -115,6 +174,7 @@ def test_other_column_names(write: Write) -> None:
         ("image,label,value\na.nii,x,1\n", "row 2: both label and value"),
         ("image,label\na.nii,x|x\n", "row 2: label 'x' twice"),
         ("image,label\na.nii,x|\n", "row 2: label ''"),
+        ("image,label\na.nii,x|-\n", "row 2: label '-' beside others; it says that none is true"),
         ("image,label\na.nii,Cyst\nb.nii,cyst\n", "row 3: label 'cyst', but 'Cyst' in row 2"),
         ("image,label,fold\na.nii,x,1.5\n", "row 2: fold '1.5'"),
         ("image,label,fold\na.nii,x,-1\n", "row 2: fold '-1'"),
@@ -159,6 +219,20 @@ def test_csv_refused_with_the_row(write: Write, text: str, said: str) -> None:
         ({"training": [{"image": "a.nii", "mask": 1}]}, "training[0]: mask 1"),
         ({"training": [{"image": "a.nii", "box": [1, 2, 3, 4, 5, 6]}]}, "volumes take a mask"),
         ({"training": [{"image": "a.nii", "fold": "one"}]}, "fold 'one'"),
+        ({"training": [{"Image": "a.nii"}]}, "training[0]: key 'Image' is not known; is 'image' meant"),
+        ({"training": [{"image": "a.nii", "patient_id": "p"}]}, "key 'patient_id' is not known; is 'patient' meant"),
+        ({"training": [{"image": "a.nii", "Patient": "p"}]}, "key 'Patient' is not known; is 'patient' meant"),
+        ({"training": [{"image": "a.nii", "labels": ["x"]}]}, "key 'labels' is not known; is 'label' meant"),
+        ({"training": [{"image": "a.nii"}, {"image": "b.nii", "Fold": 1}]}, "training[1]: key 'Fold' is not known"),
+        ({"training": [{"image": "a.nii", "bbox": [1, 2, 3, 4]}]}, "key 'bbox' is not known; is 'box' meant"),
+        ({"training": [{"image": "a.nii", "box": [1, 2, 3, 4], "box_x_px": 1}]}, "both box and box_x_px"),
+        ({"training": [{"image": "a.nii", "box_x_px": 1}]}, "training[0]: the box has no box_y_px"),
+        ({"training": [{"image": "a.nii", "label": ["x", "-"]}]}, "training[0]: label '-' beside others"),
+        ({"training": [{"image": "a.nii", "label": ["x", " x"]}]}, "training[0]: label 'x' twice"),
+        ({"training": [{"image": " "}]}, "training[0]: no image"),
+        ({"training": [{"image": "a.nii", "patient": ["anna"]}]}, "patient is of the kind list; give text"),
+        ({"labels": ["x", "-"], "training": []}, "'labels' has '-', which is none of the labels"),
+        ({"labels": ["x", "x "], "training": []}, "'labels' has 'x' twice"),
     ],
 )
 def test_json_refused_with_the_entry(write: Write, data: Any, said: str) -> None:
@@ -222,6 +296,9 @@ def test_saving_is_refused_with_a_reason(tmp_path: Path) -> None:
     with pytest.raises(DataListError, match=r"use \.json") as caught:
         datalists.save([case], tmp_path / "list.csv")
     assert caught.value.code == "bad_datalist"
+    for name in ("list.json", "list.csv"):
+        with pytest.raises(DataListError, match="label '-' would be read as none of the labels"):
+            datalists.save([Case(image=tmp_path / "a.nii", labels=("a", "-"))], tmp_path / name)
     (tmp_path / "file").touch()
     with pytest.raises(DataListError) as caught:
         datalists.save([case], tmp_path / "file" / "list.json")

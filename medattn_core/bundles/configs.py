@@ -32,6 +32,7 @@ def metadata_config(
     about: dict[str, Any],
     files: dict[str, str],
     members: int = 1,
+    trained_on: str = "",
 ) -> dict[str, Any]:
     """``configs/metadata.json``: MONAI's keys (schema 20240725, and those that 20220324 asks for) and ours."""
     packages = {package: installed(package) for package in ("medattn", "nibabel", "SimpleITK")}
@@ -66,6 +67,7 @@ def metadata_config(
             "network": network,
             "calibration": calibration,
             "training": training,
+            **({"trained_on": trained_on} if trained_on else {}),
             "files": files,
         },
     }

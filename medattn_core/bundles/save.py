@@ -61,6 +61,7 @@ def save_bundle(
     input_check: InputCheck | None = None,
     training: Mapping[str, Any] | None = None,
     recipe: Recipe | None = None,
+    trained_on: str = "",
     about: Mapping[str, Any] | None = None,
 ) -> Bundle:
     """Write a bundle folder and load it back.
@@ -84,6 +85,7 @@ def save_bundle(
         input_check: what the training scans were like.
         training: record of the training settings.
         recipe: with it the bundle holds `train.json` and `evaluate.json`, which repeat the training with MONAI.
+        trained_on: hash of the cases and of who was held out, by which a finished training is known again.
         about: further metadata of MONAI's schema (``authors``, ``copyright``, ``references``, ``changelog``...); what
             the other arguments say cannot be overruled here.
 
@@ -135,6 +137,7 @@ def save_bundle(
             about=_plain_json(about or {}, "about"),
             files={name: sha256(work / name) for name in listed},
             members=1 + len(members),
+            trained_on=trained_on,
         )
         write_file(work / METADATA, to_json(metadata))
     return load(target)

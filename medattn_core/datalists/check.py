@@ -13,9 +13,10 @@ from typing import Any
 import numpy as np
 
 from medattn_core.datalists.apart import HELD_OUT_SECTION, check_apart
-from medattn_core.datalists.case import Case, one_of_several
+from medattn_core.datalists.case import Case, label_names, one_of_several
 from medattn_core.datalists.load import load, sections
 from medattn_core.datalists.location import location_of
+from medattn_core.datalists.truth import nothing_to_learn, untaught
 from medattn_core.errors import MedAttnError
 from medattn_core.volumes import Volume, read
 from medattn_core.volumes.placement import misplaced
@@ -46,13 +47,15 @@ class Checked:
         cases, patients, channels: numbers; patients counts a case without one as one.
         held_out: cases of the list ``validation``, which training holds out; their images are looked at, too.
         kind: of the task that is trained on it: ``multiclass``, ``multilabel``, ``regression``; empty without truth.
-        classes: label to fold to number of cases; the fold is None where the list names none.
+            The cases of ``validation`` have their say in it, as in training.
+        classes: label to fold to number of cases, ``validation`` aside; the fold is None where the list names none.
         values: lowest, mean and highest value, or None.
         masks, boxes: cases that have one.
         geometry: range of each quantity over the images that could be read, as ``(lowest, median, highest)``.
         modalities, dimensions: how many images of each.
         warnings: what is allowed but probably not meant.
-        errors: ``{"input", "code", "message"}`` of every image, mask or box that cannot be used.
+        errors: ``{"input", "code", "message"}`` of every image, mask or box that cannot be used, and of the list where
+            its truth is one that training refuses.
     """
 
     cases: int = 0
@@ -108,7 +111,7 @@ def check(
     """Read a data list and every image and mask it names.
 
     What makes the list itself unusable (missing files, unknown labels, a patient in two folds) is raised at once;
-    images that cannot be read are collected.
+    images that cannot be read, and a truth of which training could learn nothing, are collected.
 
     Args:
         path: data list.
@@ -126,12 +129,14 @@ def check(
         masks=sum(case.mask is not None for case in cases),
         boxes=sum(case.box is not None for case in cases),
     )
-    _count(found, cases)
+    train, held = cases, []
     if section != HELD_OUT_SECTION and HELD_OUT_SECTION in sections(path):
         held = load(path, section=HELD_OUT_SECTION)
         check_apart(Path(path), cases, held)
         found.held_out = len(held)
-        cases = [*cases, *held]
+        cases = [*train, *held]
+    _count(found, train, cases)
+    placed = False
     modalities: Counter[str] = Counter()
     dimensions: Counter[str] = Counter()
     quantities: dict[str, list[float]] = {}
@@ -142,7 +147,7 @@ def check(
         mask = _read(found, case.mask, mask=True) if case.mask is not None else None
         if mask is not None and channels[0] is not None and mask.shape != channels[0].shape:
             dimensions["with a mask on another grid"] += 1
-        _check_place(found, case, channels[0], mask)
+        placed |= _check_place(found, case, channels[0], mask)
         _check_channels(found, case, channels)
         for volume in (v for v in channels if v is not None):
             flat = volume.spatial_dims == 2 or min(volume.shape) == 1
@@ -152,6 +157,7 @@ def check(
                 quantities.setdefault(name, []).append(value)
     if progress is not None:
         progress(len(cases), len(cases))
+    _check_truth(found, Path(path), section, train, held, placed=placed)
     found.geometry = {
         name: (round(min(v), 4), round(statistics.median(v), 4), round(max(v), 4)) for name, v in quantities.items()
     }
@@ -161,7 +167,7 @@ def check(
     return found
 
 
-def _count(found: Checked, cases: list[Case]) -> None:
+def _count(found: Checked, cases: list[Case], together: list[Case]) -> None:
     for case in cases:
         for label in case.labels if case.labels else (NONE,) if case.labels is not None else ():
             counts = found.classes.setdefault(label, {})
@@ -171,13 +177,11 @@ def _count(found: Checked, cases: list[Case]) -> None:
         for label, counts in sorted(found.classes.items())
     }
     if found.classes:
-        found.kind = "multiclass" if one_of_several(cases) else "multilabel"
+        found.kind = "multiclass" if one_of_several(together) else "multilabel"
     values = [case.value for case in cases if case.value is not None]
     if values:
         found.kind = "regression"
         found.values = (min(values), statistics.fmean(values), max(values))
-        if found.values[0] == found.values[2]:
-            found.warnings.append("[constant_value] every case has the same value: there is nothing to learn")
     elif not found.classes:
         found.warnings.append("[no_truth] no label and no value: the list can be predicted, not trained on")
     names = set(found.classes)
@@ -191,12 +195,26 @@ def _count(found: Checked, cases: list[Case]) -> None:
     few = [f"{label} ({sum(counts.values())})" for label, counts in found.classes.items() if sum(counts.values()) < FEW]
     if few:
         found.warnings.append(f"[few_cases] fewer than {FEW} cases: {', '.join(few)}")
-    if len(found.classes) == 1 and NONE not in found.classes:
-        found.warnings.append("[one_label] every case has the same label: there is nothing to learn")
-    if set(found.classes) == {NONE}:
-        found.warnings.append("[one_label] no case shows a label: there is nothing to learn")
     if any(case.patient is None for case in cases) and len(cases) > 1:
         found.warnings.append("[no_patient] without `patient`, images of one person may fall into several folds")
+
+
+def _check_truth(
+    found: Checked, path: Path, section: str, train: list[Case], held: list[Case], *, placed: bool
+) -> None:
+    """Whether training would refuse the truth. A list without any is one to predict, and warned of already."""
+    if not found.kind:
+        return
+    why = nothing_to_learn([*train, *held]) or untaught(train, held, placed=placed, section=section)
+    if why is not None:
+        found.errors.append({"input": str(path), "code": "bad_datalist", "message": f"{path}: {why}"})
+    elif found.values is not None and found.values[0] == found.values[2]:
+        found.warnings.append(f"[constant_value] every case of {section!r} has the same value: little can be learnt")
+    elif len(found.classes) == 1:
+        found.warnings.append(
+            f"[one_label] every case has the label {label_names(train)[0]!r}: what it is not is learnt from outside "
+            "the masks and boxes alone"
+        )
 
 
 def _check_channels(found: Checked, case: Case, channels: Sequence[Volume | None]) -> None:
@@ -214,15 +232,18 @@ def _check_channels(found: Checked, case: Case, channels: Sequence[Volume | None
             found.warnings.append(f"[{notice.code}] {file}: {notice.message}")
 
 
-def _check_place(found: Checked, case: Case, image: Volume | None, mask: Volume | None) -> None:
-    """Whether the mask or box can be used as in training, and covers something of the image."""
+def _check_place(found: Checked, case: Case, image: Volume | None, mask: Volume | None) -> bool:
+    """Whether the mask or box can be used as in training, and covers something of the image.
+
+    True, too, where an error keeps from knowing it; False where the case has neither.
+    """
     if mask is not None and not mask.data.any():
         if case.labels != ():  # where no label is true there is nothing to draw
             found.warnings.append(
                 f"[empty_mask] {case.mask}: the mask is empty, so training will not use it; draw the finding, or leave "
                 "the mask out"
             )
-        return
+        return False
     if mask is not None:
         whole = np.isfinite(mask.data).all() and not np.any(mask.data % 1)
         share = float((mask.data > 0).mean())
@@ -232,12 +253,12 @@ def _check_place(found: Checked, case: Case, image: Volume | None, mask: Volume 
                 f"[odd_mask] {case.mask}: it {what}; what is above 0 is taken for the finding: is it a mask?"
             )
     if image is None or (case.mask is not None and mask is None):
-        return  # an error already
+        return case.mask is not None or case.box is not None  # an error already
     try:
         place = location_of(case, image, mask)
     except MedAttnError as error:
         _failed(found, case.image, error)
-        return
+        return True
     unused = place is not None and not place.any()
     if unused and mask is not None:
         found.warnings.append(
@@ -250,6 +271,7 @@ def _check_place(found: Checked, case: Case, image: Volume | None, mask: Volume 
         if unused or x < 0 or y < 0 or x + width > columns or y + height > rows:
             what = "covers nothing of" if unused else "leaves"
             found.warnings.append(f"[box_outside] {case.image}: the box {what} the picture of {columns} x {rows} px")
+    return place is not None and not unused
 
 
 def _read(found: Checked, file: Path, *, mask: bool = False) -> Volume | None:

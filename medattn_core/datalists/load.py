@@ -1,17 +1,18 @@
 """Read data lists, JSON and CSV, checked.
 
 JSON is MONAI's: ``{"labels": [...], "training": [{"image": ..., "label": ..., "fold": 0}, ...]}``, or the bare list.
-CSV has a header with columns of :data:`COLUMNS`; other columns are left alone. Paths are relative to the list.
+CSV has a header with columns of :data:`COLUMNS`. Those are the keys of JSON, too, where ``box`` may hold all of a box.
+Other columns and keys are left alone, unless they are nearly one of these. Paths are relative to the list.
+Text is stripped of white space around it; null, NaN and blank text of JSON are what an empty cell of CSV is.
 
 A label is a name, or in JSON the number of one in ``labels``. Several (multi-label) are a JSON list of names or of
-zeros and ones in the order of ``labels``, or names joined by ``|`` in CSV; none of them is ``[]`` or ``-``.
+zeros and ones in the order of ``labels``, or names joined by ``|`` in CSV; none of them is ``-``, or ``[]`` in JSON.
 Several channels of one case (T1 and FLAIR, PET and CT) are a JSON list of images, or paths joined by ``|`` in CSV.
 """
 
 from __future__ import annotations
 
 import csv
-import difflib
 import io
 import json
 import math
@@ -21,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from medattn_core.datalists.case import BOX_COLUMNS, COLUMNS, NO_LABEL, SEPARATOR, Case, bad
+from medattn_core.datalists.entry import BOX, check_names, is_empty, tidy
 from medattn_core.errors import DataListError
 
 
@@ -50,7 +52,7 @@ def load(
         raise DataListError("bad_argument", f"columns: {unknown[0]!r} is not known; accepted: {', '.join(COLUMNS)}")
     text = _text(path)
     if path.suffix.lower() == ".json":
-        rows, listed = _json_rows(path, text, section)
+        rows, listed = _json_rows(path, text, section, columns or {})
         labels = listed if labels is None else labels
     elif path.suffix.lower() in (".csv", ".tsv"):
         rows = _csv_rows(path, text, columns or {})
@@ -61,7 +63,7 @@ def load(
     cases = []
     for where, row in rows:
         try:
-            cases.append(_case(path.parent, _renamed(row, columns or {}), labels))
+            cases.append(_case(path.parent, tidy(_renamed(row, columns or {})), labels))
         except ValueError as error:
             raise bad(path, f"{where}: {error}") from error
     places = [where for where, _ in rows]
@@ -108,7 +110,13 @@ def _names(path: Path, data: Mapping[str, Any]) -> list[str] | None:
         listed = [listed[key] for key in sorted(listed, key=lambda key: (len(key), key))]
     if listed is not None and not (isinstance(listed, list) and all(isinstance(name, str) for name in listed)):
         raise bad(path, "'labels' must be a list of names")
-    return listed or None
+    names = [name.strip() for name in listed or ()]
+    for name in names:
+        if name in ("", NO_LABEL):
+            raise bad(path, f"'labels' has {name!r}, which is none of the labels; give each a name of its own")
+        if names.count(name) > 1:
+            raise bad(path, f"'labels' has {name!r} twice; give each a name of its own")
+    return names or None
 
 
 def _text(path: Path) -> str:
@@ -122,7 +130,9 @@ def _text(path: Path) -> str:
         raise bad(path, f"it cannot be read ({error.strerror})") from error
 
 
-def _json_rows(path: Path, text: str, section: str) -> tuple[list[tuple[str, dict[str, Any]]], list[str] | None]:
+def _json_rows(
+    path: Path, text: str, section: str, columns: Mapping[str, str]
+) -> tuple[list[tuple[str, dict[str, Any]]], list[str] | None]:
     try:
         data = json.loads(text)
     except ValueError as error:
@@ -140,6 +150,10 @@ def _json_rows(path: Path, text: str, section: str) -> tuple[list[tuple[str, dic
     for where, entry in rows:
         if not isinstance(entry, dict):
             raise bad(path, f"{where}: must be an object with the key 'image', not {type(entry).__name__}")
+        try:
+            check_names(entry, [*_known(columns), BOX], "key")
+        except ValueError as error:
+            raise bad(path, f"{where}: {error}") from error
     return rows, names
 
 
@@ -151,20 +165,15 @@ def _csv_rows(path: Path, text: str, columns: Mapping[str, str]) -> list[tuple[s
     reader = csv.reader(io.StringIO(text), delimiter=delimiter)
     names = [name.strip() for name in next(reader, [])]
     needed = columns.get("image", "image")
+    try:
+        check_names(names, _known(columns), "column")
+    except ValueError as error:
+        raise bad(path, str(error)) from error
     if needed not in names:
-        same = [name for name in names if name.casefold() == needed.casefold()]
-        if same:
-            raise bad(path, f"column {same[0]!r} is not known; is {needed!r} meant? Names are written as here")
         raise bad(path, f"the header has no column {needed!r}; accepted columns: {', '.join(COLUMNS)}")
     repeated = sorted({name for name in names if names.count(name) > 1})
     if repeated:
         raise bad(path, f"the header repeats the column {repeated[0]!r}")
-    known = [columns.get(name, name) for name in COLUMNS]
-    for name in names:
-        # Folded, as `Label` and `IMAGE` differ from the known names by their case alone.
-        near = [] if name in known else difflib.get_close_matches(name.casefold(), known, n=1, cutoff=0.8)
-        if near and near[0] not in names:  # a misspelt column would be a truth or a patient lost in silence
-            raise bad(path, f"column {name!r} is not known; is {near[0]!r} meant?")
     rows = []
     for cells in _cells(path, reader):
         if not any(cell.strip() for cell in cells):
@@ -173,19 +182,9 @@ def _csv_rows(path: Path, text: str, columns: Mapping[str, str]) -> list[tuple[s
         if len(cells) != len(names):
             raise bad(path, f"{where}: {len(cells)} cells, but the header has {len(names)}")
         row: dict[str, Any] = {name: cell.strip() for name, cell in zip(names, cells, strict=True) if cell.strip()}
-        sides = [name for name in BOX_COLUMNS if name in row]
-        if sides and len(sides) < len(BOX_COLUMNS):
-            missing = next(name for name in BOX_COLUMNS if name not in row)
-            raise bad(path, f"{where}: the box has no {missing}; give {', '.join(BOX_COLUMNS)} or none of them")
-        if sides:
-            row["box"] = [row.pop(name) for name in BOX_COLUMNS]
-        if SEPARATOR in row.get(needed, ""):
-            row[needed] = [part.strip() for part in row[needed].split(SEPARATOR)]
-        label = row.get(columns.get("label", "label"))
-        if label == NO_LABEL:
-            row[columns.get("label", "label")] = []
-        elif label is not None and SEPARATOR in label:
-            row[columns.get("label", "label")] = [part.strip() for part in label.split(SEPARATOR)]
+        for name in (needed, columns.get("label", "label")):
+            if SEPARATOR in row.get(name, ""):
+                row[name] = [part.strip() for part in row[name].split(SEPARATOR)]
         rows.append((where, row))
     return rows
 
@@ -197,16 +196,20 @@ def _cells(path: Path, reader: Iterator[list[str]]) -> Iterator[list[str]]:
         raise bad(path, f"it is not valid CSV ({error})") from error
 
 
+def _known(columns: Mapping[str, str]) -> list[str]:
+    return [columns.get(name, name) for name in COLUMNS]
+
+
 def _renamed(row: Mapping[str, Any], columns: Mapping[str, str]) -> dict[str, Any]:
     ours = {theirs: name for name, theirs in columns.items()}
     return {ours.get(key, key): value for key, value in row.items() if columns.get(key, key) == key or key in ours}
 
 
 def _case(folder: Path, entry: dict[str, Any], names: Sequence[str] | None) -> Case:
-    """One checked case. Raises ValueError with a message that lacks only the place."""
+    """One checked case of a tidy entry. Raises ValueError with a message that lacks only the place."""
     image = entry.get("image")
     images: list[Any] = list(image) if isinstance(image, (list, tuple)) else [image]
-    if not images or not all(isinstance(one, str) and one for one in images):
+    if not images or not all(isinstance(one, str) and not is_empty(one) for one in images):
         raise ValueError("no image; give its path relative to the list")
     if len(set(images)) < len(images):
         raise ValueError("the same image twice among the channels")
@@ -214,8 +217,8 @@ def _case(folder: Path, entry: dict[str, Any], names: Sequence[str] | None) -> C
     value = None if entry.get("value") is None else _number(entry["value"], "value")
     if labels is not None and value is not None:
         raise ValueError("both label and value; a case has a label (classification) or a value (regression)")
-    mask, patient = entry.get("mask"), entry.get("patient")
-    if mask is not None and (not isinstance(mask, str) or not mask):
+    mask = entry.get("mask")
+    if mask is not None and not isinstance(mask, str):
         raise ValueError(f"mask {mask!r}; give its path relative to the list")
     return Case(
         image=folder / images[0],
@@ -225,7 +228,7 @@ def _case(folder: Path, entry: dict[str, Any], names: Sequence[str] | None) -> C
         mask=None if mask is None else folder / mask,
         box=_box(entry.get("box")),
         fold=_fold(entry.get("fold")),
-        patient=None if patient is None else str(patient),
+        patient=_patient(entry.get("patient")),
     )
 
 
@@ -233,7 +236,11 @@ def _labels(folder: Path, given: Any, names: Sequence[str] | None) -> tuple[str,
     if given is None:
         return None
     several = isinstance(given, (list, tuple))
-    parts: list[Any] = list(given) if several else [given]
+    parts = [part.strip() if isinstance(part, str) else part for part in (given if several else [given])]
+    if NO_LABEL in parts:
+        if len(parts) > 1:
+            raise ValueError(f"label {NO_LABEL!r} beside others; it says that none is true: drop it, or the others")
+        return ()
     if several and names and len(parts) == len(names) and all(type(part) is int and part in (0, 1) for part in parts):
         return tuple(name for name, part in zip(names, parts, strict=True) if part)
     found = []
@@ -284,6 +291,15 @@ def _fold(given: Any) -> int | None:
     if number != int(number) or number < 0:
         raise ValueError(f"fold {given!r}; give a whole number from 0")
     return int(number)
+
+
+def _patient(given: Any) -> str | None:
+    if isinstance(given, bool) or not isinstance(given, (str, int, float, type(None))):
+        # Of the kind alone, as the value may be a name.
+        raise ValueError(f"patient is of the kind {type(given).__name__}; give text or a number")
+    if isinstance(given, float) and given.is_integer():  # pandas makes 7 of some rows 7.0 where others have none
+        given = int(given)
+    return None if given is None else str(given)
 
 
 def _check_together(path: Path, places: list[str], cases: list[Case]) -> None:

@@ -21,9 +21,11 @@ def save(cases: Iterable[Case], path: str | Path, *, section: str = "training") 
     Paths become relative to the list.
 
     Raises:
-        DataListError: ``bad_datalist`` for another suffix or a label that CSV cannot hold, ``unwritable``.
+        DataListError: ``bad_datalist`` for another suffix or a label that the format cannot hold, ``unwritable``.
     """
     path, cases = Path(path), list(cases)
+    if NO_LABEL in label_names(cases):
+        raise bad(path, f"label {NO_LABEL!r} would be read as none of the labels; give it a name")
     rows = [_row(path.parent, case) for case in cases]
     if path.suffix.lower() == ".json":
         text = json.dumps({"labels": list(label_names(cases)), section: rows}, indent=1, ensure_ascii=False) + "\n"
@@ -69,7 +71,7 @@ def _csv_text(path: Path, rows: list[dict[str, Any]]) -> str:
     for row in rows:
         label = row.get("label")
         parts = label if isinstance(label, list) else [label]
-        if any(SEPARATOR in str(part) or part == NO_LABEL for part in parts):
+        if any(SEPARATOR in str(part) for part in parts):
             raise bad(path, f"label {label!r} cannot be written in CSV ({SEPARATOR!r} joins labels); use .json")
         if isinstance(label, list):
             row["label"] = SEPARATOR.join(label) or NO_LABEL

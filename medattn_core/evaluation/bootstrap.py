@@ -20,25 +20,27 @@ def intervals(
     measure: Callable[[np.ndarray], Metrics],
     groups: Sequence[object],
     *,
-    strata: Sequence[object] | None = None,
     shares: Mapping[str, np.ndarray] | None = None,
+    needs: Mapping[str, Sequence[np.ndarray]] | None = None,
     samples: int = 1000,
     level: float = 0.95,
     seed: int = 0,
 ) -> dict[str, dict[str, float]]:
     """Metrics of all cases with intervals of a bootstrap over patients.
 
-    Whole patients are drawn (Efron 1979), within each kind of them, so that a rare label is as frequent in every
-    sample as in the list. The ends are bias-corrected and accelerated (BCa, Efron 1987): average precision grows with
-    repeated cases, and plain percentiles can miss the very value they belong to. Where the bootstrap has no spread (all
-    right, or all wrong) or a share rests on few patients, a share has Wilson's interval (1927) with the patients as the
-    count; for other metrics there is none then.
+    Whole patients are drawn (Efron 1979), whatever they have: how frequent a label is among others is not known either,
+    and with the frequencies of the list held fixed intervals of what mixes labels would be too narrow. The ends are
+    bias-corrected and accelerated (BCa, Efron 1987): average precision grows with repeated cases, and plain percentiles
+    can miss the very value they belong to. Where the bootstrap has no spread (all right, or all wrong) or a share rests
+    on few patients, a share has Wilson's interval (1927) with the patients as the count; for other metrics there is
+    none then.
 
     Args:
         measure: metrics of the cases that an index array selects; NaN where one cannot be computed.
         groups: patient of each case.
-        strata: kind of each case, such as its label; a patient is of the kinds of all its cases together.
         shares: name of each metric that is a share of cases, to the ``(N,)`` boolean of the cases it is a share of.
+        needs: name of each metric that compares kinds of cases (those with a label and those without), to the ``(N,)``
+            booleans of these: with fewer than :data:`FEWEST` patients of one of them there is no interval.
         samples: bootstrap samples; 0 gives no intervals.
         level: of the interval.
         seed: of the draws.
@@ -55,17 +57,17 @@ def intervals(
     if samples <= 0 or len(members) < FEWEST:
         return found
     rng = np.random.default_rng(seed)
-    kinds = _kinds(members, strata)
     drawn: dict[str, list[float]] = {name: [] for name in found}
     for _ in range(samples):
-        chosen = np.concatenate([members[g] for kind in kinds for g in rng.choice(kind, len(kind))])
+        chosen = np.concatenate([members[g] for g in rng.integers(len(members), size=len(members))])
         for name, value in measure(chosen).items():
             if name in drawn and np.isfinite(value):
                 drawn[name].append(float(value))
     acceleration = _acceleration(measure, members, list(found))
     for name, values in drawn.items():
         value = found[name]["value"]
-        if not np.isfinite(value):
+        kinds = () if needs is None else needs.get(name, ())
+        if not np.isfinite(value) or any(len(np.unique(number[kind])) < FEWEST for kind in kinds):
             continue
         patients = None
         if shares is not None and name in shares:
@@ -88,19 +90,6 @@ def wilson(share: float, count: int, level: float = 0.95) -> tuple[float, float]
     half = z / (1 + z * z / count) * float(np.sqrt(share * (1 - share) / count + z * z / (4 * count * count)))
     # Rounding must not leave the share outside.
     return min(share, max(0.0, middle - half)), max(share, min(1.0, middle + half))
-
-
-def _kinds(members: Sequence[np.ndarray], strata: Sequence[object] | None) -> list[np.ndarray]:
-    """Patients of each kind; those whose kind no other has are drawn together, or they would never vary."""
-    if strata is None:
-        return [np.arange(len(members))]
-    kind_of = [tuple(sorted({str(strata[i]) for i in cases})) for cases in members]
-    groups: dict[tuple[str, ...], list[int]] = {}
-    for patient, kind in enumerate(kind_of):
-        groups.setdefault(kind, []).append(patient)
-    alone = [patients[0] for patients in groups.values() if len(patients) == 1]
-    kinds = [np.array(patients) for patients in groups.values() if len(patients) > 1]
-    return [*kinds, np.array(alone)] if alone else kinds
 
 
 def _acceleration(

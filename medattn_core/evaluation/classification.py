@@ -84,6 +84,18 @@ def denominators(truth: np.ndarray, task: TaskSpec) -> dict[str, np.ndarray]:
     return found
 
 
+def compared(truth: np.ndarray, task: TaskSpec) -> dict[str, list[np.ndarray]]:
+    """For each score of :func:`scores` that compares kinds of cases: which cases are of each kind, ``(N,)`` booleans.
+
+    A label that none or all of the cases have is in no mean over labels.
+    """
+    sides = {label: [truth[:, k], ~truth[:, k]] for k, label in enumerate(task.labels)}
+    mixed = [kind for pair in sides.values() if all(kind.any() for kind in pair) for kind in pair]
+    found = {f"{name}_{label}": pair for name in ("auc", "average_precision") for label, pair in sides.items()}
+    shown = [kinds[0] for kinds in sides.values() if kinds[0].any()] if takes_one(task) else mixed
+    return found | {"auc": mixed, "average_precision": mixed, "balanced_accuracy": shown}
+
+
 def confusion(said: np.ndarray, truth: np.ndarray, task: TaskSpec) -> dict[str, Any]:
     """Which label was said for which, for metrics.json.
 

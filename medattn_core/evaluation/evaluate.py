@@ -124,7 +124,7 @@ def evaluate(
         "fold": fold,
         "cases": len(seen.cases),
         "patients": len(set(patients)),
-        "patients_named": all(case.patient is not None for case in seen.cases),
+        "without_patient": sum(case.patient is None for case in seen.cases),
         "settings": {**asdict(settings), **_chosen(rule, task),
                      "chosen_on": None if validation is None else Path(validation).name},
         **measured(outputs, targets, seen.stated, patients, task,

@@ -53,7 +53,7 @@ def _place(scores: MapScores, threshold: float | None, samples: int, seed: int) 
     if place:
         place["iou_threshold"] = threshold
     if any(case["lesions"] for case in scores.froc.values()):
-        place["froc"] = localisation.froc(list(scores.froc.values()))
+        place["froc"] = {**localisation.froc(list(scores.froc.values())), "scans_undrawn": len(scores.undrawn)}
     return place
 
 

@@ -36,6 +36,7 @@ class MapScores:
         repeated: rank correlations with the evidence of other models of the same task.
         froc: of each case by its number, all labels together: see
             :func:`medattn_core.evaluation.localisation.detections`.
+        undrawn: cases that show a lesion whose outline is not known, which are not in ``froc``.
     """
 
     patients: dict[int, str] = field(default_factory=dict)
@@ -45,6 +46,7 @@ class MapScores:
     randomised: dict[Key, list[float]] = field(default_factory=dict)
     repeated: dict[Key, list[float]] = field(default_factory=dict)
     froc: dict[int, dict[str, Any]] = field(default_factory=dict)
+    undrawn: set[int] = field(default_factory=set)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -115,8 +115,8 @@ def measured(
         shares |= {"set_coverage": shown, "abstained": shown}
         if abstained is not None:
             shares["accuracy_when_decided"] = shown & ~np.array(abstained)
-    kinds = ["|".join(np.array(task.labels)[row]) for row in truth]
-    found = intervals(measure, patients, strata=kinds, shares=shares, samples=samples, seed=seed)
+    needs = classification.compared(truth, task)
+    found = intervals(measure, patients, shares=shares, needs=needs, samples=samples, seed=seed)
     return {"classification": found, **classification.confusion(said, truth, task), **notes}
 
 

@@ -10,6 +10,7 @@ from medattn_core.bundles import Bundle
 from medattn_core.datalists.case import NO_LABEL
 from medattn_core.evaluation import page_maps
 from medattn_core.evaluation.examples import Example
+from medattn_core.evaluation.page_maps import share
 from medattn_core.outputs.page import banner, document, esc, facts, image, table
 from medattn_core.outputs.text import number
 
@@ -83,9 +84,13 @@ def summary_page(
             ]
         ),
         '<p class="note">The figures hold for cases like these. If the model was trained on any of them, they are too '
-        "good. All numbers: <code>metrics.json</code>; case by case: <code>cases.csv</code>.</p>",
+        f"good{_of_folds(members)}. All numbers: <code>metrics.json</code>; case by case: <code>cases.csv</code>.</p>",
     ]
     return document(f"{bundle.name}: evaluation", body)
+
+
+def _of_folds(members: int) -> str:
+    return "; the networks of <code>--folds</code> together have seen every case of their list" if members > 1 else ""
 
 
 def _count(number: int, what: str) -> str:
@@ -104,7 +109,7 @@ def _intervals(metrics: Mapping[str, Any]) -> str:
     return (
         f"Intervals: 95 %, bootstrap over {found['patients']} patients ({samples} samples); Wilson's where the "
         f"bootstrap has no spread or a share rests on fewer than {found['fewest_patients']} patients. None where "
-        "neither says anything."
+        "neither says anything, or what is compared is of fewer patients on one side."
     )
 
 
@@ -121,10 +126,10 @@ def _short(metrics: Mapping[str, Any], scores: Mapping[str, Any]) -> str:
     right = round(accuracy["value"] * count)
     several = metrics["task"]["kind"] == "multilabel" and len(labels) > 1
     what = "had all labels right" if several else "got the right label"
-    text = f"{right} of {_count(count, 'case')} {what}: {_share(accuracy['value'])}{_between(accuracy, _share)}."
+    text = f"{right} of {_count(count, 'case')} {what}: {share(accuracy['value'])}{_between(accuracy, share)}."
     decided = scores.get("accuracy_when_decided")
     if decided is not None and decided["value"] is not None and scores["abstained"]["value"]:
-        left, sure = _share(scores["abstained"]["value"]), _share(decided["value"])
+        left, sure = share(scores["abstained"]["value"]), share(decided["value"])
         if several:
             text += f" Of all answers, one a label and case, {left} are left undecided; of the others {sure} are right."
         else:
@@ -132,14 +137,10 @@ def _short(metrics: Mapping[str, Any], scores: Mapping[str, Any]) -> str:
     place = metrics["localisation"].get("evidence")
     if place:
         text += (
-            f" The strongest evidence lay inside the marked finding in {_share(place['pointing'])} of "
+            f" The strongest evidence lay inside the marked finding in {share(place['pointing'])} of "
             f"{_count(place['cases'], 'case')} whose finding is marked."
         )
     return esc(text)
-
-
-def _share(value: float) -> str:
-    return f"{100 * value:.1f} %"
 
 
 def _between(score: Mapping[str, float], form: Callable[[float], str]) -> str:
@@ -153,7 +154,7 @@ def _cell(name: str, score: Mapping[str, Any], unit: str) -> tuple[str, str]:
         if value is None:
             return "not measurable"
         if name in SHARES or name.startswith(("sensitivity", "specificity")):
-            return _share(value)
+            return share(value)
         if name in ("mae", "rmse", "mean_error", "mae_of_the_mean"):
             return f"{number(value, 4)}{f' {unit}' if unit else ''}"
         return page_maps.figure(value)
@@ -225,7 +226,10 @@ def _threshold(metrics: Mapping[str, Any]) -> str:
     if task["kind"] == "multilabel" or len(task["labels"]) == 1:
         if chosen is None:
             return f"A label is said from a probability of {usual:g}; if none reaches it, none is said."
-        return f"Each label is said from its own threshold, chosen on {esc(chosen)}; if none reaches it, none is said."
+        text = f"Each label is said from its own threshold, chosen on {esc(chosen)}"
+        if None in (settings["label_thresholds"] or {}).values():
+            text += f", or from {usual:g} where the cases there do not tell (no threshold below)"
+        return text + "; if none reaches it, none is said."
     if settings["decision_threshold"] is not None:
         text = f"The label is decided at {settings['decision_threshold']:.3f}, chosen on {esc(chosen)}"
     else:
@@ -239,8 +243,12 @@ def _threshold(metrics: Mapping[str, Any]) -> str:
 def _cases(metrics: Mapping[str, Any]) -> str:
     fold = "" if metrics["fold"] is None else f", fold {metrics['fold']}"
     images = _count(metrics["cases"], "image")
-    if metrics["patients_named"]:
+    unnamed = metrics["without_patient"]
+    if not unnamed:
         return f"{images} of {_count(metrics['patients'], 'patient')}{fold}"
+    if unnamed < metrics["cases"]:
+        own = "each of them counts as a patient of its own"
+        return f"{images} of {_count(metrics['patients'], 'patient')}{fold}; {unnamed} name no patient, and {own}"
     return (
         f"{images}{fold}. The list names no patients: each image counts as a patient of its own, and the "
         "intervals are too narrow if several belong to one"

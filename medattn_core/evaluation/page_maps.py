@@ -21,6 +21,11 @@ def figure(value: float | None, digits: int = 3) -> str:
     return f"{value:.{digits}f}".replace("-", "\N{MINUS SIGN}")
 
 
+def share(value: float, digits: int = 1) -> str:
+    """A share in per cent."""
+    return f"{100 * value:.{digits}f} %"
+
+
 def place(found: Mapping[str, Any], settings: Mapping[str, Any], errors: int) -> list[str]:
     """Does the map lie on the finding?"""
     if "evidence" not in found:
@@ -29,10 +34,10 @@ def place(found: Mapping[str, Any], settings: Mapping[str, Any], errors: int) ->
     if "evidence_on_sample" in found:
         rows.append(_row("evidence, the compared ones", found["evidence_on_sample"]))
         rows += [_row(NAMES[m], found[m]) for m in NAMES if m in found and m != "evidence"]
-    share = found["iou_threshold"]
+    least = found["iou_threshold"]
     where = (
-        f"{share:.2f} of the peak, chosen on {settings['chosen_on']}"
-        if share is not None
+        f"{least:.2f} of the peak, chosen on {settings['chosen_on']}"
+        if least is not None
         else "half of the peak, not chosen"
     )
     text = [
@@ -40,8 +45,8 @@ def place(found: Mapping[str, Any], settings: Mapping[str, Any], errors: int) ->
         table(["map", "peak inside", "share inside", "overlap (IoU)", "voxel AUPRC", "findings"], rows, (1, 2, 3, 4, 5),
               first=0),
         '<p class="note">Peak inside: the strongest voxel lies in the marked finding. Share inside: of the positive '
-        f"map. Overlap: of the map above {esc(where)}. Other methods explain the same network. Below each number: 95 % "
-        "interval over patients.</p>",
+        f"map. Overlap: of the map above {esc(where)}. All maps are those for the true label, also where another one "
+        "was said. Other methods explain the same network. Below each number: 95 % interval over patients.</p>",
     ]  # fmt: skip
     if errors:
         text.append(_unused(errors))
@@ -58,10 +63,12 @@ def place(found: Mapping[str, Any], settings: Mapping[str, Any], errors: int) ->
         ]  # fmt: skip
     if "froc" in found:
         froc = found["froc"]
+        undrawn = froc["scans_undrawn"]
+        left_out = f" Not counted here: {undrawn} whose lesion is not drawn." if undrawn else ""
         text.append(
             f"<p>{froc['lesions']} single lesion{'s' if froc['lesions'] != 1 else ''} on {froc['scans']} scans, "
-            f"{froc['scans_without']} of them without any: {froc['score']:.1%} found on average at 1/4 to 8 false "
-            "positives a scan.</p>"
+            f"{froc['scans_without']} of them without any: {share(froc['score'])} found on average at 1/4 to 8 false "
+            f"positives a scan.{left_out}</p>"
         )
     return text
 
@@ -99,9 +106,9 @@ def faith(found: Mapping[str, Any], regression: bool) -> list[str]:
             one = found[method]
             more = one.get("evidence_drops_more")
             bounds = one.get("evidence_drops_more_interval")
-            cell = "" if more is None else f"{more:.0%}"
+            cell = "" if more is None else share(more, 0)
             if bounds is not None:
-                cell += f'<br><small class="soft">{bounds[0]:.0%} to {bounds[1]:.0%}</small>'
+                cell += f'<br><small class="soft">{share(bounds[0], 0)} to {share(bounds[1], 0)}</small>'
             rows.append([esc(NAMES[method]), esc(figure(one["drop_at_0.1"])), cell,
                          esc(figure(one["deletion_area"])), esc(figure(one["insertion_area"])),
                          str(one["cases"])])  # fmt: skip

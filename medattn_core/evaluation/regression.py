@@ -17,13 +17,14 @@ def scores(
         intervals: of each case, where the model states them.
     """
     error = values - targets
-    total = float(((targets - targets.mean()) ** 2).sum())
+    gaps = targets - targets.mean()
+    differ = np.abs(gaps).max() > 1e-6 * np.abs(targets).max()  # by more than their rounding
     found = {
         "mae": float(np.abs(error).mean()),
         "rmse": float(np.sqrt((error**2).mean())),
         "mean_error": float(error.mean()),
-        "r2": 1 - float((error**2).sum()) / total if total > 0 else float("nan"),
-        "mae_of_the_mean": float(np.abs(targets - targets.mean()).mean()),
+        "r2": 1 - float((error**2).sum()) / float((gaps**2).sum()) if differ else float("nan"),
+        "mae_of_the_mean": float(np.abs(gaps).mean()),
     }
     if intervals is not None:
         inside = [low <= t <= high for (low, high), t in zip(intervals, targets, strict=True)]

@@ -160,6 +160,7 @@ def _place(
 ) -> np.ndarray | None:
     """Score where the evidence lies; the finding on the scan's voxels, None where its place is not known."""
     inside = None
+    shows_lesion = bool(lesion_labels.intersection(labels))
     try:
         if case.mask is not None or case.box is not None:
             inside = _finding(case, prediction, labels)
@@ -168,12 +169,15 @@ def _place(
             row |= {f"map_{name}": v for name, v in maps.add_place(seen.maps, key, prediction, inside, overlap).items()}
             if case.mask is not None:
                 maps.add_lesions(seen.maps, key, prediction, inside)
-        if prediction.task.kind != "regression":
+        # Where a lesion is there and not drawn, a region that finds it would count as a false alarm.
+        if prediction.task.kind != "regression" and not (shows_lesion and (inside is None or case.mask is None)):
             for label in prediction.task.labels:
                 if label in lesion_labels and label not in labels:
                     maps.add_lesions(seen.maps, (index, label), prediction, None)
     except Exception as error:
         seen.place_errors.append(_entry(case, error))
+    if shows_lesion and index not in seen.maps.froc:
+        seen.maps.undrawn.add(index)
     return inside
 
 

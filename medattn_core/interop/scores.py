@@ -13,7 +13,8 @@ from medattn_core.datalists import load
 from medattn_core.interop.engine import Handler
 from medattn_core.tasks import TaskSpec
 from medattn_core.training.data import targets_of
-from medattn_core.training.early_stop import macro_auc
+from medattn_core.training.early_stop import macro_auc, ranking
+from medattn_core.training.reliability import regression_metrics
 
 
 def cases_of(
@@ -52,10 +53,8 @@ def scores(outputs: np.ndarray, targets: np.ndarray, task: TaskSpec) -> dict[str
         targets: ``(N, K)``.
     """
     if task.kind == "regression":
-        residuals = outputs[:, 0] - targets[:, 0]
-        total = float(((targets - targets.mean()) ** 2).sum())
-        return {"mae": float(np.abs(residuals).mean()), "r2": 1 - float((residuals**2).sum()) / max(total, 1e-12)}
-    found = {"auc": float(macro_auc(outputs, targets))}
+        return regression_metrics(outputs[:, 0], targets[:, 0])
+    found = {"auc": float(macro_auc(ranking(outputs, task), targets))}
     if task.kind == "multiclass":
         found["accuracy"] = float((outputs.argmax(axis=1) == targets.argmax(axis=1)).mean())
     return found

@@ -42,8 +42,9 @@ def epoch_order(targets: np.ndarray, *, balanced: bool, generator: torch.Generat
 class Batches:
     """Indices of the items of each step, one epoch after another: what the trainer iterates over.
 
-    Every case has its turn. Where the list is no multiple of the batch size, the batches of an epoch are made equally
-    large (give or take one) rather than the last one small: a batch of one case has no batch statistics.
+    Every case has its turn, unless classes are balanced. Where the list is no multiple of the batch size, the batches
+    of an epoch are made equally large (give or take one) rather than the last one small: a batch of one case has no
+    batch statistics.
 
     Seeded by epoch, so that a resumed run draws what the uninterrupted one would have drawn.
 

@@ -99,10 +99,11 @@ def finished(output: Path, work: Path, *, resume: bool, overwrite: bool, setting
         output: bundle folder.
         work: folder of the checkpoints, which is there until a run is finished.
         resume, overwrite: see :func:`medattn_core.training.train`.
-        settings: ``task``, ``network`` and ``training`` of this run.
+        settings: ``task``, ``network``, ``training`` and ``trained_on`` of this run.
 
     Raises:
-        MedAttnError: ``bad_argument``: a bundle or an unfinished run is there, and neither is said.
+        MedAttnError: ``bad_argument``: a bundle or an unfinished run is there, and neither is said; or what is there is
+            of other settings or cases.
     """
     if not (resume or overwrite) and work.is_dir() and any(work.iterdir()):
         raise TrainingError(
@@ -117,7 +118,15 @@ def finished(output: Path, work: Path, *, resume: bool, overwrite: bool, setting
         )
     bundle = load(output)
     own = bundle.metadata["medattn"]
+    if "trained_on" not in own:  # of an older version, which did not note it
+        settings = {name: value for name, value in settings.items() if name != "trained_on"}
     changed = [name for name, value in settings.items() if own.get(name) != value]
+    if "trained_on" in changed:
+        raise TrainingError(
+            "bad_argument",
+            f"{output}: the finished bundle there was trained on other cases, or holds others out; choose another "
+            "folder, or overwrite it (--overwrite)",
+        )
     if "training" in changed and TrainingConfig.from_dict(settings["training"]).same_as(own.get("training")):
         changed.remove("training")
     if changed:
@@ -128,6 +137,28 @@ def finished(output: Path, work: Path, *, resume: bool, overwrite: bool, setting
             "(--overwrite)",
         )
     return bundle
+
+
+def check_work(work: Path, output: Path, folds: int) -> None:
+    """Whether the checkpoints that are to be continued are of as many networks.
+
+    Args:
+        work: folder of the checkpoints.
+        output: bundle folder, for the message.
+        folds: number of networks of this run.
+
+    Raises:
+        TrainingError: ``bad_argument``.
+    """
+    numbers = [int(path.parent.name.removeprefix("fold")) for path in work.glob("fold*/checkpoint.pt")]
+    alone = (work / "checkpoint.pt").exists()
+    if (alone and folds > 1) or (numbers and max(numbers) >= (folds if folds > 1 else 0)):
+        there = "of a single network" if alone else f"with folds ({max(numbers) + 1} or more)"
+        raise TrainingError(
+            "bad_argument",
+            f"{output}: the unfinished training there is one {there}; resume it with the same folds, or start anew "
+            "(--overwrite)",
+        )
 
 
 def check_before(

@@ -25,7 +25,11 @@ def store(
     optimizer: Any,
     stop: EarlyStop,
 ) -> None:
-    """Write the state after an epoch."""
+    """Write the state after an epoch.
+
+    Raises:
+        TrainingError: ``unwritable``.
+    """
     state = {
         "identity": identity,
         "epoch": epoch,
@@ -36,10 +40,17 @@ def store(
         "early_stop": stop.state_dict(),
         "time": time.time(),
     }
-    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    torch.save(state, temporary)
-    os.replace(temporary, path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        torch.save(state, temporary)
+        os.replace(temporary, path)
+    except (OSError, RuntimeError) as error:  # torch raises the second where a disk is full
+        temporary.unlink(missing_ok=True)
+        reason = getattr(error, "strerror", None) or " ".join(str(error).split())[:200]
+        raise TrainingError(
+            "unwritable", f"{path}: the checkpoint cannot be written ({reason}); make room there, then --resume"
+        ) from error
 
 
 def restore(
@@ -60,10 +71,12 @@ def restore(
     if TrainingConfig.from_dict(identity["config"]).same_as(stored.get("config")):
         stored["config"] = identity["config"]
     if stored != identity:
-        changed = [key for key in identity if stored.get(key) != identity[key]]
+        changed = ", ".join(
+            _named(key, stored.get(key), value) for key, value in identity.items() if stored.get(key) != value
+        )
         raise TrainingError(
             "bad_config",
-            f"{path}: the checkpoint was made with another {', '.join(changed)}; resume with the same settings, "
+            f"{path}: the checkpoint was made with another {changed}; resume with the same settings, "
             "or give another output folder",
         )
     network.load_state_dict(state["network"])
@@ -72,3 +85,11 @@ def restore(
     optimizer.load_state_dict(state["optimizer"])
     stop.load_state_dict(state["early_stop"])
     return int(state["epoch"])
+
+
+def _named(part: str, before: Any, now: Any) -> str:
+    """A part of the settings, and which of its keys differ where it has keys."""
+    if not (isinstance(before, dict) and isinstance(now, dict)):
+        return part
+    keys = [key for key in now if before.get(key) != now[key]]
+    return f"{part} ({', '.join(keys)})" if keys else part

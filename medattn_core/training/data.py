@@ -32,6 +32,7 @@ class TrainingData:
         folds: ``(N,)``, -1 where the list names none.
         patients: ``(N,)`` number of the patient of each case.
         statistics: of each case, see :func:`medattn_core.transforms.statistics.image_statistics`.
+        cropped: ``(N,)`` whether the model grid leaves out a part of the image.
     """
 
     images: np.ndarray
@@ -41,6 +42,7 @@ class TrainingData:
     folds: np.ndarray
     patients: np.ndarray | None = None
     statistics: tuple[dict[str, float], ...] = ()
+    cropped: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.images)
@@ -64,6 +66,7 @@ class TrainingData:
             folds=self.folds[chosen],
             patients=None if self.patients is None else self.patients[chosen],
             statistics=tuple(np.array(self.statistics, dtype=object)[chosen]) if self.statistics else (),
+            cropped=None if self.cropped is None else self.cropped[chosen],
         )
 
 
@@ -112,12 +115,15 @@ def prepare(
     """
     fixed = replace(task, size=tuple(size))
     flat = task.spatial_dims == 2
-    images, targets, masks, located, statistics = [], [], [], [], []
+    images, targets, masks, located, cropped, statistics = [], [], [], [], [], []
     empty = np.zeros(len(task.channels), int)
     for index, case in enumerate(cases):
         volume = read(case.image, modality=task.modality)
-        conformed = conform(volume, fixed, [read(channel) for channel in case.channels])
-        empty += [_is_flat(channel[conformed.grid.inside()]) for channel in conformed.image]
+        further = [read(channel) for channel in case.channels]
+        conformed = conform(volume, fixed, further)
+        raw = [volume, *further]
+        inside = conformed.grid.inside()
+        empty += [_is_emptied(channel[inside], own.data) for channel, own in zip(conformed.image, raw, strict=True)]
         if index + 1 == min(LOOK_AT_FIRST, len(cases)) and (empty == index + 1).any():
             which = int(np.argmax(empty))
             raise TrainingError(
@@ -140,6 +146,7 @@ def prepare(
         masks.append(np.round((mask[..., 0] if flat else mask) * 255).astype(np.uint8))
         targets.append(targets_of(case, task))
         located.append(native is not None and bool(mask.any()))
+        cropped.append(any(notice.code == "cropped" for notice in conformed.grid.notices))
         if progress is not None:
             progress(index + 1, len(cases))
     return TrainingData(
@@ -150,6 +157,7 @@ def prepare(
         folds=np.array([-1 if c.fold is None else c.fold for c in cases]),
         patients=patient_numbers(cases),
         statistics=tuple(statistics),
+        cropped=np.array(cropped),
     )
 
 
@@ -159,10 +167,13 @@ def patient_numbers(cases: Sequence[Case]) -> np.ndarray:
     return np.unique(names, return_inverse=True)[1]
 
 
-def _is_flat(values: np.ndarray) -> bool:
-    """Whether 99 % of the values are one."""
+def _is_emptied(values: np.ndarray, raw: np.ndarray) -> bool:
+    """Whether an intensity rule left one value in 99 % of an image; all of it, where the image is as sparse itself."""
     low, high = np.percentile(values, [0.5, 99.5])
-    return bool(high - low < 1e-6)
+    if high - low >= 1e-6:
+        return False
+    low, high = np.percentile(raw, [0.5, 99.5])
+    return bool(high > low or values.max() - values.min() < 1e-6)
 
 
 def prepare_list(

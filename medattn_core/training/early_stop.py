@@ -28,13 +28,31 @@ def outputs_on(network: nn.Module, data: TrainingData, batch: int = 16) -> np.nd
         )
 
 
-def macro_auc(logits: np.ndarray, targets: np.ndarray) -> float:
-    """Mean area under the ROC curve over the classes that have both kinds of cases; NaN if none has."""
+def ranking(outputs: np.ndarray, task: TaskSpec) -> np.ndarray:
+    """What ranks cases by each label as their probabilities do, ``(N, K)``, and does not saturate as they do.
+
+    Args:
+        outputs: ``(N, K)`` logits.
+        task: of the model. One logit of a softmax says nothing without the others.
+    """
+    if task.activation != "softmax":
+        return outputs
+    shifted = outputs.astype(np.float64) - outputs.max(axis=1, keepdims=True)
+    return np.asarray(shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True)))
+
+
+def macro_auc(scores: np.ndarray, targets: np.ndarray) -> float:
+    """Mean area under the ROC curve over the classes that have both kinds of cases; NaN if none has.
+
+    Args:
+        scores: ``(N, K)``, of :func:`ranking`.
+        targets: ``(N, K)``.
+    """
     from sklearn.metrics import roc_auc_score
 
     truth = targets > 0.5
     mixed = [k for k in range(truth.shape[1]) if truth[:, k].any() and not truth[:, k].all()]
-    return float(np.mean([roc_auc_score(truth[:, k], logits[:, k]) for k in mixed])) if mixed else float("nan")
+    return float(np.mean([roc_auc_score(truth[:, k], scores[:, k]) for k in mixed])) if mixed else float("nan")
 
 
 class EarlyStop:
@@ -86,7 +104,7 @@ class EarlyStop:
         """What is to grow, of outputs ``(N, K)`` on the validation set."""
         if self.task.kind == "regression":
             return -float(np.abs(outputs - targets).mean())
-        auc = macro_auc(outputs, targets)
+        auc = macro_auc(ranking(outputs, self.task), targets)
         return auc if np.isfinite(auc) else -negative_log_likelihood(outputs, targets, self.task)
 
     def keep(self, network: nn.Module) -> None:

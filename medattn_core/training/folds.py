@@ -14,7 +14,8 @@ def assign(cases: Sequence[Case], folds: int, seed: int = 0) -> np.ndarray:
     """Fold number of every case ``(N,)``; the images of one patient share one.
 
     Where every case of the list names a fold, these are taken. Else classes are spread evenly over the folds
-    (StratifiedGroupKFold; GroupKFold for values and several labels); a case without a patient is one by itself.
+    (StratifiedGroupKFold, for which cases of several labels are one class; GroupKFold for values); a case without a
+    patient is one by itself.
 
     Raises:
         TrainingError: fewer than two folds, another number than the list names, or more than there are patients.

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -67,28 +70,30 @@ def gather(
     return cases, [listed == validation_fold], f"held-out fold {validation_fold}"
 
 
+def fingerprint(path: Path, cases: Sequence[Case], held_out: Sequence[np.ndarray]) -> str:
+    """Hash of what a list says of its cases, and of who is held out; not of what lies in the images.
+
+    Files count by where they lie beside the list, so that a folder may be moved as a whole.
+    """
+    found = hashlib.sha256()
+    for number, case in enumerate(cases):
+        files = [None if file is None else os.path.relpath(file, path.parent) for file in (*case.images, case.mask)]
+        said = (files, case.labels, case.value, case.box, case.patient, [bool(chosen[number]) for chosen in held_out])
+        found.update(json.dumps(said, default=str).encode())
+    return found.hexdigest()
+
+
 def check_truth(path: Path, cases: Sequence[Case], say: Callable[[str], None]) -> None:
     """Whether there is something to learn: what `medattn data check` warns of.
 
     Raises:
         DataListError: ``bad_datalist``: no truth, or the same for every case.
     """
-    values = {case.value for case in cases if case.value is not None}
+    why = datalists.nothing_to_learn(cases)
+    if why:
+        raise DataListError("bad_datalist", f"{path}: {why}")
     labels = datalists.label_names(cases)
-    if not values and all(case.labels is None for case in cases):
-        raise DataListError(
-            "bad_datalist", f"{path}: no column `label` (classification) or `value` (regression); training needs one"
-        )
-    if len(values) == 1:
-        raise DataListError("bad_datalist", f"{path}: every case has the same value: there is nothing to learn")
-    if not values and not labels:
-        raise DataListError("bad_datalist", f"{path}: no case shows a label ('-' is none): there is nothing to learn")
     if len(labels) == 1 and all(case.labels for case in cases):
-        if not any(case.mask is not None or case.box is not None for case in cases):
-            raise DataListError(
-                "bad_datalist",
-                f"{path}: every case has the label {labels[0]!r}: nothing to learn; list cases without it as '-'",
-            )
         say(f"every case has the label {labels[0]!r}: what it is not is learnt from outside the masks and boxes alone")
 
 
@@ -103,6 +108,19 @@ def say_unused(cases: Sequence[Case], located: np.ndarray, say: Callable[[str], 
             f"used, the first {first.mask or f'the box of {first.image}'}; `medattn data check` names those that are "
             "empty or lie beside the scan"
         )
+
+
+def say_cropped(
+    cases: Sequence[Case], cropped: np.ndarray | None, size: Sequence[int], say: Callable[[str], None]
+) -> None:
+    """How many images are larger than the model grid, whose rest is not seen."""
+    if cropped is None or not cropped.any():
+        return
+    first = cases[int(np.argmax(cropped))].image
+    say(
+        f"{int(cropped.sum())} of {len(cases)} images are larger than the grid of {' x '.join(map(str, size))}, and "
+        f"only their middle is seen, the first {first}; a larger `size` or `spacing` in the task shows all"
+    )
 
 
 def check_labels(prepared: TrainingData, held_out: list[np.ndarray], task: TaskSpec) -> None:
@@ -122,6 +140,9 @@ def check_labels(prepared: TrainingData, held_out: list[np.ndarray], task: TaskS
             missing += [f"a case that is not {label!r}" for label, always in shown if always]
         if missing:
             where = f"fold {number} of {len(held_out)} would train" if len(held_out) > 1 else "it would be trained"
-            folds = "use fewer folds, or spread it over more patients"
-            hint = folds if chosen.any() else "list some, or leave the label out of the task"
+            hint = "list some, or leave the label out of the task"
+            if len(held_out) > 1:
+                hint = "use fewer folds, or spread it over more patients"
+            elif chosen.any():
+                hint = "hold others out, so that some of them train, or leave the label out of the task"
             raise TrainingError("bad_config", f"{where} without {missing[0]}: {hint}")

@@ -274,7 +274,7 @@ def _losses(
     image = torch.from_numpy(data.images[chosen]).to(device).float()
     mask = torch.from_numpy(data.masks[chosen]).to(device).float().div_(255).unsqueeze(1)
     target = torch.from_numpy(data.targets[chosen]).to(device)
-    image, moved, longer = config.augmentation(image, mask, generator, size)
+    image, moved, longer = config.augmentation(image, mask, generator, size, task.spacing)
     if config.zoom_power:
         target = units.zoomed(target, longer.to(device).unsqueeze(1) ** config.zoom_power)
     image = processes.part(image).contiguous(memory_format=memory_format)

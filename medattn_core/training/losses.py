@@ -73,13 +73,12 @@ def classification_loss(
     """
     single = (target.sum(dim=1) == 1).float()
     labels = target
-    if smoothing > 0:
-        even = 1.0 / target.shape[1] if activation == "softmax" else 0.5
-        target = target * (1 - smoothing) + smoothing * even
+    among = labels * (1 - smoothing) + smoothing / labels.shape[1]  # the classes sum to one
+    target = labels * (1 - smoothing) + smoothing * 0.5  # each by itself: yes and no do
     log_p = F.log_softmax(logits, dim=1)
     factor = 1.0 if weights is None else (labels * weights).sum(dim=1)  # of the class that an item shows
     missing = 1 - (log_p.exp() * labels).sum(dim=1)
-    choice = -(log_p * target).sum(dim=1) * factor * (missing.clamp_min(1e-6) ** focal if focal > 0 else 1.0)
+    choice = -(log_p * among).sum(dim=1) * factor * (missing.clamp_min(1e-6) ** focal if focal > 0 else 1.0)
     if activation == "softmax":
         return choice
     each = F.binary_cross_entropy_with_logits(logits, target, reduction="none")

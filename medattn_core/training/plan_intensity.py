@@ -10,6 +10,9 @@ from medattn_core.tasks import IntensityRule
 from medattn_core.volumes import Volume
 
 PICTURES = ("png", "jpeg")
+FEW_GREYS = 32
+"""Highest value below which pictures are drawn in numbers of their own, and are no photographs."""
+
 AIR = -900.0
 """HU below which a voxel is air or lies outside the round field of a CT."""
 
@@ -29,7 +32,7 @@ def plan_intensity(volumes: Sequence[Volume], modality: Sequence[str] = ()) -> t
     """The rule that leaves contrast in such images, and why it was chosen.
 
     - CT (stated, or numbers that look like Hounsfield units): a window over the tissue that is there.
-    - Pictures of 8 bits: their whole range.
+    - Pictures of 8 bits: their whole range; of a few grey values (a mask of 0 and 1), the range of these.
     - Other images with negative values (z-scored, differences): percentiles; a mean would clip them away.
     - Else, MRI and whatever has no unit: divided by the mean of the foreground.
 
@@ -43,6 +46,9 @@ def plan_intensity(volumes: Sequence[Volume], modality: Sequence[str] = ()) -> t
         why = "CT" if tuple(modality) == ("CT",) else "the numbers look like Hounsfield units"
         return rule, f"{why}: {rule.lower:g} to {rule.upper:g} HU hold 98 % of the tissue"
     if all(volume.format in PICTURES and volume.data.min() >= 0 and volume.data.max() <= 255 for volume in volumes):
+        top = max(float(volume.data.max()) for volume in volumes)
+        if 0 < top < FEW_GREYS:
+            return IntensityRule(rule="window", lower=0, upper=top), f"pictures of no value above {top:g}"
         return IntensityRule(rule="window", lower=0, upper=255), "pictures of 8 bits"
     if np.median([_share_below_zero(volume.data) for volume in volumes]) > 0.01:
         return PERCENTILES, "the images have negative values"

@@ -26,7 +26,7 @@ from medattn_core.training.calibration import (
     fit_undecided,
 )
 from medattn_core.training.data import TrainingData
-from medattn_core.training.early_stop import macro_auc
+from medattn_core.training.early_stop import macro_auc, ranking
 from medattn_core.training.input_check import fit_input_check
 
 OF_SINGLE_NETWORKS = "of single networks, not of their mean: conservative, not measured"
@@ -66,8 +66,7 @@ def assess(found: Sequence[HeldOut], task: TaskSpec) -> tuple[dict[str, float], 
     targets = np.concatenate([f.targets for f in found])
     if task.kind == "regression":
         residuals = (outputs - targets)[:, 0]
-        total = float(((targets - targets.mean()) ** 2).sum())
-        metrics = {"mae": float(np.abs(residuals).mean()), "r2": 1 - float((residuals**2).sum()) / max(total, 1e-12)}
+        metrics = regression_metrics(outputs[:, 0], targets[:, 0])
         enough = len(residuals) >= FEWEST
         calibration: dict[str, Any] = {"conformal": fit_conformal_value(residuals)} if enough else {}
         if enough and targets.min() >= 0:  # a size, an age: what is never negative has no interval that is
@@ -81,7 +80,8 @@ def assess(found: Sequence[HeldOut], task: TaskSpec) -> tuple[dict[str, float], 
         calibration["note"] = "the temperature is at its bound: the probabilities are not calibrated, look at the cases"
     if len(found) > 1:
         calibration["of"] = OF_SINGLE_NETWORKS
-    metrics = {"auc": _auc(found)} if np.isfinite(_auc(found)) else {}
+    auc = _auc([HeldOut(outputs=ranking(f.outputs / temperature + offset, task), targets=f.targets) for f in found])
+    metrics = {"auc": auc} if np.isfinite(auc) else {}
     probabilities = task.probabilities(outputs / temperature + offset)
     parts = found if len(found) > 1 else _halves(found[0])
     # Calibrated where the model itself is, and not where it is not.
@@ -118,6 +118,15 @@ def assess(found: Sequence[HeldOut], task: TaskSpec) -> tuple[dict[str, float], 
         else:
             _add_note(calibration, NEVER_ABSTAINS)
     return metrics, calibration
+
+
+def regression_metrics(values: np.ndarray, truth: np.ndarray) -> dict[str, float]:
+    """Mean absolute error, and R2 where the true values differ at all (by more than their rounding), ``(N,)`` each."""
+    residuals, gaps = values - truth, truth - truth.mean()
+    found = {"mae": float(np.abs(residuals).mean())}
+    if np.abs(gaps).max() > 1e-6 * np.abs(truth).max():
+        found["r2"] = 1 - float((residuals**2).sum()) / float((gaps**2).sum())
+    return found
 
 
 def _add_undecided(calibration: dict[str, Any], probabilities: np.ndarray, present: np.ndarray, task: TaskSpec) -> None:

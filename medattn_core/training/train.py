@@ -19,12 +19,27 @@ from medattn_core.bundles.trust import InputCheck
 from medattn_core.errors import TrainingError
 from medattn_core.networks.attention_cnn import AttentionCNN
 from medattn_core.tasks import TaskSpec
-from medattn_core.training.before import check_before, check_installed, device_of, finished, network_of
+from medattn_core.training.before import (
+    check_before,
+    check_installed,
+    check_work,
+    device_of,
+    finished,
+    network_of,
+)
 from medattn_core.training.calibration import fold_scale
 from medattn_core.training.config import TrainingConfig, check_about, read_config
 from medattn_core.training.data import TrainingData, prepare
 from medattn_core.training.early_stop import outputs_on
-from medattn_core.training.held_out import HELD_OUT_SECTION, check_labels, check_truth, gather, say_unused
+from medattn_core.training.held_out import (
+    HELD_OUT_SECTION,
+    check_labels,
+    check_truth,
+    fingerprint,
+    gather,
+    say_cropped,
+    say_unused,
+)
 from medattn_core.training.loop import Progress, fit
 from medattn_core.training.plan import cells_of, describe, plan_growth, plan_network, plan_start_size, plan_task
 from medattn_core.training.precision import fast_bf16
@@ -131,13 +146,20 @@ def train(
         about=about, held_out=bool(where), processes=processes.count,
     )  # fmt: skip
     work = output.with_name(output.name + ".training")
-    plain = {"task": task.to_dict(), "network": network_settings, "training": settings.to_dict()}
+    trained_on = fingerprint(data, cases, held_out)
+    plain = {"task": task.to_dict(), "network": network_settings, "training": settings.to_dict(),
+             "trained_on": trained_on}  # fmt: skip
     ready = finished(output, work, resume=resume, overwrite=overwrite, settings=json.loads(json.dumps(plain)))
     if ready is not None:
         say(f"{output}: finished already; --overwrite trains it anew")
         return ready
+    if resume:
+        check_work(work, output, len(held_out))
+    elif processes.rank == 0:
+        _take_away(work, logs_of(output), len(held_out))
     prepared = prepare(cases, task, size, reading)
     say_unused(cases, prepared.located, say)
+    say_cropped(cases, prepared.cropped, size, say)
     check_labels(prepared, held_out, task)
     whole_list = bool(where) and folds is None and validation_fold is None
     recipe = Recipe(
@@ -152,7 +174,7 @@ def train(
         device=device,
         work=work,
         resume=resume,
-        log_dir=output.with_name(output.name + ".logs"),
+        log_dir=logs_of(output),
         progress=progress,
     )
     members, found = [], []
@@ -172,7 +194,7 @@ def train(
     try:
         input_check = learn_input_check(members[0].to(processes.device), prepared, held_out[0])
         members[0].to("cpu")
-        bundle = _write(run, output, members, found, where, about, recipe, say, input_check)
+        bundle = _write(run, output, members, found, where, about, recipe, say, input_check, trained_on)
     except BaseException:
         processes.agree(False)  # the others wait for the bundle
         raise
@@ -190,6 +212,7 @@ def _write(
     recipe: Recipe,
     say: Callable[[str], None],
     input_check: InputCheck | None,
+    trained_on: str,
 ) -> Bundle:
     """Calibrate, measure, say it and write the bundle."""
     task = run.task
@@ -225,9 +248,24 @@ def _write(
         input_check=input_check,
         training=run.settings.to_dict(),
         recipe=recipe,
+        trained_on=trained_on,
     )
     shutil.rmtree(run.work, ignore_errors=True)
     return bundle
+
+
+def logs_of(output: Path) -> Path:
+    """Folder of the TensorBoard logs of a training."""
+    return output.with_name(output.name + ".logs")
+
+
+def _take_away(work: Path, logs: Path, folds: int) -> None:
+    """Checkpoints of an earlier run, which a later ``resume`` would take for this one's, and curves of its folds."""
+    shutil.rmtree(work, ignore_errors=True)
+    own = {logs} if folds == 1 else {logs / f"fold{number}" for number in range(folds)}
+    for old in logs.rglob("events.out.tfevents.*"):
+        if old.parent not in own:
+            old.unlink(missing_ok=True)
 
 
 def _of_all(progress: Progress | None, number: int, folds: int) -> Progress | None:

@@ -24,7 +24,8 @@ class Units:
     @classmethod
     def of(cls, data: TrainingData) -> Units:
         """Of the targets of a regression."""
-        return cls(mean=float(data.targets.mean()), spread=float(data.targets.std()) or 1.0)
+        mean, spread = float(data.targets.mean()), float(data.targets.std())
+        return cls(mean=mean, spread=spread if spread > 1e-6 * abs(mean) else 1.0)  # less is rounding
 
     def standardised(self, data: TrainingData) -> TrainingData:
         """The data with targets in standard deviations from the mean."""

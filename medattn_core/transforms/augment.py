@@ -7,6 +7,7 @@ Everything is drawn from the generator given, so that a run repeats. Works for `
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -23,7 +24,7 @@ class Augmentation:
     Attributes:
         flip: probability of mirroring along each axis in ``flip_axes``.
         flip_axes: model axes; None is left-right: columns of slices and pictures, the R axis of volumes.
-        rotate: largest rotation, degrees (each plane in 3D).
+        rotate: largest rotation, degrees of space (each plane in 3D).
         scale: zoom between ``1 / scale`` and ``scale``.
         stretch: the same for each axis by itself.
         translate: largest shift, fraction of the image.
@@ -70,6 +71,7 @@ class Augmentation:
         mask: Tensor | None,
         generator: torch.Generator,
         size: tuple[int, ...] | None = None,
+        spacing: Sequence[float] | None = None,
     ) -> tuple[Tensor, Tensor | None, Tensor]:
         """Augment.
 
@@ -78,11 +80,13 @@ class Augmentation:
             mask: ``(B, 1, *spatial)`` location of the finding in [0, 1], moved along with the image; or None.
             generator: source of all randomness, on the CPU.
             size: of the result, the same field of view in other pixels; that of ``image`` by default.
+            spacing: of the pixels along the axes of ``image``, in any unit: what is turned keeps its shape in space.
+                The same along all by default.
 
         Returns:
             The image, the mask, and by how much longer everything has become, ``(B,)``: the mean over the axes.
         """
-        theta = self._affine(image, generator).to(image.device)
+        theta = self._affine(image, generator, spacing or [1.0] * (image.dim() - 2)).to(image.device)
         grid = F.affine_grid(theta, [image.shape[0], 1, *(size or image.shape[2:])], align_corners=False)
         image = F.grid_sample(image, grid, align_corners=False)
         if mask is not None:
@@ -90,12 +94,12 @@ class Augmentation:
         longer = torch.linalg.det(theta[:, :, :-1]).abs() ** (-1 / (image.dim() - 2))
         return self._erase(self._intensity(image, generator), mask, generator), mask, longer
 
-    def _affine(self, image: Tensor, generator: torch.Generator) -> Tensor:
+    def _affine(self, image: Tensor, generator: torch.Generator, spacing: Sequence[float]) -> Tensor:
         batch, dims = image.shape[0], image.dim() - 2
         uniform = lambda *shape: torch.rand(*shape, generator=generator) * 2 - 1  # noqa: E731
         matrix = torch.eye(dims).repeat(batch, 1, 1)
         # Output-to-input map in normalised coordinates; the last axis of the tensor comes first there.
-        extent = torch.tensor([float(n) for n in reversed(image.shape[2:])])
+        extent = torch.tensor([float(n * s) for n, s in zip(image.shape[:1:-1], reversed(spacing), strict=True)])
         for first in range(dims):
             for second in range(first + 1, dims):
                 angle = uniform(batch) * math.radians(self.rotate)
@@ -106,7 +110,7 @@ class Augmentation:
                 matrix = matrix @ turn
         zoom = torch.exp(uniform(batch, 1) * math.log(self.scale) + uniform(batch, dims) * math.log(self.stretch))
         matrix = matrix * zoom.unsqueeze(1)
-        matrix = matrix * extent[None, None, :] / extent[None, :, None]  # rotate in pixels, not in half-widths
+        matrix = matrix * extent[None, None, :] / extent[None, :, None]  # rotate in space, not in half-widths
         flips = torch.ones(batch, dims)
         for axis in self.flip_axes if self.flip_axes is not None else ((1,) if dims == 2 else (0,)):
             flips[:, dims - 1 - axis] = 1 - 2 * (torch.rand(batch, generator=generator) < self.flip).float()

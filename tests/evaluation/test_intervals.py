@@ -59,17 +59,29 @@ def test_interval_holds_its_own_value() -> None:
             assert score["low"] <= score["value"] <= score["high"], name
 
 
-def test_rare_kinds_are_in_every_sample() -> None:
-    kinds = ["rare"] * 2 + ["often"] * 38
-    rare = np.array([kind == "rare" for kind in kinds])
-    shares: list[float] = []
+def test_how_frequent_a_label_is_varies_too() -> None:
+    """Right in one label, wrong in the other: the accuracy is as uncertain as the share of each among the patients."""
+    truth = np.eye(2)[[0] * 20 + [1] * 40]
+    logits = np.tile([3.0, 0.0], (60, 1))
+    found = measured(logits, truth, [Stated()] * 60, [str(i) for i in range(60)], TWO, samples=400)["classification"]
+    low, high = wilson(1 / 3, 60)
+    assert found["accuracy"]["low"] == pytest.approx(low, abs=0.03)
+    assert found["accuracy"]["high"] == pytest.approx(high, abs=0.03)
 
-    def measure(chosen: np.ndarray) -> dict[str, float]:
-        shares.append(float(rare[chosen].mean()))
-        return {"x": float(chosen.mean())}
 
-    intervals(measure, list(range(40)), strata=kinds, samples=50)
-    assert shares[1:51] == pytest.approx([0.05] * 50)
+@pytest.mark.parametrize(("positives", "given"), [(3, False), (9, False), (10, True)])
+def test_what_compares_kinds_of_cases_needs_patients_of_each(positives: int, given: bool) -> None:
+    """Three positives drawn again and again say nothing of a fourth; several images of a patient are one."""
+    rng = np.random.default_rng(0)
+    task = TaskSpec(name="t", kind="multilabel", activation="sigmoid", labels=("a",), spatial_dims=2, spacing=(1, 1))
+    truth = np.repeat(np.arange(50) < positives, 2)[:, None].astype(float)
+    logits = truth + rng.normal(size=truth.shape)
+    patients = [str(i // 2) for i in range(100)]
+    found = measured(logits, truth, [Stated()] * 100, patients, task, samples=100)["classification"]
+    for name in ("auc", "auc_a", "average_precision", "balanced_accuracy"):
+        assert ("low" in found[name]) == given, name
+    assert "low" in found["accuracy"]
+    assert "low" in found["sensitivity_a"]  # Wilson's
 
 
 def test_a_share_of_few_patients_has_wilsons_interval() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import csv
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import nibabel
@@ -109,6 +110,14 @@ def test_volumes_with_lesions_and_an_ensemble(volumes: Path, tmp_path: Path) -> 
     assert set(place["evidence"]["intervals"]) <= {"pointing", "energy", "iou", "auprc"}
     # Four scans with one lesion, four with two; the eight normal ones can only raise false alarms.
     assert (place["froc"]["lesions"], place["froc"]["scans"], place["froc"]["scans_without"]) == (12, 16, 8)
+    assert place["froc"]["scans_undrawn"] == 0
+    undrawn = volumes.with_name("undrawn.csv")
+    undrawn.write_text(volumes.read_text().replace(",1_m.nii.gz", ","))
+    found = evaluate(tmp_path / "model", undrawn, tmp_path / "undrawn", settings=replace(QUICK, compared_cases=0),
+                     device="cpu")["localisation"]["froc"]  # fmt: skip
+    assert (found["lesions"], found["scans"], found["scans_without"], found["scans_undrawn"]) == (11, 15, 8, 1)
+    page = (tmp_path / "undrawn" / "summary.html").read_text()
+    assert "Not counted here: 1 whose lesion is not drawn." in page
     # Nothing deleted, everything inserted: what the ensemble says, not its first member.
     faith = metrics["fidelity"]
     drawn = np.random.default_rng(0).permutation(16)[:2]

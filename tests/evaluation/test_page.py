@@ -29,8 +29,11 @@ def test_a_value_without_a_unit() -> None:
 
 
 def test_images_of_patients() -> None:
-    metrics = {"cases": 12, "patients": 4, "patients_named": True, "fold": None}
+    metrics = {"cases": 12, "patients": 4, "without_patient": 0, "fold": None}
     assert page._cases(metrics) == "12 images of 4 patients"
+    some = page._cases({**metrics, "without_patient": 1})
+    assert some == "12 images of 4 patients; 1 name no patient, and each of them counts as a patient of its own"
+    assert "names no patients" in page._cases({**metrics, "without_patient": 12})
 
 
 def test_names_are_written_as_they_are() -> None:

@@ -5,10 +5,13 @@ from __future__ import annotations
 import copy
 import csv
 import json
+import re
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
+import SimpleITK as sitk
 import torch
 
 from medattn_core import datalists
@@ -74,6 +77,75 @@ def test_numbers_may_be_written_in_several_ways(tmp_path):
     check_about({"version": "1.0", "metrics": {}})
 
 
+def swapped(squares: Path) -> Path:
+    """The same pictures with the labels of two of them exchanged."""
+    path = squares.with_name("swapped.csv")
+    other = {"bright": "dark", "dark": "bright"}
+    rows = re.sub(r"^([01]\.png),(bright|dark)", lambda m: f"{m[1]},{other[m[2]]}", squares.read_text(), flags=re.M)
+    path.write_text(rows)
+    return path
+
+
+def test_checkpoints_of_another_kind_are_not_continued_and_not_left(squares, tmp_path):
+    settings = {**SETTINGS, "training": {**SETTINGS["training"], "epochs": 1}}
+    given = {"data": squares, "output": tmp_path / "out", "config": settings, "device": "cpu"}
+    work, logs = tmp_path / "out.training", tmp_path / "out.logs"
+
+    def begun(*names: str) -> None:
+        for name in names:
+            (work / name).mkdir(parents=True, exist_ok=True)
+            (work / name / "checkpoint.pt").write_bytes(b"of a run that was killed")
+
+    begun(".")
+    with pytest.raises(TrainingError, match="is one of a single network"):
+        train(**given, resume=True, folds=2)
+    shutil.rmtree(work)
+    begun("fold0", "fold2")
+    for folds in (None, 2):
+        with pytest.raises(TrainingError, match=r"is one with folds \(3 or more\); resume it with the same"):
+            train(**given, resume=True, folds=folds)
+    assert (work / "fold2" / "checkpoint.pt").exists()
+    (logs / "fold2").mkdir(parents=True)
+    curve, own = logs / "fold2" / "events.out.tfevents.1", logs / "mine.txt"
+    curve.write_text("")
+    own.write_text("")
+    train(**given, overwrite=True)
+    assert not work.exists()
+    assert not curve.exists()
+    assert own.exists()
+    assert list(logs.glob("events.out.tfevents.*"))
+
+
+def test_images_larger_than_the_grid_are_counted(squares, tmp_path):
+    said: list[str] = []
+    settings = copy.deepcopy(SETTINGS)
+    settings["training"]["epochs"] = 1
+    settings["task"] |= {"field_of_view": 128.0}
+    train(squares, tmp_path / "out", config=settings, device="cpu", say=said.append)
+    (line,) = [line for line in said if "only their middle is seen" in line]
+    assert line.startswith("32 of 32 images are larger than the grid of 64 x 64")
+
+
+@pytest.mark.parametrize("values", [(0, 255), (0, 1)])
+def test_sparse_pictures_are_trained_on(tmp_path, values):
+    """A spot of 16 pixels in 4096: what is one value in 99 % of an image is not emptied by a rule for that."""
+    rows = ["image,label,fold"]
+    for index in range(8):
+        image = np.full((64, 64), values[0], np.uint8)
+        image[10 + 20 * (index % 2) :, :][:4, 20:24] = values[1]
+        sitk.WriteImage(sitk.GetImageFromArray(image), str(tmp_path / f"{index}.png"))
+        rows.append(f"{index}.png,{'low' if index % 2 else 'high'},{index // 4}")
+    path = tmp_path / "list.csv"
+    path.write_text("\n".join(rows))
+    task = {k: v for k, v in SETTINGS["task"].items() if k != "intensity"}
+    settings = {**SETTINGS, "task": task, "training": {**SETTINGS["training"], "epochs": 1}}
+    bundle = train(path, tmp_path / "out", config=settings, device="cpu")
+    assert bundle.task.intensities[0].upper == values[1]
+    settings = {**settings, "task": {**task, "intensity": {"rule": "window", "lower": 1000, "upper": 2000}}}
+    with pytest.raises(TrainingError, match="is one value; set"):
+        train(path, tmp_path / "other", config=settings, device="cpu")
+
+
 def test_a_finished_bundle_is_kept_unless_told_and_holds_what_it_learnt(squares, tmp_path):
     said: list[str] = []
     settings = copy.deepcopy(SETTINGS)
@@ -98,9 +170,13 @@ def test_a_finished_bundle_is_kept_unless_told_and_holds_what_it_learnt(squares,
     assert train(squares, folder, config=settings, device="cpu", resume=True).weights_sha256 == first.weights_sha256
     with pytest.raises(TrainingError, match="another training"):
         train(squares, folder, config=settings, device="cpu", resume=True, epochs=2)
+    for change in ({"validation_fold": 1}, {"folds": 2}, {"data": swapped(squares)}):
+        with pytest.raises(TrainingError, match="on other cases, or holds others out"):
+            train(**{"data": squares, "output": folder, "config": settings, "device": "cpu", "resume": True} | change)
     metadata = folder / "configs" / "metadata.json"
     stored = json.loads(metadata.read_text())
     del stored["medattn"]["training"]["zoom_power"]  # as a version wrote it that had no such setting
+    del stored["medattn"]["trained_on"]
     metadata.write_text(json.dumps(stored))
     assert train(squares, folder, config=settings, device="cpu", resume=True).weights_sha256 == first.weights_sha256
     again = train(squares, folder, config=settings, device="cpu", overwrite=True, seed=5)

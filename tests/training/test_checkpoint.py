@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -59,7 +61,7 @@ def mask() -> TrainingData:
     ({"data": mask()}, "another data"),
     ({"data": replace(data(), located=np.ones(8, bool))}, "another data"),
     ({"settings": {**NETWORK, "dropout": 0.5}}, "another network"),
-    ({"config": TrainingConfig(epochs=2, batch_size=4, precision="fp32")}, "another config"),
+    ({"config": TrainingConfig(epochs=2, batch_size=4, precision="fp32")}, r"another config \(epochs\)"),
     ({"validation": data()}, "another held-out data"),
 ])  # fmt: skip
 def test_another_run_does_not_go_on(tmp_path, changed, words):
@@ -94,6 +96,22 @@ def test_a_damaged_checkpoint_is_named(tmp_path):
     with pytest.raises(TrainingError, match=r"checkpoint\.pt: the checkpoint is damaged; delete it") as caught:
         run(checkpoint)
     assert caught.value.code == "bad_config"
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="limits the size of files as Linux does")
+def test_a_full_disk_is_named_and_leaves_nothing(tmp_path):
+    import resource
+
+    before, handler = resource.getrlimit(resource.RLIMIT_FSIZE), signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, before[1]))
+    try:
+        with pytest.raises(TrainingError, match=r"checkpoint\.pt: the checkpoint cannot be written") as caught:
+            run(tmp_path / "work" / "checkpoint.pt", resume=False)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, handler)
+    assert caught.value.code == "unwritable"
+    assert list((tmp_path / "work").iterdir()) == []
 
 
 @pytest.mark.parametrize("setting", [{"focal_gamma": 2.0}, {"class_weights": (1.0, 9.0)}])

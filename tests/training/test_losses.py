@@ -132,6 +132,16 @@ def test_every_part_moves_the_weights():
         assert float(gradient.abs().sum()) > 0, name
 
 
+def test_smoothing_spreads_as_much_as_it_says():
+    """Among the classes it is PyTorch's; of each class by itself half of it goes to the other answer."""
+    logits = torch.randn(5, 10, generator=torch.Generator().manual_seed(0))
+    target = torch.eye(10)[[0, 3, 9, 3, 5]]
+    among = F.cross_entropy(logits, target, label_smoothing=0.1, reduction="none")
+    torch.testing.assert_close(classification_loss(logits, target, "softmax", 0.1), among)
+    each = F.binary_cross_entropy_with_logits(logits, target * 0.9 + 0.05, reduction="none").sum(dim=1)
+    torch.testing.assert_close(classification_loss(logits, target, "sigmoid", 0.1), each + among)
+
+
 @pytest.mark.parametrize("activation", ["softmax", "sigmoid"])
 def test_classification_loss_prefers_the_right_class(activation):
     target = torch.tensor([[0.0, 1.0, 0.0]])

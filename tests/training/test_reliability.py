@@ -9,6 +9,7 @@ import pytest
 
 from medattn_core.bundles.trust import Trust
 from medattn_core.errors import BundleError
+from medattn_core.interop.scores import scores
 from medattn_core.tasks import TaskSpec
 from medattn_core.training import reliability
 from medattn_core.training.calibration import (
@@ -22,7 +23,7 @@ from medattn_core.training.calibration import (
 )
 from medattn_core.training.config import TrainingConfig
 from medattn_core.training.data import TrainingData
-from medattn_core.training.early_stop import EarlyStop, macro_auc
+from medattn_core.training.early_stop import EarlyStop, macro_auc, ranking
 from medattn_core.training.input_check import fit_input_check
 from medattn_core.training.reliability import NEVER_ABSTAINS, OF_SINGLE_NETWORKS, UNRULED, HeldOut, assess
 
@@ -206,6 +207,31 @@ def test_an_auc_that_cannot_be_measured_is_no_half() -> None:
     assert "auc" not in assess(each[:1], TWO)[0]
     stop = EarlyStop(TrainingConfig(patience=1), None, TWO)
     assert stop.score(outputs[::2], targets[::2]) > stop.score(0.5 * outputs[::2], targets[::2])
+
+
+def test_the_auc_of_a_softmax_is_that_of_its_probabilities() -> None:
+    """One logit says nothing without the others: here the most probable label is always right."""
+    outputs = np.array([[5.0, 6.0], [1.0, 0.0], [8.0, 9.0], [2.0, 1.5]])
+    targets = np.array([[0.0, 1.0], [1.0, 0.0], [0.0, 1.0], [1.0, 0.0]])
+    assert TWO.activation == "softmax"
+    found = assess([HeldOut(outputs=outputs, targets=targets)], TWO)[0]
+    assert (found["auc"], found["accuracy"]) == (1.0, 1.0)
+    assert EarlyStop(TrainingConfig(patience=1), None, TWO).score(outputs, targets) == 1.0
+    assert scores(outputs, targets, TWO)["auc"] == 1.0
+    each = replace(TWO, activation="sigmoid")
+    assert EarlyStop(TrainingConfig(patience=1), None, each).score(outputs, targets) == 0.5
+    assert ranking(outputs * 1e4, each) is not outputs  # nothing is squeezed to one
+    assert len(np.unique(ranking(np.array([[40.0, 0.0], [50.0, 0.0]]), TWO)[:, 1])) == 2
+
+
+def test_an_r2_of_values_that_are_all_equal_is_left_out() -> None:
+    task = TaskSpec(
+        name="t", kind="regression", activation="identity", labels=("v",), unit="mm", spatial_dims=2, spacing=(1, 1)
+    )
+    values, truth = np.array([[3.1], [2.9]]), np.full((2, 1), np.float32(3.3))
+    assert set(assess([HeldOut(outputs=values, targets=truth)], task)[0]) == {"mae"}
+    assert set(scores(values, truth, task)) == {"mae"}
+    assert set(scores(values, np.array([[3.0], [3.4]]), task)) == {"mae", "r2"}
 
 
 def test_what_the_held_out_cases_lack_is_no_stranger(monkeypatch: pytest.MonkeyPatch) -> None:

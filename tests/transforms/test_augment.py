@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import numpy as np
 import pytest
 import torch
 
@@ -59,6 +62,22 @@ def test_rotation_keeps_shape_on_a_grid_that_is_not_square():
     )
     result, _, _ = turning(image, None, generator())
     assert result.sum(dim=(1, 2, 3)).numpy() == pytest.approx(64.0, rel=0.06)
+
+
+@pytest.mark.parametrize(("shape", "spacing"), [((40, 40, 8), (1.0, 1.0, 5.0)), ((48, 16), (1.0, 3.0))])
+def test_what_is_turned_keeps_its_shape_in_space(shape, spacing):
+    """A ball in millimetres stays one on voxels that are no cubes; turned in voxels it would not."""
+    places = np.stack(np.meshgrid(*[(np.arange(n) - (n - 1) / 2) * s for n, s in zip(shape, spacing, strict=True)],
+                                  indexing="ij"))  # fmt: skip
+    ball = torch.from_numpy(np.clip(15.5 - np.sqrt((places**2).sum(axis=0)), 0, 1)).float()
+    turning = replace(OFF, rotate=90)
+    image = ball.repeat(32, 1, *[1] * len(shape))
+    turned, _, longer = turning(image, None, generator(), spacing=spacing)
+    torch.testing.assert_close(longer, torch.ones(32))
+    overlap = (turned.minimum(image).flatten(1).sum(dim=1) / turned.maximum(image).flatten(1).sum(dim=1)).min()
+    assert float(overlap) > 0.7  # voxels of 5 mm are coarse for it
+    in_voxels = turning(image, None, generator())[0]
+    assert float(in_voxels.minimum(image).sum() / in_voxels.maximum(image).sum()) < 0.6
 
 
 def test_flip_mirrors_columns_only():
