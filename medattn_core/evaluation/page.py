@@ -247,8 +247,8 @@ def _cases(metrics: Mapping[str, Any]) -> str:
     if not unnamed:
         return f"{images} of {_count(metrics['patients'], 'patient')}{fold}"
     if unnamed < metrics["cases"]:
-        own = "each of them counts as a patient of its own"
-        return f"{images} of {_count(metrics['patients'], 'patient')}{fold}; {unnamed} name no patient, and {own}"
+        own = "names no patient and counts" if unnamed == 1 else "name no patient, and each of them counts"
+        return f"{images} of {_count(metrics['patients'], 'patient')}{fold}; {unnamed} {own} as one of its own"
     return (
         f"{images}{fold}. The list names no patients: each image counts as a patient of its own, and the "
         "intervals are too narrow if several belong to one"

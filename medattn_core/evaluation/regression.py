@@ -6,6 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from medattn_core.training.reliability import regression_metrics
+
 
 def scores(
     values: np.ndarray, targets: np.ndarray, intervals: Sequence[tuple[float, float]] | None = None
@@ -17,14 +19,13 @@ def scores(
         intervals: of each case, where the model states them.
     """
     error = values - targets
-    gaps = targets - targets.mean()
-    differ = np.abs(gaps).max() > 1e-6 * np.abs(targets).max()  # by more than their rounding
+    usual = regression_metrics(values, targets)
     found = {
-        "mae": float(np.abs(error).mean()),
+        "mae": usual["mae"],
         "rmse": float(np.sqrt((error**2).mean())),
         "mean_error": float(error.mean()),
-        "r2": 1 - float((error**2).sum()) / float((gaps**2).sum()) if differ else float("nan"),
-        "mae_of_the_mean": float(np.abs(gaps).mean()),
+        "r2": usual.get("r2", float("nan")),
+        "mae_of_the_mean": float(np.abs(targets - targets.mean()).mean()),
     }
     if intervals is not None:
         inside = [low <= t <= high for (low, high), t in zip(intervals, targets, strict=True)]

@@ -15,7 +15,7 @@ from medattn_core.bundles.bundle import NETWORK_SETTINGS
 from medattn_core.errors import MedAttnError, TrainingError
 from medattn_core.networks.attention_cnn import AttentionCNN
 from medattn_core.tasks import TaskSpec
-from medattn_core.training.config import TrainingConfig
+from medattn_core.training.config import TrainingConfig, differing
 from medattn_core.training.initial import check_initial
 
 PACKAGES = ("monai", "ignite", "tensorboard", "sklearn", "scipy")
@@ -87,7 +87,7 @@ def _differing(own: dict[str, Any], settings: dict[str, Any], parts: Sequence[st
     found = []
     for part in parts:
         before, now = own.get(part) or {}, settings[part]
-        keys = [key for key in now if before.get(key) != now[key]]
+        keys = differing(before, now)
         found += [f"{part} ({key}: {before.get(key)!r} there, {now[key]!r} here)" for key in keys] or [part]
     return found
 

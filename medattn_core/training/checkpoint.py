@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from medattn_core.errors import TrainingError
-from medattn_core.training.config import TrainingConfig
+from medattn_core.training.config import TrainingConfig, differing
 from medattn_core.training.early_stop import EarlyStop
 from medattn_core.training.ema import MovingAverage
 
@@ -89,7 +89,5 @@ def restore(
 
 def _named(part: str, before: Any, now: Any) -> str:
     """A part of the settings, and which of its keys differ where it has keys."""
-    if not (isinstance(before, dict) and isinstance(now, dict)):
-        return part
-    keys = [key for key in now if before.get(key) != now[key]]
+    keys = differing(before, now) if isinstance(now, dict) else []
     return f"{part} ({', '.join(keys)})" if keys else part

@@ -6,6 +6,7 @@ import contextlib
 import json
 import math
 import re
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
@@ -164,6 +165,11 @@ def check_fields(kind: Any, given: dict[str, Any], where: str) -> dict[str, Any]
             raise TrainingError("bad_config", f"{where}: {name}={given[name]!r}; a value of type {wanted} is needed")
         taken[name] = int(value) if wanted == "int" else value
     return taken
+
+
+def differing(before: Any, now: Mapping[str, Any]) -> list[str]:
+    """Keys of settings whose values are not what they were; none where no settings were noted."""
+    return [key for key in now if before.get(key) != now[key]] if isinstance(before, dict) else []
 
 
 def read_config(path: str | Path) -> dict[str, dict[str, Any]]:

@@ -155,12 +155,12 @@ def train(
         return ready
     if resume:
         check_work(work, output, len(held_out))
-    elif processes.rank == 0:
-        _take_away(work, logs_of(output), len(held_out))
     prepared = prepare(cases, task, size, reading)
     say_unused(cases, prepared.located, say)
     say_cropped(cases, prepared.cropped, size, say)
     check_labels(prepared, held_out, task)
+    if not resume and processes.rank == 0:
+        _take_away(work, logs_of(output), len(held_out))
     whole_list = bool(where) and folds is None and validation_fold is None
     recipe = Recipe(
         data_list=data.name, size=size, hold_out=None if folds else validation_fold, section=section,

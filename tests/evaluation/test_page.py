@@ -31,9 +31,20 @@ def test_a_value_without_a_unit() -> None:
 def test_images_of_patients() -> None:
     metrics = {"cases": 12, "patients": 4, "without_patient": 0, "fold": None}
     assert page._cases(metrics) == "12 images of 4 patients"
-    some = page._cases({**metrics, "without_patient": 1})
-    assert some == "12 images of 4 patients; 1 name no patient, and each of them counts as a patient of its own"
+    one, some = (page._cases({**metrics, "without_patient": count}) for count in (1, 3))
+    assert one == "12 images of 4 patients; 1 names no patient and counts as one of its own"
+    assert some == "12 images of 4 patients; 3 name no patient, and each of them counts as one of its own"
     assert "names no patients" in page._cases({**metrics, "without_patient": 12})
+
+
+def test_a_threshold_that_could_not_be_chosen_is_not_said_to_be() -> None:
+    settings = {"task_threshold": None, "chosen_on": "val.csv", "label_thresholds": {"a": 0.3, "b": 0.7}}
+    metrics = {"settings": settings, "task": {"kind": "multilabel", "labels": ["a", "b"]}}
+    assert page._threshold(metrics) == (
+        "Each label is said from its own threshold, chosen on val.csv; if none reaches it, none is said."
+    )
+    settings["label_thresholds"]["b"] = None
+    assert "or from 0.5 where the cases there do not tell" in page._threshold(metrics)
 
 
 def test_names_are_written_as_they_are() -> None:
