@@ -4,7 +4,8 @@
 
 Every measure is taken through Predictor on the JPEG files themselves, with the evidence on their own 512x512 grid.
 Several seeds are also measured together: their networks as an ensemble, the mean of their logits and of their maps.
-Finished folds are kept in --work and not trained again.
+Finished folds are kept in --work and not trained again. With --start-from each network starts from that of its seed and
+fold in another --work, whose settings may differ in the size of the pixels.
 """
 
 from __future__ import annotations
@@ -12,17 +13,16 @@ from __future__ import annotations
 import argparse
 import json
 import time
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from benchmarks.common import machine, markdown_table, merged, print_progress, with_spread
 from medattn_core import datalists
-from medattn_core.bundles import load, load_network
+from medattn_core.bundles import load
 from medattn_core.bundles.trust import Trust
 from medattn_core.inference import Predictor
-from medattn_core.inference.predictor import resolve_device
 from medattn_core.tasks import TaskSpec
 from medattn_core.training import train
 from medattn_core.training.calibration import expected_calibration_error
@@ -31,21 +31,33 @@ from medattn_core.training.early_stop import macro_auc
 from medattn_core.training.reliability import HeldOut, assess
 
 
-def measure(predictor: Predictor, cases: list[datalists.Case]) -> dict[str, list]:
-    """Logits, targets, and for the true class whether the peak lies in the box and how much of the evidence does."""
-    logits, targets, hits, energies = [], [], [], []
+def measure(predictors: Sequence[Predictor], cases: list[datalists.Case]) -> list[dict[str, list]]:
+    """Logits, targets, and for the true class whether the peak lies in the box and how much of the evidence does.
+
+    Of each predictor, and of all of them together (as :class:`Predictor` combines networks, without their running once
+    more): the mean of their logits and of their maps.
+    """
+    found: list[dict[str, list]] = [
+        {"logits": [], "targets": [], "hits": [], "energies": []} for _ in range(len(predictors) + 1)
+    ]
     for case in cases:
-        prediction = predictor(case.image)
-        evidence = prediction.evidence(case.label)
-        box = datalists.location_of(case, evidence)
+        predictions = [predictor(case.image) for predictor in predictors]
+        maps = [prediction.evidence(case.label) for prediction in predictions]
+        box = datalists.location_of(case, maps[0])
         assert box is not None
         inside = box >= 0.5
-        positive = np.clip(evidence.data, 0, None)
-        hits.append(bool(inside.flat[int(np.argmax(evidence.data))]))
-        energies.append(float(positive[inside].sum() / max(float(positive.sum()), 1e-12)))
-        logits.append(prediction.logits.tolist())
-        targets.append(targets_of(case, predictor.task).tolist())
-    return {"logits": logits, "targets": targets, "hits": hits, "energies": energies}
+        logits = [prediction.logits for prediction in predictions]
+        targets = targets_of(case, predictors[0].task).tolist()
+        data = [evidence.data for evidence in maps]
+        for measured, z, evidence in zip(
+            found, [*logits, np.mean(logits, axis=0)], [*data, np.mean(data, axis=0)], strict=True
+        ):
+            positive = np.clip(evidence, 0, None)
+            measured["hits"].append(bool(inside.flat[int(np.argmax(evidence))]))
+            measured["energies"].append(float(positive[inside].sum() / max(float(positive.sum()), 1e-12)))
+            measured["logits"].append(z.tolist())
+            measured["targets"].append(targets)
+    return found
 
 
 def summary(measured: dict[str, list]) -> dict[str, float]:
@@ -68,12 +80,15 @@ def main() -> None:
     parser.add_argument("--folds", type=int, nargs="+", default=[1, 2, 3, 4])
     parser.add_argument("--work", type=Path, default=Path("runs/brain_tumor_t1ce"))
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    parser.add_argument("--start-from", type=Path, help="--work of an earlier run, for the first weights")
     arguments = parser.parse_args()
     cases = datalists.load(arguments.data)
     header = ["test fold", "slices", "accuracy", "macro AUC", "pointing game", "energy in box", "minutes"]
+    for fold in arguments.folds:
+        _run_fold(arguments, cases, fold)
     each: list[dict[str, float]] = []
     for seed in arguments.seeds:
-        pooled = {fold: _fold(arguments, cases, seed, fold) for fold in arguments.folds}
+        pooled = {fold: json.loads(_result(arguments, fold, seed).read_text()) for fold in arguments.folds}
         raw = {fold: np.array(m["logits"]) * m["temperature"] for fold, m in pooled.items()}
         numbers = [summary(measured) for measured in pooled.values()]
         rows = [
@@ -88,7 +103,8 @@ def main() -> None:
         each.append(means)
     if len(arguments.seeds) > 1:
         print(f"\nMean ± sd over {len(each)} seeds: {', '.join(_with_spread(each))}")
-        numbers = [summary(_ensemble(arguments, cases, fold)) for fold in arguments.folds]
+        together = [_result(arguments, fold, *sorted(arguments.seeds)) for fold in arguments.folds]
+        numbers = [summary(json.loads(path.read_text())) for path in together]
         rows = [[str(f), *[f"{v:.3f}" for v in n.values()]] for f, n in zip(arguments.folds, numbers, strict=True)]
         rows.append(["mean ± sd of folds", *_with_spread(numbers)])
         print(f"\nTheir networks together:\n\n{markdown_table([header[0], *header[2:-1]], rows)}")
@@ -99,33 +115,39 @@ def _with_spread(numbers: list[dict[str, float]]) -> list[str]:
     return [with_spread(values) for values in found.values()]
 
 
-def _fold(arguments: argparse.Namespace, cases: list[datalists.Case], seed: int, fold: int) -> dict[str, Any]:
-    """Measures of one fold, trained if it was not yet."""
-    folder = arguments.work / f"seed{seed}_fold{fold}"
-    result = folder.with_suffix(".json")
-    if not result.exists():
+def _result(arguments: argparse.Namespace, fold: int, *seeds: int) -> Path:
+    """File of the measures of a network, or of several together."""
+    name = f"seed{seeds[0]}" if len(seeds) == 1 else f"seeds{'_'.join(map(str, seeds))}"
+    return Path(arguments.work / f"{name}_fold{fold}.json")
+
+
+def _run_fold(arguments: argparse.Namespace, cases: list[datalists.Case], fold: int) -> None:
+    """Train the networks of all seeds on the other folds, where that was not done yet, and measure them."""
+    seeds = sorted(arguments.seeds)
+    results = [_result(arguments, fold, seed) for seed in seeds]
+    if len(seeds) > 1:
+        results.append(_result(arguments, fold, *seeds))
+    if all(path.exists() for path in results):
+        return
+    seconds, folders = [], [path.with_suffix("") for path in results[: len(seeds)]]
+    for seed, folder in zip(seeds, folders, strict=True):
         start = time.time()
         if not folder.exists():
             config = merged(json.loads(arguments.config.read_text()), arguments.set)
-            train(arguments.data, folder, config=config, seed=seed, validation_fold=fold, resume=True,
-                  progress=print_progress)  # fmt: skip
-        measured: dict[str, Any] = measure(Predictor.from_bundle(folder), [c for c in cases if c.fold == fold])
-        measured["temperature"] = load(folder).metadata["medattn"]["calibration"]["temperature"]
-        measured["seconds"] = time.time() - start
-        result.write_text(json.dumps(measured))
-    return dict(json.loads(result.read_text()))
-
-
-def _ensemble(arguments: argparse.Namespace, cases: list[datalists.Case], fold: int) -> dict[str, list]:
-    """Measures of the networks of all seeds together, on the fold that none of them was trained on."""
-    seeds = sorted(arguments.seeds)
-    result = arguments.work / f"seeds{'_'.join(map(str, seeds))}_fold{fold}.json"
-    if not result.exists():
-        bundles = [load(arguments.work / f"seed{seed}_fold{fold}") for seed in seeds]
-        networks = [load_network(bundle) for bundle in bundles]
-        predictor = Predictor(bundles[0], *networks, device=resolve_device("auto"))
-        result.write_text(json.dumps(measure(predictor, [c for c in cases if c.fold == fold])))
-    return dict(json.loads(result.read_text()))
+            first = arguments.start_from / folder.name if arguments.start_from else None
+            train(arguments.data, folder, config=config, seed=seed, validation_fold=fold, start_from=first,
+                  resume=True, progress=print_progress)  # fmt: skip
+        seconds.append(time.time() - start)
+    own = [case for case in cases if case.fold == fold]
+    measured = measure([Predictor.from_bundle(folder) for folder in folders], own)
+    for path, found in zip(results, measured, strict=False):
+        if path.exists():
+            continue
+        if path.with_suffix("") in folders:
+            position = folders.index(path.with_suffix(""))
+            temperature = load(folders[position]).metadata["medattn"]["calibration"]["temperature"]
+            found = {**found, "temperature": temperature, "seconds": seconds[position]}
+        path.write_text(json.dumps(found))
 
 
 def _calibration(raw: dict, pooled: dict, config: Path, path: Path, means: dict[str, float]) -> None:

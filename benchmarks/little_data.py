@@ -92,7 +92,8 @@ def main() -> None:
                         if not folder.exists():
                             train(listed, folder, config=settings_of(variant, config, share), seed=seed, resume=True,
                                   progress=print_progress)  # fmt: skip
-                        numbers = summary(measure(Predictor.from_bundle(folder), [c for c in cases if c.fold == fold]))
+                        tested = [case for case in cases if case.fold == fold]
+                        numbers = summary(measure([Predictor.from_bundle(folder)], tested)[0])
                         result.write_text(json.dumps({**numbers, "slices": len(own), "seconds": time.time() - start}))
                     found.append(json.loads(result.read_text()))
                     print(variant, share, fold, seed, found[-1], flush=True)

@@ -269,6 +269,12 @@ def test_train_and_evaluate_commands(tmp_path: Path) -> None:
     assert ran.exit_code == 0, ran.stderr
     assert "accuracy" in ran.stdout
     assert (tmp_path / "scores" / "summary.html").is_file()
+    ran = invoke(
+        "train", "--data", squares, "--output", tmp_path / "next", "--start-from", tmp_path / "model", "--epochs", 1,
+        "--device", "cpu",
+    )  # fmt: skip
+    assert ran.exit_code == 0, ran.stderr
+    assert "start: the weights of bundle model 0.1.0" in ran.stderr
     ran = invoke("evaluate", tmp_path / "model", "--data", squares, "--output", tmp_path / "x", "--compare", "magic")
     assert ran.exit_code == 2
     assert "accepted: gradcam" in ran.stderr

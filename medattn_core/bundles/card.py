@@ -21,6 +21,7 @@ def model_card(
     training_data: str = "",
     evaluation: str = "",
     limitations: str = "",
+    started_from: Mapping[str, str] | None = None,
 ) -> str:
     """Markdown for ``docs/README.md``.
 
@@ -36,6 +37,7 @@ def model_card(
         training_data: what it was trained on, with the source.
         evaluation: how the metrics were measured.
         limitations: what is known not to work.
+        started_from: ``name`` and ``version`` of the bundle whose weights were the first.
     """
     parts = [
         f"# {name} {version}".rstrip(),
@@ -44,8 +46,14 @@ def model_card(
     ]
     parts += ["## What it takes", _takes(task), "## What it gives", _gives(task)]
     parts += ["## How it decides", _decides(network, task, parameters, receptive_field)]
-    if training_data:
-        parts += ["## Training data", training_data]
+    origin = (
+        f"Started from the weights of bundle `{started_from['name']}` {started_from['version']}: what it was trained "
+        "on, and under which licence, counts here too."
+        if started_from
+        else ""
+    )
+    if training_data or origin:
+        parts += ["## Training data", training_data, origin]
     if metrics or evaluation:
         parts += ["## How well", evaluation, _table(metrics or {})]
     parts += [

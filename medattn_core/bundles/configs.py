@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -33,6 +34,7 @@ def metadata_config(
     files: dict[str, str],
     members: int = 1,
     trained_on: str = "",
+    started_from: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """``configs/metadata.json``: MONAI's keys (schema 20240725, and those that 20220324 asks for) and ours."""
     packages = {package: installed(package) for package in ("medattn", "nibabel", "SimpleITK")}
@@ -68,6 +70,7 @@ def metadata_config(
             "calibration": calibration,
             "training": training,
             **({"trained_on": trained_on} if trained_on else {}),
+            **({"started_from": dict(started_from)} if started_from else {}),
             "files": files,
         },
     }

@@ -62,6 +62,7 @@ def save_bundle(
     training: Mapping[str, Any] | None = None,
     recipe: Recipe | None = None,
     trained_on: str = "",
+    started_from: Mapping[str, str] | None = None,
     about: Mapping[str, Any] | None = None,
 ) -> Bundle:
     """Write a bundle folder and load it back.
@@ -86,6 +87,7 @@ def save_bundle(
         training: record of the training settings.
         recipe: with it the bundle holds `train.json` and `evaluate.json`, which repeat the training with MONAI.
         trained_on: hash of the cases and of who was held out, by which a finished training is known again.
+        started_from: ``name``, ``version`` and ``weights`` (hash) of the bundle whose weights were the first.
         about: further metadata of MONAI's schema (``authors``, ``copyright``, ``references``, ``changelog``...); what
             the other arguments say cannot be overruled here.
 
@@ -106,6 +108,7 @@ def save_bundle(
         metrics=metrics,
         parameters=sum(p.numel() for p in skeleton.parameters()),
         receptive_field=receptive_field(skeleton),
+        started_from=started_from,
     )
     with new_folder(target) as work:
         write_file(work / INFERENCE, to_json(inference_config(task, network)))
@@ -138,6 +141,7 @@ def save_bundle(
             files={name: sha256(work / name) for name in listed},
             members=1 + len(members),
             trained_on=trained_on,
+            started_from=started_from,
         )
         write_file(work / METADATA, to_json(metadata))
     return load(target)

@@ -27,6 +27,10 @@ def train(
     ] = None,
     epochs: Annotated[int | None, typer.Option(min=1, help="Instead of the number in the settings.")] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Instead of the number in the settings.")] = None,
+    start_from: Annotated[
+        str | None,
+        typer.Option(metavar="BUNDLE", help="Start from the weights, grid and network of a bundle; or `imagenet`."),
+    ] = None,
     device: Annotated[Device, typer.Option(help="Where the network is trained.")] = Device.auto,
     resume: Annotated[bool, typer.Option("--resume", help="Continue an interrupted run in the output folder.")] = False,
     overwrite: Annotated[
@@ -47,6 +51,7 @@ def train(
                 config=config,
                 epochs=epochs,
                 seed=seed,
+                start_from=start_from,
                 device=device.value,
                 resume=resume,
                 validation_fold=validation_fold,

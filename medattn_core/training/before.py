@@ -16,7 +16,7 @@ from medattn_core.errors import MedAttnError, TrainingError
 from medattn_core.networks.attention_cnn import AttentionCNN
 from medattn_core.tasks import TaskSpec
 from medattn_core.training.config import TrainingConfig, differing
-from medattn_core.training.initial import check_initial
+from medattn_core.training.initial import start_from
 
 PACKAGES = ("monai", "ignite", "tensorboard", "sklearn", "scipy")
 """What the extra ``train`` brings."""
@@ -178,7 +178,7 @@ def check_before(
         MedAttnError: the name, target, size or settings would be refused afterwards.
     """
     network = network_of(network_settings)
-    check_initial(network, training.initial_weights)
+    start_from(network, training.initial_weights, task)
     stride = network.evidence_stride
     if len(size) != task.spatial_dims or any(n % stride for n in size):
         raise TrainingError(

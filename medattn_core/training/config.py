@@ -36,8 +36,8 @@ class TrainingConfig:
         start_size: share of the size at which training starts; it grows evenly and is whole for the last 30 % of the
             epochs. Small images are seen in less time and the coarse is learnt first (Tan and Le 2021, arXiv
             2104.00298). 1 is the whole size throughout.
-        initial_weights: what the encoder starts from: ``imagenet`` (encoder ``efficientnet-lite0``, 2D), or empty for
-            chance.
+        initial_weights: what the network starts from: ``imagenet`` (encoder ``efficientnet-lite0``, 2D), a bundle (name
+            of a shipped one, or its folder), or empty for chance.
         zoom_power: how the value of a regression grows with a zoomed image: 3 for a volume, 2 for an area, 1 for a
             length, 0 for what size does not change, such as an age.
         seed: of everything random.
@@ -82,9 +82,6 @@ class TrainingConfig:
                 raise TrainingError("bad_config", f"{name}={getattr(self, name)!r}; it must be positive")
         if self.precision not in ("auto", "bf16", "fp32"):
             raise TrainingError("bad_config", f"precision={self.precision!r}; accepted: auto, bf16, fp32")
-        if self.initial_weights not in ("", "imagenet"):
-            accepted = "imagenet, or empty for chance"
-            raise TrainingError("bad_config", f"initial_weights={self.initial_weights!r}; accepted: {accepted}")
         if type(self.zoom_power) is not int or self.zoom_power not in (0, 1, 2, 3):
             accepted = "0 (no matter of size), 1 (a length), 2 (an area), 3 (a volume)"
             raise TrainingError("bad_config", f"zoom_power={self.zoom_power!r}; accepted: {accepted}")
@@ -112,13 +109,14 @@ class TrainingConfig:
         return tuple(min(n, max(3, round(n * share / multiple)) * multiple) if share < 1 else n for n in size)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON data."""
-        return asdict(self)
+        """Plain JSON data; of the folder of a bundle that was started from the name alone: paths stay at home."""
+        name = self.initial_weights
+        return asdict(self) | {"initial_weights": Path(name).expanduser().resolve().name if name else ""}
 
     def same_as(self, stored: Any) -> bool:
         """Whether :meth:`to_dict` data, also of a version that lacked some of the keys, are these settings."""
         try:
-            return isinstance(stored, dict) and TrainingConfig.from_dict(stored) == self
+            return isinstance(stored, dict) and TrainingConfig.from_dict(stored).to_dict() == self.to_dict()
         except (TrainingError, TypeError, ValueError):
             return False
 

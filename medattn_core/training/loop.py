@@ -97,7 +97,7 @@ def build_trainer(
         validation = units.standardised(validation) if validation is not None else None
         start_at_mean(network, data, units.mean, units.spread)
     if not (resume and checkpoint is not None and checkpoint.exists()):
-        start_from(network, config.initial_weights)
+        start_from(network, config.initial_weights, task, spread=units.spread)
     processes = Processes(device)
     if config.batch_size % processes.count or len(data) < processes.count:
         raise TrainingError(

@@ -39,17 +39,21 @@ UNRULED = "no rule when {} is undecided: too few held-out cases with it or witho
 
 @dataclass(frozen=True, kw_only=True)
 class HeldOut:
-    """Outputs ``(N, K)`` of a model (logits before calibration, or values) on cases it has not seen, and the truth."""
+    """Outputs ``(N, K)`` of a model (logits before calibration, or values) on cases it has not seen, and the truth.
+
+    ``patients`` ``(N,)`` numbers whom each case is of; each is by itself by default.
+    """
 
     outputs: np.ndarray
     targets: np.ndarray
+    patients: np.ndarray | None = None
 
 
 def assess(found: Sequence[HeldOut], task: TaskSpec) -> tuple[dict[str, float], dict[str, Any]]:
     """Metrics and calibration record from one or several held-out folds.
 
     With several folds the calibration error is that of each fold calibrated on the others; with one, that of each of
-    two random halves calibrated on the other.
+    two random halves of the patients calibrated on the other.
 
     Args:
         found: one entry a fold.
@@ -154,9 +158,12 @@ def _auc(found: Sequence[HeldOut]) -> float:
 
 
 def _halves(one: HeldOut) -> list[HeldOut]:
-    """Two random halves, whatever the order of the list."""
-    order = np.random.default_rng(0).permutation(len(one.outputs))
-    halves = [half for half in (order[::2], order[1::2]) if len(half)]
+    """Two random halves of the patients, whatever the order of the list; of the cases, where all are of one."""
+    patients = np.arange(len(one.outputs)) if one.patients is None else one.patients
+    if len(np.unique(patients)) < 2:
+        patients = np.arange(len(one.outputs))
+    order = np.random.default_rng(0).permutation(np.unique(patients))
+    halves = [half for half in (np.isin(patients, order[::2]), np.isin(patients, order[1::2])) if half.any()]
     return [HeldOut(outputs=one.outputs[half], targets=one.targets[half]) for half in halves]
 
 

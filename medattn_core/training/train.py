@@ -28,9 +28,11 @@ from medattn_core.training.before import (
     network_of,
 )
 from medattn_core.training.calibration import fold_scale
+from medattn_core.training.choice import choose
 from medattn_core.training.config import TrainingConfig, check_about, read_config
 from medattn_core.training.data import TrainingData, prepare
 from medattn_core.training.early_stop import outputs_on
+from medattn_core.training.from_bundle import bundle_named, origin_of
 from medattn_core.training.held_out import (
     HELD_OUT_SECTION,
     check_labels,
@@ -40,8 +42,8 @@ from medattn_core.training.held_out import (
     say_cropped,
     say_unused,
 )
+from medattn_core.training.initial import names_bundle
 from medattn_core.training.loop import Progress, fit
-from medattn_core.training.plan import cells_of, describe, plan_growth, plan_network, plan_start_size, plan_task
 from medattn_core.training.precision import fast_bf16
 from medattn_core.training.processes import Processes
 from medattn_core.training.reliability import HeldOut, assess, learn_input_check
@@ -59,6 +61,8 @@ class _Run:
     resume: bool
     log_dir: Path
     progress: Progress | None
+    trained_on: str
+    started_from: dict[str, str]
 
 
 def train(
@@ -68,6 +72,7 @@ def train(
     config: str | os.PathLike[str] | dict[str, Any] | None = None,
     epochs: int | None = None,
     seed: int | None = None,
+    start_from: str | os.PathLike[str] | None = None,
     device: str = "auto",
     resume: bool = False,
     validation_fold: int | None = None,
@@ -86,6 +91,8 @@ def train(
         config: JSON file or dictionary with the optional parts ``task``, ``network``, ``training``, ``bundle``. In
             regression ``network.bias`` is the value, in its unit, above which the evidence counts: zero by default.
         epochs, seed: override the configuration.
+        start_from: bundle whose weights are the first, and whose grid and network are kept where the configuration
+            names no other; or ``imagenet``. Overrides ``initial_weights`` of the configuration.
         device: ``auto``, ``cpu`` or ``cuda``.
         resume: continue an interrupted run of the same settings; a finished one is given back as it is.
         validation_fold: hold this fold out, measure on it, and calibrate there. Without it and ``folds``, the list
@@ -116,6 +123,7 @@ def train(
         settings,
         epochs=settings.epochs if epochs is None else epochs,
         seed=settings.seed if seed is None else seed,
+        initial_weights=settings.initial_weights if start_from is None else os.fspath(start_from),
     ).for_device(device)
     if settings.precision == "bf16" and not fast_bf16(device):
         say("precision bf16: this processor lacks it and takes many times as long; fp32 or auto is faster")
@@ -123,19 +131,10 @@ def train(
         data, section=section, folds=folds, validation_fold=validation_fold, seed=settings.seed, say=say
     )
     check_truth(data, cases, say)
-    try:
-        task, size = plan_task(
-            cases, dict(parts.get("task", {})), output.name, labels=datalists.listed_labels(data),
-            multiple=cells_of(dict(parts.get("network", {}))), say=say,
-        )  # fmt: skip
-    except (TypeError, ValueError) as error:
-        raise TrainingError("bad_config", f"task settings: {error}; see TaskSpec for what each key takes") from error
-    settings = plan_growth(settings, task, dict(parts.get("training", {})))
-    settings = plan_start_size(settings, task, size, dict(parts.get("training", {})))
-    count = int((~held_out[0]).sum())
-    network_settings = plan_network(task, dict(parts.get("network", {})), size=size, cases=count)
-    for line in describe(task, size, network_settings, settings):
-        say(line)
+    start = bundle_named(settings.initial_weights) if names_bundle(settings.initial_weights) else None
+    task, size, network_settings, settings = choose(
+        data, cases, output.name, parts, settings, start=start, held_out=held_out[0], say=say
+    )
     if not where:
         say(
             "no case is held out: nothing will be measured, and probabilities are not calibrated; --folds K or "
@@ -147,8 +146,9 @@ def train(
     )  # fmt: skip
     work = output.with_name(output.name + ".training")
     trained_on = fingerprint(data, cases, held_out)
+    started_from = {} if start is None else origin_of(start)
     plain = {"task": task.to_dict(), "network": network_settings, "training": settings.to_dict(),
-             "trained_on": trained_on}  # fmt: skip
+             "trained_on": trained_on, **({"started_from": started_from} if started_from else {})}  # fmt: skip
     ready = finished(output, work, resume=resume, overwrite=overwrite, settings=json.loads(json.dumps(plain)))
     if ready is not None:
         say(f"{output}: finished already; --overwrite trains it anew")
@@ -176,6 +176,8 @@ def train(
         resume=resume,
         log_dir=logs_of(output),
         progress=progress,
+        trained_on=trained_on,
+        started_from=started_from,
     )
     members, found = [], []
     for number, chosen in enumerate(held_out):
@@ -185,7 +187,8 @@ def train(
         trained = _train_one(whole, prepared, chosen, number if len(held_out) > 1 else None)
         if chosen.any():
             test = prepared.subset(chosen)
-            found.append(HeldOut(outputs=outputs_on(trained.to(processes.device), test), targets=test.targets))
+            outputs = outputs_on(trained.to(processes.device), test)
+            found.append(HeldOut(outputs=outputs, targets=test.targets, patients=test.patients))
         members.append(trained.to("cpu"))
     if processes.rank > 0:
         if not processes.agree(True):
@@ -194,7 +197,7 @@ def train(
     try:
         input_check = learn_input_check(members[0].to(processes.device), prepared, held_out[0])
         members[0].to("cpu")
-        bundle = _write(run, output, members, found, where, about, recipe, say, input_check, trained_on)
+        bundle = _write(run, output, members, found, where, about, recipe, say, input_check)
     except BaseException:
         processes.agree(False)  # the others wait for the bundle
         raise
@@ -212,7 +215,6 @@ def _write(
     recipe: Recipe,
     say: Callable[[str], None],
     input_check: InputCheck | None,
-    trained_on: str,
 ) -> Bundle:
     """Calibrate, measure, say it and write the bundle."""
     task = run.task
@@ -248,7 +250,8 @@ def _write(
         input_check=input_check,
         training=run.settings.to_dict(),
         recipe=recipe,
-        trained_on=trained_on,
+        trained_on=run.trained_on,
+        started_from=run.started_from,
     )
     shutil.rmtree(run.work, ignore_errors=True)
     return bundle

