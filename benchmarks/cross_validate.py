@@ -83,7 +83,7 @@ def main() -> None:
     parser.add_argument("--start-from", type=Path, help="--work of an earlier run, for the first weights")
     arguments = parser.parse_args()
     cases = datalists.load(arguments.data)
-    header = ["test fold", "slices", "accuracy", "macro AUC", "pointing game", "energy in box", "minutes"]
+    header = ["test fold", "slices", "accuracy", "macro AUC", "pointing game", "energy in box", "training, min"]
     for fold in arguments.folds:
         _run_fold(arguments, cases, fold)
     each: list[dict[str, float]] = []
@@ -129,24 +129,25 @@ def _run_fold(arguments: argparse.Namespace, cases: list[datalists.Case], fold: 
         results.append(_result(arguments, fold, *seeds))
     if all(path.exists() for path in results):
         return
-    seconds, folders = [], [path.with_suffix("") for path in results[: len(seeds)]]
+    folders = [path.with_suffix("") for path in results[: len(seeds)]]
     for seed, folder in zip(seeds, folders, strict=True):
-        start = time.time()
         if not folder.exists():
+            start = time.time()
             config = merged(json.loads(arguments.config.read_text()), arguments.set)
             first = arguments.start_from / folder.name if arguments.start_from else None
             train(arguments.data, folder, config=config, seed=seed, validation_fold=fold, start_from=first,
                   resume=True, progress=print_progress)  # fmt: skip
-        seconds.append(time.time() - start)
+            folder.with_suffix(".seconds").write_text(f"{time.time() - start:.1f}")
     own = [case for case in cases if case.fold == fold]
     measured = measure([Predictor.from_bundle(folder) for folder in folders], own)
     for path, found in zip(results, measured, strict=False):
         if path.exists():
             continue
-        if path.with_suffix("") in folders:
-            position = folders.index(path.with_suffix(""))
-            temperature = load(folders[position]).metadata["medattn"]["calibration"]["temperature"]
-            found = {**found, "temperature": temperature, "seconds": seconds[position]}
+        if (folder := path.with_suffix("")) in folders:
+            temperature = load(folder).metadata["medattn"]["calibration"]["temperature"]
+            taken = folder.with_suffix(".seconds")
+            seconds = float(taken.read_text()) if taken.exists() else float("nan")
+            found = {**found, "temperature": temperature, "seconds": seconds}
         path.write_text(json.dumps(found))
 
 

@@ -65,6 +65,8 @@ class Recipe:
         scored_section: list within it that the held-out cases are in: one that was held out as a whole, or the trained
             one; None where the data list has no other.
         watched: whether the held-out cases decided when to stop.
+        started_from: ``name``, ``version`` and ``weights`` (hash) of the bundle whose weights were the first; empty
+            where there was none.
     """
 
     data_list: str
@@ -73,6 +75,7 @@ class Recipe:
     section: str = "training"
     scored_section: str | None = None
     watched: bool = False
+    started_from: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)

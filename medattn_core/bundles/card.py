@@ -21,7 +21,6 @@ def model_card(
     training_data: str = "",
     evaluation: str = "",
     limitations: str = "",
-    started_from: Mapping[str, str] | None = None,
 ) -> str:
     """Markdown for ``docs/README.md``.
 
@@ -37,7 +36,6 @@ def model_card(
         training_data: what it was trained on, with the source.
         evaluation: how the metrics were measured.
         limitations: what is known not to work.
-        started_from: ``name`` and ``version`` of the bundle whose weights were the first.
     """
     parts = [
         f"# {name} {version}".rstrip(),
@@ -46,14 +44,8 @@ def model_card(
     ]
     parts += ["## What it takes", _takes(task), "## What it gives", _gives(task)]
     parts += ["## How it decides", _decides(network, task, parameters, receptive_field)]
-    origin = (
-        f"Started from the weights of bundle `{started_from['name']}` {started_from['version']}: what it was trained "
-        "on, and under which licence, counts here too."
-        if started_from
-        else ""
-    )
-    if training_data or origin:
-        parts += ["## Training data", training_data, origin]
+    if training_data:
+        parts += ["## Training data", training_data]
     if metrics or evaluation:
         parts += ["## How well", evaluation, _table(metrics or {})]
     parts += [
@@ -65,6 +57,18 @@ def model_card(
         f"```\n{predict_command(name, task)}\n```",
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def origin_section(card: str, started_from: Mapping[str, str] | None) -> str:
+    """A card with the bundle that the training started from, if there is one and the card does not say so."""
+    heading = "## Where it started"
+    if not started_from or heading in card:
+        return card
+    what = (
+        f"From the weights of bundle `{started_from['name']}` {started_from['version']}: what that was trained on, and "
+        "under which licence, counts here too. Cases that it had been trained on are measured too well."
+    )
+    return f"{card.rstrip()}\n\n{heading}\n\n{what}\n"
 
 
 def predict_command(name: str, task: TaskSpec) -> str:

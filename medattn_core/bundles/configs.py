@@ -208,6 +208,7 @@ def train_part(recipe: Recipe, *, max_epochs: int | None, **trainer: Any) -> dic
             "config": "@training",
             "max_epochs": max_epochs,
             "device": "@device",
+            **({"started_from": recipe.started_from} if recipe.started_from else {}),
             **trainer,
             **validation,
         },

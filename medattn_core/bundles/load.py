@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import re
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -52,10 +53,13 @@ def locate(name_or_path: str | os.PathLike[str]) -> Path:
     names = shipped_names()
     if isinstance(name_or_path, str) and name_or_path in names:
         return SHIPPED / name_or_path
-    path = Path(name_or_path).expanduser()
-    if path.is_dir():
-        return path
-    what = "is a file; a bundle is a folder" if path.exists() else "no shipped bundle and no folder of that name"
+    there = False
+    with suppress(RuntimeError, OSError):  # a user that is not there, a name too long for the disk
+        path = Path(name_or_path).expanduser()
+        if path.is_dir():
+            return path
+        there = path.exists()
+    what = "is a file; a bundle is a folder" if there else "no shipped bundle and no folder of that name"
     raise BundleError(
         "unknown_bundle", f"bundle {str(name_or_path)!r}: {what}; shipped are: {', '.join(names) or 'none'}"
     )

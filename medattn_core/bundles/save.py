@@ -30,7 +30,7 @@ from medattn_core.bundles.bundle import (
     Bundle,
     Recipe,
 )
-from medattn_core.bundles.card import model_card
+from medattn_core.bundles.card import model_card, origin_section
 from medattn_core.bundles.configs import evaluate_config, inference_config, metadata_config, train_config
 from medattn_core.bundles.files import member, read_json, sha256
 from medattn_core.bundles.load import load
@@ -62,7 +62,6 @@ def save_bundle(
     training: Mapping[str, Any] | None = None,
     recipe: Recipe | None = None,
     trained_on: str = "",
-    started_from: Mapping[str, str] | None = None,
     about: Mapping[str, Any] | None = None,
 ) -> Bundle:
     """Write a bundle folder and load it back.
@@ -87,7 +86,6 @@ def save_bundle(
         training: record of the training settings.
         recipe: with it the bundle holds `train.json` and `evaluate.json`, which repeat the training with MONAI.
         trained_on: hash of the cases and of who was held out, by which a finished training is known again.
-        started_from: ``name``, ``version`` and ``weights`` (hash) of the bundle whose weights were the first.
         about: further metadata of MONAI's schema (``authors``, ``copyright``, ``references``, ``changelog``...); what
             the other arguments say cannot be overruled here.
 
@@ -108,8 +106,9 @@ def save_bundle(
         metrics=metrics,
         parameters=sum(p.numel() for p in skeleton.parameters()),
         receptive_field=receptive_field(skeleton),
-        started_from=started_from,
     )
+    started_from = recipe.started_from if recipe is not None else {}
+    card = origin_section(card, started_from)
     with new_folder(target) as work:
         write_file(work / INFERENCE, to_json(inference_config(task, network)))
         write_file(work / WEIGHTS, _weights(state_dict, half=half))

@@ -106,6 +106,7 @@ def contents_of(bundle: Bundle) -> configs.Contents:
         (METADATA, "medattn.training", training),
         (TRAIN, "section", recipe.section),
         (EVALUATE, "section", recipe.scored_section),
+        (METADATA, "medattn.started_from", recipe.started_from),
     ):
         if (text := configs.would_be_evaluated(data)) is not None:
             raise BundleError(
@@ -181,7 +182,16 @@ def _recipe(bundle: Bundle) -> Recipe:
         section=section if isinstance(section, str) else "training",
         scored_section=scored if isinstance(scored, str) else None,
         watched=_under(training, "train", "held_out") is not None,
+        started_from=_started_from(bundle),
     )
+
+
+def _started_from(bundle: Bundle) -> dict[str, str]:
+    """The bundle that it was trained from, as texts; empty where none is named."""
+    stated = bundle.metadata["medattn"].get("started_from", {})
+    keys = ("name", "version", "weights")
+    whole = isinstance(stated, dict) and all(isinstance(stated.get(key), str) for key in keys)
+    return {key: stated[key] for key in keys} if whole else {}
 
 
 def _under(config: Any, *keys: str) -> Any:

@@ -99,7 +99,7 @@ def finished(output: Path, work: Path, *, resume: bool, overwrite: bool, setting
         output: bundle folder.
         work: folder of the checkpoints, which is there until a run is finished.
         resume, overwrite: see :func:`medattn_core.training.train`.
-        settings: ``task``, ``network``, ``training`` and ``trained_on`` of this run.
+        settings: ``task``, ``network``, ``training``, ``trained_on`` and ``started_from`` of this run.
 
     Raises:
         MedAttnError: ``bad_argument``: a bundle or an unfinished run is there, and neither is said; or what is there is
@@ -171,6 +171,7 @@ def check_before(
     about: dict[str, Any],
     held_out: bool,
     processes: int = 1,
+    start: Bundle | None = None,
 ) -> None:
     """Write and load an untrained bundle of these settings, and pass one image of the planned size through it.
 
@@ -178,7 +179,7 @@ def check_before(
         MedAttnError: the name, target, size or settings would be refused afterwards.
     """
     network = network_of(network_settings)
-    start_from(network, training.initial_weights, task)
+    start_from(network, start or training.initial_weights, task)
     stride = network.evidence_stride
     if len(size) != task.spatial_dims or any(n % stride for n in size):
         raise TrainingError(

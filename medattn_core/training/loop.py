@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from medattn_core.bundles.bundle import Bundle
 from medattn_core.errors import TrainingError
 from medattn_core.networks.attention_cnn import AttentionCNN
 from medattn_core.tasks import TaskSpec
@@ -26,7 +27,8 @@ from medattn_core.training.config import TrainingConfig
 from medattn_core.training.data import TrainingData
 from medattn_core.training.early_stop import EarlyStop
 from medattn_core.training.ema import MovingAverage
-from medattn_core.training.initial import start_from
+from medattn_core.training.from_bundle import bundle_named, origin_of
+from medattn_core.training.initial import names_bundle, start_from
 from medattn_core.training.losses import (
     classification_loss,
     map_losses,
@@ -72,12 +74,13 @@ def build_trainer(
     validation: TrainingData | None = None,
     log_dir: Path | None = None,
     network_settings: Mapping[str, Any] | None = None,
+    start: Bundle | None = None,
 ) -> SupervisedTrainer:
     """MONAI's trainer with the steps, schedule, moving average, checkpoint and logs of a MedAttn training.
 
     Args:
         network, data, task, config, device, checkpoint, resume, progress, validation, log_dir,
-            network_settings: see :func:`fit`.
+            network_settings, start: see :func:`fit`.
         max_epochs: instead of ``config.epochs``, for the schedule too.
 
     Returns:
@@ -95,9 +98,9 @@ def build_trainer(
     if task.kind == "regression":
         data = units.standardised(data)
         validation = units.standardised(validation) if validation is not None else None
-        start_at_mean(network, data, units.mean, units.spread)
-    if not (resume and checkpoint is not None and checkpoint.exists()):
-        start_from(network, config.initial_weights, task, spread=units.spread)
+    known = start_from(network, start or config.initial_weights, task, spread=units.spread)
+    if task.kind == "regression":
+        start_at_mean(network, data, units.mean, units.spread, known=[label in known for label in task.labels])
     processes = Processes(device)
     if config.batch_size % processes.count or len(data) < processes.count:
         raise TrainingError(
@@ -123,6 +126,7 @@ def build_trainer(
         },
         "data": data.fingerprint(),
         "held-out data": validation.fingerprint() if validation is not None else "",
+        **({"started_from": origin_of(start)} if start is not None else {}),
     }
     # A third of a step's work a case and view: the curve costs less than a tenth of the epoch, or patience asks for it.
     looks = 0 if validation is None else len(validation) * (1 + len(network.views))
@@ -209,10 +213,24 @@ def build_trainer(
 
 
 def trainer_of(
-    network: AttentionCNN, data: TrainingData, task: dict[str, Any], config: dict[str, Any], **options: Any
+    network: AttentionCNN,
+    data: TrainingData,
+    task: dict[str, Any],
+    config: dict[str, Any],
+    *,
+    started_from: dict[str, str] | None = None,
+    **options: Any,
 ) -> SupervisedTrainer:
-    """:func:`build_trainer` from plain data, for the `train.json` of a bundle."""
-    return build_trainer(network, data, TaskSpec.from_dict(task), TrainingConfig.from_dict(config), **options)
+    """:func:`build_trainer` from plain data, for the `train.json` of a bundle.
+
+    Args:
+        network, data, task, config, options: as there.
+        started_from: what the bundle says of the one that its training started from: other weights are refused.
+    """
+    settings = TrainingConfig.from_dict(config)
+    name = settings.initial_weights
+    start = bundle_named(name, started_from) if names_bundle(name) else None
+    return build_trainer(network, data, TaskSpec.from_dict(task), settings, start=start, **options)
 
 
 def fit(
@@ -228,6 +246,7 @@ def fit(
     validation: TrainingData | None = None,
     log_dir: Path | None = None,
     network_settings: Mapping[str, Any] | None = None,
+    start: Bundle | None = None,
 ) -> AttentionCNN:
     """Train, through MONAI's :class:`~monai.engines.SupervisedTrainer`.
 
@@ -245,13 +264,14 @@ def fit(
         validation: held-out cases for ``config.patience``.
         log_dir: folder for TensorBoard.
         network_settings: arguments of ``network``: a checkpoint of others is refused, where shapes alone would fit.
+        start: bundle whose weights are the first, instead of what ``config.initial_weights`` names.
 
     Raises:
         TrainingError: the checkpoint belongs to other settings, or the loss is no longer finite.
     """
     trainer = build_trainer(
         network, data, task, config, device=device, checkpoint=checkpoint, resume=resume, progress=progress,
-        validation=validation, log_dir=log_dir, network_settings=network_settings,
+        validation=validation, log_dir=log_dir, network_settings=network_settings, start=start,
     )  # fmt: skip
     if not trainer.done:  # type: ignore[attr-defined]
         trainer.run()

@@ -82,7 +82,7 @@ def plan_task(
     step = max(1, len(cases) // LOOK_AT)
     volumes = [read(case.image) for case in cases[::step][:LOOK_AT]]
     flat = all(v.spatial_dims == 2 or v.shape[2] == 1 for v in volumes)
-    regression = all(case.value is not None for case in cases)
+    regression = kind_of(cases) == "regression"
     settings: dict[str, Any] = {"name": name, "spatial_dims": 2 if flat else 3}
     if cases[0].channels:
         settings["channels"] = [f"channel {i + 1}" for i in range(len(cases[0].images))]
@@ -115,11 +115,12 @@ def plan_task(
         channels = [volumes, *([read(path) for path in paths] for paths in further)]
         settings["intensity"], why = plan_channels(channels, (stated,) if isinstance(stated, str) else tuple(stated))
         say(f"intensity: {why}")
-    extent = np.median([_extent(v, dims) for v in volumes], axis=0)
+    view = given.get("field_of_view")
+    extent = np.median([_extent(v, dims, view) for v in volumes], axis=0)
     known = all(v.spacing_known for v in volumes)
     limit = 224 if dims == 2 else 96
     if "spacing" not in given:
-        native = np.median([v.spacing[_model_axes(v, dims)] for v in volumes], axis=0)
+        native = np.median([_spacing(v, dims, view) for v in volumes], axis=0)
         settings["spacing"] = [round(float(max(n, e / limit)), 4) for n, e in zip(native, extent, strict=True)]
     if dims == 2 and not known and "field_of_view" not in given:
         settings["field_of_view"] = float(max(extent))
@@ -213,7 +214,7 @@ def _classification(
         say(f"label without a case, left out: {', '.join(unused)}")
     labels = [name for name in listed or shown if name in shown]
     exclusive = one_of_several(cases)
-    kind = given.get("kind", "multiclass" if exclusive else "multilabel")
+    kind = given.get("kind", kind_of(cases))
     if kind == "multiclass" and not exclusive:
         why = (
             "a single label" if len(shown) < 2
@@ -227,9 +228,23 @@ def _classification(
     return {"kind": kind, "activation": "softmax" if kind == "multiclass" else "sigmoid", "labels": labels}
 
 
-def _extent(volume: Volume, dims: int) -> np.ndarray:
+def kind_of(cases: Sequence[Case]) -> str:
+    """Kind of task that a list asks for, where none is named."""
+    if all(case.value is not None for case in cases):
+        return "regression"
+    return "multiclass" if one_of_several(cases) else "multilabel"
+
+
+def _spacing(volume: Volume, dims: int, view: Any) -> np.ndarray:
+    """Millimetres a voxel along the model axes; of a picture without pixel size, by the field of view where stated."""
+    if volume.spacing_known or dims == 3 or not isinstance(view, (int, float)):
+        return volume.spacing[_model_axes(volume, dims)]
+    return np.full(dims, float(view) / max(volume.shape))
+
+
+def _extent(volume: Volume, dims: int, view: Any) -> np.ndarray:
     """Millimetres (or pixels) along the model axes."""
-    return (np.array(volume.shape) * volume.spacing)[_model_axes(volume, dims)]
+    return np.array(volume.shape)[_model_axes(volume, dims)] * _spacing(volume, dims, view)
 
 
 def _model_axes(volume: Volume, dims: int) -> list[int]:

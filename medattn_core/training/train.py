@@ -62,7 +62,7 @@ class _Run:
     log_dir: Path
     progress: Progress | None
     trained_on: str
-    started_from: dict[str, str]
+    start: Bundle | None
 
 
 def train(
@@ -123,15 +123,17 @@ def train(
         settings,
         epochs=settings.epochs if epochs is None else epochs,
         seed=settings.seed if seed is None else seed,
-        initial_weights=settings.initial_weights if start_from is None else os.fspath(start_from),
     ).for_device(device)
+    first = settings.initial_weights if start_from is None else start_from
+    start = bundle_named(first) if names_bundle(first) else None
+    # By its own name: paths stay at home.
+    settings = replace(settings, initial_weights=start.name if start is not None else os.fspath(first))
     if settings.precision == "bf16" and not fast_bf16(device):
         say("precision bf16: this processor lacks it and takes many times as long; fp32 or auto is faster")
     cases, held_out, where = gather(
         data, section=section, folds=folds, validation_fold=validation_fold, seed=settings.seed, say=say
     )
     check_truth(data, cases, say)
-    start = bundle_named(settings.initial_weights) if names_bundle(settings.initial_weights) else None
     task, size, network_settings, settings = choose(
         data, cases, output.name, parts, settings, start=start, held_out=held_out[0], say=say
     )
@@ -142,7 +144,7 @@ def train(
         )
     check_before(
         output, task, size, network_settings, settings,
-        about=about, held_out=bool(where), processes=processes.count,
+        about=about, held_out=bool(where), processes=processes.count, start=start,
     )  # fmt: skip
     work = output.with_name(output.name + ".training")
     trained_on = fingerprint(data, cases, held_out)
@@ -165,7 +167,7 @@ def train(
     recipe = Recipe(
         data_list=data.name, size=size, hold_out=None if folds else validation_fold, section=section,
         scored_section=HELD_OUT_SECTION if whole_list else section if len(datalists.sections(data)) > 1 else None,
-        watched=bool(settings.patience) and bool(where) and folds is None,
+        watched=bool(settings.patience) and bool(where) and folds is None, started_from=started_from,
     )  # fmt: skip
     run = _Run(
         task=task,
@@ -177,7 +179,7 @@ def train(
         log_dir=logs_of(output),
         progress=progress,
         trained_on=trained_on,
-        started_from=started_from,
+        start=start,
     )
     members, found = [], []
     for number, chosen in enumerate(held_out):
@@ -222,6 +224,8 @@ def _write(
     if found:
         metrics, calibration = assess(found, task)
         calibration["from"] = where
+        if run.start is not None:
+            calibration["start"] = f"cases that bundle {run.start.name} was trained on are measured too well"
         if run.settings.patience:
             calibration["epoch"] = "chosen on the same cases (patience): metrics and calibration are too good by that"
     offset = np.array([calibration.get("offset", {}).get(label, 0.0) for label in task.labels])
@@ -232,7 +236,7 @@ def _write(
     if task.threshold is None and metrics.get("label_sensitivity", 1.0) < 0.5:
         say("fewer than half of the labels that are there reach a probability of one half: to say them earlier, name a "
             "`threshold` in the task")  # fmt: skip
-    for name in ("note", "epoch", "of"):
+    for name in ("note", "epoch", "start", "of"):
         if name in calibration and found:
             say(f"calibration: {calibration[name]}")
     bundle = save_bundle(
@@ -251,7 +255,6 @@ def _write(
         training=run.settings.to_dict(),
         recipe=recipe,
         trained_on=run.trained_on,
-        started_from=run.started_from,
     )
     shutil.rmtree(run.work, ignore_errors=True)
     return bundle
@@ -290,5 +293,5 @@ def _train_one(run: _Run, prepared: TrainingData, held_out: np.ndarray, number: 
         network, training, run.task, settings,
         device=run.device, checkpoint=work / "checkpoint.pt", resume=run.resume, progress=run.progress,
         validation=validation, log_dir=run.log_dir if number is None else run.log_dir / work.name,
-        network_settings=run.network,
+        network_settings=run.network, start=run.start,
     )  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, cast
 
@@ -43,7 +44,9 @@ class Units:
 
 
 @torch.no_grad()
-def start_at_mean(network: AttentionCNN, data: TrainingData, mean: float, spread: float) -> None:
+def start_at_mean(
+    network: AttentionCNN, data: TrainingData, mean: float, spread: float, known: Sequence[bool] = (False,)
+) -> None:
     """Set the frozen bias in standardised units and let the untrained network predict the mean; in place.
 
     The bias that was set (zero by default) is the value above which the evidence counts. Standardised it lies far
@@ -53,9 +56,12 @@ def start_at_mean(network: AttentionCNN, data: TrainingData, mean: float, spread
         network: its bias is in the target's unit.
         data: to look at the features of.
         mean, spread: of the training targets.
+        known: for each target whether the head predicts it already.
     """
     head = cast(Any, network.pooling)
     head.bias.sub_(mean).div_(spread)
+    if all(known):
+        return
     images = torch.from_numpy(data.images[:: max(1, len(data) // 16)][:16].astype(np.float32))
     was_training = network.training
     features = network.train().features(images)  # batch statistics: the running ones are still to be learnt
@@ -63,5 +69,7 @@ def start_at_mean(network: AttentionCNN, data: TrainingData, mean: float, spread
     weights = network.pool(features).weights.mean(dim=1, keepdim=True)
     looked_at = (features * weights).flatten(2).sum(dim=2).mean(dim=0)  # what the head sums: the null token's share out
     weight = head.value.weight
-    for row, bias in zip(weight, head.bias, strict=True):
+    for row, bias, done in zip(weight, head.bias, known, strict=True):
+        if done:
+            continue
         row.add_(-(bias + row @ looked_at) * looked_at / looked_at.square().sum().clamp_min(1e-12))

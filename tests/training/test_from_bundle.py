@@ -62,7 +62,7 @@ def test_the_new_bundle_names_its_origin_and_no_path(first: Bundle, squares: Pat
     bundle = train(squares, tmp_path / "next", config={"training": STILL}, start_from=str(first.path))
     own = bundle.metadata["medattn"]
     assert own["started_from"] == {"name": "squares", "version": "0.1.0", "weights": first.weights_sha256}
-    assert "Started from the weights of bundle `squares` 0.1.0" in (bundle.path / "docs" / "README.md").read_text()
+    assert "From the weights of bundle `squares` 0.1.0" in (bundle.path / "docs" / "README.md").read_text()
     assert own["training"]["initial_weights"] == "squares"
     assert json.loads((bundle.path / "configs" / "train.json").read_text())["training"]["initial_weights"] == "squares"
     for path in bundle.path.rglob("*.*"):
@@ -78,6 +78,9 @@ def test_a_finished_training_is_known_again_by_the_weights(first: Bundle, square
     other = train(squares, tmp_path / "other" / "squares", config=SETTINGS)
     with pytest.raises(TrainingError, match="another started_from"):
         train(squares, tmp_path / "next", config={"training": STILL}, start_from=other.path, resume=True)
+    # The same weights under another name of the folder are the same start.
+    moved = shutil.copytree(first.path, tmp_path / "moved")
+    assert train(squares, tmp_path / "next", resume=True, **{**arguments, "start_from": moved}).path == done.path
 
 
 def test_an_interrupted_training_goes_on_where_it_was(first: Bundle, squares: Path, tmp_path: Path) -> None:
@@ -90,6 +93,11 @@ def test_an_interrupted_training_goes_on_where_it_was(first: Bundle, squares: Pa
 
     with pytest.raises(KeyboardInterrupt):
         train(squares, tmp_path / "cut", progress=stop, **settings)
+    other = train(squares, tmp_path / "other" / "squares", config=SETTINGS)
+    biases = {"bias": load_network(first).pooling.bias.tolist()}  # those of the settings alike
+    with pytest.raises(TrainingError, match=r"checkpoint was made with another .*started_from"):
+        train(squares, tmp_path / "cut", resume=True, start_from=other.path,
+              config={**settings["config"], "network": biases})  # fmt: skip
     resumed = load_network(train(squares, tmp_path / "cut", resume=True, **settings)).state_dict()
     assert all(torch.equal(value, whole[name]) for name, value in resumed.items())
     assert not torch.equal(whole["pooling.value.weight"], load_network(first).pooling.value.weight)
@@ -110,6 +118,9 @@ def test_labels_are_known_by_their_names(first: Bundle) -> None:
     assert torch.equal(ours.pooling.query[0], grey[0])
     assert torch.equal(ours.pooling.value.weight[0], grey[1])
     assert torch.equal(ours.pooling.key.weight, theirs.key.weight)
+    there = load_network(first).state_dict()
+    for name, value in ours.state_dict().items():  # running statistics, too
+        assert name.startswith("pooling.") or torch.equal(value, there[name]), name
 
 
 def test_another_question_keeps_the_encoder_alone(first: Bundle) -> None:
