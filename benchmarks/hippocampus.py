@@ -128,7 +128,7 @@ def _ship(arguments: argparse.Namespace, config: dict, folders: list[Path], metr
     minutes = sum(f["seconds"][0] for f in found) / 60
     description = "Volume of the hippocampus on a T1 crop around it, with the evidence in mm3: it sums to the volume"
     card = model_card(
-        name=SHIPPED.name, task=task, network=bundles[0].network, description=f"{description}.", version="1.1.0",
+        name=SHIPPED.name, task=task, network=bundles[0].network, description=f"{description}.", version="1.1.1",
         metrics={name: round(value, 4) for name, value in metrics.items() if name != "gap"},
         parameters=sum(p.numel() for p in networks[0].parameters()),
         receptive_field=receptive_field(networks[0]),
@@ -141,9 +141,10 @@ def _ship(arguments: argparse.Namespace, config: dict, folders: list[Path], metr
     )  # fmt: skip
     bundle = save_bundle(
         arguments.ship, task=task, network_settings=bundles[0].network, state_dict=networks[0].state_dict(),
-        members=[network.state_dict() for network in networks[1:]], description=description, version="1.1.0", card=card,
+        members=[network.state_dict() for network in networks[1:]], description=description, version="1.1.1", card=card,
         data_license=DATA_LICENSE, metrics={name: round(value, 4) for name, value in metrics.items()},
-        calibration={"conformal": fit_conformal_value(residuals), "from": "scans held out in the cross-validation"},
+        calibration={"conformal": {**fit_conformal_value(residuals), "least": 0.0},
+                     "from": "scans held out in the cross-validation"},
         input_check=learn_input_check(networks[0], prepared, held_out),
         training=bundles[0].metadata["medattn"]["training"], recipe=Recipe(data_list="datalist.json", size=task.size),
     )  # fmt: skip

@@ -90,7 +90,7 @@ def main() -> None:
         if "ReMIND" in name:
             mask = seg_mask(path, prediction.volume)
         else:
-            mask = None if mask_path is None else native_mask(read(mask_path), prediction.volume)
+            mask = None if mask_path is None else native_mask(read(mask_path), prediction.volume)[0]
         rows.append(row(name, prediction, mask))
         regions = prediction.regions()
         question = mask if mask is not None else np.arange(prediction.volume.shape[2]) > 5

@@ -221,7 +221,8 @@ class InputCheck:
             strange.append(f"it looks different ({distance / self.limit:.1f} times the usual limit)")
         for name, (low, high) in self.ranges.items():
             value = statistics.get(name)
-            if value is not None and not low <= value <= high:
+            rounding = 1e-5 * max(abs(low), abs(high), 0.1)  # a range may be a single value
+            if value is not None and not low - rounding <= value <= high + rounding:
                 strange.append(f"{name} is {value:.3g}, {low:.3g} to {high:.3g} is usual")
         if not strange:
             return None

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from medattn_core.cli.shared import FAILED, Device, EvidenceDtype, Runtime, Verbose, prepare, reported, say
-from medattn_core.errors import MedAttnError
+from medattn_core.errors import MedAttnError, PredictionError
 
 if TYPE_CHECKING:
     from medattn_core.batch.jobs import Job
@@ -111,6 +111,11 @@ def predict(
             memory=bytes_of(memory),
         )
         listed, found = inputs_of(inputs, exclude=output)
+        if not listed:
+            raise PredictionError(
+                "bad_argument",
+                f"no input is left: all that was named are results in {output}; name scans, or another --output",
+            )
         check_single(len(listed), mask=mask, series=series, channel=channel)
         if channel:
             listed = [(path, (*channels, *channel)) for path, channels in listed]

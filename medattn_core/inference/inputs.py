@@ -112,10 +112,11 @@ def _folder(folder: Path, ours: Callable[[Path], bool]) -> _Found:
     dicom = [entry for entry, kind in kinds.items() if kind == "dicom"]
     images = [entry for entry, kind in kinds.items() if kind == "image"]
     skipped = [entry for entry, kind in kinds.items() if kind == "other"]
-    if dicom and not images:
-        return _Found(inputs=[folder])
-    if len(dicom) > len(images):
-        return _Found(inputs=[folder, *images], skipped=skipped, dicom_only=False)
+    if dicom and (not images or len(dicom) > len(images)):  # read as one, with the DICOM of its folders
+        for entry in entries:
+            if os.path.isdir(entry) and not _loops(entry):
+                images += _images(entry, ours)
+        return _Found(inputs=[folder, *images], skipped=skipped if images else [], dicom_only=not images)
 
     found = _Found(inputs=sorted(dicom + images), skipped=skipped, dicom_only=not images)
     for inside in (_folder(entry, ours) for entry in entries if os.path.isdir(entry) and not _loops(entry)):
@@ -124,6 +125,19 @@ def _folder(folder: Path, ours: Callable[[Path], bool]) -> _Found:
         found.dicom_only &= inside.dicom_only
     if found.dicom_only and len(found.inputs) > 1 and _one_study(found.inputs):
         found.inputs = [folder]
+    return found
+
+
+def _images(folder: Path, ours: Callable[[Path], bool]) -> list[Path]:
+    """What of a folder, at any depth, is an image but no DICOM."""
+    found: list[Path] = []
+    for parent, folders, names in os.walk(folder):
+        inside = [Path(parent, name) for name in folders]
+        folders[:] = sorted(path.name for path in inside if not _hidden(path) and not ours(path))
+        files = [
+            path for path in (Path(parent, name) for name in sorted(names)) if not _hidden(path) and not ours(path)
+        ]
+        found += [path for path in files if _kind(path) == "image"]
     return found
 
 

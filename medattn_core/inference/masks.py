@@ -15,10 +15,11 @@ from medattn_core.volumes.placement import place_mask
 MaskLike = str | os.PathLike[str] | Volume | np.ndarray
 
 
-def native_mask(mask: MaskLike, volume: Volume) -> np.ndarray:
-    """The mask on the grid of ``volume``, boolean ``(I, J, K)``; non-zero voxels are inside.
+def native_mask(mask: MaskLike, volume: Volume) -> tuple[np.ndarray, tuple[Notice, ...]]:
+    """The mask on the grid of ``volume``, boolean ``(I, J, K)``, and what was odd; non-zero voxels are inside.
 
-    Volumes and files on another grid are placed by their world coordinates (nearest voxel).
+    Volumes and files on another grid are placed by their world coordinates (nearest voxel). One that states no place,
+    of the scan's own shape, is taken voxel by voxel.
 
     Raises:
         PredictionError: an array of another shape, or a mask that touches nothing of the scan.
@@ -46,13 +47,17 @@ def native_mask(mask: MaskLike, volume: Volume) -> np.ndarray:
                 f"{name} has shape {mask.shape}, the scan {volume.shape}; give an array on the scan's grid, or a "
                 "Volume or file, which is placed by its world coordinates",
             )
-        inside = mask != 0
-    elif mask.shape == volume.shape and (
-        np.allclose(mask.affine, volume.affine, atol=1e-3) or not (mask.spacing_known and volume.spacing_known)
-    ):
+        return _some(mask != 0, name), ()
+    notices = tuple(Notice(notice.code, f"mask: {notice.message}") for notice in mask.warnings)
+    placeless = not (mask.spacing_known and volume.spacing_known) or "no_geometry" in {n.code for n in mask.warnings}
+    if mask.shape == volume.shape and (placeless or np.allclose(mask.affine, volume.affine, atol=1e-3)):
         inside = mask.data != 0
     else:
         inside = place_mask(mask, volume)
+    return _some(inside, name), notices
+
+
+def _some(inside: np.ndarray, name: str) -> np.ndarray:
     if not inside.any():
         raise PredictionError(
             "empty_mask", f"{name}: no voxel of it lies on the scan; draw it on this scan, or check its geometry"
@@ -60,7 +65,7 @@ def native_mask(mask: MaskLike, volume: Volume) -> np.ndarray:
     return inside
 
 
-def cells_of_mask(mask: np.ndarray, grid: ModelGrid, stride: int) -> tuple[np.ndarray, Notice | None]:
+def cells_of_mask(mask: np.ndarray, grid: ModelGrid, stride: int) -> tuple[np.ndarray, tuple[Notice, ...]]:
     """Evidence cells that a native mask selects: those it covers at least half.
 
     A mask too small or thin for that selects the cells it covers at least half as well as the best, with a notice.
@@ -75,10 +80,10 @@ def cells_of_mask(mask: np.ndarray, grid: ModelGrid, stride: int) -> tuple[np.nd
             "empty_mask", "the mask lies outside the part of the scan that this model sees; draw it further inside"
         )
     if best >= 0.5 - 1e-6:
-        return coverage >= 0.5 - 1e-6, None
+        return coverage >= 0.5 - 1e-6, ()
     cells = coverage >= 0.5 * best
     volume = grid.cell_volume_mm3(stride)
-    return cells, Notice(
-        "small_mask",
-        f"the mask covers no evidence cell ({volume:.0f} mm3) by half; the {int(cells.sum())} it covers best are used",
+    text = (
+        f"the mask covers no evidence cell ({volume:.0f} mm3) by half; the {int(cells.sum())} it covers best are used"
     )
+    return cells, (Notice("small_mask", text),)

@@ -98,8 +98,12 @@ class Prediction:
 
     @property
     def present(self) -> tuple[str, ...]:
-        """Labels that are said to be there, most probable first: the one label, or in ``multilabel`` all that reach
-        the task's threshold (one half by default), which may be none; the quantity in regression."""
+        """Labels that are said to be there, most probable first: the one label, if it reaches the task's threshold
+        where there is one, or in ``multilabel`` all that reach it (one half by default); the quantity in regression."""
+        if self.task.kind == "multiclass":
+            threshold = self.task.threshold
+            said = threshold is None or self.probabilities[self.label] >= threshold
+            return (self.label,) if said else ()
         if self.task.kind != "multilabel":
             return (self.label,)
         return tuple(label for label, probability in self._ranked() if probability >= self.task.said_from)
@@ -259,30 +263,40 @@ class Prediction:
         return regions
 
     def _probability_without(self, cells: np.ndarray, index: int) -> float:
-        if not (self.head.allowed & ~cells).any():  # the region is all there is: what is left is the bias
-            return float(self.task.probabilities(self.bias)[index])
-        return float(self.task.probabilities(self.head.pool(~cells).logits)[index])
+        return float(self.task.probabilities(self._logits_of(~cells))[index])
+
+    def _logits_of(self, keep: np.ndarray) -> np.ndarray:
+        """Logits of some of the cells, ``(K,)``: of none of them the bias."""
+        return self.head.pool(keep).logits if (self.head.allowed & keep).any() else self.bias
 
     def without(self, region: Region | MaskLike) -> WhatIf:
         """What the model would say if a region did not exist: exact in feature space.
+
+        Of a region that is all that may be looked at the bias is left.
 
         Args:
             region: of :meth:`regions`, or a mask (array on the native grid, Volume, file).
 
         Raises:
-            PredictionError: nothing would be left, or the mask does not lie on the scan.
+            PredictionError: a mask leaves nothing, or does not lie on the scan.
         """
         cells, notices = self._cells(region)
-        return self._ask(~cells, notices)
+        return self._answer(
+            self._logits_of(~cells) if isinstance(region, Region) else self.head.pool(~cells).logits, notices
+        )
 
     def only(self, region: Region | MaskLike) -> WhatIf:
-        """What the model would say of this part alone.
+        """What the model would say of this part alone; as a prediction with it as the mask.
 
         Raises:
             PredictionError: the mask selects nothing of what may be looked at.
         """
         cells, notices = self._cells(region)
-        return self._ask(cells, notices)
+        if not (self.head.allowed & cells).any():
+            raise PredictionError(
+                "empty_mask", "nothing of it was looked at in this prediction; give a part of what may be looked at"
+            )
+        return self._answer(self.head.pool(cells | ~self.grid.inside(self.stride)).logits, notices)
 
     def _cells(self, region: Region | MaskLike) -> tuple[np.ndarray, tuple[Notice, ...]]:
         if isinstance(region, Region):
@@ -291,11 +305,11 @@ class Prediction:
                     "bad_mask", "the region belongs to another scan; give a region of this prediction, or a mask"
                 )
             return region.cells, ()
-        cells, notice = cells_of_mask(native_mask(region, self.volume), self.grid, self.stride)
-        return cells, (notice,) if notice else ()
+        inside, placed = native_mask(region, self.volume)
+        cells, selected = cells_of_mask(inside, self.grid, self.stride)
+        return cells, (*placed, *selected)
 
-    def _ask(self, keep: np.ndarray, notices: tuple[Notice, ...]) -> WhatIf:
-        logits = self.head.pool(keep).logits
+    def _answer(self, logits: np.ndarray, notices: tuple[Notice, ...]) -> WhatIf:
         return WhatIf(
             logits=logits,
             probabilities=self._named(logits),

@@ -161,10 +161,11 @@ class Predictor:
             notices += [Notice(notice.code, f"{name}: {notice.message}") for notice in other.warnings]
         allowed = conformed.grid.attended(stride)
         if mask is not None:
-            inside = native_mask(mask, volume)
-            cells, notice = cells_of_mask(inside, conformed.grid, stride)
-            allowed &= cells
-            notices += [notice] if notice else []
+            inside, placed = native_mask(mask, volume)
+            cells, selected = cells_of_mask(inside, conformed.grid, stride)
+            # The padding is no region: a model that was trained with it counts on it, with a mask as without.
+            allowed &= cells | ~conformed.grid.inside(stride)
+            notices += [*placed, *selected]
             millilitres = float(inside.sum()) * geometry.voxel_volume_ml(volume.affine)
             what = Path(mask).name if isinstance(mask, (str, os.PathLike)) else "an array or volume"
             notices.append(Notice("masked", f"only a region of interest could speak: {what}, {millilitres:.3g} mL"))

@@ -57,8 +57,11 @@ def _row(record: Mapping[str, Any], link: str | None, labels: Sequence[str], val
 def _result(record: Mapping[str, Any]) -> str:
     """What is said; of labels that are judged by themselves those that are there, and those that are left open."""
     present, open_ = record.get("present"), record.get("undecided") or ()  # older unfinished runs know neither
-    if present is None:
+    below = any(warning["code"] == "below_threshold" for warning in record["warnings"])
+    if present is None or (below and not record.get("abstained")):
         return record["label"] or ""
+    if record.get("abstained") and record.get("undecided") is None:
+        return f"undecided: {record['label']}"
     sure = ", ".join(label for label in present if label not in open_)
     left = f"undecided: {', '.join(open_)}" if open_ else ""
     return "; ".join(part for part in (sure, left) if part) or "none"

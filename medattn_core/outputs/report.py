@@ -72,7 +72,7 @@ def _credible(view: View) -> list[str]:
         parts.append(_decided(view, share))
     elif prediction.abstained:
         parts.append("<p><strong>Undecided:</strong> the model is not sure enough to name a label.</p>")
-    if prediction.confidence is not None:
+    if prediction.confidence is not None and not prediction.abstained and view.reported:
         parts.append(
             f"<p>Of cases like this one, <strong>{esc(percent(prediction.confidence))}</strong> of the labels given "
             "were right.</p>"
@@ -189,7 +189,7 @@ def _regions(view: View) -> list[str]:
     known = view.evidence.spacing_known
     rows = []
     for region in view.regions:
-        place = position_mm(region.world_position_mm) if known else _pixel(region.voxel_index)
+        place = position_mm(region.world_position_mm) if known else _pixel(region.voxel_index, view.evidence.shape)
         rows.append(
             [
                 str(region.rank),
@@ -209,8 +209,10 @@ def _regions(view: View) -> list[str]:
     return ["<h2>Regions</h2>", page.table(head, rows, numeric=(2, 3, 4))]
 
 
-def _pixel(index: tuple[int, ...]) -> str:
-    return f"column {int(index[0]) + 1}, row {int(index[1]) + 1}"
+def _pixel(index: tuple[int, ...], shape: tuple[int, ...]) -> str:
+    words = [f"{name} {int(at) + 1}" for name, at, size in zip(("column", "row", "slice"), index, shape, strict=True)
+             if name != "slice" or size > 1]  # fmt: skip
+    return ", ".join(words)
 
 
 def _reading(view: View) -> list[str]:

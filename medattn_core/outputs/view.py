@@ -97,7 +97,9 @@ class View:
         if prediction.value is not None:
             return f"{self.evidence.label}  {number(prediction.value, 4)} {prediction.unit}".rstrip()
         shown = self.evidence.label
-        return f"{shown}  {percent(prediction.probabilities[shown])}"
+        open_ = prediction.undecided if prediction.undecided is not None else (prediction.label,) * prediction.abstained
+        undecided = "undecided: " if shown in open_ else ""
+        return f"{undecided}{shown}  {percent(prediction.probabilities[shown])}"
 
     @property
     def reported(self) -> bool:

@@ -246,6 +246,11 @@ class ModelGrid:
         rows, columns, slices = (near for _, near in nearest)
         seen = rows[:, None, None] & columns[:, None] & slices
         painted = cells[np.ix_(*[index for index, _ in nearest])] & seen
+        # Voxels coarser than cells are nearest to one of several: each cell has the voxel that it lies in.
+        steps = zip(self.axes, self.strides(stride), strict=True)
+        at = [np.clip(np.rint(a.centre(np.arange(a.cells(s)) * s + (s - 1) / 2)), 0, a.count - 1) for a, s in steps]
+        found = np.nonzero(cells & self.inside(stride))
+        painted[tuple(along.astype(int)[index] for along, index in zip(at, found, strict=True))] = True
         return np.ascontiguousarray(self._to_native_axes(painted))
 
     def cell_index(self, cell: tuple[int, ...] | np.ndarray, stride: int) -> np.ndarray:
@@ -295,7 +300,7 @@ def plan_grid(volume: Volume, task: TaskSpec) -> ModelGrid:
                 f"{volume.source}: {volume.shape[through]} slices, but {task.name} takes single 2D images; "
                 "give one slice, or a slicewise bundle",
             )
-        if volume.spatial_dims == 2:  # a picture: rows and columns as stored, whatever the world says
+        if volume.spatial_dims == 2 and not _oriented(volume):  # a picture: rows and columns as stored
             planned = [(1, False), (0, False), (2, False)]
         else:
             layout = _PLANES[axes.index(through)]
@@ -348,9 +353,18 @@ def plan_grid(volume: Volume, task: TaskSpec) -> ModelGrid:
     return grid
 
 
+def _oriented(volume: Volume) -> bool:
+    """Whether a flat image says how it lies in the body: of those formats NIfTI alone means it, if it states it."""
+    return volume.format == "nifti" and all(notice.code != "no_geometry" for notice in volume.warnings)
+
+
 def _effective_spacing(volume: Volume, task: TaskSpec, notices: list[Notice]) -> np.ndarray:
     """Voxel size in mm, or for pictures without one the size that fits the task's field of view."""
-    if volume.spacing_known or task.spatial_dims == 3:
+    if volume.spacing_known:
+        return volume.spacing
+    if task.spatial_dims == 3:
+        if all(notice.code != "no_geometry" for notice in volume.warnings):
+            notices.append(Notice("unknown_spacing", f"{volume.source}: no voxel size; 1 mm is assumed"))
         return volume.spacing
     longer = max(volume.shape)
     pixel = task.field_of_view / longer if task.field_of_view is not None else task.spacing[0]

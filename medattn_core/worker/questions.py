@@ -62,9 +62,10 @@ def ask(
     cells = np.logical_or.reduce([one.cells for one in regions])
     notices: tuple[Notice, ...] = ()
     if mask is not None:
-        painted, notice = cells_of_mask(native_mask(mask, prediction.volume), prediction.grid, prediction.stride)
+        inside, placed = native_mask(mask, prediction.volume)
+        painted, selected = cells_of_mask(inside, prediction.grid, prediction.stride)
         cells = cells | painted
-        notices = (notice,) if notice else ()
+        notices = (*placed, *selected)
     # The cells alone decide; the native mask of the first region stands in for that of the union.
     union = Region(**{**vars(regions[0]), "cells": cells})
     answer = asked(union)

@@ -133,6 +133,9 @@ def test_a_second_run_does_not_take_its_own_results(run: Run, tiny: Path, tmp_pa
         assert (ran.status, ran.codes) == (0, [])
         assert "1 of 1 predicted" in ran.err
     assert [path.name for path in (tmp_path / "out").glob("*.nii.gz")] == ["a_evidence.nii.gz"]
+    ran = run("predict", tmp_path / "out" / "*.nii.gz", "--bundle", tiny, "--output", tmp_path / "out")
+    assert ran.status == 2
+    assert "no input is left: all that was named are results" in ran.err
 
 
 def test_a_list_and_going_on_with_it(run: Run, tiny: Path, tmp_path: Path) -> None:

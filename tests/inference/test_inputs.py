@@ -151,7 +151,10 @@ def test_dicom_beside_other_images(images: Path) -> None:
     dicom(images / "single.dcm")
     assert names([images], images) == ["b.nrrd", "single.dcm", "deep/a.scan"]
     dicom(images / "another.dcm")
-    assert names([images], images) == [".", "b.nrrd"]
+    assert names([images], images) == [".", "b.nrrd", "deep/a.scan"]
+    (images / "b.nrrd").unlink()
+    dicom(images / "deep" / "third.dcm")  # read with the folder
+    assert names([images], images) == [".", "deep/a.scan"]
 
 
 def test_a_link_to_the_folder_above_ends(images: Path) -> None:

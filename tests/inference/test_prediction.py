@@ -276,6 +276,8 @@ def test_labels_of_a_multilabel_task_are_those_that_reach_the_threshold(predicti
     from medattn_core.batch.scanner import words_of
 
     assert prediction.present == (prediction.label,)
+    for least, said in ((0.0, (prediction.label,)), (1.0, ())):  # of one label of several, too
+        assert replace(prediction, task=replace(prediction.task, threshold=least)).present == said
     ranked = sorted(prediction.probabilities, key=lambda name: -prediction.probabilities[name])
     for least, expected in ((0.0, tuple(ranked)), (1.0, ())):
         task = replace(prediction.task, kind="multilabel", activation="sigmoid", threshold=least)

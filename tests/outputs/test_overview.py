@@ -10,6 +10,9 @@ import pytest
 from medattn_core.outputs import tables
 from medattn_core.outputs.overview import overview
 
+BELOW = [{"code": "below_threshold", "message": ""}]
+SOFT = ' <span class="soft">(below threshold)</span>'
+
 
 @pytest.mark.parametrize(
     ("record", "said"),
@@ -19,6 +22,9 @@ from medattn_core.outputs.overview import overview
         ({"present": [], "undecided": ["a"]}, "undecided: a"),
         ({"present": ["a", "b"], "undecided": ["b"]}, "a; undecided: b"),
         ({"label": None, "value": 3.0, "present": None}, ""),
+        ({"present": ["a"], "undecided": None, "abstained": True}, "undecided: a"),
+        ({"present": [], "undecided": None, "abstained": True, "warnings": BELOW}, f"undecided: a{SOFT}"),
+        ({"present": [], "undecided": None, "warnings": BELOW}, f"a{SOFT}"),
     ],
 )
 def test_the_result_is_what_is_said_not_the_most_probable_label(record: dict[str, Any], said: str) -> None:

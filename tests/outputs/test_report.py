@@ -120,6 +120,7 @@ def test_picture_page(predict: Predict, picture: Volume) -> None:
     words = words_of(report(View.of(predict(picture))))
     assert "logit/cm2" in words
     assert re.search(r"column \d+, row \d+", words)
+    assert "slice" not in words.split("column")[1][:30]
     assert "not stated by the file" in words
 
 

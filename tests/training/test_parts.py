@@ -281,6 +281,10 @@ def test_input_check_knows_its_own_and_notices_strangers() -> None:
     bright = check.notice(features.mean(0), {"mean intensity": 9.0, "spread of intensity": 0.3})
     assert bright is not None
     assert "mean intensity is 9" in bright.message
+    # Of binary shapes: a range of nothing but zero, met but for the rounding of a resampling.
+    flat = fit_input_check(features, [{"spread of intensity": 0.0} for _ in features])
+    assert flat.notice(features.mean(0), {"spread of intensity": 1.2e-8}) is None
+    assert flat.notice(features.mean(0), {"spread of intensity": 0.01}) is not None
 
 
 def test_assess_measures_each_fold_with_the_temperature_of_the_others() -> None:

@@ -123,7 +123,7 @@ def test_what_if_of_a_mask_and_of_both(worker: Client, told: dict, prediction: P
     assert answer["probabilities"] == pytest.approx(want.probabilities, **CLOSE)
     assert answer["question"]["mask"] is True
 
-    painted, _ = cells_of_mask(native_mask(mask, prediction.volume), prediction.grid, prediction.stride)
+    painted, _ = cells_of_mask(native_mask(mask, prediction.volume)[0], prediction.grid, prediction.stride)
     cells = painted | prediction.regions("pituitary")[0].cells
     assert cells.sum() > painted.sum()
     logits = prediction.head.pool(~cells if mode == "without" else cells).logits
