@@ -351,7 +351,7 @@ class Prediction:
                 "sum": evidence.total,
                 "residual": evidence.residual,
             },
-            "regions": [region.to_dict() for region in self.regions()],
+            "regions": [region.to_dict(spacing_known=self.volume.spacing_known) for region in self.regions()],
             "warnings": [notice.to_dict() for notice in self.warnings],
             "error": None,
             "timings_s": {name: round(seconds, 4) for name, seconds in self.timings.items()},

@@ -41,12 +41,13 @@ class Region:
     mask: np.ndarray = field(repr=False)
     cells: np.ndarray = field(repr=False)
 
-    def to_dict(self) -> dict[str, object]:
-        """As in predictions.json."""
+    def to_dict(self, *, spacing_known: bool = True) -> dict[str, object]:
+        """As in predictions.json; without millimetres where the scan states no pixel size."""
         return {
             "rank": self.rank,
-            "world_position_mm": [round(x, 3) for x in self.world_position_mm],
-            "volume_mm3": round(self.volume_mm3, 3),
+            "voxel_index": list(self.voxel_index),
+            "world_position_mm": [round(x, 3) for x in self.world_position_mm] if spacing_known else None,
+            "volume_mm3": round(self.volume_mm3, 3) if spacing_known else None,
             "contribution": self.contribution,
             "probability_without": self.probability_without,
         }

@@ -37,6 +37,7 @@ def test_keys_of_a_result_and_of_an_error(predict: Predict, head_volume: Volume)
     assert set(good["evidence"]) == {"path", "label", "unit", "sum", "residual"}
     assert set(good["regions"][0]) == {
         "rank",
+        "voxel_index",
         "world_position_mm",
         "volume_mm3",
         "contribution",
@@ -46,6 +47,17 @@ def test_keys_of_a_result_and_of_an_error(predict: Predict, head_volume: Volume)
     assert bad["label"] is None
     assert bad["probabilities"] == {}
     assert bad["evidence"] is None
+
+
+def test_no_millimetres_where_the_scan_states_none(predict: Predict, picture: Volume) -> None:
+    record = tables.record_of(predict(picture).to_dict())
+    assert record["regions"]
+    for region in record["regions"]:
+        assert (region["world_position_mm"], region["volume_mm3"]) == (None, None)
+        assert all(0 <= at < size for at, size in zip(region["voxel_index"], picture.shape, strict=True))
+    (row,) = rows_of([record])
+    assert (row["region_1_r_mm"], row["region_1_volume_mm3"]) == ("", "")
+    assert float(row["region_1_contribution"]) == record["regions"][0]["contribution"]
 
 
 def test_csv_is_the_same_flat(predict: Predict, head_volume: Volume) -> None:
