@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import textwrap
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TextIO
 
-from medattn_core.batch.journal import Journal
+from medattn_core.batch.journal import Journal, unwritable
 from medattn_core.outputs import files, tables
 from medattn_core.outputs.overview import overview
 
@@ -41,19 +42,29 @@ class CsvStream:
         if not set(row) <= set(self._columns):
             self._anew()  # the row is in the journal by now
             return
+        self._write(tables.csv_row(row, self._columns))
+
+    def _write(self, text: str) -> None:
         assert self._file is not None
-        self._file.write(tables.csv_row(row, self._columns))
-        self._file.flush()
+        try:
+            self._file.write(text)
+            self._file.flush()
+        except OSError as error:
+            raise unwritable(self._path, error) from error
 
     def close(self) -> None:
         """End it."""
         if self._file is not None:
-            self._file.close()
+            with suppress(OSError):  # what a full disk did not take was said by append
+                self._file.close()
 
     def _anew(self) -> None:
         self.close()
         self._columns = _write_csv(self._path, self._rows)
-        self._file = open(self._path, "a", encoding="utf-8", newline="", errors="backslashreplace")  # noqa: SIM115
+        try:
+            self._file = open(self._path, "a", encoding="utf-8", newline="", errors="backslashreplace")  # noqa: SIM115
+        except OSError as error:
+            raise unwritable(self._path, error) from error
 
 
 def finish(journal: Journal, *, report: bool) -> None:

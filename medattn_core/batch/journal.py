@@ -10,6 +10,7 @@ predicted again.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
 import re
@@ -61,7 +62,7 @@ class Journal:
             if not restart:
                 self._refuse_mixing()
             self.jobs = list(jobs) if restart else self._named(jobs)
-            stale = self._take_over({str(job.path): job for job in self.jobs}, restart)
+            stale = self._take_over({_place(job.path): job for job in self.jobs}, restart)
             for old in stale:
                 (folder / old).unlink(missing_ok=True)
             for left in folder.iterdir():
@@ -70,7 +71,7 @@ class Journal:
             self._file: BinaryIO = open(self.path, "ab")  # noqa: SIM115 (open as long as the batch runs)
         except OSError as error:
             self._lock.close()
-            raise _unwritable(self.path, error) from error
+            raise unwritable(self.path, error) from error
         except MedAttnError:
             self._lock.close()
             raise
@@ -91,7 +92,8 @@ class Journal:
             "run": self.run,
             "of": self._of,
             "name": done.job.name,
-            "channels": [str(path) for path in done.job.channels],
+            "place": _place(done.job.path),
+            "channels": [_place(path) for path in done.job.channels],
             "stamp": done.stamp,
             "files": done.files,
         }
@@ -102,7 +104,7 @@ class Journal:
             self._file.flush()
             os.fsync(self._file.fileno())
         except OSError as error:
-            raise _unwritable(self.path, error) from error
+            raise unwritable(self.path, error) from error
         self._places[done.job.index] = place
 
     def rows(self) -> Iterator[dict[str, Any]]:
@@ -129,7 +131,7 @@ class Journal:
             if other["batch"]["run"] == self.run or kept == FINISHED:
                 continue
             row, stopped = other, stopped or kept == STOPPED
-            inputs.add(other["input"])
+            inputs.add(other["batch"]["place"])
         if row is not None and (stopped or len(inputs) < row["batch"]["of"]):
             made = f"bundle {row['bundle']} {row['bundle_version']}" if row["bundle"] else "another bundle"
             raise MedAttnError(
@@ -140,17 +142,22 @@ class Journal:
 
     def _named(self, jobs: Sequence[Job]) -> list[Job]:
         """Jobs under their names of before, else under free ones: scans of one name in different folders are common."""
-        inputs = {str(job.path) for job in jobs}
+        inputs = {_place(job.path) for job in jobs}
         names, own = UniqueNames(), dict[str, str]()
         for row in _lines(self.path):
             batch = row["batch"]
-            if batch["run"] == self.run and row["input"] in inputs:
-                own[row["input"]] = batch["name"]
+            if batch["run"] == self.run and batch["place"] in inputs:
+                own[batch["place"]] = batch["name"]
             elif self._stays(row):
                 names.take(batch["name"])
+        # An input in this folder that looks like a result is not written over.
+        for path in {path for job in jobs for path in (job.path, *job.channels)}:
+            result = _RESULT.fullmatch(path.name)
+            if result is not None and os.path.abspath(path.parent) == os.path.abspath(self.folder):
+                names.take(path.name.removesuffix(f"_{result[1]}"))
         held = {path: names.take(name) for path, name in own.items()}
         # Taken out: an input that is listed twice has one name of before.
-        return [replace(job, name=held.pop(str(job.path), "") or names.take(job.name)) for job in jobs]
+        return [replace(job, name=held.pop(_place(job.path), "") or names.take(job.name)) for job in jobs]
 
     def _unfinished(self) -> bool:
         """Whether the last run with this bundle and these options was stopped."""
@@ -158,7 +165,7 @@ class Journal:
         of = 0
         for row in _lines(self.path):
             if row["batch"]["run"] == self.run and not row["batch"].get("kept"):
-                inputs.add(row["input"])
+                inputs.add(row["batch"]["place"])
                 of = row["batch"]["of"]
         return len(inputs) < of
 
@@ -175,7 +182,7 @@ class Journal:
         needed = {os.path.abspath(path) for job in jobs.values() for path in (job.path, *job.channels)}
         with replacing(self.path) as temporary, open(temporary, "wb") as kept:
             for row in _lines(self.path):
-                job = jobs.get(row["input"])
+                job = jobs.get(row["batch"]["place"])
                 if job is None and not restart and self._stays(row):
                     self._kept.append(kept.tell())
                     row["batch"].setdefault("kept", kind)
@@ -205,7 +212,7 @@ class Journal:
         batch = row["batch"]
         if row["error"] or batch["run"] != self.run or batch["name"] != job.name or batch["stamp"] != job.stamp():
             return False
-        if batch["channels"] != [str(path) for path in job.channels]:  # two may have one size and time
+        if batch["channels"] != [_place(path) for path in job.channels]:  # two may have one size and time
             return False
         return self._complete(row)
 
@@ -217,6 +224,11 @@ class Journal:
         with contextlib.suppress(OSError):
             return all((self.folder / name).stat().st_size == size for name, size in row["batch"]["files"].items())
         return False
+
+
+def _place(path: str | os.PathLike[str]) -> str:
+    """Which file or folder a path means, whatever folder it was typed in; a hash, which names nobody."""
+    return hashlib.sha256(os.fsencode(os.path.abspath(path))).hexdigest()[:32]
 
 
 def _line(row: Mapping[str, Any]) -> bytes:
@@ -235,6 +247,10 @@ def _lines(path: Path) -> Iterator[dict[str, Any]]:
                 row = json.loads(line)
                 batch = row["batch"]
                 whole = line.endswith(b"\n") and {"run", "of", "name", "channels", "stamp", "files"} <= set(batch)
+                if "place" not in batch:  # of an older version, which knew what was typed alone
+                    known_place = all(os.path.isabs(one) for one in (row["input"], *batch["channels"]))
+                    batch["place"] = _place(row["input"]) if known_place else f"typed {row['input']}"
+                    batch["channels"] = [_place(one) for one in batch["channels"]]
                 known = {"input", "error", "bundle", "bundle_version"} <= set(row)
             except (ValueError, TypeError, KeyError):
                 continue
@@ -248,7 +264,7 @@ def _locked(folder: Path) -> Any:
     try:
         file = open(path, "ab")  # noqa: SIM115 (open as long as the batch runs)
     except OSError as error:
-        raise _unwritable(path, error) from error
+        raise unwritable(path, error) from error
     try:
         import fcntl
     except ImportError:  # Windows: no lock, as before
@@ -265,7 +281,8 @@ def _locked(folder: Path) -> Any:
     return file
 
 
-def _unwritable(path: Path, error: OSError) -> VolumeError:
+def unwritable(path: Path, error: OSError) -> VolumeError:
+    """The error of a file of the batch that the disk or its permissions refuse."""
     return VolumeError(
         "unwritable", f"{path}: cannot be written ({error.strerror or error}); choose another folder or free space"
     )

@@ -30,7 +30,8 @@ class Frame:
         axes, signs: as :func:`medattn_core.volumes.geometry.axis_order`.
         affine: ``(4, 4)``, turned index to RAS mm.
         shape, spacing: of the turned grid; spacing in mm.
-        known: False where the file states no geometry (no letters, no lengths).
+        known: False where the file states no orientation (no letters).
+        scaled: False where it states no pixel size (no lengths).
     """
 
     axes: tuple[int, ...]
@@ -39,6 +40,7 @@ class Frame:
     shape: tuple[int, ...]
     spacing: np.ndarray
     known: bool
+    scaled: bool
 
     @classmethod
     def of(cls, volume: Volume) -> Frame:
@@ -56,7 +58,8 @@ class Frame:
             affine=affine,
             shape=tuple(volume.shape[axis] for axis in axes),
             spacing=geometry.spacing(affine),
-            known=volume.spacing_known,
+            known=volume.orientation_known,
+            scaled=volume.spacing_known,
         )
 
     def turn(self, data: np.ndarray) -> np.ndarray:
@@ -108,6 +111,7 @@ class Plane:
         size_mm: ``(height, width)``.
         mark: ``(row, column)`` of the point, in voxels from the top left corner of the picture.
         letters: left, right, top, bottom; empty where unknown.
+        scaled: whether millimetres are millimetres.
     """
 
     name: str
@@ -117,6 +121,7 @@ class Plane:
     size_mm: tuple[float, float]
     mark: tuple[float, float]
     letters: tuple[str, str, str, str]
+    scaled: bool = True
 
 
 def planes_through(volume: Volume, density: np.ndarray, world: np.ndarray | None) -> list[Plane]:
@@ -146,6 +151,7 @@ def planes_through(volume: Volume, density: np.ndarray, world: np.ndarray | None
                 ),
                 mark=(frame.shape[down] - 0.5 - index[down], frame.shape[across] - 0.5 - index[across]),
                 letters=(left, right, top, bottom) if frame.known else ("", "", "", ""),
+                scaled=frame.scaled,
             )
         )
     return planes
@@ -153,7 +159,9 @@ def planes_through(volume: Volume, density: np.ndarray, world: np.ndarray | None
 
 def _caption(frame: Frame, normal: int, index: tuple[int, int, int]) -> str:
     if not frame.known:
-        return "As stored; the file states no orientation or pixel size"
+        at, of = index[normal], frame.shape[normal]
+        slices = f" \N{MIDDLE DOT} slice {(at if frame.signs[normal] > 0 else of - 1 - at) + 1}" if of > 1 else ""
+        return f"The file states no {'orientation' if frame.scaled else 'orientation or pixel size'}{slices}"
     name = _NAMES[normal].capitalize()
     tilt = frame.tilt(normal)
     if tilt > OBLIQUE_DEGREES:

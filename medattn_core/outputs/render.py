@@ -145,7 +145,7 @@ def annotate(image: Image, plane: Plane, per_mm: float) -> Image:
         if letter:
             draw.text((x, y), letter, fill=bright, font=font, anchor=anchor, stroke_width=2, stroke_fill=dark)
     fitting = [mm for mm in _BARS_MM if mm * per_mm <= image.width / 4]
-    if plane.letters[0] and fitting and fitting[-1] * per_mm >= image.width / 20:
+    if plane.scaled and fitting and fitting[-1] * per_mm >= image.width / 20:
         mm, length, y = fitting[-1], fitting[-1] * per_mm, image.height - edge - 4
         draw.rectangle((edge + 2, y - 1, edge + 2 + length, y + 3), fill=bright, outline=dark)
         words = f"{mm // 10} cm" if mm >= 10 else f"{mm} mm"

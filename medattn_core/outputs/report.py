@@ -186,7 +186,7 @@ def _legend(view: View) -> list[str]:
 def _regions(view: View) -> list[str]:
     if not view.regions:
         return []
-    known = view.evidence.spacing_known
+    known = view.prediction.volume.orientation_known
     rows = []
     for region in view.regions:
         place = position_mm(region.world_position_mm) if known else _pixel(region.voxel_index, view.evidence.shape)

@@ -355,7 +355,7 @@ def plan_grid(volume: Volume, task: TaskSpec) -> ModelGrid:
 
 def _oriented(volume: Volume) -> bool:
     """Whether a flat image says how it lies in the body: of those formats NIfTI alone means it, if it states it."""
-    return volume.format == "nifti" and all(notice.code != "no_geometry" for notice in volume.warnings)
+    return volume.format == "nifti" and volume.orientation_known
 
 
 def _effective_spacing(volume: Volume, task: TaskSpec, notices: list[Notice]) -> np.ndarray:

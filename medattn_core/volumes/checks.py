@@ -170,7 +170,7 @@ def grey_from_channels(channels: np.ndarray, name: str) -> tuple[np.ndarray, tup
                 f"{name}: {count} values in each voxel (transparency, or a vector); export a plain grey image",
             )
     colours = channels[..., : 1 if count == 2 else 3]
-    step = np.iinfo(colours.dtype).max / 255 if colours.dtype.kind in "ui" else 0.0
+    step = 1.0 if colours.dtype == np.uint8 else 0.0  # JPEG's; of other types it is not known how much one level is
     low, high = colours.min(axis=-1).astype(np.float64), colours.max(axis=-1).astype(np.float64)
     if not (high - low <= GREY_TOLERANCE * step).all():
         raise VolumeError(

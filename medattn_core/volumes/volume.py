@@ -81,6 +81,11 @@ class Volume:
         return geometry.spacing(self.affine)
 
     @property
+    def orientation_known(self) -> bool:
+        """Whether the file says how the scan lies in the body; False where left and right are an assumption."""
+        return self.spacing_known and all(notice.code != "no_geometry" for notice in self.warnings)
+
+    @property
     def axis_codes(self) -> str:
         """Direction each index axis runs towards, such as ``"LPS"``."""
         return geometry.axis_codes(self.affine)

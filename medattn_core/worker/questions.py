@@ -66,6 +66,8 @@ def ask(
         painted, selected = cells_of_mask(inside, prediction.grid, prediction.stride)
         cells = cells | painted
         notices = (*placed, *selected)
+        if mode == "without":
+            prediction.head.pool(~cells)  # a mask that leaves nothing is an error, alone or beside regions
     # The cells alone decide; the native mask of the first region stands in for that of the union.
     union = Region(**{**vars(regions[0]), "cells": cells})
     answer = asked(union)

@@ -7,6 +7,7 @@ import itertools
 import numpy as np
 import pytest
 
+from medattn_core.errors import Notice
 from medattn_core.outputs import colour, planes, render
 from medattn_core.volumes import Volume
 from tests.strategies import AXIS_CODES, rotation
@@ -130,6 +131,18 @@ def test_a_picture_without_geometry_is_shown_as_stored(picture: Volume) -> None:
     assert np.array_equal(plane.image, picture.data[:, :, 0].T)
     assert plane.letters == ("", "", "", "")
     assert "no orientation" in plane.caption
+
+
+def test_a_scan_without_orientation_has_a_scale_and_no_sides() -> None:
+    """Left and right are an assumption there: a letter would say what the file does not."""
+    notice = Notice("no_geometry", "no orientation")
+    volume = Volume(data=np.arange(60.0).reshape(3, 4, 5), affine=np.diag([-2.0, -2, 3, 1]), warnings=(notice,))
+    shown = planes.planes_through(volume, np.zeros(volume.shape), None)
+    assert [plane.name for plane in shown] == ["image"] * 3
+    assert {plane.letters for plane in shown} == {("", "", "", "")}
+    assert all(plane.scaled for plane in shown)
+    assert shown[0].size_mm == (8.0, 6.0)
+    assert shown[0].caption == "The file states no orientation \N{MIDDLE DOT} slice 3"
 
 
 def test_window_ignores_background_and_outliers() -> None:

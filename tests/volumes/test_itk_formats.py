@@ -138,6 +138,10 @@ def test_nrrd_dimensions_and_channels(tmp_path: Path) -> None:
     np.testing.assert_array_equal(result.data, grey[0])
     grey[1] //= 2
     refused(save_nrrd(tmp_path / "b.nrrd", grey, *rgb), "colour_image")
+    # Of 16 bits nobody knows how much a level is: colours of 0 to 255 must not pass for rounding.
+    colours = np.random.default_rng(0).integers(0, 256, grey.shape)
+    for kind in (np.int16, np.int32):
+        refused(save_nrrd(tmp_path / "c.nrrd", colours.astype(kind), *rgb), "colour_image")
     last = ("space: LPS", "space directions: (1,0,0) (0,2,0) (0,0,3) none", "kinds: domain domain domain list")
     refused(save_nrrd(tmp_path / "c.nrrd", voxels((4, 5, 6, 3)), *last), "too_many_dimensions", "4 x 5 x 6 x 3")
     result = read(save_nrrd(tmp_path / "d.nrrd", voxels((4, 5, 6, 1)), *last))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import uuid
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -28,8 +29,11 @@ class Finding:
         result: the engine's result, without regions and evidence.
         evidence: evidence object of the map in the scene.
         regions: of the class that the map shows.
-        live: False after reloading: the engine no longer knows the prediction, so no further questions.
+        live: whether the engine still knows the prediction, so that further questions can be asked.
+        saved: it was read from a scene, and not predicted in this session.
+        outdated: the voxels were changed after it was predicted, before the scene was saved.
         stamp: of the voxels and the place of the scan when it was predicted.
+        token: which finding a map is of: another scene may use the ids of its nodes again.
         world: ``(4, 4)`` voxel index to world RAS mm when it was predicted: what the engine knows of its place.
     """
 
@@ -38,8 +42,11 @@ class Finding:
     evidence: dict[str, Any]
     regions: list[dict[str, Any]]
     live: bool = True
+    saved: bool = False
+    outdated: bool = False
     stamp: tuple[Any, ...] = field(default=(), repr=False)
     world: np.ndarray | None = field(default=None, repr=False, compare=False)
+    token: str = field(default_factory=lambda: uuid.uuid4().hex, repr=False, compare=False)
 
     @property
     def prediction(self) -> str:
@@ -78,7 +85,7 @@ class Finding:
     @property
     def contribution_unit(self) -> str:
         """Unit of a region's contribution: that of the densities without the volume."""
-        return str(self.evidence["unit"]).split("/")[0]
+        return str(self.evidence["unit"]).rsplit("/", 1)[0]
 
     def save_to(self, evidence_node) -> None:
         """Keep the result with the evidence volume, so that it is saved with the scene."""
@@ -88,6 +95,8 @@ class Finding:
             "regions": self.regions,
         }
         evidence_node.SetAttribute(nodes.RESULT, json.dumps(kept))
+        evidence_node.SetAttribute(nodes.TOKEN, self.token)
+        evidence_node.RemoveAttribute(nodes.OUTDATED)
 
 
 def stamp_of(volume) -> tuple[Any, ...]:
@@ -95,6 +104,11 @@ def stamp_of(volume) -> tuple[Any, ...]:
     image = volume.GetImageData()
     matrix = tuple(float(x) for x in geometry.ijk_to_world(volume).ravel().round(9))
     return (None if image is None else image.GetMTime(), volume.GetTransformNodeID(), matrix)
+
+
+def same_voxels(found: Finding, volume) -> bool:
+    """Whether the voxels of the scan are still those that were predicted: the map lies on no others."""
+    return not found.outdated and found.stamp[:1] == stamp_of(volume)[:1]
 
 
 def saved_with(scene, input_node) -> Finding | None:
@@ -105,7 +119,17 @@ def saved_with(scene, input_node) -> Finding | None:
         return None
     try:
         kept = json.loads(text)
-        found = Finding(input_node.GetID(), kept["result"], kept["evidence"], kept["regions"], live=False)
+        found = Finding(
+            input_node.GetID(),
+            kept["result"],
+            kept["evidence"],
+            kept["regions"],
+            live=False,
+            saved=True,
+            outdated=node.GetAttribute(nodes.OUTDATED) is not None,
+            stamp=stamp_of(input_node),
+            token=node.GetAttribute(nodes.TOKEN) or "",
+        )
         found.scale, found.labels, found.regression  # noqa: B018 - an incomplete one must not reach the panel
     except (ValueError, KeyError, TypeError):
         return None

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -24,6 +25,11 @@ from MedAttnLib.texts import _
 Done = Callable[[Any], None]
 Failed = Callable[[str, str], None]
 Progress = Callable[[float, str], None]
+
+
+def _plain(label: str) -> str:
+    """A label as part of a file's name."""
+    return re.sub(r"[^\w.-]+", "_", label)
 
 
 def _nothing(*_arguments: Any) -> None:
@@ -80,6 +86,8 @@ class MedAttnLogic(Shown):
         return self._runner.working
 
     def _message(self, text: str) -> None:
+        for found in self.findings.values():  # the engine ended: it knows none of them any more
+            found.live = False
         self.on_message(text)
 
     def start(self) -> None:
@@ -146,7 +154,7 @@ class MedAttnLogic(Shown):
     ) -> Steps:
         self.check(volume)
         engine, stamp, world = self.engine, finding.stamp_of(volume), geometry.ijk_to_world(volume)
-        names = ["scan.nrrd", "evidence.nii", *(["mask.nrrd"] if region is not None else [])]
+        names = ["scan.nrrd", "evidence.nii", *(["region_of_interest.nrrd"] if region is not None else [])]
         scan, target, *masks = (engine.file(name) for name in names)
         try:
             progress(0.0, _("loading the model"))
@@ -229,8 +237,9 @@ class MedAttnLogic(Shown):
         if volume is None:
             return None
         found = self.findings.get(volume.GetID())
-        if found is not None and nodes.find(self.scene, nodes.EVIDENCE, volume) is None:
-            del self.findings[volume.GetID()]  # the reader has deleted the map
+        node = nodes.find(self.scene, nodes.EVIDENCE, volume)
+        if found is not None and (node is None or node.GetAttribute(nodes.TOKEN) != found.token):
+            del self.findings[volume.GetID()]  # the reader has deleted the map, or opened another scene
             found = None
         if found is None:
             found = finding.saved_with(self.scene, volume)
@@ -240,8 +249,13 @@ class MedAttnLogic(Shown):
 
     def changed(self, volume: Any) -> bool:
         """Whether voxels or place of the volume are no longer those that were predicted."""
-        found = self.findings.get(volume.GetID())
-        return found is not None and found.live and found.stamp != finding.stamp_of(volume)
+        found = self.finding_of(volume)
+        if found is None:
+            return False
+        node = nodes.find(self.scene, nodes.EVIDENCE, volume)
+        if node is not None and not finding.same_voxels(found, volume):
+            node.SetAttribute(nodes.OUTDATED, "1")  # for whoever opens the scene that it is saved with
+        return found.outdated or found.stamp != finding.stamp_of(volume)
 
     def _live(self, volume: Any) -> Finding:
         found = self.finding_of(volume)
@@ -277,10 +291,8 @@ class MedAttnLogic(Shown):
         found, path = self._live(volume), None
         try:
             if segmentation is not None:
-                if found.stamp[:1] != finding.stamp_of(volume)[:1]:
-                    message = _("the voxels of the scan were changed after it was classified; press Apply again")
-                    raise TaskError("scan_changed", message)
-                path = self.engine.file("question.nrrd")
+                self.check_voxels(volume, found)
+                path = self.engine.file("painted_segment.nrrd")
                 yield from roi.write_steps(volume, segmentation, segment, found.world, path)
             fields: dict[str, Any] = {mode: regions, "label": found.evidence["label"]}
             if path is not None:
@@ -304,8 +316,19 @@ class MedAttnLogic(Shown):
         """Show the evidence for another class, or for one against another; returns at once."""
         self._add(self._explain(volume, label, against), done, failed, quick=True)
 
+    def check_voxels(self, volume: Any, found: Finding) -> None:
+        """Refuse to lay anything on voxels that are not those that were predicted.
+
+        Raises:
+            TaskError: ``scan_changed``.
+        """
+        if not finding.same_voxels(found, volume):
+            message = _("the voxels of the scan were changed after it was classified; press Apply again")
+            raise TaskError("scan_changed", message)
+
     def _explain(self, volume: Any, label: str, against: str | None) -> Steps:
         found = self._live(volume)
+        self.check_voxels(volume, found)
         path = self.engine.file("evidence.nii")
         try:
             evidence = yield from ask(self.engine.evidence, found.prediction, path, label=label, against=against)
@@ -353,8 +376,11 @@ class MedAttnLogic(Shown):
         answer = yield from ask(self.engine.save, found.prediction, folder=folder, name=name, report=report)
         files = dict(answer["files"])
         if nrrd:
-            path = os.path.join(folder, f"{name}_evidence.nrrd")
             label, against = found.evidence["label"], found.evidence.get("against")
+            # The other files are about the most probable label; the map on the screen may be of another.
+            other = "" if label == answer.get("label", found.result["label"]) else f"_{_plain(label)}"
+            other += f"_against_{_plain(against)}" if against else ""
+            path = os.path.join(folder, f"{name}_evidence{other}.nrrd")
             yield from ask(self.engine.evidence, found.prediction, path, label=label, against=against)
             files["evidence_nrrd"] = path
         return files

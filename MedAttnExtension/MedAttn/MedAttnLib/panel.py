@@ -58,7 +58,7 @@ class Panel:
         self._later.setInterval(REST_MS)
         self.question = Question(self)
         self._connect()
-        logic.on_message = self.say
+        logic.on_message = self._told
 
     def _connect(self) -> None:
         ui = self.ui
@@ -151,6 +151,7 @@ class Panel:
     def look_again(self) -> None:
         """Bring every widget to what is in the scene by now."""
         panel_choices.fill_scopes(self.ui.batchScope, self.logic.scene)
+        self.logic.hide_orphans()
         self.update()
 
     def update(self, _caller: Any = None, _event: Any = None) -> None:
@@ -223,7 +224,8 @@ class Panel:
         return ""
 
     def _find(self, found: Finding | None) -> None:
-        self.found, self.question.answer, self._look = found, None, None
+        self.found, self._look = found, None
+        self.question.drop()
 
     def show(self) -> None:
         """The finding in all widgets that speak of it."""
@@ -236,7 +238,7 @@ class Panel:
     def _show_notice(self) -> None:
         ui, found = self.ui, self.found
         changed = found is not None and self.logic.changed(self.volume)
-        text = "" if found is None else wording.notices(found.result, changed, found.live)
+        text = "" if found is None else wording.notices(found.result, changed, found.live, found.saved)
         if ui.noticeLabel.text != text:
             ui.noticeLabel.text = text
         ui.noticeLabel.visible = bool(text)
@@ -267,6 +269,17 @@ class Panel:
             self.logic.set_rendered(self.volume, self.parameters.rendered)
             if self.parameters.shown != self.logic.is_shown(self.volume):
                 self.logic.set_shown(self.volume, self.parameters.shown)
+
+    def _told(self, text: str) -> None:
+        """The engine ended, or could not start: nothing can be asked until the next Apply."""
+        self.say(text)
+        self._show_notice()
+        self._check()
+
+    @property
+    def class_on_its_way(self) -> bool:
+        """Whether the map of another class was asked for and is not there yet."""
+        return self._asked is not None
 
     def say(self, text: str) -> None:
         """A line under the progress bar."""
@@ -316,10 +329,12 @@ class Panel:
 
     def _applied(self, _found: Finding) -> None:
         seconds = time.perf_counter() - self._pressed  # what the reader has waited, not what the network took
-        self._over(_("Done in {seconds:.1f} s").format(seconds=seconds))
+        self._over(_("Done in {seconds:.1f} s").format(seconds=seconds), anew=True)
+        self.question.ask()  # the painted segment that is still chosen
 
-    def _over(self, text: str) -> None:
-        self.found = None  # whatever was shown is shown anew
+    def _over(self, text: str, anew: bool = False) -> None:
+        if anew:
+            self.found = None  # whatever was shown is shown anew
         self.ui.progressBar.value = 0
         self.update()
         self.say(text)
@@ -345,7 +360,7 @@ class Panel:
 
     def _unexplained(self, code: str, message: str) -> None:
         self._asked = None
-        self._failed(code, message)
+        self._over(_("Cancelled") if code == "cancelled" else message, anew=True)
 
     def _explained(self, found: Finding) -> None:
         if self._asked not in (None, self._class_of(found)):
@@ -354,6 +369,7 @@ class Panel:
         self._find(self.found)
         self.show()
         self._check()
+        self.question.ask()  # the painted segment that is still chosen
 
     def on_region(self, row: int, _column: int = 0) -> None:
         """The slice views go to a region."""

@@ -40,6 +40,11 @@ class Question:
         ui.whatIfSegment.connect("currentIndexChanged(int)", self.ask)
         ui.resetButton.connect("clicked(bool)", self.on_reset)
 
+    def drop(self) -> None:
+        """Another finding, or another class of it: an answer that is on its way is about what was shown before."""
+        self._number += 1
+        self.answer = None
+
     def close(self) -> None:
         """Follow no brush any more."""
         self._rest.stop()
@@ -100,7 +105,7 @@ class Question:
     def ask(self, *_arguments: Any) -> None:
         """Ask what the model would say; the answer is shown when it is there."""
         found = self.panel.found
-        if not self.live:
+        if not self.live or self.panel.class_on_its_way:  # whose regions those of the table are not
             return
         off = panel_tables.ticked_off(self.ui.regionsTable, found)
         mode = panel_choices.chosen(self.ui.modeSelector)

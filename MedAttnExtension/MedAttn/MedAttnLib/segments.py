@@ -27,12 +27,13 @@ def region_steps(logic: Any, volume: Any, found: Finding | None, region: int) ->
         ``(segmentation node, segment id)``.
 
     Raises:
-        TaskError: no prediction of this session, or no such region.
+        TaskError: no prediction of this session, no such region, or other voxels by now.
     """
     from MedAttnLib.exchange import read_voxels
 
     if found is None or not found.live:
         raise TaskError("no_prediction", _("there is no prediction of this session; press Apply first"))
+    logic.check_voxels(volume, found)
     label, path = found.evidence["label"], logic.engine.file("region.nii")
     try:
         answer = yield from ask(logic.engine.mask, found.prediction, path, regions=[int(region)], label=label)

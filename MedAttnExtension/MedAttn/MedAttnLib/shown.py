@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from MedAttnLib import geometry, nodes, overlay, rendering
-from MedAttnLib.finding import Finding
+from MedAttnLib.finding import Finding, same_voxels
 
 
 class Shown:
@@ -77,11 +77,19 @@ class Shown:
         if found is not None and node is not None:
             rendering.render(node, found.scale, self.shown_threshold(found), found.undecided, visible)
 
+    def hide_orphans(self) -> None:
+        """Take maps whose scan was removed out of the slice views: they would lie over another scan."""
+        for node in nodes.orphans(self.scene):
+            if node.GetAttribute(nodes.ROLE) == nodes.EVIDENCE:
+                overlay.hide(self.scene, node)
+
     def follow(self, volume: Any) -> None:
         """Put the map of a volume where the volume is by now: under its parent transform, and into its place."""
-        node = nodes.find(self.scene, nodes.EVIDENCE, volume)
-        if node is None or node.GetImageData() is None or volume.GetImageData() is None:
+        found, node = self.finding_of(volume), nodes.find(self.scene, nodes.EVIDENCE, volume)
+        if found is None or node is None or node.GetImageData() is None or volume.GetImageData() is None:
             return
+        if not same_voxels(found, volume):
+            return  # another place for other voxels: a flip in place would carry the map to the other side
         if node.GetTransformNodeID() != volume.GetTransformNodeID():
             node.SetAndObserveTransformNodeID(volume.GetTransformNodeID())
         place = geometry.ijk_to_ras(volume)
@@ -90,5 +98,6 @@ class Shown:
             node.SetIJKToRASMatrix(geometry.as_matrix(place))
 
     def jump_to(self, volume: Any, region: dict[str, Any]) -> None:
-        """Let the slice views pass through a region's strongest place, wherever the volume lies by now."""
-        geometry.jump_to(self.scene, geometry.world_of_ijk(volume, region["voxel_index"]))
+        """Let the slice views pass through a region's strongest place, wherever the map lies by now."""
+        node = nodes.find(self.scene, nodes.EVIDENCE, volume)
+        geometry.jump_to(self.scene, geometry.world_of_ijk(node or volume, region["voxel_index"]))

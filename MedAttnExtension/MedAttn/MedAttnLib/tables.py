@@ -89,14 +89,16 @@ def batch(scene, rows: Sequence[dict]):
     columns: list[tuple[str, Sequence[Any], str]] = [
         (_("Volume"), [row["volume"] for row in rows], ""),
         (_("Bundle"), [row.get("bundle") or "" for row in rows], ""),
-        (_("Label"), [row.get("label") or "" for row in rows], ""),
+        (_("Label"), [_said(row) for row in rows], ""),
         (_("Undecided"), [_open(row) for row in rows], ""),
     ]
     columns += [
         (label, [(row.get("probabilities") or {}).get(label, float("nan")) for row in rows], "") for label in labels
     ]
     if any(row.get("value") is not None for row in rows):
-        columns.append((_("Value"), [float("nan") if r.get("value") is None else r["value"] for r in rows], ""))
+        units = {row.get("unit") or "" for row in rows if row.get("value") is not None}
+        unit = units.pop() if len(units) == 1 else ""
+        columns.append((_("Value"), [float("nan") if r.get("value") is None else r["value"] for r in rows], unit))
     columns += [
         (_("Warnings"), ["; ".join(w["code"] for w in row.get("warnings") or ()) for row in rows], ""),
         (_("Error"), [row.get("error") or "" for row in rows], ""),
@@ -104,6 +106,16 @@ def batch(scene, rows: Sequence[dict]):
     ]
     fill(node, columns)
     return node
+
+
+def _said(row: dict) -> str:
+    """What is said to be there and not left open, as in the panel; a scan that failed has nothing."""
+    if row.get("error") or row.get("kind") == "regression" or row.get("present") is None:
+        return row.get("label") or ""
+    open_ = row.get("undecided") or ()
+    sure = [label for label in row["present"] if label not in open_]
+    left = open_ or row.get("abstained")
+    return ", ".join(sure) or ("" if left else _("none"))
 
 
 def _open(row: dict) -> str:

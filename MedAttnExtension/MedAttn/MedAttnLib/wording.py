@@ -83,8 +83,8 @@ def question(asked: dict[str, Any]) -> str:
 
 
 def present(result: dict[str, Any]) -> list[str] | None:
-    """Labels that reach the threshold of a detection; None for other tasks, and in scenes that older versions saved."""
-    return result.get("present") if result["kind"] == "multilabel" else None
+    """Labels that reach the threshold; None for quantities, and in scenes that older versions saved."""
+    return None if result["kind"] == "regression" else result.get("present")
 
 
 def finding(result: dict[str, Any]) -> str:
@@ -104,6 +104,8 @@ def finding(result: dict[str, Any]) -> str:
         return "<br>".join([f"<b>{text}</b>" for text in sure] + [_("<b>Undecided:</b> {labels}").format(labels=named)])
     if result.get("abstained"):
         return _("<b>Undecided.</b> Most likely: {answer}").format(answer=html.escape(best))
+    if found is not None and not found and result["kind"] == "multiclass":
+        return _("<b>Below the threshold.</b> Most likely: {answer}").format(answer=html.escape(best))
     if found is not None and not found:
         several = len(result["probabilities"]) > 1
         said = _("None of the labels found.") if several else _("No {label} found.").format(label=result["label"])
@@ -119,6 +121,8 @@ def finding(result: dict[str, Any]) -> str:
 def note(result: dict[str, Any]) -> str:
     """What stands under the probabilities: what they are for, and whether they add up."""
     research = _("Research use only: not a medical device.")
+    if result.get("bundle"):
+        research = f"{result['bundle']} {result.get('bundle_version') or ''}".rstrip() + ". " + research
     shares = list((result.get("probabilities") or {}).values())
     if len(shares) < 2 or abs(sum(shares) - 1.0) < 1e-3:
         return research
@@ -126,7 +130,7 @@ def note(result: dict[str, Any]) -> str:
     return _("Each label is judged by itself: they need not add up to 100 %.") + "\n" + research
 
 
-def notices(result: dict[str, Any], changed: bool, live: bool) -> str:
+def notices(result: dict[str, Any], changed: bool, live: bool, saved: bool = False) -> str:
     """Everything that has to be read before the numbers, rich text; empty where there is nothing."""
     lines = []
     if result.get("undecided"):
@@ -137,6 +141,9 @@ def notices(result: dict[str, Any], changed: bool, live: bool) -> str:
     if changed:
         lines.append(html.escape(_("The scan was changed after it was classified: press Apply again.")))
     lines += [html.escape(w["message"]) for w in result.get("warnings") or () if w["code"] != "abstained"]
-    if not live:
+    if saved:
         lines.append(html.escape(_("From the saved scene. Press Apply to ask further questions.")))
+    elif not live:
+        text = _("Only the scan that was classified last can be asked further questions: press Apply for this one.")
+        lines.append(html.escape(text))
     return "<br>".join(lines)

@@ -43,6 +43,9 @@ def test_what_if_by_painting(shell: Shell, desk: Desk, brain: Any) -> None:
     assert first < shell.panel.found.result["probabilities"]["glioma"]
     segments.add_segment(desk.scene, brain, np.ones_like(tumour) & (np.arange(25) < 2)[:, None, None], "a", (1, 0, 0))
     shell.until(lambda: shell.panel.question.answer["probabilities"]["glioma"] != first)
+    shell.apply()  # the segment is still chosen: it is asked about again
+    shell.until(lambda: shell.panel.question.answer is not None)
+    assert "Without the painted segment" in shell.ui.whatIfLabel.text
 
 
 def test_painting_in_another_module(shell: Shell, desk: Desk, brain: Any) -> None:

@@ -23,6 +23,10 @@ def multilabel(present: list[str] | None, **probabilities: float) -> dict[str, A
         (multilabel(["mass", "edema"], edema=0.7, mass=0.8), "<b>mass 80.0 %, edema 70.0 %</b>"),
         (multilabel(None, aneurysm=0.62), "<b>aneurysm 62.0 %</b>"),  # a scene that an older version saved
         ({**multilabel(["a"], a=0.4, b=0.3), "kind": "multiclass"}, "<b>a 40.0 %</b>"),
+        (
+            {**multilabel([], a=0.4, b=0.3), "kind": "multiclass", "confidence": 0.7},
+            "<b>Below the threshold.</b> Most likely: a 40.0 %",
+        ),
         ({**multilabel([], a=0.4), "undecided": []}, "<b>No a found.</b> Probability: a 40.0 %"),
         ({**multilabel([], a=0.4), "undecided": ["a"], "abstained": True}, "<b>Undecided:</b> a 40.0 %"),
         (
@@ -43,6 +47,7 @@ def test_what_is_not_found_is_said(result: dict[str, Any], text: str) -> None:
         (multilabel(None, aneurysm=0.62), ["aneurysm"]),
         ({**multilabel(["mass", "edema"], edema=0.7, mass=0.8), "undecided": ["edema"]}, ["mass"]),
         ({**multilabel(["a"], a=0.4, b=0.3), "kind": "multiclass"}, ["a"]),
+        ({**multilabel([], a=0.4, b=0.3), "kind": "multiclass"}, []),
         ({"kind": "regression", "label": "volume", "present": None, "probabilities": {}}, ["volume"]),
     ],
 )
