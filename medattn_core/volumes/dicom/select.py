@@ -47,6 +47,13 @@ def choose(scan: Scan, *, uid: str | None, modality: tuple[str, ...]) -> tuple[F
             f"others: {_several(others)}; ask for another by its UID (series=, --series)"
         )
         notices.insert(0, Notice("other_series", text))
+    studies = {found.identity.study_instance_uid for found in scan.series}
+    if len(studies) > 1:
+        text = (
+            f"{scan.path}: {len(studies)} studies, maybe of as many patients, and one was read; give each its own "
+            "folder, or name the files one by one"
+        )
+        notices.insert(0, Notice("other_studies", text))
     return chosen, notices
 
 

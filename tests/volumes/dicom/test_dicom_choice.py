@@ -35,6 +35,15 @@ def test_the_deepest_series_is_read_and_the_others_named(two_series: Path) -> No
     assert [(one.modality, one.slices, one.number) for one in list_series(two_series)] == [("MR", 8, 1), ("CT", 3, 7)]
 
 
+def test_other_studies_may_be_other_patients(two_series: Path) -> None:
+    other = two_series / "unter suchung" / "größe"
+    edit_all(other, StudyInstanceUID="1.2.9")
+    volume = read_dicom(two_series)
+    assert codes(volume) == ["other_studies", "other_series"]
+    assert "2 studies, maybe of as many patients, and one was read" in message(volume, "other_studies")
+    assert codes(read_dicom(two_series, series="1.2.3.4")) == []  # who names a series knows
+
+
 def test_the_series_asked_for_is_read(two_series: Path) -> None:
     volume = read_dicom(two_series, series="1.2.3.4")
     assert volume.shape[2] == 3
@@ -173,7 +182,7 @@ def test_broken_files_that_claim_to_be_dicom_are_named(series: Path) -> None:
 def test_a_dicomdir_leads_to_its_files(pydicom_files: Path) -> None:
     volume = read_dicom(pydicom_files / "dicomdirtests" / "DICOMDIR", modality=("CT",))
     assert volume.shape == (16, 16, 5)
-    assert codes(volume) == ["dicomdir", "other_series"]
+    assert codes(volume) == ["dicomdir", "other_studies", "other_series"]
     assert "13 series" in message(volume, "other_series")
     assert str(pydicom_files / "dicomdirtests" / "DICOMDIR") in message(volume, "dicomdir")
 

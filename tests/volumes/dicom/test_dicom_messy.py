@@ -38,7 +38,7 @@ def remind(shared_data: Path) -> Path:
 
 def test_ge_head_keeps_every_voxel_in_place(messy: Path, unpacked: Path) -> None:
     volume = read_dicom(messy)
-    assert codes(volume) == ["other_series", "irregular_gaps", "gantry_tilt"]
+    assert codes(volume) == ["other_studies", "other_series", "irregular_gaps", "gantry_tilt"]
     assert "from 1.081 to 6.999 mm" in message(volume, "irregular_gaps")
     assert "18.5 degrees" in message(volume, "gantry_tilt")
     text = message(volume, "other_series")
