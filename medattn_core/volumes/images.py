@@ -36,6 +36,8 @@ def read_png(path: Path, name: str, *, allow_constant: bool = False) -> Volume:
     """Read a .png file; errors as :func:`medattn_core.volumes.read`."""
     content = path.read_bytes()
     shape, depth, channels = _walk_png(content, name)
+    if channels == 2 or (channels == 1 and b"tRNS" in content):  # ITK has no such pixels
+        raise VolumeError("unsupported_storage", f"{name}: a grey picture with transparency; save it without")
     promised = shape[0] * shape[1] * channels * max(depth, 8) // 8
     checks.check_promise(name, shape, promised, len(content), ratio=checks.DEFLATE_MAX_RATIO * 8 // min(depth, 8))
     return _picture(path, name, "png", "PNGImageIO", allow_constant)

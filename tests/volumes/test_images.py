@@ -69,6 +69,12 @@ def test_png_with_transparency(tmp_path: Path) -> None:
     np.testing.assert_array_equal(result.data[:, :, 0], smooth().T)
     grey[0, 0, 3] = 0
     refused(picture(tmp_path / "b.png", grey), "colour_image", "transparency")
+    from PIL import Image
+
+    Image.fromarray(smooth()).convert("LA").save(tmp_path / "la.png")
+    Image.fromarray(smooth()).save(tmp_path / "marked.png", transparency=0)
+    for name in ("la.png", "marked.png"):  # whole files, which are not called damaged
+        refused(tmp_path / name, "unsupported_storage", "grey picture with transparency; save it without")
 
 
 @pytest.mark.parametrize("name", ["a.png", "a.jpg"])

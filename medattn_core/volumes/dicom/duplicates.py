@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Sequence
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -80,10 +81,11 @@ def _told_apart(slices: list[Slice], places: list[list[int]], path: Path) -> tup
             groups[tuple(slices[index].frame.keys.get(name, ()) for name in names)].append(index)
         if len(groups) < 2:
             continue
-        for value in sorted(groups, key=_first_comes):
+        # One that has every position before one that lacks the last slices.
+        for needed, value in product((len(places), COVERAGE * len(places)), sorted(groups, key=_first_comes)):
             members = groups[value]
             filled = {place_of[index] for index in members}
-            if len(filled) == len(members) and len(filled) >= COVERAGE * len(places):
+            if len(filled) == len(members) and len(filled) >= needed:
                 label = " and ".join(names) if len(names) < 3 else "several attributes together"
                 shown = f" {_shown(value[0])}" if len(names) == 1 and names[0] != "AcquisitionTime" else ""
                 text = (

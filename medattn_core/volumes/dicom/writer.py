@@ -134,7 +134,8 @@ def _stored(volume: Volume) -> tuple[np.ndarray, float, float]:
         if whole and np.iinfo(kind).min <= low and high <= np.iinfo(kind).max:
             return data.astype(kind), 1.0, 0.0
     # As written in the header: sixteen characters, so that reading multiplies with the very same number.
-    slope, intercept = float(_ds((high - low) / 65535)), float(_ds(low))
+    # A constant has no range to divide: any slope will do.
+    slope, intercept = float(_ds((high - low) / 65535 if high > low else 1.0)), float(_ds(low))
     return np.clip(np.rint((data.astype(np.float64) - intercept) / slope), 0, 65535).astype(np.uint16), slope, intercept
 
 

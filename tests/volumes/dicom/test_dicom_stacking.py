@@ -13,8 +13,8 @@ import pytest
 from dicom_builder import codes, edit, edit_all, failure, files, message, move, pixels_of, world_value
 from pydicom.dataset import Dataset
 
-from medattn_core.volumes import geometry
-from medattn_core.volumes.dicom import read_dicom
+from medattn_core.volumes import Volume, geometry
+from medattn_core.volumes.dicom import read_dicom, write_dicom_series
 
 
 def test_instance_number_does_not_matter(series: Path) -> None:
@@ -154,6 +154,20 @@ def test_echoes_and_phases_are_told_apart(
     assert codes(volume) == ["duplicate_positions"]
     assert named in message(volume, "duplicate_positions")
     np.testing.assert_array_equal(volume.data, right.data)
+
+
+def test_of_two_echoes_the_one_that_has_every_slice(tmp_path: Path) -> None:
+    """The first lacks its last slice, which nobody would miss in the picture."""
+    data = np.arange(6 * 5 * 12, dtype=np.int16).reshape(6, 5, 12)
+    first = write_dicom_series(Volume(data=data, affine=np.eye(4)), tmp_path / "scan")
+    other = Path(shutil.copytree(tmp_path / "scan", tmp_path / "scan" / "second"))
+    edit_all(tmp_path / "scan", EchoTime="2")
+    for number, path in enumerate(files(other)):
+        edit(path, _blank(number + 1), EchoTime="5")
+    first[-1].unlink()
+    volume = read_dicom(tmp_path / "scan")
+    assert volume.shape[2] == 12
+    assert "EchoTime; the 12 images with the first 5" in message(volume, "duplicate_positions")
 
 
 def test_two_attributes_together_tell_apart(series: Path) -> None:

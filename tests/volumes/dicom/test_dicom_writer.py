@@ -126,6 +126,12 @@ def test_float_values_come_back_to_their_rounding(tmp_path: Path) -> None:
     np.testing.assert_allclose(back.data[0, 0, 0], data[tuple(world.astype(int))], atol=step)
 
 
+def test_a_constant_that_is_no_whole_number_comes_back(tmp_path: Path) -> None:
+    write_dicom_series(Volume(data=np.full((6, 5, 4), 2.5, np.float32), affine=np.eye(4)), tmp_path / "c")
+    stored = pydicom.dcmread(tmp_path / "c" / "IM0001.dcm")
+    assert (stored.pixel_array * stored.RescaleSlope + stored.RescaleIntercept == 2.5).all()
+
+
 def test_modality_signs_and_patient(tmp_path: Path) -> None:
     data = np.linspace(-1024, 3000, 120).astype(np.int16).reshape(6, 5, 4)
     paths = write_dicom_series(Volume(data=data, affine=np.eye(4)), tmp_path / "ct", modality="CT", seed="a")
