@@ -208,10 +208,32 @@ def check_target(target: Path) -> None:
     """
     if target.is_symlink() or (target.exists() and not target.is_dir()):
         raise BundleError("bad_argument", f"{target}: exists and is no folder; choose another name for the bundle")
-    if target.is_dir() and any(target.iterdir()) and not (target / METADATA).is_file():
+    if not target.is_dir() or not any(target.iterdir()):
+        return
+    listed = _listed(target)
+    if listed is None:
         raise BundleError(
-            "bad_argument", f"{target}: exists and is no bundle, so it is not replaced; choose another folder"
+            "bad_argument",
+            f"{target}: exists and is no bundle of MedAttn, so it is not replaced; choose another folder",
         )
+    found = {path.relative_to(target) for path in target.rglob("*") if path.is_file() and path.suffix != ".pyc"}
+    others = sorted(path.as_posix() for path in found if path.as_posix() not in listed and path.name[0] != ".")
+    if others:
+        more = f" and {len(others) - 1} more" if len(others) > 1 else ""
+        raise BundleError(
+            "bad_argument",
+            f"{target}: holds files that are not the bundle's ({others[0]}{more}), which would be lost with it; move "
+            "them, or choose another folder",
+        )
+
+
+def _listed(folder: Path) -> set[str] | None:
+    """Files of a bundle of ours, by its own list; None where it is none."""
+    try:
+        own = json.loads((folder / METADATA).read_text(encoding="utf-8"))["medattn"]
+        return {METADATA, *map(str, own["files"])}
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def unwritable(path: Path, error: OSError) -> BundleError:

@@ -7,6 +7,7 @@ counted while they are written, whatever the archive says of itself.
 from __future__ import annotations
 
 import contextlib
+import lzma
 import os
 import re
 import shutil
@@ -86,7 +87,7 @@ def unpack(archive: str | os.PathLike[str], into: str | os.PathLike[str]) -> Pat
             except BaseException:
                 shutil.rmtree(target, ignore_errors=True)
                 raise
-    except (zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError, NotImplementedError) as error:
+    except (zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, EOFError, NotImplementedError) as error:
         raise BundleError(
             "bad_bundle", f"{path}: the archive is damaged ({type(error).__name__}); copy or download it again"
         ) from error

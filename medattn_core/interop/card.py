@@ -38,14 +38,20 @@ _FORMATS = {
 }
 
 
-def read_metrics(path: Path) -> dict[str, Any]:
+def read_metrics(path: Path, bundle: Bundle) -> dict[str, Any]:
     """Scores of `medattn evaluate` (its metrics.json) as ``eval_metrics``: value, and the interval where it has one.
 
     Raises:
-        BundleError: ``bad_argument``: not such a file.
+        BundleError: ``bad_argument``: not such a file, or of other weights.
     """
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
+        if bundle.stacked == 1 and data.get("weights_sha256") not in (None, bundle.weights_sha256):
+            raise BundleError(
+                "bad_argument",
+                f"{path}: the scores of {data.get('bundle')} {data.get('bundle_version')}, of other weights than "
+                f"{bundle.name} {bundle.version}; evaluate this one",
+            )
         found = {**data.get("classification", {}), **data.get("regression", {})}
         return {
             name: {key: score[key] for key in ("value", "low", "high") if score.get(key) is not None}

@@ -67,7 +67,7 @@ def export(
     if target.exists() and target.resolve() == bundle.path.resolve():
         raise BundleError("bad_argument", f"{target}: is the bundle itself; choose another output folder")
     wanted = tuple(n for n, on in (("torchscript", torchscript), ("onnx", onnx), ("openvino", openvino)) if on)
-    scores = read_metrics(Path(metrics)) if metrics is not None else None
+    scores = read_metrics(Path(metrics), bundle) if metrics is not None else None
     contents = contents_of(bundle)
     with new_folder(target) as work:
         write_file(work / WEIGHTS, weights_file(bundle))

@@ -67,7 +67,7 @@ class SaveResults(Handler):
         self.folder = Path(output_dir)
         self.task = task if isinstance(task, TaskSpec) else TaskSpec.from_dict(dict(task))
         self.inferer = inferer
-        self.names: dict[str, int] = {}
+        self.names: set[str] = set()
 
     def __call__(self, engine: Any) -> None:
         """Write the items of a batch."""
@@ -91,5 +91,9 @@ class SaveResults(Handler):
 
     def _name(self, source: str) -> str:
         name = re.sub(r"[^\w.\-]+", "_", _ENDINGS.sub("", Path(source).name)).strip("._-") or "image"
-        count = self.names[name] = self.names.get(name, 0) + 1
-        return name if count == 1 else f"{name}_{count}"
+        free, count = name, 1
+        while free.casefold() in self.names:  # "scan_2" may be the name of another scan, too
+            count += 1
+            free = f"{name}_{count}"
+        self.names.add(free.casefold())
+        return free

@@ -116,7 +116,7 @@ def build_trainer(
     average = MovingAverage(network, config.ema_decay)
     batches = Batches(data, task, config, processes.count)
     total = len(batches) * config.epochs
-    warmup = max(1, round(config.warmup_epochs * len(batches)))
+    warmup = max(1, min(round(config.warmup_epochs * len(batches)), total // 2))
     identity = {
         "config": config.to_dict(),
         "task": task.to_dict(),
@@ -321,8 +321,11 @@ def _losses(
     if moved is not None:
         pool = F.avg_pool2d if task.spatial_dims == 2 else F.avg_pool3d
         inside = pool(moved, network.evidence_stride)[:, 0]
-        # A finding that augmentation pushed out of the picture teaches nothing about location.
-        located = torch.from_numpy(data.located[chosen]).to(device) & (inside.flatten(1).sum(dim=1) > 0.5)
+        # A finding that augmentation pushed out of the picture teaches nothing about location; a small one does.
+        pixels = math.prod(moved.shape[2:]) / math.prod(mask.shape[2:])
+        whole = mask.flatten(1).sum(dim=1) * pixels * longer.to(device) ** task.spatial_dims
+        there = moved.flatten(1).sum(dim=1)
+        located = torch.from_numpy(data.located[chosen]).to(device) & (there > 0.5 * whole) & (there > 0)
         if task.kind == "regression":
             if bool(located.any()) and config.losses.location > 0:
                 total = target[:, 0] - cast(Tensor, network.pooling.bias)[0]

@@ -114,7 +114,8 @@ def regression_map_loss(contributions: Tensor, inside: Tensor, total: Tensor, lo
     share = share / share.sum(dim=1, keepdim=True)
     place = -(cover * share.log()).sum(dim=1)
     wanted = cover * total[located].unsqueeze(1)
-    amount = (found - wanted).abs().sum(dim=1) / total[located].abs().clamp_min(1e-3)
+    # A value that hardly differs from the bias has no amount to divide by: a tenth of a standard deviation is one.
+    amount = (found - wanted).abs().sum(dim=1) / total[located].abs().clamp_min(0.1)
     return (place + amount).mean()
 
 
@@ -173,19 +174,21 @@ def map_losses(
 
     out_sum, out_say = _summary(scores.masked_fill(~outside, -1e4), values)
     count = scores.shape[0]
-    joins = draw_guests(count, generator, scores.device)
+    beside = outside.any(dim=2)[:, 0]  # an item that the finding fills has no background to throw in
+    joins = draw_guests(count, generator, scores.device) & beside
     guests = out_sum.unsqueeze(0).masked_fill(~joins.unsqueeze(2), -1e4)
     bag_total = torch.logaddexp(total, torch.logsumexp(guests, dim=1))
     say = torch.exp(all_sum - bag_total) * all_say + (torch.exp(guests - bag_total.unsqueeze(1)) * out_say).sum(dim=1)
     losses["bag"] = weights.bag * classification_loss(bias + say, target, activation, weights.smoothing).mean()
     losses["bag_location"] = weights.bag * weights.location * where(in_box, bag_total, present)
 
-    joins.fill_diagonal_(True)
+    joins = joins.fill_diagonal_(True) & beside
+    some = joins.any(dim=1)
     empty_total, say = _pooled(joins, out_sum, out_say, null)
     # What shows nothing is worth the prior: the target is the bias itself, so looking at nothing is the optimum.
     prior = torch.sigmoid(bias).expand_as(target)
     surprise = F.binary_cross_entropy_with_logits(bias + say, prior, reduction="none")
-    losses["background"] = weights.background * surprise.sum(dim=1).mean()
+    losses["background"] = weights.background * (surprise.sum(dim=1) * some).sum() / some.sum().clamp_min(1)
     if weights.empty > 0 and bool(torch.isfinite(null).all()):  # there is a null token to look at
         losses["empty"] = weights.empty * (empty_total - null).mean()
     return losses

@@ -14,7 +14,7 @@ from medattn_core.errors import TrainingError
 from medattn_core.tasks import TaskSpec
 from medattn_core.training.config import TrainingConfig
 from medattn_core.training.plan_intensity import plan_channels, plan_modality
-from medattn_core.transforms.grid import MULTIPLE
+from medattn_core.transforms.grid import MULTIPLE, display_axes
 from medattn_core.volumes import Volume, geometry, read
 
 PRIOR = 0.1
@@ -121,7 +121,7 @@ def plan_task(
     limit = 224 if dims == 2 else 96
     if "spacing" not in given:
         native = np.median([_spacing(v, dims, view) for v in volumes], axis=0)
-        settings["spacing"] = [round(float(max(n, e / limit)), 4) for n, e in zip(native, extent, strict=True)]
+        settings["spacing"] = [float(f"{max(n, e / limit):.5g}") for n, e in zip(native, extent, strict=True)]
     if dims == 2 and not known and "field_of_view" not in given:
         settings["field_of_view"] = float(max(extent))
     size = settings.get("size") or [
@@ -249,7 +249,7 @@ def _extent(volume: Volume, dims: int, view: Any) -> np.ndarray:
 
 def _model_axes(volume: Volume, dims: int) -> list[int]:
     """Voxel axes that run along the axes of the model: rows and columns of a picture, or R, A, S."""
-    return [1, 0] if dims == 2 else geometry.axis_order(volume.affine)[0]
+    return [axis for axis, _ in display_axes(volume)[:2]] if dims == 2 else geometry.axis_order(volume.affine)[0]
 
 
 def plan_network(

@@ -150,7 +150,9 @@ class Augmentation:
             factor = 0.5 + 0.5 * float(torch.rand(1, generator=generator))
             if len(chosen):
                 chosen = chosen.to(image.device)
-                small = F.interpolate(image[chosen], scale_factor=factor, mode=mode, antialias=image.dim() == 4)
+                # By size: a factor would sample by itself and round the size, and all that is there would grow.
+                fewer = [max(1, round(n * factor)) for n in image.shape[2:]]
+                small = F.interpolate(image[chosen], size=fewer, mode=mode, antialias=image.dim() == 4)
                 image[chosen] = F.interpolate(small, size=image.shape[2:], mode=mode)
         if self.noise > 0:
             level = (torch.rand(batch, *ones, generator=generator) * self.noise).to(image.device)

@@ -14,6 +14,7 @@ Interpolating a map loses its sum; integrating it does not.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -281,6 +282,18 @@ def slice_axis(volume: Volume) -> int:
     return axes[2]
 
 
+def display_axes(volume: Volume) -> list[tuple[int, bool]]:
+    """Voxel axis of the rows, columns and slices of a picture as it is looked at, and whether it runs backwards."""
+    if volume.spatial_dims == 2 and not _oriented(volume):  # a picture: rows and columns as stored
+        return [(1, False), (0, False), (2, False)]
+    return _laid_out(volume, _PLANES[geometry.axis_order(volume.affine)[0].index(slice_axis(volume))])
+
+
+def _laid_out(volume: Volume, layout: Sequence[tuple[int, int]]) -> list[tuple[int, bool]]:
+    axes, signs = geometry.axis_order(volume.affine)
+    return [(axes[world], signs[world] != direction) for world, direction in layout]
+
+
 def plan_grid(volume: Volume, task: TaskSpec) -> ModelGrid:
     """Lay a scan on the grid of a task.
 
@@ -289,10 +302,9 @@ def plan_grid(volume: Volume, task: TaskSpec) -> ModelGrid:
     """
     notices: list[Notice] = []
     spacing = _effective_spacing(volume, task, notices)
-    axes, signs = geometry.axis_order(volume.affine)
-    layout = _RAS if task.spatial_dims == 3 else None
-    planned: list[tuple[int, bool]] = []
-    if layout is None:
+    if task.spatial_dims == 3:
+        planned = _laid_out(volume, _RAS)
+    else:
         through = slice_axis(volume)
         if not task.slicewise and volume.shape[through] > 1:
             raise VolumeError(
@@ -300,12 +312,7 @@ def plan_grid(volume: Volume, task: TaskSpec) -> ModelGrid:
                 f"{volume.source}: {volume.shape[through]} slices, but {task.name} takes single 2D images; "
                 "give one slice, or a slicewise bundle",
             )
-        if volume.spatial_dims == 2 and not _oriented(volume):  # a picture: rows and columns as stored
-            planned = [(1, False), (0, False), (2, False)]
-        else:
-            layout = _PLANES[axes.index(through)]
-    if layout is not None:
-        planned = [(axes[world], signs[world] != direction) for world, direction in layout]
+        planned = display_axes(volume)
 
     result = []
     for position, (native, flip) in enumerate(planned):

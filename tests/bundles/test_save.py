@@ -53,8 +53,9 @@ def test_records_are_kept(make: Make) -> None:
 
 
 def test_an_old_bundle_is_replaced(make: Make, tmp_path: Path) -> None:
-    make(version="1.0.0")
-    (tmp_path / "lumps" / "docs" / "old.txt").write_text("old")
+    old = make(version="1.0.0")
+    (old.path / "docs" / "old.txt").write_text("old")
+    seal(old.path)  # a file of the bundle's own
     assert make(version="2.0.0").version == "2.0.0"
     assert not (tmp_path / "lumps" / "docs" / "old.txt").exists()
     assert [p.name for p in tmp_path.iterdir()] == ["lumps"]
@@ -104,6 +105,25 @@ def test_what_is_no_bundle_is_not_replaced(make: Make, tmp_path: Path) -> None:
             make(path)
         assert caught.value.code == "bad_argument"
     assert (other / "thesis.tex").read_text() == "years of work"
+    (other / "configs").mkdir()
+    (other / "configs" / "metadata.json").write_text("{}")  # a bundle, but none of ours
+    with pytest.raises(BundleError, match="is no bundle of MedAttn"):
+        make(other)
+
+
+def test_files_that_someone_put_into_a_bundle_are_not_lost(make: Make, tmp_path: Path) -> None:
+    """Weights of a training by MONAI, scans beside them: the defaults of a bundle's own configurations."""
+    bundle = make()
+    for name in ("input/scan.nii.gz", "models/retrained.pt"):
+        (bundle.path / name).parent.mkdir(exist_ok=True)
+        (bundle.path / name).write_bytes(b"mine")
+    with pytest.raises(BundleError, match=r"not the bundle's \(input/scan\.nii\.gz and 1 more\)") as caught:
+        make(bundle.path)
+    assert caught.value.code == "bad_argument"
+    assert (bundle.path / "models/retrained.pt").read_bytes() == b"mine"
+    for name in ("input/scan.nii.gz", "models/retrained.pt"):
+        (bundle.path / name).unlink()
+    make(bundle.path)
 
 
 def test_a_link_is_not_replaced(make: Make, tmp_path: Path) -> None:

@@ -190,6 +190,12 @@ def test_scores_with_intervals_come_into_card_and_metadata(originals: dict[str, 
     bundle = export(originals["blobs"].path, tmp_path / "out", metrics=scores)
     assert bundle.metadata["eval_metrics"] == {"auc": {"value": 0.91, "low": 0.83, "high": 0.97}, "cases": 40}
     assert "| auc | 0.91 | 0.83 to 0.97 |" in (bundle.path / "docs" / "README.md").read_text(encoding="utf-8")
+    stated = json.loads(scores.read_text())
+    scores.write_text(json.dumps({**stated, "weights_sha256": bundle.weights_sha256}))
+    export(originals["blobs"].path, tmp_path / "out", metrics=scores)
+    scores.write_text(json.dumps({**stated, "weights_sha256": "00", "bundle": "other", "bundle_version": "9"}))
+    with pytest.raises(BundleError, match="the scores of other 9, of other weights"):
+        export(originals["blobs"].path, tmp_path / "other", metrics=scores)
     scores.write_text("[]")
     with pytest.raises(BundleError, match=r"metrics\.json of `medattn evaluate`") as caught:
         export(originals["blobs"].path, tmp_path / "other", metrics=scores)
@@ -199,7 +205,7 @@ def test_scores_with_intervals_come_into_card_and_metadata(originals: dict[str, 
 
 def test_what_lies_there_is_not_overwritten(originals: dict[str, Bundle], tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").write_text("years of work")
-    with pytest.raises(BundleError, match="is no bundle, so it is not replaced"):
+    with pytest.raises(BundleError, match="is no bundle of MedAttn, so it is not replaced"):
         export(originals["blobs"].path, tmp_path)
     with pytest.raises(BundleError, match="is the bundle itself"):
         export(originals["blobs"].path, originals["blobs"].path)

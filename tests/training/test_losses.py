@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -17,6 +19,7 @@ from medattn_core.training.losses import (
     draw_bags,
     draw_guests,
     map_losses,
+    regression_map_loss,
     together_loss,
 )
 from tests.training.test_checkpoint import NETWORK, TASK, data
@@ -112,6 +115,80 @@ def test_looking_at_nothing_is_the_optimum_on_background():
     )
     (gradient,) = torch.autograd.grad(losses["background"], values)
     assert float(gradient.abs().max()) < 1e-9
+
+
+def test_a_finding_that_fills_the_image_has_no_background_to_teach():
+    """Without a null token, too: its own regions would be drawn to the prior."""
+    torch.manual_seed(0)
+    pooling = EvidencePooling(8, 1, bias=[-2.0], null_token=False)
+    features = torch.randn(2, 8, 4, 4)
+    inside = torch.zeros(2, 4, 4)
+    inside[0, 1:3, 1:3] = 1.0  # with a margin of a cell it is all there is
+    inside[1, 0, 0] = 1.0
+    weights = LossWeights(location=0, elsewhere=0, bag=0, background=1.0, empty=0)
+    gradients = []
+    for items in ([0], [0, 1], [1]):
+        pooling.zero_grad()
+        out = pooling(features[items])
+        located = torch.ones(len(items), dtype=torch.bool)
+        target = torch.ones(len(items), 1)
+        seed = torch.Generator().manual_seed(0)
+        losses = map_losses(out, pooling.bias, target, inside[items], located, weights, "sigmoid", seed)
+        losses["background"].backward()
+        gradients.append(pooling.value.weight.grad.clone())
+    assert float(gradients[0].abs().max()) == 0
+    assert float(gradients[1].abs().max()) > 0
+    assert float(gradients[2].abs().max()) > 0
+
+
+def test_a_value_at_the_bias_does_not_outweigh_all_others():
+    found = torch.full((1, 1, 4, 4), 0.05)
+    inside = torch.zeros(1, 4, 4)
+    inside[0, 1:3, 1:3] = 1.0
+    near, at = (
+        float(regression_map_loss(found, inside, torch.tensor([total]), torch.tensor([True]))) for total in (0.1, 0.0)
+    )
+    assert at < 2 * near
+
+
+def test_a_small_finding_teaches_its_place_and_one_that_was_moved_away_does_not():
+    """Whatever share of a cell it is: five pixels of a picture, six voxels of a scan, in images that grow."""
+    from medattn_core.training.loop import _losses
+    from medattn_core.training.processes import Processes
+    from medattn_core.training.units import Units
+    from medattn_core.transforms.augment import Augmentation
+
+    still = Augmentation(
+        flip=0,
+        rotate=0,
+        scale=1,
+        stretch=1,
+        translate=0,
+        gamma=1,
+        brightness=1,
+        bias_field=0,
+        noise=0,
+        coarsen=0,
+        erase=0,
+    )
+    own = data()
+    shape = own.images.shape[2:]
+    masks = np.zeros_like(own.masks)
+    middle = [n // 2 for n in shape]
+    masks[(slice(None), *[slice(m - 2, m + 3) for m in middle])] = 255
+    own = replace(own, masks=masks, located=np.ones(len(own), bool))
+    network = AttentionCNN(**NETWORK)
+
+    def parts(augmentation: Augmentation, size: tuple[int, ...], seed: int = 0, count: int = 4) -> set[str]:
+        config = TrainingConfig(augmentation=augmentation, precision="fp32")
+        drawn = torch.Generator().manual_seed(seed)
+        return set(_losses(network, own, np.arange(count), size, TASK, config, drawn, "cpu", torch.contiguous_format,
+                           Processes("cpu"), Units()))  # fmt: skip
+
+    for share in (1.0, 0.6):
+        assert "location" in parts(still, tuple(max(8, round(n * share) // 8 * 8) for n in shape))
+    far = ["location" in parts(replace(still, translate=0.6), tuple(shape), seed, 1) for seed in range(12)]
+    assert set(far) == {False, True}
 
 
 def test_items_without_a_box_take_no_part():

@@ -39,6 +39,22 @@ def test_the_mask_moves_with_the_image(shape):
     assert float((result - image).abs().max()) > 0.5
 
 
+@pytest.mark.parametrize("shape", [(8, 1, 33, 47), (8, 1, 16, 16, 16), (8, 1, 40, 56, 40)])
+def test_what_is_coarsened_stays_as_large_and_where_it_is(shape):
+    """Its mask and its value are not told."""
+    places = torch.meshgrid(*[torch.arange(n) - (n - 1) / 2 for n in shape[2:]], indexing="ij")
+    far = sum((p / (0.25 * n)) ** 2 for p, n in zip(places, shape[2:], strict=True))
+    image = torch.exp(-far)[None, None].repeat(*shape[:2], *[1] * (len(shape) - 2))
+    changed = 0
+    for seed in range(12):
+        result, _, _ = replace(OFF, coarsen=1.0)(image.clone(), None, generator(seed))
+        assert float(result.sum() / image.sum()) == pytest.approx(1.0, abs=0.03)
+        for place in places:
+            assert abs(float((result[0, 0] * place).sum() / result[0, 0].sum())) < 0.1, "its middle"
+        changed += float((result - image).abs().max()) > 1e-3
+    assert changed > 6
+
+
 @pytest.mark.parametrize("shape", [(16, 1, 64, 96), (16, 1, 40, 56, 48)])
 def test_what_is_longer_holds_as_much_more(shape):
     image = torch.zeros(shape)
