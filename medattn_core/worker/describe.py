@@ -50,7 +50,6 @@ def region(one: Region) -> dict[str, Any]:
             **one.to_dict(),
             "id": one.rank,
             "label": one.label,
-            "voxel_index": one.voxel_index,
             "weight": one.weight,
         }
     )

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -25,11 +24,6 @@ from MedAttnLib.texts import _
 Done = Callable[[Any], None]
 Failed = Callable[[str, str], None]
 Progress = Callable[[float, str], None]
-
-
-def _plain(label: str) -> str:
-    """A label as part of a file's name."""
-    return re.sub(r"[^\w.-]+", "_", label)
 
 
 def _nothing(*_arguments: Any) -> None:
@@ -250,12 +244,7 @@ class MedAttnLogic(Shown):
     def changed(self, volume: Any) -> bool:
         """Whether voxels or place of the volume are no longer those that were predicted."""
         found = self.finding_of(volume)
-        if found is None:
-            return False
-        node = nodes.find(self.scene, nodes.EVIDENCE, volume)
-        if node is not None and not finding.same_voxels(found, volume):
-            node.SetAttribute(nodes.OUTDATED, "1")  # for whoever opens the scene that it is saved with
-        return found.outdated or found.stamp != finding.stamp_of(volume)
+        return found is not None and (found.outdated or found.stamp != finding.stamp_of(volume))
 
     def _live(self, volume: Any) -> Finding:
         found = self.finding_of(volume)
@@ -291,7 +280,7 @@ class MedAttnLogic(Shown):
         found, path = self._live(volume), None
         try:
             if segmentation is not None:
-                self.check_voxels(volume, found)
+                results.check_voxels(volume, found)
                 path = self.engine.file("painted_segment.nrrd")
                 yield from roi.write_steps(volume, segmentation, segment, found.world, path)
             fields: dict[str, Any] = {mode: regions, "label": found.evidence["label"]}
@@ -316,19 +305,9 @@ class MedAttnLogic(Shown):
         """Show the evidence for another class, or for one against another; returns at once."""
         self._add(self._explain(volume, label, against), done, failed, quick=True)
 
-    def check_voxels(self, volume: Any, found: Finding) -> None:
-        """Refuse to lay anything on voxels that are not those that were predicted.
-
-        Raises:
-            TaskError: ``scan_changed``.
-        """
-        if not finding.same_voxels(found, volume):
-            message = _("the voxels of the scan were changed after it was classified; press Apply again")
-            raise TaskError("scan_changed", message)
-
     def _explain(self, volume: Any, label: str, against: str | None) -> Steps:
         found = self._live(volume)
-        self.check_voxels(volume, found)
+        results.check_voxels(volume, found)
         path = self.engine.file("evidence.nii")
         try:
             evidence = yield from ask(self.engine.evidence, found.prediction, path, label=label, against=against)
@@ -377,10 +356,7 @@ class MedAttnLogic(Shown):
         files = dict(answer["files"])
         if nrrd:
             label, against = found.evidence["label"], found.evidence.get("against")
-            # The other files are about the most probable label; the map on the screen may be of another.
-            other = "" if label == answer.get("label", found.result["label"]) else f"_{_plain(label)}"
-            other += f"_against_{_plain(against)}" if against else ""
-            path = os.path.join(folder, f"{name}_evidence{other}.nrrd")
+            path = os.path.join(folder, results.map_name(name, found))
             yield from ask(self.engine.evidence, found.prediction, path, label=label, against=against)
             files["evidence_nrrd"] = path
         return files

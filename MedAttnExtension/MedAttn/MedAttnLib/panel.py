@@ -189,7 +189,7 @@ class Panel:
     def _check(self) -> None:
         """Enable what can be done, and say why the rest cannot."""
         ui, busy = self.ui, self.logic.busy
-        obstacle = self._obstacle()
+        obstacle = panel_choices.obstacle(self.parameters)
         ui.applyButton.text = _("Cancel") if busy else _("Apply")
         ui.applyButton.enabled = busy or not obstacle
         ui.applyButton.toolTip = _("End what is under way") if busy else obstacle or _("Classify the scan")
@@ -207,21 +207,6 @@ class Panel:
         for widget in (ui.opacitySlider, ui.thresholdSlider, ui.showCheckBox, ui.renderCheckBox):
             widget.enabled = self.found is not None
         ui.batchButton.enabled = not busy and ui.batchScope.count > 0
-
-    def _obstacle(self) -> str:
-        """Why Apply cannot be pressed; empty if it can."""
-        if self.volume is None:
-            return _("Choose a scan")
-        if self.volume.GetImageData() is None:
-            return _("The scan has no voxels")
-        if nodes.is_ours(self.volume):
-            return _("This is an evidence map of MedAttn: choose the scan itself")
-        if not panel_choices.bundle_of(self.parameters):
-            return _("Choose the folder of a model")
-        region = self.parameters.region
-        if region is not None and region.IsA("vtkMRMLSegmentationNode") and not self.parameters.region_segment:
-            return _("Choose a segment of the region of interest")
-        return ""
 
     def _find(self, found: Finding | None) -> None:
         self.found, self._look = found, None
@@ -303,7 +288,7 @@ class Panel:
         if self.logic.busy:
             self.logic.cancel()
             return
-        if self._obstacle() or not self.ready():
+        if panel_choices.obstacle(self.parameters) or not self.ready():
             return
         parameters, self._pressed = self.parameters, time.perf_counter()
         self.logic.apply(
@@ -339,8 +324,8 @@ class Panel:
         self.update()
         self.say(text)
 
-    def _failed(self, code: str, message: str) -> None:
-        self._over(_("Cancelled") if code == "cancelled" else message)
+    def _failed(self, code: str, message: str, anew: bool = False) -> None:
+        self._over(_("Cancelled") if code == "cancelled" else message, anew)
 
     def on_class(self, *_arguments: Any) -> None:
         """Evidence for another class, or against another."""
@@ -360,7 +345,7 @@ class Panel:
 
     def _unexplained(self, code: str, message: str) -> None:
         self._asked = None
-        self._over(_("Cancelled") if code == "cancelled" else message, anew=True)
+        self._failed(code, message, anew=True)
 
     def _explained(self, found: Finding) -> None:
         if self._asked not in (None, self._class_of(found)):

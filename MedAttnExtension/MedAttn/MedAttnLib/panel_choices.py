@@ -181,3 +181,20 @@ def volumes_of_scope(selector: Any, scene: Any) -> list[Any]:
     if not scope:
         return []
     return nodes.scans(scene) if scope == "scene" else nodes.scans_below(scene, int(scope))
+
+
+def obstacle(parameters: Any) -> str:
+    """Why Apply cannot be pressed; empty if it can."""
+    volume = parameters.input_volume if parameters is not None else None
+    if volume is None:
+        return _("Choose a scan")
+    if volume.GetImageData() is None:
+        return _("The scan has no voxels")
+    if nodes.is_ours(volume):
+        return _("This is an evidence map of MedAttn: choose the scan itself")
+    if not bundle_of(parameters):
+        return _("Choose the folder of a model")
+    region = parameters.region
+    if region is not None and region.IsA("vtkMRMLSegmentationNode") and not parameters.region_segment:
+        return _("Choose a segment of the region of interest")
+    return ""

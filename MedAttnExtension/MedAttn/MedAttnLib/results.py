@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
 from typing import Any
 
 from MedAttnLib import geometry, nodes, overlay, rendering, tables
-from MedAttnLib.finding import Finding
+from MedAttnLib.finding import Finding, same_voxels
 from MedAttnLib.steps import Steps, TaskError
 from MedAttnLib.texts import _
 
@@ -32,6 +33,25 @@ def while_there(logic: Any, volume: Any, steps: Steps) -> Steps:
         except StopIteration as stop:
             return stop.value
         yield step
+
+
+def check_voxels(volume: Any, found: Finding) -> None:
+    """Refuse to lay anything on voxels that are not those that were predicted.
+
+    Raises:
+        TaskError: ``scan_changed``.
+    """
+    if not same_voxels(found, volume):
+        message = _("the voxels of the scan were changed after it was classified; press Apply again")
+        raise TaskError("scan_changed", message)
+
+
+def map_name(name: str, found: Finding) -> str:
+    """File of the map on the screen; the other files of an export are about the most probable label."""
+    label, against = found.evidence["label"], found.evidence.get("against")
+    parts = [] if found.regression or label == found.result["label"] else [label]
+    parts += ["against", against] if against else []
+    return "_".join([f"{name}_evidence", *(re.sub(r"[^\w.-]+", "_", part) for part in parts)]) + ".nrrd"
 
 
 def free_folder(folder: str, name: str) -> str:

@@ -12,6 +12,7 @@ from vtk.util.numpy_support import vtk_to_numpy
 
 from MedAttnLib import geometry, nodes
 from MedAttnLib.finding import Finding
+from MedAttnLib.results import check_voxels
 from MedAttnLib.steps import Steps, TaskError, ask
 from MedAttnLib.texts import _
 
@@ -33,7 +34,7 @@ def region_steps(logic: Any, volume: Any, found: Finding | None, region: int) ->
 
     if found is None or not found.live:
         raise TaskError("no_prediction", _("there is no prediction of this session; press Apply first"))
-    logic.check_voxels(volume, found)
+    check_voxels(volume, found)
     label, path = found.evidence["label"], logic.engine.file("region.nii")
     try:
         answer = yield from ask(logic.engine.mask, found.prediction, path, regions=[int(region)], label=label)

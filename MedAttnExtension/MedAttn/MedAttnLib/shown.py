@@ -89,6 +89,7 @@ class Shown:
         if found is None or node is None or node.GetImageData() is None or volume.GetImageData() is None:
             return
         if not same_voxels(found, volume):
+            node.SetAttribute(nodes.OUTDATED, "1")  # for whoever opens the scene that it is saved with
             return  # another place for other voxels: a flip in place would carry the map to the other side
         if node.GetTransformNodeID() != volume.GetTransformNodeID():
             node.SetAndObserveTransformNodeID(volume.GetTransformNodeID())

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 import slicer
 from conftest import SAMPLES
-from MedAttnLib import geometry, nodes, overlay, tables, wording
+from MedAttnLib import geometry, nodes, overlay, results, tables, wording
+from MedAttnLib.finding import Finding
 from MedAttnLib.logic import MedAttnLogic
 from stand_ins import drive
 from stand_ins.desk import Desk
@@ -69,6 +70,7 @@ def test_a_change_is_told_of_results_that_can_no_longer_be_asked(desk: Desk, log
     assert "Only the scan that was classified last" in said
     slicer.util.updateVolumeFromArray(brain, np.zeros_like(slicer.util.arrayFromVolume(brain)))
     assert logic.changed(brain)
+    logic.follow(brain)  # as the panel does at each change
     again = MedAttnLogic(logic.engine).finding_of(brain)  # whoever opens the scene that is saved now
     assert again.saved
     assert again.outdated
@@ -113,6 +115,13 @@ def test_the_files_of_an_export_say_what_they_are_about(logic: Any, brain: Any, 
     files = drive.finish(logic, lambda **ends: logic.export(brain, str(tmp_path), "case7", nrrd=True, **ends))
     assert Path(files["evidence_nrrd"]).name == "case7_evidence_meningioma_against_pituitary.nrrd"
     assert Path(files["evidence"]).name == "case7_evidence.nii.gz"
+
+
+def test_the_map_of_a_quantity_needs_no_label_in_its_name() -> None:
+    size = Finding("vtk1", {"kind": "regression", "label": None}, {"label": "volume", "against": None}, [])
+    assert results.map_name("case 7", size) == "case 7_evidence.nrrd"
+    other = Finding("vtk1", {"kind": "multiclass", "label": "a"}, {"label": "a/b c", "against": "a"}, [])
+    assert results.map_name("case 7", other) == "case 7_evidence_a_b_c_against_a.nrrd"
 
 
 def test_a_batch_says_what_was_found_and_in_which_unit(desk: Desk) -> None:
