@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import time
 from pathlib import Path
 
 import numpy as np
@@ -108,6 +109,24 @@ def test_what_is_no_volume_is_refused(tmp_path: Path) -> None:
     assert not (tmp_path / "scan.nrrd").exists()
     with pytest.raises(ValueError, match=r"\.nii"):
         read_map({"path": "map.nrrd", "data_offset": None, "shape": [1, 1, 1], "dtype": "<f4"})
+
+
+def test_a_file_is_discarded_without_waiting(tmp_path: Path) -> None:
+    """Its name is free at once, under which the next scan is written; the other one is gone a moment later."""
+    from MedAttnLib.exchange import discard
+
+    path = tmp_path / "scan.nrrd"
+    for content in (b"first", b"second"):
+        path.write_bytes(content)
+        discard(path)
+        assert not path.exists()
+    path.write_bytes(b"third")
+    discard(tmp_path / "never there.nrrd")
+    end = time.monotonic() + 5.0
+    while len(list(tmp_path.iterdir())) > 1 and time.monotonic() < end:
+        time.sleep(0.005)
+    assert [file.name for file in tmp_path.iterdir()] == ["scan.nrrd"]
+    assert path.read_bytes() == b"third"
 
 
 def test_the_maps_of_the_engine(drive, brain1: str, tmp_path: Path) -> None:

@@ -26,6 +26,26 @@ def test_a_poll_during_a_step_does_nothing() -> None:
     assert not runner.working
 
 
+def test_the_result_has_a_turn_of_its_own() -> None:
+    """Its tables are filled in another turn than the last step takes, so that the window lives in between."""
+    from MedAttnLib.steps import Runner, Task, apart
+
+    runner, told = Runner(), []
+
+    def steps() -> Iterator[Any]:
+        yield
+        told.append("last step")
+        return "result"
+
+    runner.add(Task(apart(steps()), done=told.append))
+    runner.poll()
+    assert told == ["last step"]
+    assert runner.working
+    runner.poll()
+    assert told == ["last step", "result"]
+    assert not runner.working
+
+
 def test_a_poll_during_a_callback_goes_on() -> None:
     """A message that is shown when a task has failed does not hold up the next."""
     from MedAttnLib.steps import Runner, Task, TaskError

@@ -6,7 +6,10 @@ index ``(i, j, k)`` to RAS millimetres.
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import os
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -15,6 +18,7 @@ import numpy as np
 SLAB = 2 << 20
 """Bytes written between two steps."""
 
+_DISCARDED = itertools.count()
 _TYPES = {
     "int8": "int8",
     "uint8": "uint8",
@@ -85,6 +89,22 @@ def write_scan(path: str | os.PathLike[str], array: np.ndarray, ijk_to_ras: np.n
 def write_mask(path: str | os.PathLike[str], array: np.ndarray, ijk_to_ras: np.ndarray) -> None:
     """:func:`write_scan` of what is not zero, as 0 and 1."""
     write_scan(path, np.asarray(array) != 0, ijk_to_ras)
+
+
+def discard(path: str | os.PathLike[str]) -> None:
+    """Remove a file, if it is there, without waiting: to give the pages of a large one back takes milliseconds.
+
+    Its name is free at once. What cannot be removed goes with the folder.
+    """
+    aside = f"{os.fspath(path)}.{next(_DISCARDED)}.gone"
+    with contextlib.suppress(OSError):
+        os.replace(path, aside)
+        threading.Thread(target=_remove, args=(aside,), daemon=True).start()
+
+
+def _remove(path: str) -> None:
+    with contextlib.suppress(OSError):
+        os.remove(path)
 
 
 def read_map(evidence: dict[str, Any]) -> np.ndarray:

@@ -6,7 +6,6 @@ engine, another process. Whoever uses the logic calls :meth:`MedAttnLogic.poll` 
 
 from __future__ import annotations
 
-import contextlib
 import os
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -15,10 +14,10 @@ import numpy as np
 import slicer
 from slicer.util import arrayFromVolume
 
-from MedAttnLib import batch, finding, geometry, nodes, results, roi, segments
+from MedAttnLib import batch, exchange, finding, geometry, nodes, results, roi, segments
 from MedAttnLib.finding import Finding
 from MedAttnLib.shown import Shown
-from MedAttnLib.steps import Runner, Steps, Task, TaskError, ask
+from MedAttnLib.steps import Runner, Steps, Task, TaskError, apart, ask
 from MedAttnLib.texts import _
 
 Done = Callable[[Any], None]
@@ -113,7 +112,7 @@ class MedAttnLogic(Shown):
         self.findings.clear()
 
     def _add(self, steps: Steps, done: Done, failed: Failed, quick: bool = False) -> None:
-        self._runner.add(Task(steps, done, failed, quick))
+        self._runner.add(Task(apart(steps), done, failed, quick))
 
     # --- predicting
 
@@ -186,8 +185,7 @@ class MedAttnLogic(Shown):
             return found
         finally:
             for path in (scan, target, *masks):
-                with contextlib.suppress(OSError):
-                    os.remove(path)
+                exchange.discard(path)
 
     def check(self, volume: Any) -> None:
         """Refuse what is no scan.
@@ -220,9 +218,7 @@ class MedAttnLogic(Shown):
             )
 
     def _write(self, volume: Any, path: str, world: np.ndarray) -> Steps:
-        from MedAttnLib.exchange import write_scan_steps
-
-        yield from write_scan_steps(path, arrayFromVolume(volume), world)
+        yield from exchange.write_scan_steps(path, arrayFromVolume(volume), world)
 
     # --- asking again
 
@@ -296,8 +292,7 @@ class MedAttnLogic(Shown):
                 raise
         finally:
             if path is not None:
-                with contextlib.suppress(OSError):
-                    os.remove(path)
+                exchange.discard(path)
 
     def explain(
         self, volume: Any, label: str, against: str | None = None, *, done: Done = _nothing, failed: Failed = _nothing
@@ -316,8 +311,7 @@ class MedAttnLogic(Shown):
             yield from results.while_there(self, volume, results.place_steps(self, volume, found))
             return found
         finally:
-            with contextlib.suppress(OSError):
-                os.remove(path)
+            exchange.discard(path)
 
     def region_to_segment(self, volume: Any, region: int, *, done: Done = _nothing, failed: Failed = _nothing) -> None:
         """Make a segment of a region; returns at once."""

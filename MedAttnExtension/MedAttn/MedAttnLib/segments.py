@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 from typing import Any
 
 import numpy as np
@@ -30,7 +28,7 @@ def region_steps(logic: Any, volume: Any, found: Finding | None, region: int) ->
     Raises:
         TaskError: no prediction of this session, no such region, or other voxels by now.
     """
-    from MedAttnLib.exchange import read_voxels
+    from MedAttnLib.exchange import discard, read_voxels
 
     if found is None or not found.live:
         raise TaskError("no_prediction", _("there is no prediction of this session; press Apply first"))
@@ -43,8 +41,7 @@ def region_steps(logic: Any, volume: Any, found: Finding | None, region: int) ->
         colour = COLOURS[(int(region) - 1) % len(COLOURS)]
         return (yield from segment_steps(logic.scene, volume, voxels, name, colour))
     finally:
-        with contextlib.suppress(OSError):
-            os.remove(path)
+        discard(path)
 
 
 def add_segment(scene: Any, volume: Any, voxels: np.ndarray, name: str, colour: tuple[float, float, float]) -> Any:

@@ -75,6 +75,13 @@ def ask(method: Callable[..., Any], *arguments: Any, **fields: Any) -> Steps:
     return answer.result
 
 
+def apart(steps: Steps) -> Steps:
+    """The same steps, and the result in a turn of its own: what is done with it takes its time as well."""
+    result = yield from steps
+    yield WAIT
+    return result
+
+
 class Runner:
     """Runs tasks one after another, a little at each poll."""
 

@@ -130,6 +130,7 @@ def test_many_runs_level_off(desk: Desk, own: MedAttnLogic, brain: Any, runs: in
         pages = Path(f"/proc/{own.engine.pid}/statm").read_text(encoding="ascii").split()[1]
         worker.append(int(pages) * os.sysconf("SC_PAGE_SIZE") / 2**20)
         assert not [path.name for path in folder.iterdir() if path.suffix in (".nrrd", ".nii")]
+    drive.until(own, lambda: not list(folder.glob("*.gone")))
     grown, worker_grown = (slope(sizes[runs // 3 :]) for sizes in (memory, worker))
     print(
         f"{runs} runs: nodes {counts[0]} to {counts[-1]}; MiB a run after the first third: module {grown:+.3f} "
