@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 from medattn_core import datalists
 from medattn_core.datalists import Case
 from medattn_core.errors import DataListError
+from medattn_core.volumes import Volume
 
 HEADER = "image,label,value,mask,box_x_px,box_y_px,box_width_px,box_height_px,fold,patient\n"
 Write = Callable[[str, Any], Path]
@@ -251,6 +253,26 @@ def test_refused_files(tmp_path: Path, write: Write) -> None:
     assert "use .json or .csv" in refused(write("list.yaml", "x"))
     (tmp_path / "old.csv").write_bytes("image,label\nstraße.nii,x\n".encode("latin-1"))
     assert "not UTF-8" in refused(tmp_path / "old.csv")
+
+
+def test_a_section_of_csv_is_refused(write: Write) -> None:
+    """A typing error would train on all rows, those of the test among them."""
+    path = write("list.csv", "image,label\na.png,x\n")
+    with pytest.raises(DataListError, match="section 'test' is for JSON lists"):
+        datalists.check(path, section="test")
+    # The evaluate.json of a bundle may name one, whatever list it is given.
+    assert len(datalists.load(path, section="validation", check_files=False)) == 1
+
+
+def test_a_background_below_zero_is_no_finding_on_any_grid(tmp_path: Path) -> None:
+    data = np.full((8, 8, 8), -1.0, np.float32)
+    data[2:4, 2:4, 2:4] = 1.0
+    case = Case(image=tmp_path / "scan.nrrd", mask=tmp_path / "mask.nrrd")
+    mask = Volume(data=data, affine=np.eye(4))
+    twice = Volume(data=np.zeros((16, 16, 16), np.float32), affine=np.diag([0.5, 0.5, 0.5, 1.0]))
+    own, other = (datalists.location_of(case, volume, mask) for volume in (mask, twice))
+    assert own.sum() == 8
+    assert other.sum() == 64
 
 
 def test_labels_of_the_task_are_demanded(write: Write) -> None:

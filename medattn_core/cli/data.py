@@ -54,4 +54,4 @@ def check(
         if found.errors:
             raise typer.Exit(FAILED)
         if found.values is not None or found.classes:
-            say(f"{file}: ready for training")
+            say(f"{file}: ready for training" if section == "training" else f"{file}: the list {section!r} can be used")

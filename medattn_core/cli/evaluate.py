@@ -32,7 +32,11 @@ def evaluate(
         str, typer.Option(metavar="NAMES", help="Other maps of the same network, with commas; 'none' for none.")
     ] = PEERS,
     compared_cases: Annotated[
-        int, typer.Option(min=0, help="Cases (drawn at random) on which maps are compared: it takes a while each.")
+        int,
+        typer.Option(
+            min=0,
+            help="Cases with a label or value, drawn at random, on which maps are compared: it takes a while each.",
+        ),
     ] = 30,
     bootstrap: Annotated[int, typer.Option(min=0, help="Samples of the intervals; 0 for none.")] = 1000,
     repeat: Annotated[
@@ -61,9 +65,24 @@ def evaluate(
         for kind, what in (("place_errors", "mask not used"), ("map_errors", "maps not compared")):
             for error in metrics[kind]:
                 say(f"warning [{error['code']}] {what}: {error['message']}")
+        _say_validation(metrics["validation"])
         say(f"{metrics['cases']} case{'' if metrics['cases'] == 1 else 's'}; results in {output}")
         if metrics["errors"]:
             raise typer.Exit(FAILED)
+
+
+def _say_validation(found: dict[str, Any] | None) -> None:
+    if found is None:
+        return
+    for kind, what in (("errors", "not predicted"), ("place_errors", "mask not used")):
+        for error in found[kind]:
+            say(f"warning [{error['code']}] validation, {what}: {error['message']}")
+    count = f"{found['cases']} case{'' if found['cases'] == 1 else 's'} of {found['data']}"
+    failed = f", {len(found['errors'])} more could not be predicted" if found["errors"] else ""
+    if found["chosen"]:
+        say(f"thresholds: chosen on {count}{failed}")
+    else:
+        say(f"thresholds: none chosen, on {count}{failed}; {found['fewest_cases']} are needed")
 
 
 def _print(metrics: dict[str, Any]) -> None:

@@ -29,7 +29,10 @@ def train(
     seed: Annotated[int | None, typer.Option(min=0, help="Instead of the number in the settings.")] = None,
     start_from: Annotated[
         str | None,
-        typer.Option(metavar="BUNDLE", help="Start from the weights, grid and network of a bundle; or `imagenet`."),
+        typer.Option(
+            metavar="BUNDLE",
+            help="Start from the weights, grid and network of a bundle; or `imagenet` (encoder efficientnet-lite0).",
+        ),
     ] = None,
     device: Annotated[Device, typer.Option(help="Where the network is trained.")] = Device.auto,
     resume: Annotated[bool, typer.Option("--resume", help="Continue an interrupted run in the output folder.")] = False,

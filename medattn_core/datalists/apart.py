@@ -1,8 +1,10 @@
-"""The list that is held out of a training, beside the one that trains."""
+"""The lists of one file beside each other: the one that trains, the one that is held out of it, and others."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections.abc import Mapping, Sequence
+from itertools import combinations
 from pathlib import Path
 
 from medattn_core.datalists.case import Case, label_names
@@ -12,20 +14,26 @@ HELD_OUT_SECTION = "validation"
 """List of a JSON object that is held out where no fold is named."""
 
 
-def check_apart(path: Path, cases: Sequence[Case], held: Sequence[Case]) -> None:
+def check_apart(path: Path, cases: Sequence[Case], held: Sequence[Case], *, section: str = "training") -> None:
     """Nothing that is held out may be trained on, and its cases are of the same kind.
+
+    Args:
+        path: data list, for the message.
+        cases: those that train.
+        held: those of the list ``validation``.
+        section: the list that trains, for the message.
 
     Raises:
         DataListError: ``bad_datalist``: a shared image or patient, other channels, no truth, a label spelt otherwise.
     """
     if {case.image.resolve() for case in cases} & {case.image.resolve() for case in held}:
-        raise DataListError("bad_datalist", f"{path}: an image is in 'training' and in {HELD_OUT_SECTION!r}; drop one")
+        raise DataListError("bad_datalist", f"{path}: an image is in {section!r} and in {HELD_OUT_SECTION!r}; drop one")
     if {case.patient for case in cases} & {case.patient for case in held} - {None}:
         raise DataListError(
-            "bad_datalist", f"{path}: a patient is in 'training' and in {HELD_OUT_SECTION!r}; put all images in one"
+            "bad_datalist", f"{path}: a patient is in {section!r} and in {HELD_OUT_SECTION!r}; put all images in one"
         )
     if len(cases[0].images) != len(held[0].images):
-        raise DataListError("bad_datalist", f"{path}: {HELD_OUT_SECTION!r} has other channels than 'training'")
+        raise DataListError("bad_datalist", f"{path}: {HELD_OUT_SECTION!r} has other channels than {section!r}")
     labelled, valued = (any(getattr(case, what) is not None for case in cases) for what in ("labels", "value"))
     for case in held:
         if (labelled and case.labels is None) or (valued and case.value is None):
@@ -40,5 +48,30 @@ def check_apart(path: Path, cases: Sequence[Case], held: Sequence[Case]) -> None
         if spelling != name:
             raise DataListError(
                 "bad_datalist",
-                f"{path}: label {name!r} in {HELD_OUT_SECTION!r}, but {spelling!r} in 'training'; write one of them",
+                f"{path}: label {name!r} in {HELD_OUT_SECTION!r}, but {spelling!r} in {section!r}; write one of them",
             )
+
+
+def shared(lists: Mapping[str, Sequence[Case]]) -> list[str]:
+    """Warnings of images and patients that are in two lists of one file; counted, never named.
+
+    Args:
+        lists: name of each list to its cases.
+    """
+    images = {
+        name: {os.path.realpath(image) for case in cases for image in case.images} for name, cases in lists.items()
+    }
+    patients = {name: {case.patient for case in cases} - {None} for name, cases in lists.items()}
+    found = []
+    for first, second in combinations(lists, 2):
+        counts = (
+            (len(images[first] & images[second]), "image"),
+            (len(patients[first] & patients[second]), "patient"),
+        )
+        what = " and ".join(f"{n} {word}{'' if n == 1 else 's'}" for n, word in counts if n)
+        if what:
+            found.append(
+                f"[shared_cases] the lists {first!r} and {second!r} share {what}: what is measured on one and learnt "
+                "or chosen on the other is too good; put all images of a patient in one list"
+            )
+    return found

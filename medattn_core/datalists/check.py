@@ -12,12 +12,12 @@ from typing import Any
 
 import numpy as np
 
-from medattn_core.datalists.apart import HELD_OUT_SECTION, check_apart
-from medattn_core.datalists.case import Case, label_names, one_of_several
-from medattn_core.datalists.load import load, sections
+from medattn_core.datalists.apart import HELD_OUT_SECTION, check_apart, shared
+from medattn_core.datalists.case import NO_LABEL, Case, label_names, one_of_several
+from medattn_core.datalists.load import check_section, load, sections
 from medattn_core.datalists.location import location_of
 from medattn_core.datalists.truth import nothing_to_learn, untaught
-from medattn_core.errors import MedAttnError
+from medattn_core.errors import DataListError, MedAttnError
 from medattn_core.volumes import Volume, read
 from medattn_core.volumes.placement import misplaced
 
@@ -26,6 +26,9 @@ FEW = 10
 
 NEARLY_ALL = 0.9
 """Share of a scan above which a mask marks hardly a finding."""
+
+TRAINING = "training"
+"""The list that has to teach something, and that ``validation`` is held out of; another one may be a test set."""
 
 NONE = "(none)"
 """Row of the cases that show no label."""
@@ -45,7 +48,8 @@ class Checked:
 
     Attributes:
         cases, patients, channels: numbers; patients counts a case without one as one.
-        held_out: cases of the list ``validation``, which training holds out; their images are looked at, too.
+        held_out: cases of the list ``validation``, which training holds out; their images are looked at, too. Of the
+            list ``training`` only: what another is for is not known.
         kind: of the task that is trained on it: ``multiclass``, ``multilabel``, ``regression``; empty without truth.
             The cases of ``validation`` have their say in it, as in training.
         classes: label to fold to number of cases, ``validation`` aside; the fold is None where the list names none.
@@ -105,13 +109,13 @@ class Checked:
         return found
 
 
-def check(
-    path: str | Path, *, section: str = "training", progress: Callable[[int, int], None] | None = None
-) -> Checked:
+def check(path: str | Path, *, section: str = TRAINING, progress: Callable[[int, int], None] | None = None) -> Checked:
     """Read a data list and every image and mask it names.
 
     What makes the list itself unusable (missing files, unknown labels, a patient in two folds) is raised at once;
-    images that cannot be read, and a truth of which training could learn nothing, are collected.
+    images that cannot be read, and a truth of which training could learn nothing, are collected. Of another list than
+    ``training``, which may be a test set, nothing has to be learnt. All lists of a JSON object are held side by side:
+    images and patients that are in two of them are warned of.
 
     Args:
         path: data list.
@@ -121,6 +125,7 @@ def check(
     Raises:
         DataListError: see :func:`medattn_core.datalists.load`.
     """
+    check_section(path, section)
     cases = load(path, section=section)
     found = Checked(
         cases=len(cases),
@@ -130,13 +135,18 @@ def check(
         boxes=sum(case.box is not None for case in cases),
     )
     train, held = cases, []
-    if section != HELD_OUT_SECTION and HELD_OUT_SECTION in sections(path):
-        held = load(path, section=HELD_OUT_SECTION)
+    lists = _lists(found, Path(path), section, cases)
+    if HELD_OUT_SECTION in lists and section == TRAINING:
+        held = lists[HELD_OUT_SECTION]
         check_apart(Path(path), cases, held)
         found.held_out = len(held)
         cases = [*train, *held]
+    found.warnings += shared(lists)
+    if HELD_OUT_SECTION in lists and section not in (TRAINING, HELD_OUT_SECTION):
+        _compare(found, Path(path), lists, section)
     _count(found, train, cases)
     placed = False
+    masks = _Masks()
     modalities: Counter[str] = Counter()
     dimensions: Counter[str] = Counter()
     quantities: dict[str, list[float]] = {}
@@ -147,6 +157,7 @@ def check(
         mask = _read(found, case.mask, mask=True) if case.mask is not None else None
         if mask is not None and channels[0] is not None and mask.shape != channels[0].shape:
             dimensions["with a mask on another grid"] += 1
+        masks.add(case, mask)
         placed |= _check_place(found, case, channels[0], mask)
         _check_channels(found, case, channels)
         for volume in (v for v in channels if v is not None):
@@ -157,6 +168,7 @@ def check(
                 quantities.setdefault(name, []).append(value)
     if progress is not None:
         progress(len(cases), len(cases))
+    found.warnings += masks.warnings()
     _check_truth(found, Path(path), section, train, held, placed=placed)
     found.geometry = {
         name: (round(min(v), 4), round(statistics.median(v), 4), round(max(v), 4)) for name, v in quantities.items()
@@ -165,6 +177,70 @@ def check(
     if dimensions["2D"] and dimensions["3D"]:
         found.warnings.append("[mixed_dimensions] pictures and volumes in one list; the model will be one of the two")
     return found
+
+
+def _lists(found: Checked, path: Path, section: str, cases: list[Case]) -> dict[str, list[Case]]:
+    """All lists of a JSON object, the one that is checked first; one that is not needed for that may be unusable."""
+    lists = {section: cases}
+    for name in sections(path):
+        if name == HELD_OUT_SECTION and section == TRAINING:
+            lists[name] = load(path, section=name)
+        elif name not in lists:
+            try:
+                lists[name] = load(path, section=name, check_files=False)
+            except DataListError as error:
+                found.warnings.append(
+                    f"[unread_list] what {name!r} shares with other lists is not known: {error.message}"
+                )
+    return lists
+
+
+def _compare(found: Checked, path: Path, lists: dict[str, list[Case]], section: str) -> None:
+    """What would keep ``validation`` from being held out of another list, if that is one to train on."""
+    pair = {name: lists[name] for name in (section, HELD_OUT_SECTION)}
+    if shared(pair):
+        return  # warned of already
+    try:
+        check_apart(path, *pair.values(), section=section)
+    except DataListError as error:
+        found.warnings.append(f"[lists_differ] {error.message}")
+
+
+def _holds(mask: Volume) -> bool:
+    """Whether a mask marks anything."""
+    return bool((mask.data > 0).any())
+
+
+@dataclass
+class _Masks:
+    """What only all masks together tell: an empty one of a label that none draws (`normal`) is no slip."""
+
+    drawn: set[str] = field(default_factory=set)
+    empty: list[Case] = field(default_factory=list)
+
+    def add(self, case: Case, mask: Volume | None) -> None:
+        if mask is None:
+            return
+        if _holds(mask):
+            self.drawn.update(case.labels or ())
+        elif case.labels != ():  # where no label is true there is nothing to draw
+            self.empty.append(case)
+
+    def warnings(self) -> list[str]:
+        """One line each where the finding should be drawn, one line for all others."""
+        found = [
+            f"[empty_mask] {case.mask}: the mask is empty, so training will not use it; draw the finding, or leave the "
+            "mask out"
+            for case in self.empty
+            if self.drawn.intersection(case.labels or ())
+        ]
+        others = [case for case in self.empty if not self.drawn.intersection(case.labels or ())]
+        if others:
+            names = ", ".join(label_names(others))
+            whose = f" of cases whose label no mask of the list draws ({names})" if names else ""
+            what = "1 mask is" if len(others) == 1 else f"{len(others)} masks are"
+            found.append(f"[empty_mask] {what} empty,{whose} such as {others[0].mask}: training will not use them")
+        return found
 
 
 def _count(found: Checked, cases: list[Case], together: list[Case]) -> None:
@@ -203,12 +279,18 @@ def _check_truth(
     found: Checked, path: Path, section: str, train: list[Case], held: list[Case], *, placed: bool
 ) -> None:
     """Whether training would refuse the truth. A list without any is one to predict, and warned of already."""
-    if not found.kind:
+    same = found.values is not None and found.values[0] == found.values[2]
+    if section != TRAINING and (same or len(found.classes) == 1):
+        what = "value" if same else "label, or its absence"
+        found.warnings.append(
+            f"[one_answer] every case of {section!r} has the same {what}: little can be measured on it"
+        )
+    if not found.kind or section != TRAINING:
         return
     why = nothing_to_learn([*train, *held]) or untaught(train, held, placed=placed, section=section)
     if why is not None:
         found.errors.append({"input": str(path), "code": "bad_datalist", "message": f"{path}: {why}"})
-    elif found.values is not None and found.values[0] == found.values[2]:
+    elif same:
         found.warnings.append(f"[constant_value] every case of {section!r} has the same value: little can be learnt")
     elif len(found.classes) == 1:
         found.warnings.append(
@@ -237,13 +319,13 @@ def _check_place(found: Checked, case: Case, image: Volume | None, mask: Volume 
 
     True, too, where an error keeps from knowing it; False where the case has neither.
     """
-    if mask is not None and not mask.data.any():
-        if case.labels != ():  # where no label is true there is nothing to draw
-            found.warnings.append(
-                f"[empty_mask] {case.mask}: the mask is empty, so training will not use it; draw the finding, or leave "
-                "the mask out"
-            )
+    if mask is not None and not _holds(mask):
         return False
+    if mask is not None and case.labels == ():
+        found.warnings.append(
+            f"[mask_without_label] {case.mask} marks a finding, and no label is true of {case.image} ({NO_LABEL!r}); "
+            "name the label, or leave the mask out"
+        )
     if mask is not None:
         whole = np.isfinite(mask.data).all() and not np.any(mask.data % 1)
         share = float((mask.data > 0).mean())

@@ -73,6 +73,16 @@ def load(
     return cases
 
 
+def check_section(path: str | Path, section: str) -> None:
+    """Refuse a list that somebody names within a CSV, which has one: a training would take all rows, the test's too.
+
+    Raises:
+        DataListError: ``bad_argument``.
+    """
+    if section != "training" and Path(path).suffix.lower() in (".csv", ".tsv"):
+        raise DataListError("bad_argument", f"{path}: section {section!r} is for JSON lists; leave it out for CSV")
+
+
 def sections(path: str | Path) -> tuple[str, ...]:
     """Names of the lists of cases in a JSON data list, ``labels`` aside; none for a CSV.
 

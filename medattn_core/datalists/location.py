@@ -13,7 +13,7 @@ from medattn_core.volumes.placement import place_mask
 def location_of(case: Case, volume: Volume, mask: Volume | None = None) -> np.ndarray | None:
     """Native mask of the finding, from the mask file or the box, float32; None where the case has neither.
 
-    A mask on another grid is placed by its world coordinates.
+    What is above zero in a mask is the finding; one on another grid is placed by its world coordinates.
 
     Args:
         case: entry of a data list.
@@ -27,7 +27,8 @@ def location_of(case: Case, volume: Volume, mask: Volume | None = None) -> np.nd
     if case.mask is not None:
         mask = read(case.mask, allow_constant=True) if mask is None else mask
         same = mask.shape == volume.shape and np.allclose(mask.affine, volume.affine, atol=1e-2)
-        return (mask.data > 0 if same else place_mask(mask, volume)).astype(np.float32)
+        marked = mask.data > 0
+        return (marked if same else place_mask(marked, mask.affine, volume)).astype(np.float32)
     if case.box is not None:
         if volume.shape[2] != 1:
             raise DataListError(

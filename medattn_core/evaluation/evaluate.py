@@ -22,12 +22,15 @@ from medattn_core.evaluation import classification, examples, localisation, map_
 from medattn_core.evaluation.cases import check_apart, load_cases, patient_of
 from medattn_core.evaluation.decisions import Rule, choose, decisions, thresholds
 from medattn_core.evaluation.measure import left_open, measured
-from medattn_core.evaluation.run import Progress, Seen, run
+from medattn_core.evaluation.run import Progress, Seen, comparable, run
 from medattn_core.evaluation.saliency import PEERS, check_names, impossible
 from medattn_core.inference import Predictor
 from medattn_core.outputs import files
 from medattn_core.outputs.tables import plain, safe_cell
 from medattn_core.tasks import TaskSpec
+
+FEWEST_TO_CHOOSE = 10
+"""Predicted validation cases below which no threshold is chosen: the best one on so few is best by chance."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,8 +39,8 @@ class Settings:
 
     Attributes:
         compare: other methods, of :data:`medattn_core.evaluation.saliency.PEERS`.
-        compared_cases: on how many cases, drawn at random, maps are compared and their fidelity measured (each costs
-            hundreds of passes through the network); 0 leaves it out.
+        compared_cases: on how many cases that show a label or have a value, drawn at random, maps are compared and
+            their fidelity measured (each costs hundreds of passes through the network); 0 leaves it out.
         bootstrap: samples of the intervals.
         seed: of the draws.
         examples: how many of the worst and of the best cases are shown.
@@ -72,7 +75,8 @@ def evaluate(
         output: folder for ``metrics.json``, ``cases.csv``, curves (PNG) and ``summary.html``.
         section: list within a JSON data list; needed where it has several.
         validation: another list, of other patients, on which the thresholds of the decision and of the map's overlap
-            are chosen; without it they are 0.5 (or the task's own).
+            are chosen; without it, or with fewer than :data:`FEWEST_TO_CHOOSE` cases that could be predicted, they are
+            0.5 (or the task's own).
         validation_section: as ``section``, of the validation list.
         fold: only the cases of this fold.
         repeat: further bundles of the same task (other seeds): how much their evidence agrees.
@@ -82,7 +86,8 @@ def evaluate(
 
     Returns:
         The content of ``metrics.json``. Cases that fail are listed in its ``errors`` and do not count; masks and
-        comparisons that fail in ``place_errors`` and ``map_errors``, and the case counts in the rest.
+        comparisons that fail in ``place_errors`` and ``map_errors``, and the case counts in the rest. ``validation``
+        lists what failed of that list, and says whether thresholds were chosen on it.
 
     Raises:
         MedAttnError: the bundle or a list cannot be used, or no case could be predicted.
@@ -102,11 +107,14 @@ def evaluate(
                 f"{other.bundle.path}: another task than {predictor.bundle.path}; give one of other seeds",
             )
     cases = load_cases(data, task, section=section, fold=fold)
-    rule, overlap = Rule(), None
+    if settings.compared_cases and not comparable(cases):
+        message = f"{data}: no case shows a label, so there is no map for a true one: nothing is compared"
+        left_out.append({"input": str(data), "code": "bad_argument", "message": message, "cases": len(cases)})
+    rule, overlap, chosen = Rule(), None, None
     if validation is not None:
         chosen_on = load_cases(validation, task, section=validation_section, option="validation section")
         check_apart(chosen_on, cases, str(validation), str(data))
-        rule, overlap = _thresholds(predictor, chosen_on)
+        rule, overlap, chosen = _thresholds(predictor, chosen_on, Path(validation).name)
     seen = run(
         predictor, cases, compare=settings.compare, compared_cases=settings.compared_cases, seed=settings.seed,
         others=others, overlap=overlap, progress=progress,
@@ -126,7 +134,8 @@ def evaluate(
         "patients": len(set(patients)),
         "without_patient": sum(case.patient is None for case in seen.cases),
         "settings": {**asdict(settings), **_chosen(rule, task),
-                     "chosen_on": None if validation is None else Path(validation).name},
+                     "chosen_on": chosen["data"] if chosen is not None and chosen["chosen"] else None},
+        "validation": chosen,
         **measured(outputs, targets, seen.stated, patients, task,
                    rule=rule, samples=settings.bootstrap, seed=settings.seed),
     }  # fmt: skip
@@ -141,23 +150,37 @@ def evaluate(
     return metrics
 
 
-def _possible(settings: Settings, predictor: Predictor) -> tuple[Settings, list[dict[str, str]]]:
+def _possible(settings: Settings, predictor: Predictor) -> tuple[Settings, list[dict[str, Any]]]:
     """The settings without a method that this network does not allow, and why; one that was asked for is an error."""
     error = impossible(predictor.network, settings.compare) if settings.compared_cases else None
     if error is None:
         return settings, []
     if settings.compare != tuple(PEERS):
         raise error
-    entry = {"input": str(predictor.bundle.path), "code": error.code, "message": error.message}
+    entry = {"input": str(predictor.bundle.path), "code": error.code, "message": error.message,
+             "cases": settings.compared_cases}  # fmt: skip
     return replace(settings, compare=tuple(name for name in settings.compare if name != "gradcam_encoder")), [entry]
 
 
-def _thresholds(predictor: Predictor, cases: Sequence[Case]) -> tuple[Rule, float | None]:
+def _thresholds(predictor: Predictor, cases: Sequence[Case], name: str) -> tuple[Rule, float | None, dict[str, Any]]:
+    """Of the decision and of the map's overlap, and what metrics.json says of the list they are chosen on."""
     seen = run(predictor, cases)
+    enough = len(seen.cases) >= FEWEST_TO_CHOOSE
+    notes = {
+        "data": name,
+        "cases": len(seen.cases),
+        "patients": len({patient_of(case, i) for i, case in enumerate(seen.cases)}),
+        "chosen": enough,
+        "fewest_cases": FEWEST_TO_CHOOSE,
+        "errors": seen.errors,
+        "place_errors": seen.place_errors,
+    }
     rule = Rule()
+    if not enough:
+        return rule, None, notes
     if predictor.task.kind != "regression":
         rule = choose(predictor.task.probabilities(np.stack(seen.outputs)), np.stack(seen.targets), predictor.task)
-    return rule, localisation.choose_threshold(seen.maps.overlaps) if seen.maps.overlaps else None
+    return rule, localisation.choose_threshold(seen.maps.overlaps) if seen.maps.overlaps else None, notes
 
 
 def _chosen(rule: Rule, task: TaskSpec) -> dict[str, Any]:
@@ -200,29 +223,35 @@ def _write(
     predictor: Predictor,
     settings: Settings,
 ) -> None:
+    """The numbers first: a picture that fails, or a scan that is no longer there to be drawn, takes none of them."""
     files.make_folder(folder)
-    _clear(folder)
+    earlier = _is_earlier(folder)
+    files.write_text(folder / "metrics.json", json.dumps(metrics, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+    if earlier:
+        _clear(folder)
+    files.write_text(folder / "cases.csv", _table(seen.rows))
     confidence = [s.confidence for s in seen.stated]
     drawn = pictures.draw(
         folder, metrics, outputs, targets, predictor.task, None if None in confidence else np.array(confidence)
     )
     shown = examples.draw(folder, seen, outputs, targets, predictor, settings.examples)
-    files.write_text(folder / "cases.csv", _table(seen.rows))
-    files.write_text(folder / "metrics.json", json.dumps(metrics, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
     files.write_text(folder / "summary.html", page.summary_page(metrics, drawn, shown, predictor.bundle))
 
 
-def _clear(folder: Path) -> None:
-    """Remove what an earlier evaluation left here: an old curve beside new numbers would be believed."""
+def _is_earlier(folder: Path) -> bool:
+    """Whether an earlier evaluation lies here; in somebody else's folder only what is written now is replaced."""
     try:
-        earlier = "weights_sha256" in json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return  # somebody else's folder: only what is written now is replaced
-    if earlier:
-        for name in ("summary.html", "metrics.json", "cases.csv", *pictures.FILES.values()):
-            (folder / name).unlink(missing_ok=True)
-        for path in folder.glob(examples.PATTERN):
-            path.unlink(missing_ok=True)
+        return "weights_sha256" in json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError, TypeError):
+        return False
+
+
+def _clear(folder: Path) -> None:
+    """Remove the rest of an earlier evaluation: an old curve beside new numbers would be believed."""
+    for name in ("cases.csv", "summary.html", *pictures.FILES.values()):
+        (folder / name).unlink(missing_ok=True)
+    for path in folder.glob(examples.PATTERN):
+        path.unlink(missing_ok=True)
 
 
 def _table(rows: list[dict[str, Any]]) -> str:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from medattn_core.errors import MedAttnError
 from medattn_core.evaluation.run import Seen
 from medattn_core.inference import Prediction, Predictor
 from medattn_core.outputs import files, render
@@ -18,6 +18,7 @@ from medattn_core.tasks import TaskSpec
 
 PATTERN = "example_*.png"
 WIDTH = 900
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,9 @@ def draw(
             try:
                 prediction = predictor(seen.cases[index].images)
                 words = _picture(path, prediction, case, row)
-            except MedAttnError:
+            except Exception as error:  # a picture less; the numbers are there
+                logger.warning("example %s %d was not drawn", kind, rank, exc_info=error)
+                path.unlink(missing_ok=True)
                 continue
             found.append(Example(kind, case, path, words, min(prediction.volume.shape) > 1))
     return found

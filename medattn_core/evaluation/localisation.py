@@ -28,6 +28,30 @@ def overlaps(evidence: np.ndarray, inside: np.ndarray) -> np.ndarray:
     return np.array(found)
 
 
+def peak(evidence: np.ndarray, within: np.ndarray | None = None) -> tuple[int, ...]:
+    """Index of the strongest voxel.
+
+    A map is as coarse as its cells, and several voxels of the strongest one are equal: then the one in their middle.
+
+    Args:
+        evidence: a map.
+        within: boolean, the same shape: the region whose peak it is; None for all of the map.
+    """
+    from scipy.ndimage import label as parts
+
+    values = evidence if within is None else np.where(within, evidence, -np.inf)
+    top = float(values.max())
+    places = np.argwhere(values >= top - 1e-6 * abs(top))
+    low = places.min(axis=0)
+    box = np.zeros(places.max(axis=0) - low + 1, bool)
+    box[tuple((places - low).T)] = True
+    number, _ = parts(box)  # of several cells that are equal by chance the first
+    chosen = np.argwhere(number == number[tuple(places[0] - low)]) + low
+    # Halves go where the index of a region does.
+    nearest = int(((chosen - np.rint(chosen.mean(axis=0))) ** 2).sum(axis=1).argmin())
+    return tuple(int(i) for i in chosen[nearest])
+
+
 def scores(evidence: np.ndarray, inside: np.ndarray, threshold: float | None = None) -> dict[str, float]:
     """Measures of one map.
 
@@ -37,7 +61,7 @@ def scores(evidence: np.ndarray, inside: np.ndarray, threshold: float | None = N
         threshold: share of the peak from which the map counts as the finding; 0.5 where none was chosen.
 
     Returns:
-        ``pointing`` (the peak lies inside), ``energy`` (share of the positive map inside), ``iou``,
+        ``pointing`` (the :func:`peak` lies inside), ``energy`` (share of the positive map inside), ``iou``,
         ``auprc`` (area under the precision-recall curve over voxels).
     """
     from sklearn.metrics import average_precision_score
@@ -47,7 +71,7 @@ def scores(evidence: np.ndarray, inside: np.ndarray, threshold: float | None = N
     total = float(positive.sum())
     index = int(np.argmin(np.abs(THRESHOLDS - (DEFAULT_THRESHOLD if threshold is None else threshold))))
     return {
-        "pointing": float(inside.ravel()[int(np.argmax(evidence))]) if total > 0 else 0.0,
+        "pointing": float(inside[peak(evidence)]) if total > 0 else 0.0,
         "energy": float(positive[inside].sum() / total) if total > 0 else 0.0,
         "iou": float(overlaps(evidence, inside)[index]),
         "auprc": float(average_precision_score(inside.ravel(), evidence.ravel())),
@@ -59,25 +83,24 @@ def choose_threshold(curves: Sequence[np.ndarray]) -> float:
     return float(THRESHOLDS[int(np.argmax(np.mean(curves, axis=0)))])
 
 
-def detections(regions: Sequence[Any], lesions: np.ndarray) -> dict[str, Any]:
+def detections(strength: Sequence[float], places: Sequence[tuple[int, ...]], lesions: np.ndarray) -> dict[str, Any]:
     """What FROC needs of one case: strength of each region, which lesion it hits, how many there are.
 
     A region hits the lesion in which its peak lies; a lesion counts once, by its strongest region.
 
     Args:
-        regions: of :meth:`medattn_core.inference.Prediction.regions`.
+        strength: of each region, its contribution.
+        places: :func:`peak` of each region; not needed of a scan without lesions.
         lesions: integer labels of the lesions, 0 outside; a scan without any has false alarms only.
     """
     from monai.metrics import compute_fp_tp_probs_nd
 
     count = int(lesions.max())
-    if not regions:
+    if not strength:
         return {"false": [], "true": [0.0] * count, "lesions": count}
     if count == 0:
-        return {"false": [float(region.contribution) for region in regions], "true": [], "lesions": 0}
-    strength = np.array([region.contribution for region in regions], float)
-    places = np.array([region.voxel_index for region in regions], int)
-    false, true, number = compute_fp_tp_probs_nd(strength, places, lesions)
+        return {"false": [float(v) for v in strength], "true": [], "lesions": 0}
+    false, true, number = compute_fp_tp_probs_nd(np.array(strength, float), np.array(places, int), lesions)
     return {"false": [float(v) for v in np.ravel(false)], "true": [float(v) for v in np.ravel(true)], "lesions": number}
 
 

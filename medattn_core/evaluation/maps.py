@@ -36,7 +36,8 @@ class MapScores:
         repeated: rank correlations with the evidence of other models of the same task.
         froc: of each case by its number, all labels together: see
             :func:`medattn_core.evaluation.localisation.detections`.
-        undrawn: cases that show a lesion whose outline is not known, which are not in ``froc``.
+        undrawn: cases that show a lesion whose outline is not known, or whose mask or box could not be used; they are
+            not in ``froc``.
     """
 
     patients: dict[int, str] = field(default_factory=dict)
@@ -91,19 +92,6 @@ def add_place(
     scores.located.setdefault("evidence", {})[key] = row
     scores.overlaps.append(overlaps)
     return row
-
-
-def add_lesions(scores: MapScores, key: Key, prediction: Prediction, inside: np.ndarray | None) -> None:
-    """Count single lesions found and false alarms; a scan that does not show the label (None) has false alarms only."""
-    from scipy.ndimage import label as parts
-
-    lesions = np.zeros(prediction.volume.shape, int)
-    if inside is not None:
-        lesions, _ = parts(inside, np.ones((3, 3, 3)))
-    found = localisation.detections(prediction.regions(key[1]), lesions)
-    own = scores.froc.setdefault(key[0], {"false": [], "true": [], "lesions": 0})
-    for name, more in found.items():
-        own[name] += more
 
 
 def add_repeats(

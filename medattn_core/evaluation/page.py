@@ -36,6 +36,13 @@ SAID = {
     "mae_of_the_mean": "mean absolute error of always saying the mean",
     "interval_coverage": "intervals that hold the truth",
 }
+SAID_OF_EACH = {
+    "accuracy": "all labels right",
+    "balanced_accuracy": "mean of sensitivity and specificity, each label counted equally",
+    "accuracy_when_decided": "right answer where decided, one a label and case",
+}
+"""Where several labels are judged by themselves."""
+
 SHARES = ("accuracy", "accuracy_most_probable", "balanced_accuracy", "set_coverage", "set_coverage_present",
           "set_coverage_absent", "abstained", "accuracy_when_decided", "interval_coverage")  # fmt: skip
 
@@ -55,23 +62,24 @@ def summary_page(
     for kind, title, bad in (
         ("errors", "could not be predicted and does not count", True),
         ("place_errors", "mask or box not used; the case counts in the rest", False),
-        ("map_errors", "maps not compared; the case counts in the rest", False),
     ):
         if metrics[kind]:
-            shown = [(e["code"], e["message"]) for e in metrics[kind][:10]]
-            body.append(banner(f"{title}: {_count(len(metrics[kind]), 'case')}", shown, bad=bad))
+            body.append(_banner(f"{title}: {_count(len(metrics[kind]), 'case')}", metrics[kind], bad=bad))
+    if metrics["map_errors"]:
+        body.append(_banner(_not_compared(metrics["map_errors"]), metrics["map_errors"]))
+    body += _of_validation(metrics["validation"])
     body += ["<h2>In short</h2>", f"<p>{_short(metrics, scores)}</p>"]
     body += ["<h2>Scores</h2>", _scores(scores, task)]
     decided = "" if regression else f" {_threshold(metrics)}"
     body.append(f'<p class="note">{_intervals(metrics)}{decided}</p>')
     curves = ("confusion", "reliability", "reliability_confidence", "roc", "precision_recall", "scatter")
-    body.append(_figures(pictures, curves))
+    body.append(_figures(pictures, curves, task))
     body += _labels(scores, task, metrics["settings"])
     body += _examples(examples, regression)
-    body += page_maps.place(metrics["localisation"], metrics["settings"], len(metrics["place_errors"]))
-    body.append(_figures(pictures, ("froc",)))
-    body += page_maps.faith(metrics["fidelity"], regression)
-    body.append(_figures(pictures, ("deletion", "insertion")))
+    body += page_maps.place(metrics["localisation"], metrics["settings"], len(metrics["place_errors"]), regression)
+    body.append(_figures(pictures, ("froc",), task))
+    body += page_maps.faith(metrics["fidelity"], regression, task["unit"])
+    body.append(_figures(pictures, ("deletion", "insertion"), task))
     members = metrics["members"]
     body += [
         "<h2>What was measured</h2>",
@@ -80,6 +88,7 @@ def summary_page(
                 ("Model", f"{esc(bundle.name)} {esc(bundle.version)}, {_count(members, 'network')}"),
                 ("Weights", f"<code>{esc(metrics['weights_sha256'][:16])}</code>"),
                 ("Cases", _cases(metrics)),
+                *_chosen_on(metrics["validation"]),
                 ("Seed", str(metrics["settings"]["seed"])),
             ]
         ),
@@ -97,13 +106,55 @@ def _count(number: int, what: str) -> str:
     return f"{number} {what}{'' if number == 1 else 's'}"
 
 
+def _banner(title: str, entries: Sequence[Mapping[str, Any]], *, bad: bool = False) -> str:
+    return banner(title, [(entry["code"], entry["message"]) for entry in entries[:10]], bad=bad)
+
+
+def _not_compared(entries: Sequence[Mapping[str, Any]]) -> str:
+    """How many cases only where each entry is of one: one of several may be of a method, on all of them."""
+    if any("cases" in entry for entry in entries):
+        return "maps not compared, or not with every method; the cases count in the rest"
+    return f"maps not compared; the case counts in the rest: {_count(len(entries), 'case')}"
+
+
+def _of_validation(found: Mapping[str, Any] | None) -> list[str]:
+    """What is to be known of the list that thresholds were chosen on."""
+    if found is None:
+        return []
+    text, name = [], found["data"]
+    if not found["chosen"]:
+        few = _count(found["cases"], "case")
+        text.append(
+            banner(
+                f"no threshold was chosen: {few} of {name} could be predicted, {found['fewest_cases']} are needed", []
+            )
+        )
+    if found["errors"]:
+        title = f"of {name} could not be predicted: {_count(len(found['errors']), 'case')}"
+        text.append(_banner(title, found["errors"]))
+    if found["place_errors"]:
+        title = f"of {name} mask or box not used: {_count(len(found['place_errors']), 'case')}"
+        text.append(_banner(title, found["place_errors"]))
+    return text
+
+
+def _chosen_on(found: Mapping[str, Any] | None) -> list[tuple[str, str]]:
+    if found is None:
+        return []
+    what = "chosen on" if found["chosen"] else "not chosen; predicted were"
+    text = f"{what} {_count(found['cases'], 'image')} of {_count(found['patients'], 'patient')} of {found['data']}"
+    failed = len(found["errors"])
+    return [("Thresholds", esc(text + (f"; {failed} more could not be predicted" if failed else "")))]
+
+
 def _intervals(metrics: Mapping[str, Any]) -> str:
     found, samples = metrics["intervals"], metrics["settings"]["bootstrap"]
     if samples <= 0:
         return "No intervals were asked for."
     if not found["given"]:
         return (
-            f"No intervals: {_count(found['patients'], 'patient')} say too little of the spread among others; "
+            f"No intervals: {_count(found['patients'], 'patient')} {'says' if found['patients'] == 1 else 'say'} too "
+            "little of the spread among others; "
             f"{found['fewest_patients']} are needed."
         )
     return (
@@ -163,8 +214,14 @@ def _cell(name: str, score: Mapping[str, Any], unit: str) -> tuple[str, str]:
     return one(score["value"]), "" if low is None else f"{one(low)} to {one(high)}"
 
 
+def _each(task: Mapping[str, Any]) -> bool:
+    """Whether labels are judged by themselves."""
+    return task["kind"] == "multilabel" or (task["kind"] == "multiclass" and len(task["labels"]) == 1)
+
+
 def _scores(scores: Mapping[str, Any], task: Mapping[str, Any]) -> str:
-    rows = [[esc(SAID[name]), *map(esc, _cell(name, scores[name], task["unit"]))] for name in SAID if name in scores]
+    said = SAID | SAID_OF_EACH if _each(task) and len(task["labels"]) > 1 else SAID
+    rows = [[esc(said[name]), *map(esc, _cell(name, scores[name], task["unit"]))] for name in SAID if name in scores]
     return table(["", "value", "interval"], rows, (1, 2))
 
 
@@ -223,7 +280,7 @@ def _threshold(metrics: Mapping[str, Any]) -> str:
     usual = 0.5 if settings["task_threshold"] is None else settings["task_threshold"]
     chosen = settings["chosen_on"]
     none = NO_LABEL in metrics.get("confusion_labels", ())
-    if task["kind"] == "multilabel" or len(task["labels"]) == 1:
+    if _each(task):
         if chosen is None:
             return f"A label is said from a probability of {usual:g}; if none reaches it, none is said."
         text = f"Each label is said from its own threshold, chosen on {esc(chosen)}"
@@ -268,11 +325,18 @@ CAPTIONS = {
 }
 
 
-def _figures(pictures: Mapping[str, Path], names: tuple[str, ...]) -> str:
+def _caption(name: str, task: Mapping[str, Any]) -> str:
+    if name != "reliability" or not _each(task):
+        return CAPTIONS[name]
+    number_of = "answers, one a label and case" if len(task["labels"]) > 1 else "cases"
+    return f"Given probability of a label and share of cases that have it (number of {number_of})"
+
+
+def _figures(pictures: Mapping[str, Path], names: tuple[str, ...], task: Mapping[str, Any]) -> str:
     shown = [name for name in names if name in pictures]
     cells = [
-        f"<figure>{image(pictures[name].read_bytes(), CAPTIONS[name], 'chart')}"
-        f"<figcaption>{esc(CAPTIONS[name])}</figcaption></figure>"
+        f"<figure>{image(pictures[name].read_bytes(), _caption(name, task), 'chart')}"
+        f"<figcaption>{esc(_caption(name, task))}</figcaption></figure>"
         for name in shown
     ]
     return f'<div class="charts">{"".join(cells)}</div>' if cells else ""

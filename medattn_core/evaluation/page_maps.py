@@ -9,6 +9,9 @@ from medattn_core.evaluation.pictures import NAMES
 from medattn_core.outputs.page import esc, table
 
 MEASURES = ("pointing", "energy", "iou", "auprc")
+FAITH = (("loss without its top 10 %", True), ("evidence loses more", False), ("area, deletion", True),
+         ("area, insertion", True), ("maps", False))  # fmt: skip
+"""Columns, and whether their numbers are of what the model gives."""
 
 
 def figure(value: float | None, digits: int = 3) -> str:
@@ -26,7 +29,7 @@ def share(value: float, digits: int = 1) -> str:
     return f"{100 * value:.{digits}f} %"
 
 
-def place(found: Mapping[str, Any], settings: Mapping[str, Any], errors: int) -> list[str]:
+def place(found: Mapping[str, Any], settings: Mapping[str, Any], errors: int, regression: bool = False) -> list[str]:
     """Does the map lie on the finding?"""
     if "evidence" not in found:
         return [_unused(errors)] if errors else []
@@ -40,13 +43,14 @@ def place(found: Mapping[str, Any], settings: Mapping[str, Any], errors: int) ->
         if least is not None
         else "half of the peak, not chosen"
     )
+    of_truth = "" if regression else " All maps are those for the true label, also where another one was said."
     text = [
         "<h2>Does the map lie on the finding?</h2>",
         table(["map", "peak inside", "share inside", "overlap (IoU)", "voxel AUPRC", "findings"], rows, (1, 2, 3, 4, 5),
               first=0),
         '<p class="note">Peak inside: the strongest voxel lies in the marked finding. Share inside: of the positive '
-        f"map. Overlap: of the map above {esc(where)}. All maps are those for the true label, also where another one "
-        "was said. Other methods explain the same network. Below each number: 95 % interval over patients.</p>",
+        f"map. Overlap: of the map above {esc(where)}.{of_truth} Other methods explain the same network. Below each "
+        "number: 95 % interval over patients.</p>",
     ]  # fmt: skip
     if errors:
         text.append(_unused(errors))
@@ -64,7 +68,9 @@ def place(found: Mapping[str, Any], settings: Mapping[str, Any], errors: int) ->
     if "froc" in found:
         froc = found["froc"]
         undrawn = froc["scans_undrawn"]
-        left_out = f" Not counted here: {undrawn} whose lesion is not drawn." if undrawn else ""
+        left_out = (
+            f" Not counted here: {undrawn} whose lesion is not drawn or whose mask was not used." if undrawn else ""
+        )
         text.append(
             f"<p>{froc['lesions']} single lesion{'s' if froc['lesions'] != 1 else ''} on {froc['scans']} scans, "
             f"{froc['scans_without']} of them without any: {share(froc['score'])} found on average at 1/4 to 8 false "
@@ -98,8 +104,9 @@ def _gap(gap: Mapping[str, float]) -> str:
     return _with(sign + figure(gap["value"]), [gap["low"], gap["high"]] if "low" in gap else None)
 
 
-def faith(found: Mapping[str, Any], regression: bool) -> list[str]:
-    """Does the map show what the model uses?"""
+def faith(found: Mapping[str, Any], regression: bool, unit: str = "") -> list[str]:
+    """Does the map show what the model uses? The numbers are probabilities, of a regression in its unit."""
+    suffix = f", {unit}" if regression and unit else ""
     rows = []
     for method in NAMES:
         if method in found:
@@ -117,8 +124,8 @@ def faith(found: Mapping[str, Any], regression: bool) -> list[str]:
         what = "predicted value" if regression else "probability of the true label"
         text += [
             "<h2>Does the map show what the model uses?</h2>",
-            table(["map", "loss without its top 10 %", "evidence loses more", "area, deletion", "area, insertion",
-                   "maps"], rows, (1, 2, 3, 4, 5), first=0),
+            table(["map", *(esc(f"{what}{suffix}") if measured else what for what, measured in FAITH)], rows,
+                  (1, 2, 3, 4, 5), first=0),
             f'<p class="note">Places are deleted from the image itself (blurred) in the order of each map; measured is '
             f"the {what}. Deletion: low is good. Insertion: high is good. The band in the curves holds the middle half "
             "of the cases of the evidence.</p>",

@@ -74,7 +74,8 @@ def draw(
             names = [task.labels[k] for k in mixed]
             keep("roc", plots.roc, p[:, mixed], truth[:, mixed], names)
             keep("precision_recall", plots.precision_recall, p[:, mixed], truth[:, mixed], names)
-        keep("reliability", plots.reliability, *classification.reported_probability(p, truth, task))
+        shown_as = "share that was right" if takes_one(task) else "share of cases that have the label"
+        keep("reliability", plots.reliability, *classification.reported_probability(p, truth, task), shown=shown_as)
         if confidence is not None and takes_one(task) and truth.any():
             shown = truth.any(axis=1)
             right = truth[np.arange(len(p)), p.argmax(axis=1)]
@@ -97,6 +98,6 @@ def draw(
     if froc and len(froc["sensitivity"]) > 1:
         keep(
             "froc", plots.lines, froc["false_positives_a_case"], {"evidence": froc["sensitivity"]},
-            "false positives a scan", "share of lesions found", limits=(-0.02, 1.02),
+            "false positives a scan", "share of lesions found", limits=(-0.02, 1.02), start=0.0,
         )  # fmt: skip
     return drawn

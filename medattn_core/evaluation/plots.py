@@ -85,9 +85,22 @@ def precision_recall(path: Path, probabilities: np.ndarray, targets: np.ndarray,
 
 
 def reliability(
-    path: Path, reported: np.ndarray, right: np.ndarray, bins: int = 10, given: str = "probability"
+    path: Path,
+    reported: np.ndarray,
+    right: np.ndarray,
+    bins: int = 10,
+    given: str = "probability",
+    shown: str = "share that was right",
 ) -> Path:
-    """How often the model was right at each probability it gave; each dot says how many cases it stands for."""
+    """How often what was said was so at each probability that was given; each dot says how many it stands for.
+
+    Args:
+        path: of the PNG.
+        reported: probabilities: of each case that of its label, or of each case and label.
+        right: boolean, the same shape: whether it was so.
+        bins: of the probability.
+        given, shown: what the axes are of.
+    """
     figure, axes = _figure()
     axes.plot([0, 1], [0, 1], color=LINE, linewidth=1)
     index = np.clip((reported * bins).astype(int), 0, bins - 1)
@@ -105,7 +118,7 @@ def reliability(
     axes.set_xlim(-0.04, 1.04)
     axes.set_ylim(-0.04, 1.04)
     axes.set_aspect("equal")
-    return _finish(figure, axes, path, f"{given} that was given", "share that was right", legend=False)
+    return _finish(figure, axes, path, f"{given} that was given", shown, legend=False)
 
 
 def confusion(path: Path, matrix: np.ndarray, labels: Sequence[str]) -> Path:
@@ -148,6 +161,7 @@ def lines(
     *,
     spread: Sequence[Sequence[float]] | None = None,
     limits: tuple[float, float] | None = None,
+    start: float | None = None,
 ) -> Path:
     """Several curves over the same positions.
 
@@ -158,6 +172,7 @@ def lines(
         x_name, y_name: of the axes.
         spread: lower and upper quartile of the first, drawn as a band.
         limits: of the vertical axis; equal ones make pictures comparable.
+        start: of the horizontal axis, where nothing can lie before it.
     """
     figure, axes = _figure()
     if spread is not None:
@@ -167,4 +182,6 @@ def lines(
         axes.plot(x, y, color=COLOURS[index % len(COLOURS)], linewidth=2.2 if first else 1.3, label=_shown(name))
     if limits is not None:
         axes.set_ylim(*limits)
+    if start is not None:
+        axes.set_xlim(left=start)
     return _finish(figure, axes, path, x_name, y_name, legend=len(series) > 1)

@@ -10,9 +10,11 @@ from typing import Any
 import numpy as np
 
 from medattn_core.datalists import Case, location_of
+from medattn_core.datalists.case import NO_LABEL
 from medattn_core.errors import MedAttnError, PredictionError
 from medattn_core.evaluation import maps
 from medattn_core.evaluation.cases import patient_of
+from medattn_core.evaluation.lesions import Lesions
 from medattn_core.evaluation.maps import Comparison, MapScores
 from medattn_core.evaluation.measure import Stated
 from medattn_core.inference import Prediction, Predictor
@@ -35,7 +37,7 @@ class Seen:
         maps: scores of the maps.
         errors: cases that could not be predicted.
         place_errors: masks and boxes that could not be used; the case counts in everything else.
-        map_errors: comparisons of maps that failed; likewise.
+        map_errors: comparisons of maps that failed; likewise. ``cases`` says of how many, where an entry is of several.
     """
 
     cases: list[Case] = field(default_factory=list)
@@ -47,7 +49,7 @@ class Seen:
     maps: MapScores = field(default_factory=MapScores)
     errors: list[dict[str, str]] = field(default_factory=list)
     place_errors: list[dict[str, str]] = field(default_factory=list)
-    map_errors: list[dict[str, str]] = field(default_factory=list)
+    map_errors: list[dict[str, Any]] = field(default_factory=list)
 
 
 def run(
@@ -67,7 +69,7 @@ def run(
         predictor: the model.
         cases: with a truth.
         compare: other methods.
-        compared_cases: on how many cases, drawn at random, maps are compared.
+        compared_cases: on how many of the :func:`comparable` cases, drawn at random, maps are compared.
         seed: of the draw.
         others: models of the same task, for repeatability.
         overlap: threshold of the map's overlap.
@@ -77,10 +79,12 @@ def run(
         MedAttnError: no case could be predicted.
     """
     seen = Seen()
-    sample = set(np.random.default_rng(seed).permutation(len(cases))[:compared_cases].tolist())
+    drawn_from = comparable(cases)
+    order = np.random.default_rng(seed).permutation(len(drawn_from))[:compared_cases]
+    sample = {drawn_from[i] for i in order}
     comparison = Comparison.of(predictor.networks, compare, seed) if sample else None
     stacks: list[Case] = []
-    lesion_labels = {label for case in cases if case.mask is not None for label in case.labels or ()}
+    lesions = Lesions.of(cases)
     for index, case in enumerate(cases):
         if progress is not None:
             progress(index, len(cases))
@@ -98,7 +102,7 @@ def run(
         seen.maps.patients[index] = patient_of(case, index)
         labels = _true_labels(target, prediction)
         row = _row(case, index + 1, prediction)
-        inside = _place(seen, case, index, prediction, labels, overlap, lesion_labels, row)
+        inside = _place(seen, case, index, prediction, labels, overlap, lesions, row)
         compared = comparison if index in sample else None
         if compared is not None and labels and maps.is_stack(prediction):
             stacks.append(case)
@@ -108,14 +112,20 @@ def run(
         seen.rows.append(row)
     if progress is not None:
         progress(len(cases), len(cases))
+    lesions.count(seen.maps)
     if stacks:
-        seen.map_errors.append(_entry(stacks[0], _of_stacks(stacks, len(sample))))
+        seen.map_errors.append(_entry(stacks[0], _of_stacks(stacks, len(sample))) | {"cases": len(stacks)})
     if not seen.cases:
         first = seen.errors[0]
         raise MedAttnError(
             first["code"], f"none of {len(cases)} cases could be predicted; the first: {first['message']}"
         )
     return seen
+
+
+def comparable(cases: Sequence[Case]) -> list[int]:
+    """Indices of the cases that have a map to compare: where no label is true there is none for the true label."""
+    return [index for index, case in enumerate(cases) if case.labels or case.value is not None]
 
 
 def _of_stacks(stacks: Sequence[Case], sample: int) -> PredictionError:
@@ -155,41 +165,44 @@ def _place(
     prediction: Prediction,
     labels: list[str],
     overlap: float | None,
-    lesion_labels: set[str],
+    lesions: Lesions,
     row: dict[str, Any],
 ) -> np.ndarray | None:
     """Score where the evidence lies; the finding on the scan's voxels, None where its place is not known."""
     inside = None
-    shows_lesion = bool(lesion_labels.intersection(labels))
     try:
         if case.mask is not None or case.box is not None:
-            inside = _finding(case, prediction, labels)
+            inside = _finding(case, prediction, labels, lesions)
         if inside is not None:
             key = (index, labels[0])
             row |= {f"map_{name}": v for name, v in maps.add_place(seen.maps, key, prediction, inside, overlap).items()}
-            if case.mask is not None:
-                maps.add_lesions(seen.maps, key, prediction, inside)
-        # Where a lesion is there and not drawn, a region that finds it would count as a false alarm.
-        if prediction.task.kind != "regression" and not (shows_lesion and (inside is None or case.mask is None)):
-            for label in prediction.task.labels:
-                if label in lesion_labels and label not in labels:
-                    maps.add_lesions(seen.maps, (index, label), prediction, None)
+        if prediction.task.kind != "regression":  # its mask is what was measured, an organ maybe: no single lesions
+            lesions.add(index, labels, prediction, inside if case.mask is not None else None)
     except Exception as error:
         seen.place_errors.append(_entry(case, error))
-    if shows_lesion and index not in seen.maps.froc:
-        seen.maps.undrawn.add(index)
+        lesions.left_out.add(index)
     return inside
 
 
-def _finding(case: Case, prediction: Prediction, labels: list[str]) -> np.ndarray | None:
-    place = location_of(case, prediction.volume)
+def _finding(case: Case, prediction: Prediction, labels: list[str], lesions: Lesions) -> np.ndarray | None:
+    mask = None
+    if case.mask is not None:
+        mask = read(case.mask, allow_constant=True)
+        if not (mask.data > 0).any():
+            return None  # drawn, and nothing was there to draw
+        lesions.drawn.update(case.labels or ())
+        if not labels:
+            raise PredictionError(
+                "bad_mask",
+                f"{case.mask} marks a finding, and no label is true of the case ({NO_LABEL!r}); name the label, or "
+                "leave the mask out",
+            )
+    place = location_of(case, prediction.volume, mask)
     if place is None or not labels:
         return None
     what = str(case.mask) if case.mask is not None else f"{case.image}: its box"
     inside = place >= 0.5
     if not inside.any():
-        if case.mask is not None and not read(case.mask, allow_constant=True).data.any():
-            return None  # drawn, and nothing was there to draw
         raise PredictionError("empty_mask", f"{what} lies beside the scan; draw it on this scan, or check its geometry")
     if inside.all():
         raise PredictionError("bad_mask", f"{what} covers the whole scan; mark the finding alone")

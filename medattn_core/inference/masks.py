@@ -18,8 +18,8 @@ MaskLike = str | os.PathLike[str] | Volume | np.ndarray
 def native_mask(mask: MaskLike, volume: Volume) -> tuple[np.ndarray, tuple[Notice, ...]]:
     """The mask on the grid of ``volume``, boolean ``(I, J, K)``, and what was odd; non-zero voxels are inside.
 
-    Volumes and files on another grid are placed by their world coordinates (nearest voxel). One that states no place,
-    of the scan's own shape, is taken voxel by voxel.
+    Volumes and files on another grid are placed by their world coordinates (:func:`place_mask`). One that states no
+    place, of the scan's own shape, is taken voxel by voxel.
 
     Raises:
         PredictionError: an array of another shape, or a mask that touches nothing of the scan.
@@ -53,7 +53,7 @@ def native_mask(mask: MaskLike, volume: Volume) -> tuple[np.ndarray, tuple[Notic
     if mask.shape == volume.shape and (placeless or np.allclose(mask.affine, volume.affine, atol=1e-3)):
         inside = mask.data != 0
     else:
-        inside = place_mask(mask, volume)
+        inside = place_mask(mask.data != 0, mask.affine, volume)
     return _some(inside, name), notices
 
 

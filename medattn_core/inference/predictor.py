@@ -19,7 +19,7 @@ from medattn_core.inference.head import Ensemble, Head
 from medattn_core.inference.masks import MaskLike, cells_of_mask, native_mask
 from medattn_core.inference.prediction import Prediction
 from medattn_core.inference.regions import MIN_CONTRIBUTION
-from medattn_core.transforms.conform import Conformed, conform
+from medattn_core.transforms.conform import Conformed, check_modality, conform
 from medattn_core.transforms.statistics import image_statistics
 from medattn_core.volumes import Volume, geometry, read
 
@@ -145,7 +145,7 @@ class Predictor:
         modality = self.task.modality
         first = sources[0]
         volume = first if isinstance(first, Volume) else read(Path(first), series=series, modality=modality)
-        self._check_modality(volume)
+        check_modality(volume, self.task)
         after_read = time.perf_counter()
         channels = [other if isinstance(other, Volume) else read(Path(other)) for other in sources[1:]]
         conformed = conform(volume, self.task, channels)
@@ -166,9 +166,9 @@ class Predictor:
             # The padding is no region: a model that was trained with it counts on it, with a mask as without.
             allowed &= cells | ~conformed.grid.inside(stride)
             notices += [*placed, *selected]
-            millilitres = float(inside.sum()) * geometry.voxel_volume_ml(volume.affine)
             what = Path(mask).name if isinstance(mask, (str, os.PathLike)) else "an array or volume"
-            notices.append(Notice("masked", f"only a region of interest could speak: {what}, {millilitres:.3g} mL"))
+            amount = _amount(inside, volume)
+            notices.append(Notice("masked", f"only a region of interest could speak: {what}, {amount}"))
         after_conform = time.perf_counter()
         heads, looked_at = zip(*(self._head(n, conformed, allowed, volume) for n in self.networks), strict=True)
         if self.bundle.input_check is not None:
@@ -195,15 +195,6 @@ class Predictor:
             },
         )
         return _with_doubts(_with_outside(prediction))
-
-    def _check_modality(self, volume: Volume) -> None:
-        accepted = self.task.modality
-        if accepted and volume.modality and volume.modality not in accepted:
-            raise VolumeError(
-                "wrong_modality",
-                f"{volume.source}: modality {volume.modality}, but {self.task.name} takes {', '.join(accepted)}; "
-                "choose another bundle or series",
-            )
 
     def _head(
         self, network: AttentionCNN, conformed: Conformed, allowed: np.ndarray, volume: Volume
@@ -255,6 +246,16 @@ class Predictor:
             slices = slices.to(self.device).contiguous(memory_format=torch.channels_last)
             chunks.append(run(slices))
         return torch.cat(chunks).permute(1, 2, 3, 0).unsqueeze(0)
+
+
+def _amount(inside: np.ndarray, volume: Volume) -> str:
+    """How much a mask marks: a picture has no thickness, and one that states no pixel size has pixels alone."""
+    voxels = int(inside.sum())
+    if not volume.spacing_known:
+        return f"{voxels} {'pixels' if volume.spatial_dims == 2 else 'voxels'}"
+    if volume.spatial_dims == 2:
+        return f"{voxels * float(np.prod(volume.spacing[:2])) / 100:.3g} cm2"
+    return f"{voxels * geometry.voxel_volume_ml(volume.affine):.3g} mL"
 
 
 def _with_outside(prediction: Prediction) -> Prediction:
@@ -310,6 +311,7 @@ def resolve_device(device: str) -> str:
     except (RuntimeError, AssertionError) as error:
         message = str(error).splitlines()[0]
         raise PredictionError(
-            "bad_argument", f"device {device!r} cannot be used ({message}); accepted: auto, cpu, cuda, cuda:N"
+            "bad_argument",
+            f"device {device!r} cannot be used ({message}); accepted: auto, cpu, cuda; from Python cuda:N, too",
         ) from error
     return device

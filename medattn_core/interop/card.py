@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ python -m monai.bundle run --bundle_root . --config_file configs/inference.json 
 
 {folders}Run from this folder, or give its path for `--bundle_root` and the files. `RESULTS/predictions.csv`
 holds {what}, and `<name>_evidence.nii.gz` the evidence on the grid of each scan: a density whose integral is the logit
-minus the bias.
+minus the bias. A scan that cannot be used is a row with `error_code` and `error_message`; the others are predicted.
 {needs}
 
 | file | is |
@@ -38,8 +39,21 @@ _FORMATS = {
 }
 
 
-def read_metrics(path: Path, bundle: Bundle) -> dict[str, Any]:
-    """Scores of `medattn evaluate` (its metrics.json) as ``eval_metrics``: value, and the interval where it has one.
+@dataclass(frozen=True, kw_only=True)
+class Measured:
+    """Scores of `medattn evaluate`.
+
+    Attributes:
+        scores: as ``eval_metrics``: name to ``value``, and ``low`` and ``high`` where there is an interval; ``cases``.
+        without: why a score has no interval.
+    """
+
+    scores: Mapping[str, Any]
+    without: str
+
+
+def read_metrics(path: Path, bundle: Bundle) -> Measured:
+    """Scores of `medattn evaluate`: its metrics.json.
 
     Raises:
         BundleError: ``bad_argument``: not such a file, or of other weights.
@@ -53,35 +67,50 @@ def read_metrics(path: Path, bundle: Bundle) -> dict[str, Any]:
                 f"{bundle.name} {bundle.version}; evaluate this one",
             )
         found = {**data.get("classification", {}), **data.get("regression", {})}
-        return {
+        scores = {
             name: {key: score[key] for key in ("value", "low", "high") if score.get(key) is not None}
             for name, score in found.items()
             if isinstance(score, dict) and score.get("value") is not None
-        } | {"cases": data["cases"]}
+        }
+        return Measured(scores=scores | {"cases": data["cases"]}, without=_why_none(data))
     except (OSError, ValueError, AttributeError, KeyError, TypeError) as error:
         raise BundleError(
             "bad_argument", f"{path}: no metrics.json of `medattn evaluate` ({type(error).__name__}); give such a file"
         ) from error
 
 
+def _why_none(data: Mapping[str, Any]) -> str:
+    """Why a score of a metrics.json has no interval, as far as the file says."""
+    notes, settings = data.get("intervals", {}), data.get("settings", {})
+    if settings.get("bootstrap") == 0:
+        return "no bootstrap was made (`--bootstrap 0`)"
+    if notes.get("given") is False:
+        return f"fewer than {notes.get('fewest_patients')} patients, which say too little of the spread among others"
+    if notes.get("given"):
+        return "the bootstrap has no spread, or too few patients are of one of the kinds that the measure compares"
+    return "the file of `medattn evaluate` does not say why"
+
+
 def export_card(
-    bundle: Bundle, *, formats: tuple[str, ...], self_contained: bool, data_list: str, metrics: Mapping[str, Any] | None
+    bundle: Bundle, *, formats: tuple[str, ...], self_contained: bool, data_list: str, metrics: Measured | None
 ) -> str:
     """Markdown for ``docs/README.md``: the bundle's own card with intended use, intervals and use with MONAI."""
     text = (bundle.path / "docs" / "README.md").read_text(encoding="utf-8").rstrip()
-    text = re.sub(r"\n## Use\n.*?(?=\n## |\Z)", "", text, flags=re.DOTALL).rstrip()
+    # What is written anew below: the bundle may be an export itself.
+    sections = "Use|Intervals|Use with MONAI|Use with MedAttn"
+    text = re.sub(rf"\n## (?:{sections})\n.*?(?=\n## |\Z)", "", text, flags=re.DOTALL).rstrip()
     parts = [text]
     if "## Intended use" not in text:
         parts.append(f"## Intended use\n\n{bundle.metadata.get('intended_use', '')}")
     if "## Training data" not in text:
         license_text = (bundle.path / "docs" / "data_license.txt").read_text(encoding="utf-8").strip()
         parts.append(f"## Training data\n\n{license_text}")
-    parts.append("## Intervals\n\n" + _intervals(metrics or bundle.metadata.get("eval_metrics", {})))
+    parts.append("## Intervals\n\n" + _intervals(bundle, metrics))
     regression, channels = bundle.task.kind == "regression", bundle.task.channels
     needs = "It needs monai, torch, nibabel and SimpleITK" + ("." if self_contained else ", and medattn.")
     parts.append(
         _USE.format(
-            what="the value of each scan" if regression else "the probabilities of each scan",
+            what="the value of each scan" if regression else "the label and the probabilities of each scan",
             needs=needs + " Training and evaluation also need pytorch-ignite and scikit-learn.",
             data_list=data_list,
             folders=f"`FOLDER_OF_SCANS` holds a folder for each scan, and that {len(channels)} files: in the order of "
@@ -95,17 +124,18 @@ def export_card(
     return "\n\n".join(parts) + "\n"
 
 
-def _intervals(metrics: Mapping[str, Any]) -> str:
-    rows = [
-        f"| {name} | {score['value']:.4g} | {score['low']:.4g} to {score['high']:.4g} |"
-        for name, score in metrics.items()
-        if isinstance(score, Mapping) and {"value", "low", "high"} <= set(score)
-    ]
-    if not rows:
+def _intervals(bundle: Bundle, metrics: Measured | None) -> str:
+    scores = bundle.metadata.get("eval_metrics", {}) if metrics is None else metrics.scores
+    numbers = {name: s for name, s in scores.items() if isinstance(s, Mapping) and "value" in s}
+    between = {name: f"{s['low']:.4g} to {s['high']:.4g}" for name, s in numbers.items() if {"low", "high"} <= set(s)}
+    if not between and (metrics is None or not numbers):
         return (
             "No intervals were measured for the figures above. `medattn evaluate` on a test list gives them, over "
             "patients; `medattn bundle export --metrics` writes them here."
         )
-    return "\n".join(
-        ["95 % intervals, a bootstrap over patients.", "", "| measure | value | interval |", "|---|---|---|", *rows]
-    )
+    words = ["95 % intervals, a bootstrap over patients."] if between else []
+    if metrics is not None and len(between) < len(numbers):
+        words.append(f"{'Where there is none' if between else 'No intervals'}: {metrics.without}.")
+    shown = numbers if metrics is not None else between
+    rows = [f"| {name} | {numbers[name]['value']:.4g} | {between.get(name, '')} |" for name in shown]
+    return "\n".join([" ".join(words), "", "| measure | value | interval |", "|---|---|---|", *rows])

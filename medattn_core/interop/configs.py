@@ -108,7 +108,12 @@ def inference(contents: Contents) -> dict[str, Any]:
             "channels": len(task.channels),
         },
         "preprocessing": _preprocessing(task),
-        "dataset": {"_target_": "Dataset", "data": "@data", "transform": "@preprocessing"},
+        "dataset": {
+            "_target_": "medattn_core.interop.scans.Scans",
+            "data": "@data",
+            "transform": "@preprocessing",
+            "task": task.to_dict(),
+        },
         "dataloader": _loader(),
         "inferer": {"_target_": "medattn_core.interop.engine.EvidenceInferer"},
         "postprocessing": {"_target_": "Compose", "transforms": [_ensure(), *_activation(task)]},
@@ -118,6 +123,7 @@ def inference(contents: Contents) -> dict[str, Any]:
                 "output_dir": "@output_dir",
                 "task": task.to_dict(),
                 "inferer": "@inferer",
+                "metadata": "$os.path.join(@bundle_root, 'configs', 'metadata.json')",
             }
         ],
         "evaluator": _evaluator(),

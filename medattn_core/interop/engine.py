@@ -28,10 +28,15 @@ def inputs_in(folder: str, channels: int = 1) -> list[dict[str, Any]]:
         channels: of the task.
     """
     found = []
-    for path in sorted(glob.glob(os.path.join(glob.escape(str(folder)), "*"))):
-        image = sorted(glob.glob(os.path.join(glob.escape(path), "*"))) if channels > 1 else path
+    for path in paths_in(folder):
+        image = paths_in(path) if channels > 1 else path
         found.append({"image": image, "source": path, "grid": image[0] if channels > 1 and image else path})
     return found
+
+
+def paths_in(folder: str) -> list[str]:
+    """What a folder holds, in the order of the names and without hidden files: of a case its channels."""
+    return sorted(glob.glob(os.path.join(glob.escape(str(folder)), "*")))
 
 
 def load_weights(network: nn.Module, path: str) -> nn.Module:
@@ -46,23 +51,29 @@ def load_weights(network: nn.Module, path: str) -> nn.Module:
 
 
 class EvidenceInferer(Inferer):
-    """Gives the logits of a network and keeps its evidence, from one pass.
+    """Gives the logits of a network and keeps them and its evidence, from one pass.
 
     Attributes:
+        logits: ``(B, K)`` of the last batch, before any activation.
         evidence: ``(B, K, *cells)`` contributions of the last batch; None where the network has none.
+        stride: pixels of an evidence cell along each axis, of the network; 0 where it does not say.
     """
 
     def __init__(self) -> None:
+        self.logits: Tensor | None = None
+        self.stride = 0
         self.evidence: Tensor | None = None
 
     def __call__(self, inputs: Tensor, network: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         """Logits ``(B, K)`` of images ``(B, C, *spatial)``."""
         attend = getattr(network, "attend", None)
         if attend is None:
-            self.evidence = None
-            return network(inputs, *args, **kwargs)
+            logits = network(inputs, *args, **kwargs)
+            self.logits, self.evidence = logits.detach(), None
+            return logits
         out = attend(inputs, None)
-        self.evidence = out.contributions.detach()
+        self.stride = int(getattr(network, "evidence_stride", 0))
+        self.logits, self.evidence = out.logits.detach(), out.contributions.detach()
         return out.logits
 
 

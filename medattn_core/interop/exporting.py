@@ -29,7 +29,7 @@ from medattn_core.bundles.files import read_json, sha256
 from medattn_core.bundles.save import new_folder, to_json, write_file
 from medattn_core.errors import BundleError
 from medattn_core.interop import configs, formats, vendor
-from medattn_core.interop.card import export_card, read_metrics
+from medattn_core.interop.card import Measured, export_card, read_metrics
 from medattn_core.networks.ensemble import PREFIX
 
 RUNTIME = ("monai", "torch", "nibabel", "SimpleITK")
@@ -67,7 +67,7 @@ def export(
     if target.exists() and target.resolve() == bundle.path.resolve():
         raise BundleError("bad_argument", f"{target}: is the bundle itself; choose another output folder")
     wanted = tuple(n for n, on in (("torchscript", torchscript), ("onnx", onnx), ("openvino", openvino)) if on)
-    scores = read_metrics(Path(metrics), bundle) if metrics is not None else None
+    measured = read_metrics(Path(metrics), bundle) if metrics is not None else None
     contents = contents_of(bundle)
     with new_folder(target) as work:
         write_file(work / WEIGHTS, weights_file(bundle))
@@ -79,13 +79,13 @@ def export(
         for name in (LICENSE, DATA_LICENSE, *((INPUT_CHECK,) if bundle.input_check is not None else ())):
             write_file(work / name, (bundle.path / name).read_bytes())
         card = export_card(
-            bundle, formats=wanted, self_contained=self_contained, data_list=contents.recipe.data_list, metrics=scores
+            bundle, formats=wanted, self_contained=self_contained, data_list=contents.recipe.data_list, metrics=measured
         )
         write_file(work / CARD, card.encode())
-        _write_metadata(work, bundle, self_contained=self_contained, metrics=scores)
+        _write_metadata(work, bundle, self_contained=self_contained, metrics=measured)
         if wanted:
             formats.make(work, wanted)
-            _write_metadata(work, bundle, self_contained=self_contained, metrics=scores)
+            _write_metadata(work, bundle, self_contained=self_contained, metrics=measured)
     return load(target)
 
 
@@ -201,7 +201,7 @@ def _under(config: Any, *keys: str) -> Any:
     return config
 
 
-def _write_metadata(work: Path, bundle: Bundle, *, self_contained: bool, metrics: dict[str, Any] | None) -> None:
+def _write_metadata(work: Path, bundle: Bundle, *, self_contained: bool, metrics: Measured | None) -> None:
     """``configs/metadata.json``, with the hash of every other file."""
     metadata = json.loads(json.dumps(bundle.metadata))
     own = metadata["medattn"]
@@ -215,7 +215,7 @@ def _write_metadata(work: Path, bundle: Bundle, *, self_contained: bool, metrics
     metadata["required_packages_version"] = metadata["optional_packages_version"] = packages
     metadata.setdefault("changelog", {}).setdefault(bundle.version, "exported")
     if metrics is not None:
-        metadata["eval_metrics"] = metrics
+        metadata["eval_metrics"] = dict(metrics.scores)
     files = sorted(path.relative_to(work).as_posix() for path in work.rglob("*") if path.is_file())
     own["files"] = {name: sha256(work / name) for name in files if name != METADATA}
     write_file(work / METADATA, to_json(metadata))

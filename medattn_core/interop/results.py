@@ -3,91 +3,191 @@
 from __future__ import annotations
 
 import csv
+import json
+import logging
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
-from medattn_core.inference.evidence import Evidence
+from medattn_core.bundles.trust import Trust
+from medattn_core.errors import MedAttnError, PredictionError
+from medattn_core.inference.head import Head, Pooled
+from medattn_core.inference.prediction import Prediction
+from medattn_core.inference.regions import MIN_CONTRIBUTION
 from medattn_core.interop.engine import EvidenceInferer, Handler
+from medattn_core.interop.scans import cause
 from medattn_core.tasks import TaskSpec
 from medattn_core.transforms.dictionary import as_volume
 from medattn_core.transforms.grid import plan_grid
 from medattn_core.volumes import write
 
 _ENDINGS = re.compile(r"(\.nii)?(\.gz|\.nii|\.nrrd|\.nhdr|\.mha|\.mhd|\.png|\.jpe?g|\.dcm|\.zip)$", re.IGNORECASE)
+_FORMULA = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20")  # and their full-width forms
+
+NO_LABEL = "-"
+"""In the column ``label`` where no label reaches its threshold."""
+
+DECISION = ("label", "present", "label_set", "abstained", "undecided")
+"""Columns of what was decided, rather than measured."""
+
+OUTSIDE = 0.2
+"""As :data:`medattn_core.inference.predictor.OUTSIDE`, which would bring the loading of bundles along."""
 
 
-def spread_evidence(source: Any, task: TaskSpec, contributions: np.ndarray, label: int) -> Evidence:
-    """Contributions of the evidence cells as a map on the grid of the scan, whose sum is the logit minus the bias.
+def columns(task: TaskSpec) -> list[str]:
+    """Columns of predictions.csv: those of ``medattn predict`` that a bundle can fill, in its order."""
+    labels = [] if task.kind == "regression" else [f"probability_{label}" for label in task.labels]
+    return [
+        *("input", "label", "label_set", "present", *labels, "value", "value_low", "value_high", "unit"),
+        *("coverage", "confidence", "abstained", "undecided", "evidence_label"),
+        *("warnings", "error_code", "error_message"),
+    ]
 
-    Args:
-        source: path of the scan (its first channel), or a Volume.
-        task: of the model.
-        contributions: ``(*cells)`` of one output, with three axes in 3D and slice-wise tasks.
-        label: index of that output.
 
-    Returns:
-        The map; ``density()`` is what is written to files.
+def row_of(prediction: Prediction) -> dict[str, str]:
+    """The row of a result, every cell as it is written; what does not apply is left out.
+
+    ``label`` is what is said: of labels that are judged by themselves all that reach their threshold, of others the
+    most probable one.
     """
-    volume = as_volume(source, task.modality)
-    grid = plan_grid(volume, task)
-    stride = round(grid.shape[0] / contributions.shape[0])
-    cells = contributions.astype(np.float64).reshape(grid.cells(stride))
-    data = grid.spread(cells, stride)
-    total = float(data.sum(dtype=np.float64))
-    unit = (task.unit or "unit") if task.kind == "regression" else "logit"
-    return Evidence(
-        **volume.identity(),
-        data=data,
-        label=task.labels[label],
-        unit=unit,
-        total=total,
-        residual=float(cells.sum()) - total,
-    )
+    row: dict[str, Any] = {}
+    if prediction.task.kind == "regression":
+        low, high = prediction.interval or (None, None)
+        row |= {"value": prediction.value, "unit": prediction.unit, "value_low": low, "value_high": high}
+    else:
+        several = prediction.task.kind == "multilabel"
+        present = "|".join(prediction.present)
+        row |= {"label": present if several else prediction.label, "present": present}
+        row |= {f"probability_{label}": p for label, p in prediction.probabilities.items()}
+        row |= {"confidence": prediction.confidence}
+    for name, labels in (("label_set", prediction.label_set), ("undecided", prediction.undecided)):
+        row[name] = None if labels is None else "|".join(labels)
+    row |= {"coverage": prediction.trust.coverage, "abstained": prediction.abstained}
+    cells = {name: _cell(value) for name, value in row.items()}
+    # By itself the hyphen is no formula, and an empty cell would look like something that was not computed.
+    return cells | ({"label": NO_LABEL} if cells.get("label") == "" else {})
+
+
+def rules_in(metadata: str | Path) -> Trust:
+    """The rules of a bundle about its own reliability, from its ``configs/metadata.json``.
+
+    Raises:
+        BundleError: ``bad_bundle``: they are invalid.
+    """
+    # Read as data: label names are keys in there, and in a configuration MONAI evaluates keys.
+    data = json.loads(Path(metadata).read_text(encoding="utf-8"))
+    return Trust.from_calibration(data.get("medattn", {}).get("calibration", {}), str(metadata))
 
 
 class SaveResults(Handler):
     """Writes a row an input to ``predictions.csv``, and with evidence ``<name>_evidence.nii.gz``.
 
     The evidence is that of the most probable label, as a density (logit/mL, logit/cm2 for pictures, the target's unit
-    per mL), the same that ``medattn predict`` writes.
+    per mL), the same that ``medattn predict`` writes. An input that could not be used has a row with the reason.
 
     Args:
         output_dir: made if absent.
         task: of the model, or its ``to_dict`` data.
-        inferer: whose evidence is written; None for the table alone.
+        inferer: whose logits and evidence are written.
+        metadata: ``configs/metadata.json`` with the bundle's rules to abstain and for label sets; None for no rules.
     """
 
     def __init__(
-        self, output_dir: str, task: TaskSpec | Mapping[str, Any], inferer: EvidenceInferer | None = None
+        self,
+        output_dir: str,
+        task: TaskSpec | Mapping[str, Any],
+        inferer: EvidenceInferer,
+        metadata: str | None = None,
     ) -> None:
         self.folder = Path(output_dir)
         self.task = task if isinstance(task, TaskSpec) else TaskSpec.from_dict(dict(task))
         self.inferer = inferer
+        self.trust = Trust() if metadata is None else rules_in(metadata)
         self.names: set[str] = set()
+        self.count = self.failed = 0
+
+    @property
+    def table(self) -> Path:
+        """Where the rows go."""
+        return self.folder / "predictions.csv"
 
     def __call__(self, engine: Any) -> None:
         """Write the items of a batch."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        table = self.folder / "predictions.csv"
-        first = not self.names
-        with table.open("w" if first else "a", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file)
-            if first:
-                writer.writerow(["input", "label", *self.task.labels])
-            for index, (item, output) in enumerate(zip(engine.state.batch, engine.state.output, strict=True)):
-                values = np.asarray(output["pred"].detach().cpu(), np.float64).reshape(-1)
-                best = int(values.argmax())
-                source = str(item["source"])
-                writer.writerow([source, self.task.labels[best], *(f"{value:.9g}" for value in values)])
-                name = self._name(source)
-                if self.inferer is not None and self.inferer.evidence is not None:
-                    contributions = self.inferer.evidence[index, best].float().cpu().numpy()
-                    evidence = spread_evidence(item.get("grid", source), self.task, contributions, best)
-                    write(evidence.density(), self.folder / f"{name}_evidence.nii.gz")
+        with self.table.open("a" if self.count else "w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, columns(self.task))
+            if not self.count:
+                writer.writerow({name: _cell(name) for name in writer.fieldnames})
+            for index, item in enumerate(engine.state.batch):
+                writer.writerow(self._row(item, index))
+
+    def finish(self, engine: Any) -> None:
+        """Say how many inputs failed, if any did."""
+        if self.failed:
+            message = "%d of %d inputs could not be predicted: see error_message in %s"
+            logging.getLogger(__name__).warning(message, self.failed, self.count, self.table)
+
+    def _row(self, item: Mapping[str, Any], index: int) -> dict[str, str]:
+        """Write the evidence of an item of the batch; its row."""
+        source = str(item["source"])
+        self.count += 1
+        density = None
+        try:
+            if item.get("error_code"):
+                raise MedAttnError(item["error_code"], item["error_message"])
+            prediction = self._prediction(item, index)
+            row = {"input": _cell(source), **row_of(prediction), "warnings": ";".join(self._warnings(item, prediction))}
+            if prediction.pooled.contributions.size:
+                row["evidence_label"] = _cell(prediction.label)
+                density = prediction.evidence().density()
+        except Exception as error:  # whatever is wrong with one scan, the next one is not to pay for it
+            self.failed += 1
+            found = cause(error, source)
+            said = {"error_code": found.code, "error_message": found.message}
+            return {name: _cell(value) for name, value in ({"input": source} | said).items()}
+        if density is not None:
+            write(density, self.folder / f"{self._name(source)}_evidence.nii.gz")
+        return row
+
+    def _prediction(self, item: Mapping[str, Any], index: int) -> Prediction:
+        """What Predictor would return, from what the inferer kept of an item of the batch."""
+        source = str(item["source"])
+        volume = as_volume(item.get("grid", source), self.task.modality)
+        grid = plan_grid(volume, self.task)
+        logits, evidence = self.inferer.logits, self.inferer.evidence
+        assert logits is not None
+        found = logits[index].double().cpu().numpy()
+        cells: np.ndarray = np.zeros((len(found), 0))
+        stride = 1
+        if evidence is not None:
+            cells = evidence[index].double().cpu().numpy()
+            stride = self.inferer.stride or round(grid.shape[0] / cells.shape[1])
+            cells = cells.reshape(len(found), *grid.cells(stride))
+        if not (np.isfinite(found).all() and np.isfinite(cells).all()):
+            raise PredictionError(
+                "non_finite_logits",
+                f"{source}: the network gave NaN or infinite values; check the bundle's weights and the scan",
+            )
+        head = cast(Head, _Answered(Pooled(found, np.zeros_like(cells), cells)))
+        return Prediction(volume=volume, task=self.task, head=head, grid=grid, stride=stride, trust=self.trust)
+
+    def _warnings(self, item: Mapping[str, Any], prediction: Prediction) -> list[str]:
+        """Codes, those of the scan first, then those of the result, in Predictor's order."""
+        codes = [code for code in str(item.get("warnings", "")).split(";") if code]
+        cells = np.abs(prediction.contributions())
+        if cells.size:
+            outside = float(cells[~prediction.grid.inside(prediction.stride)].sum())
+            if outside >= MIN_CONTRIBUTION and outside > OUTSIDE * float(cells.sum()):
+                codes.append("outside_evidence")
+        if prediction.task.kind == "multiclass" and not prediction.present:
+            codes.append("below_threshold")
+        if prediction.abstained or prediction.undecided:
+            codes.append("abstained")
+        return list(dict.fromkeys(codes))
 
     def _name(self, source: str) -> str:
         name = re.sub(r"[^\w.\-]+", "_", _ENDINGS.sub("", Path(source).name)).strip("._-") or "image"
@@ -97,3 +197,24 @@ class SaveResults(Handler):
             free = f"{name}_{count}"
         self.names.add(free.casefold())
         return free
+
+
+@dataclass(frozen=True)
+class _Answered:
+    """Stands for a head of which only the answer is known: the mean of an ensemble keeps no scores to ask again."""
+
+    pooled: Pooled
+
+    def pool(self) -> Pooled:
+        """What was answered."""
+        return self.pooled
+
+
+def _cell(value: Any) -> str:
+    """A cell that no spreadsheet takes for a formula, as in the tables of ``medattn predict``; nine digits."""
+    if value is None or isinstance(value, bool):
+        return "" if value is None else str(value)
+    if isinstance(value, float):
+        return f"{value:.9g}"
+    text = re.sub(r"[\t\r\n]+", " ", str(value))
+    return f"'{text}" if text.lstrip().startswith(_FORMULA) else text

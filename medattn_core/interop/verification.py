@@ -6,7 +6,9 @@ where it is this package's own text, the bundle is a shipped one, or the user tr
 
 from __future__ import annotations
 
+import csv
 import os
+import shutil
 import tempfile
 from collections.abc import Sequence
 from importlib.util import find_spec
@@ -19,16 +21,24 @@ import torch
 from medattn_core.bundles import Bundle, load, load_networks, shipped_names
 from medattn_core.bundles.bundle import CARD, DATA_LICENSE, EVALUATE, INFERENCE, LICENSE, METADATA, TRAIN, WEIGHTS
 from medattn_core.bundles.files import member, read_json
-from medattn_core.errors import BundleError, MedAttnError
-from medattn_core.inference import Predictor
+from medattn_core.errors import BundleError, MedAttnError, PredictionError
+from medattn_core.inference import Prediction, Predictor
 from medattn_core.interop import code, configs, formats, parity, schema, workflow
 from medattn_core.interop.archive import opened
+from medattn_core.interop.engine import paths_in
 from medattn_core.interop.report import Report
+from medattn_core.interop.results import DECISION, row_of
 from medattn_core.volumes import write
 
 COMPLETE = (LICENSE, METADATA, INFERENCE, TRAIN, EVALUATE, configs.MULTI_GPU_TRAIN, configs.LOGGING, WEIGHTS, CARD,
             DATA_LICENSE)  # fmt: skip
 """Files of a complete bundle."""
+
+WHOLE = (".nii", ".nii.gz", ".nrrd", ".mha", ".png", ".jpg", ".jpeg", ".zip")
+"""Endings of files that hold a scan by themselves: no voxels in a second file, no further slices beside them."""
+
+Answer = tuple[Any, Prediction]
+"""What Predictor was given, and what it said."""
 
 
 def verify(
@@ -44,7 +54,8 @@ def verify(
         source: shipped name, folder, or archive.
         trust: the bundle may run its code.
         schemas: MONAI's ``meta_schema_<date>.json``, or a folder of them, to check against as well.
-        inputs: scans on which the forms of the model are compared, besides a made-up one.
+        inputs: scans on which the forms of the model are compared, besides a made-up one; for a task of several
+            channels folders, whose files are the channels in the order of their names.
 
     Raises:
         BundleError: ``unknown_bundle``: there is nothing of that name. Everything else is in the report.
@@ -126,74 +137,165 @@ def _in_and_out(bundle: Bundle, metadata: dict[str, Any]) -> str:
 
 
 def _compare(bundle: Bundle, report: Report, *, trust: bool, own: bool, inputs: Sequence[Any], folder: Path) -> None:
-    """Predictor, the example through MONAI, and every exported format."""
+    """Predictor, the example and the inputs through MONAI, and every exported format."""
+    sound = report.good
     scans = folder / "scans"
-    made = parity.example(bundle.task)
-    place = scans / "example"
-    place.mkdir(parents=True)
-    for index, volume in enumerate(made):
-        write(volume, place / f"{index:03d}.nii.gz")
-    first: Any = [place / f"{i:03d}.nii.gz" for i in range(len(made))]
-    single = len(made) == 1
-    if single:
-        first[0] = first[0].rename(scans / "example.nii.gz")
-        place.rmdir()
     predictor = Predictor.from_bundle(bundle, device="cpu")
-    sources: list[Any] = [first[0] if single else first, *inputs]
+    forms = [name for name in parity.RUNTIMES if (bundle.path / formats.FILES[name][0]).is_file()]
+    example = _example(bundle, scans)
     try:
-        predictions = [predictor(source) for source in sources]
+        answers: list[Answer] = [(example, predictor(example))]
     except MedAttnError as error:
         report.failed("prediction", error)
+        for name in ("inference.json", *forms):
+            report.skipped(name, "Predictor gave nothing to compare with")
         return
-    report.passed("prediction", f"{len(sources)} input(s)")
+    for given in inputs:
+        try:
+            source = _case(given, len(bundle.task.channels))
+            prediction = predictor(source)
+        except MedAttnError as error:  # says nothing of the bundle: the other comparisons are made
+            what = f"wrong input, nothing is compared on it: {error.message}"
+            report.failed("input", MedAttnError(error.code, what))
+        else:
+            _lay(Path(given), scans, len(answers), prediction)
+            answers.append((source, prediction))
+    report.passed("prediction", f"{len(answers)} input(s)")
     if not (own or trust):
         report.skipped("inference.json", "running it would run the bundle's code; --trust lets it")
-    elif not report.good:
+    elif not sound:
         report.skipped("inference.json", "not run: a check above failed")
     elif not own or (bundle.path / configs.MULTI_GPU_TRAIN).is_file() or not bundle.members:
-        probabilities = predictions[0].task.probabilities(predictions[0].logits)
-        _step(report, "inference.json", lambda: _by_monai(bundle, scans, folder / "results", probabilities))
+        _step(report, "inference.json", lambda: _by_monai(bundle, scans, folder / "results", answers))
     else:
         report.skipped("inference.json", "of an ensemble before export it runs the first member alone; export it")
-    for name, (open_, packages) in parity.RUNTIMES.items():
-        path = bundle.path / formats.FILES[name][0]
+    for name in forms:
+        open_, packages = parity.RUNTIMES[name]
         lacking = [package for package in packages if find_spec(package) is None]
-        if not path.is_file():
-            continue
         if name == "torchscript" and not trust:
             report.skipped(name, "loading TorchScript can run code; --trust lets it")
         elif lacking:
             report.skipped(name, f"needs {', '.join(lacking)}")
         else:
-            _step(report, name, lambda o=open_, p=path: _by_runtime(o(p), sources, predictions))
+            path = bundle.path / formats.FILES[name][0]
+            _step(report, name, lambda o=open_, p=path: _by_runtime(o(p), answers))
 
 
-def _by_runtime(runtime: parity.Runtime, sources: Sequence[Any], predictions: Sequence[Any]) -> str:
+def _example(bundle: Bundle, scans: Path) -> Any:
+    """A made-up scan as the first of a folder for ``inference.json``; what Predictor takes for it."""
+    made = parity.example(bundle.task)
+    several = len(made) > 1
+    place = scans / "000_example" if several else scans
+    place.mkdir(parents=True)
+    paths = [place / (f"{index:03d}.nii.gz" if several else "000_example.nii.gz") for index in range(len(made))]
+    for volume, path in zip(made, paths, strict=True):
+        write(volume, path)
+    return paths if several else paths[0]
+
+
+def _case(given: str | os.PathLike[str], channels: int) -> Any:
+    """What Predictor takes for an input: of several channels the files of its folder, in the order of their names.
+
+    Raises:
+        PredictionError: ``bad_argument``: a file where a folder is needed, or another number of files.
+    """
+    if channels == 1:
+        return given
+    paths = paths_in(os.fspath(given)) if os.path.isdir(given) else []
+    if len(paths) != channels:
+        found = f"holds {len(paths)} file(s)" if os.path.isdir(given) else "is no folder"
+        raise PredictionError(
+            "bad_argument",
+            f"{given}: {found}; an input of this bundle is a folder with its {channels} channels, in the order of "
+            "their names, and nothing else",
+        )
+    return paths
+
+
+def _lay(given: Path, scans: Path, number: int, prediction: Prediction) -> None:
+    """An input into the folder for ``inference.json``, as a link or, where it may have parts beside it, a copy."""
+    whole = given.is_dir() or given.name.lower().endswith(WHOLE)
+    target = scans / f"{number:03d}_{given.name}"
+    if not whole:
+        write(prediction.volume, scans / f"{number:03d}.nii.gz")
+        return
+    try:
+        target.symlink_to(given.resolve(), target_is_directory=given.is_dir())
+    except OSError:  # Windows allows links to some people only
+        (shutil.copytree if given.is_dir() else shutil.copyfile)(given, target)
+
+
+def _by_runtime(runtime: parity.Runtime, answers: Sequence[Answer]) -> str:
     worst = parity.Difference(0.0, 0.0)
-    for source, prediction in zip(sources, predictions, strict=True):
+    for source, prediction in answers:
         found = parity.compare(prediction, runtime, source)
         worst = parity.Difference(max(worst.probabilities, found.probabilities), max(worst.evidence, found.evidence))
         if not found.good:
             raise BundleError("bad_bundle", f"{prediction.volume.source}: {found}; {parity.TOLERANCE:g} is accepted")
-    return f"{len(sources)} input(s): {worst}"
+    return f"{len(answers)} input(s): {worst}"
 
 
-def _by_monai(bundle: Bundle, scans: Path, results: Path, ours: np.ndarray) -> str:
+def _by_monai(bundle: Bundle, scans: Path, results: Path, answers: Sequence[Answer]) -> str:
     answer = workflow.run_apart(bundle.path, scans, results)
     lacking = [f"{name}.json: {', '.join(keys)}" for name, keys in answer["missing"].items() if keys]
-    theirs = np.array(answer["outputs"][0])
-    # The configuration of a bundle may end in logits or in probabilities; ours end in probabilities.
-    difference = parity.gap(ours, theirs)
     complete = (bundle.path / configs.MULTI_GPU_TRAIN).is_file()
     if lacking and complete:
         raise BundleError("bad_bundle", f"properties that MONAI requires are missing: {'; '.join(lacking)}")
-    if not difference <= parity.TOLERANCE:
+    if len(answer["outputs"]) != len(answers):
         raise BundleError(
-            "bad_bundle",
-            f"inference.json and Predictor differ by {difference:.1e} on the example; {parity.TOLERANCE:g} is accepted",
+            "bad_bundle", f"inference.json gives {len(answer['outputs'])} output(s) of {len(answers)} input(s)"
         )
-    more = f"; not in it: {'; '.join(lacking)}" if lacking else "; no property is missing"
-    return f"as Predictor on the example, within {difference:.1e}{more}"
+    worst = 0.0
+    for (_, prediction), output in zip(answers, answer["outputs"], strict=True):
+        # The configuration of a bundle may end in logits or in probabilities; ours end in probabilities.
+        difference = parity.gap(prediction.task.probabilities(prediction.logits), np.array(output))
+        if not difference <= parity.TOLERANCE:
+            raise BundleError(
+                "bad_bundle",
+                f"{prediction.volume.source}: inference.json and Predictor differ by {difference:.1e}; "
+                f"{parity.TOLERANCE:g} is accepted",
+            )
+        worst = max(worst, difference)
+    table = results / "predictions.csv"
+    if table.is_file():
+        _same_decisions(table, [prediction for _, prediction in answers])
+    words = ["as Predictor on the example" + (f" and {len(answers) - 1} input(s)" if len(answers) > 1 else "")]
+    words[0] += f", within {worst:.1e}"
+    words += ["the table decides as it does"] if table.is_file() else []
+    return "; ".join([*words, f"not in it: {'; '.join(lacking)}" if lacking else "no property is missing"])
+
+
+def _close(prediction: Prediction) -> bool:
+    """Whether a difference that passes could turn the decision."""
+    if prediction.value is not None:
+        return False
+    likely = np.sort(prediction.task.probabilities(prediction.logits))[::-1]
+    gaps = [*np.abs(likely - prediction.task.said_from), *(likely[:1] - likely[1:2])]
+    return float(min(gaps)) <= parity.TOLERANCE
+
+
+def _same_decisions(table: Path, predictions: Sequence[Prediction]) -> None:
+    """Compare what predictions.csv says of each input with what Predictor says.
+
+    Raises:
+        BundleError: ``bad_bundle``: another label, set of labels or abstention, or no such column.
+    """
+    with table.open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    if len(rows) != len(predictions):
+        raise BundleError("bad_bundle", f"predictions.csv has {len(rows)} row(s) for {len(predictions)} input(s)")
+    for row, prediction in zip(rows, predictions, strict=True):
+        wanted = {} if _close(prediction) else row_of(prediction)
+        for column in (name for name in DECISION if name in wanted):
+            ours, theirs = wanted[column], row.get(column)
+            # Labels that are as likely may come in another order.
+            if theirs is None or sorted(ours.split("|")) != sorted(theirs.split("|")):
+                found = "is not there" if theirs is None else f"says {theirs!r}"
+                raise BundleError(
+                    "bad_bundle",
+                    f"{prediction.volume.source}: the column {column} of predictions.csv {found}, Predictor says "
+                    f"{ours!r}; export the bundle again",
+                )
 
 
 def _foreign(root: Path, report: Report, *, trust: bool) -> None:

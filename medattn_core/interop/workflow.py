@@ -1,7 +1,7 @@
 """``python -m medattn_core.interop.workflow BUNDLE SCANS RESULTS``: a bundle by MONAI's own means, in its own process.
 
 It evaluates the bundle's configurations: only for bundles whose code is this package's own, or trusted. Prints one
-line of JSON: missing properties of each configuration, the outputs of the inputs in the folder SCANS.
+line of JSON: missing properties of each configuration, the outputs of the inputs in the folder SCANS in their order.
 """
 
 from __future__ import annotations
@@ -60,6 +60,16 @@ def run(root: Path, scans: Path, results: Path) -> dict[str, Any]:
     from monai.utils import BundleProperty
     from monai.utils import BundlePropertyConfig as Part
 
+    from medattn_core.interop.engine import Handler
+
+    outputs: list[Any] = []
+
+    class Note(Handler):
+        """The engine itself keeps the last batch alone."""
+
+        def __call__(self, engine: Any) -> None:
+            outputs.extend(np.asarray(item["pred"]).reshape(-1).tolist() for item in engine.state.output)
+
     sys.path.insert(0, str(root))
     properties = {"inference": InferProperties, "evaluate": InferProperties, "train": TrainProperties}
     missing: dict[str, list[str]] = {}
@@ -81,8 +91,12 @@ def run(root: Path, scans: Path, results: Path) -> dict[str, Any]:
     )
     workflow.initialize()
     missing["inference"] = workflow.check_properties() or []
+    evaluator = workflow.evaluator
+    if hasattr(evaluator, "add_event_handler"):
+        Note().attach(evaluator)
+    else:  # the plain loop of a bundle, where ignite is not installed
+        evaluator.handlers.append(Note())
     workflow.run()
-    outputs = [np.asarray(item["pred"]).reshape(-1).tolist() for item in workflow.evaluator.state.output]
     workflow.finalize()
     return {"missing": missing, "outputs": outputs}
 

@@ -179,6 +179,8 @@ def read_config(path: str | Path) -> dict[str, dict[str, Any]]:
     try:
         text = Path(path).read_text(encoding="utf-8")
         data = _yaml(text) if yaml else json.loads(text)
+    except FileNotFoundError as error:
+        raise TrainingError("not_found", f"{path}: no such configuration; name a .json or .yaml file") from error
     except (OSError, ValueError) as error:
         reason = " ".join(str(error).split())
         raise TrainingError(

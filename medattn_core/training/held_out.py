@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from medattn_core import datalists
-from medattn_core.datalists import HELD_OUT_SECTION, Case, check_apart
+from medattn_core.datalists import HELD_OUT_SECTION, Case, check_apart, check_section
 from medattn_core.errors import DataListError, TrainingError
 from medattn_core.tasks import TaskSpec
 from medattn_core.training.data import TrainingData
@@ -42,11 +42,12 @@ def gather(
     Raises:
         MedAttnError: ``bad_datalist``, ``bad_argument``, or ``bad_config``: no such fold.
     """
+    check_section(path, section)
     cases = datalists.load(path, section=section)
     others = section != HELD_OUT_SECTION and HELD_OUT_SECTION in datalists.sections(path)
     if others and folds is None and validation_fold is None:
         held = datalists.load(path, section=HELD_OUT_SECTION)
-        check_apart(path, cases, held)
+        check_apart(path, cases, held, section=section)
         say(f"held out: {len(held)} cases of the list {HELD_OUT_SECTION!r}")
         chosen = np.arange(len(cases) + len(held)) >= len(cases)
         return cases + held, [chosen], f"the list {HELD_OUT_SECTION!r}"

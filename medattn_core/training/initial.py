@@ -35,8 +35,8 @@ def check_imagenet(network: AttentionCNN) -> None:
     if not isinstance(network.encoder, EfficientNetLite) or network.spatial_dims != 2:
         raise TrainingError(
             "bad_config",
-            f"initial_weights={IMAGENET!r} are for the encoder 'efficientnet-lite0' with spatial_dims 2 only; choose "
-            "it, or leave initial_weights empty",
+            f"the weights of {IMAGENET} are for the encoder 'efficientnet-lite0' on 2D images only; name it in the "
+            "configuration (network: encoder), or start from other weights (--start-from, initial_weights)",
         )
     if importlib.util.find_spec(PACKAGE) is None:
         raise TrainingError(

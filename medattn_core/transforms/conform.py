@@ -30,6 +30,20 @@ class Conformed:
     notices: tuple[Notice, ...] = ()
 
 
+def check_modality(volume: Volume, task: TaskSpec) -> None:
+    """Refuse a scan that says it is of another modality than those of the task.
+
+    Raises:
+        VolumeError: ``wrong_modality``.
+    """
+    if task.modality and volume.modality and volume.modality not in task.modality:
+        raise VolumeError(
+            "wrong_modality",
+            f"{volume.source}: modality {volume.modality}, but {task.name} takes {', '.join(task.modality)}; "
+            "choose another bundle or series",
+        )
+
+
 def conform(volume: Volume, task: TaskSpec, channels: Sequence[Volume] = ()) -> Conformed:
     """Resample a scan once to the grid of the task and apply its intensity rules.
 
@@ -47,7 +61,8 @@ def conform(volume: Volume, task: TaskSpec, channels: Sequence[Volume] = ()) -> 
         raise VolumeError(
             "bad_argument",
             f"{volume.source}: {1 + len(channels)} image(s), but {task.name} takes {len(task.channels)} a case: "
-            f"{', '.join(task.channels)}; give all of them, in this order",
+            f"{', '.join(task.channels)}; give all of them, in this order: a list in Python, --channel FILE for each "
+            "further one on the command line, joined by '|' in a data list",
         )
     grid = plan_grid(volume, task)
     inside = grid.inside()

@@ -43,16 +43,22 @@ def bundle(one: Bundle) -> dict[str, Any]:
     )
 
 
-def region(one: Region) -> dict[str, Any]:
-    """A region; its rank is its id."""
+def region(one: Region, *, spacing_known: bool) -> dict[str, Any]:
+    """A region, as in predictions.json; its rank is its id."""
     return plain(
         {
-            **one.to_dict(),
+            **one.to_dict(spacing_known=spacing_known),
             "id": one.rank,
             "label": one.label,
             "weight": one.weight,
         }
     )
+
+
+def regions(prediction: Prediction, label: str | None = None) -> list[dict[str, Any]]:
+    """The regions for a label; without millimetres where the scan states no pixel size."""
+    known = prediction.volume.spacing_known
+    return [region(one, spacing_known=known) for one in prediction.regions(label)]
 
 
 def result(prediction: Prediction, number: str) -> dict[str, Any]:
@@ -64,7 +70,7 @@ def result(prediction: Prediction, number: str) -> dict[str, Any]:
             "prediction": number,
             "kind": prediction.task.kind,
             "quantity": prediction.label if regression else None,
-            "regions": [region(one) for one in prediction.regions()],
+            "regions": regions(prediction),
         }
     )
 

@@ -221,7 +221,7 @@ class Service:
         prediction = self._last(request)
         label = request.get("label", prediction.label)
         self._region_map(prediction, request, label)
-        return {"label": label, "regions": [describe.region(one) for one in prediction.regions(label)]}
+        return {"label": label, "regions": describe.regions(prediction, label)}
 
     def _region_map(self, prediction: Prediction, request: Request, label: str | None) -> None:
         """Write the rank of the region that each voxel belongs to, where the request names a file for it."""
@@ -245,7 +245,8 @@ class Service:
         inside = joined(chosen(prediction, request.get("regions"), request.get("label")), volume.shape)
         path = os.path.abspath(request.get("path"))
         self._write(prediction, inside, path)
-        volume_mm3 = float(inside.sum()) * geometry.voxel_volume_ml(volume.affine) * 1000.0
+        voxel_mm3 = 1000.0 * geometry.voxel_volume_ml(volume.affine)
+        volume_mm3 = float(inside.sum()) * voxel_mm3 if volume.spacing_known else None
         return {"path": path, "volume_mm3": volume_mm3, **describe.layout(path, volume.shape, "|u1")}
 
     def _what_if(self, request: Request, course: Course) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import SimpleITK as sitk
 import torch
 
 from medattn_core import datalists
@@ -343,9 +344,12 @@ def test_random_weights_are_new_and_leave_the_generator_alone(trained: tuple[Pat
 
 def test_regression(tmp_path: Path) -> None:
     squares = write_squares(tmp_path)
-    rows = [f"{i}.png,{1000 + 10 * i}" for i in range(32)]
+    mask = np.zeros((64, 64), np.uint8)
+    mask[20:40, 20:40] = 255
+    sitk.WriteImage(sitk.GetImageFromArray(mask), str(tmp_path / "mask.png"))
+    rows = [f"{i}.png,{1000 + 10 * i},{'mask.png' if i < 2 else ''}" for i in range(32)]
     path = squares.with_name("values.csv")
-    path.write_text("image,value\n" + "\n".join(rows))
+    path.write_text("image,value,mask\n" + "\n".join(rows))
     settings = copy.deepcopy(SETTINGS)
     settings["task"] |= {"unit": "mm3"}
     del settings["task"]["activation"]
@@ -357,6 +361,10 @@ def test_regression(tmp_path: Path) -> None:
     assert metrics["regression"]["mae_of_the_mean"]["value"] == pytest.approx(80, abs=1)
     assert (tmp_path / "out" / "predicted.png").exists()
     page = (tmp_path / "out" / "summary.html").read_text()
+    assert metrics["localisation"]["evidence"]["cases"] == 2
+    assert "froc" not in metrics["localisation"]  # an organ is no single lesion
     assert "mm3 on average" in page
+    assert "loss without its top 10 %, mm3" in page
+    assert "area, insertion, mm3" in page
     assert "probability" not in page.split("In short")[1]  # a value has none
     assert "label" not in page.split("In short")[1]

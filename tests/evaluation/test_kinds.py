@@ -117,7 +117,7 @@ def test_volumes_with_lesions_and_an_ensemble(volumes: Path, tmp_path: Path) -> 
                      device="cpu")["localisation"]["froc"]  # fmt: skip
     assert (found["lesions"], found["scans"], found["scans_without"], found["scans_undrawn"]) == (11, 15, 8, 1)
     page = (tmp_path / "undrawn" / "summary.html").read_text()
-    assert "Not counted here: 1 whose lesion is not drawn." in page
+    assert "Not counted here: 1 whose lesion is not drawn or whose mask was not used." in page
     # Nothing deleted, everything inserted: what the ensemble says, not its first member.
     faith = metrics["fidelity"]
     drawn = np.random.default_rng(0).permutation(16)[:2]

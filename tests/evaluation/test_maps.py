@@ -10,8 +10,9 @@ import torch
 from torch import nn
 
 from medattn_core.errors import PredictionError
-from medattn_core.evaluation import fidelity, localisation, map_summary, maps, page_maps
+from medattn_core.evaluation import fidelity, localisation, map_summary, page_maps
 from medattn_core.evaluation.ensemble import Mean
+from medattn_core.evaluation.lesions import Lesions
 from medattn_core.evaluation.maps import MapScores
 from medattn_core.evaluation.saliency import Peers, last_stage
 from medattn_core.networks.attention_cnn import AttentionCNN
@@ -248,13 +249,18 @@ def test_a_scan_counts_once_in_froc_whatever_its_labels() -> None:
     scores = MapScores()
     inside = np.zeros((6, 6, 1), bool)
     inside[1, 1, 0] = True
-    alarm = SimpleNamespace(contribution=1.0, voxel_index=(4, 4, 0))
-    hit = SimpleNamespace(contribution=3.0, voxel_index=(1, 1, 0))
+    elsewhere = np.zeros((6, 6, 1), bool)
+    elsewhere[4, 4, 0] = True
+    alarm, hit = SimpleNamespace(contribution=1.0, mask=elsewhere), SimpleNamespace(contribution=3.0, mask=inside)
     regions = {"shown": [hit, alarm], "other": [alarm]}
-    prediction = SimpleNamespace(volume=SimpleNamespace(shape=(6, 6, 1)), regions=regions.__getitem__)
+    prediction = SimpleNamespace(
+        task=SimpleNamespace(labels=("shown", "other")), regions=regions.__getitem__,
+        evidence=lambda _: SimpleNamespace(data=3.0 * inside + elsewhere),
+    )  # fmt: skip
+    lesions = Lesions(frozenset(regions), drawn={"shown", "other"})
     for case in range(2):
-        maps.add_lesions(scores, (case, "shown"), prediction, inside)
-        maps.add_lesions(scores, (case, "other"), prediction, None)
+        lesions.add(case, ["shown"], prediction, inside)
+    lesions.count(scores)
     found = localisation.froc(list(scores.froc.values()))
     assert (found["lesions"], found["scans"], found["scans_without"]) == (2, 2, 0)
     assert max(found["false_positives_a_case"]) == 2.0
@@ -262,11 +268,23 @@ def test_a_scan_counts_once_in_froc_whatever_its_labels() -> None:
 
 
 def test_normal_scans_count_in_froc() -> None:
-    region = SimpleNamespace(contribution=3.0, voxel_index=(1, 1, 0))
     lesions = np.zeros((6, 6, 1), int)
     lesions[1, 1, 0] = 1
-    hit, normal = localisation.detections([region], lesions), localisation.detections([region], 0 * lesions)
+    hit, normal = (localisation.detections([3.0], [(1, 1, 0)], one) for one in (lesions, 0 * lesions))
     assert normal == {"false": [3.0], "true": [], "lesions": 0}
     found = localisation.froc([hit, normal])
     assert (found["lesions"], found["scans"], found["scans_without"]) == (1, 2, 1)
     assert max(found["false_positives_a_case"]) == 0.5
+
+
+def test_the_peak_is_in_the_middle_of_the_strongest_cell() -> None:
+    """Where all voxels of a cell are equal the first of them is its corner; two cells have no middle between them."""
+    evidence = np.zeros((16, 16, 1), np.float32)
+    evidence[4:8, 8:12] = 0.3
+    assert localisation.peak(evidence) == (6, 10, 0)
+    evidence[12:16, 12:16] = 0.3
+    assert localisation.peak(evidence) == (6, 10, 0)
+    assert localisation.peak(evidence, np.arange(16)[:, None, None] + 0 * evidence > 9) == (14, 14, 0)
+    inside = np.zeros(evidence.shape, bool)
+    inside[6, 10] = True
+    assert localisation.scores(evidence, inside)["pointing"] == 1

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pytest
 from PIL import Image
 
-from medattn_core.evaluation import page, page_maps, plots
+from medattn_core.evaluation import page, page_maps, pictures, plots
+from medattn_core.tasks import TaskSpec
 
 MINUS = "\N{MINUS SIGN}"
 
@@ -71,3 +74,56 @@ def test_a_dot_in_the_corner_is_whole(tmp_path: Path) -> None:
         blue = (picture[..., 2] - picture[..., 0] > 40).any(axis=0)
         widths.append(int(blue.sum()))
     assert abs(widths[0] - widths[1]) <= 2
+
+
+EACH = TaskSpec(name="t", kind="multilabel", activation="sigmoid", labels=("a", "b"), spatial_dims=2, spacing=(1, 1))
+ONE = TaskSpec(name="t", kind="multiclass", labels=("a", "b"), spatial_dims=2, spacing=(1, 1))
+
+
+def test_curves_say_what_they_are_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of labels that are judged by themselves nothing is right: a case has the label or not. No scan has less than no
+    false positive."""
+    drawn: dict[str, tuple[str, float]] = {}
+    finish = plots._finish
+
+    def kept(figure: object, axes: Any, path: Path, x: str, y: str, **more: Any) -> Path:
+        drawn[x] = y, axes.get_xlim()[0]
+        return finish(figure, axes, path, x, y, **more)
+
+    monkeypatch.setattr(plots, "_finish", kept)
+    froc = {"false_positives_a_case": [2.0, 1.0, 0.0], "sensitivity": [1.0, 0.5, 0.0]}
+    outputs, targets = np.array([[2.0, -1.0], [-2.0, 1.0]]), np.eye(2)
+    for task, shown in ((EACH, "share of cases that have the label"), (ONE, "share that was right")):
+        pictures.draw(tmp_path, {"fidelity": {}, "localisation": {"froc": froc}}, outputs, targets, task)
+        assert drawn["probability that was given"][0] == shown
+        assert drawn["false positives a scan"][1] == 0
+    tasks = [{"kind": task.kind, "labels": task.labels} for task in (EACH, ONE)]
+    each, one = (page._caption("reliability", task) for task in tasks)
+    assert each.endswith("share of cases that have it (number of answers, one a label and case)")
+    assert "how often it was right" in one
+    assert "of cases that have it (number of cases)" in page._caption("reliability", {**tasks[0], "labels": ("a",)})
+
+
+def test_words_of_several_labels() -> None:
+    scores = {"accuracy": {"value": 0.5}, "accuracy_when_decided": {"value": 0.75}}
+    rows = {
+        task.kind: page._scores(scores, {"kind": task.kind, "labels": task.labels, "unit": ""}) for task in (EACH, ONE)
+    }
+    assert "<td>all labels right</td>" in rows["multilabel"]
+    assert "right label" not in rows["multilabel"]
+    assert "<td>right label</td>" in rows["multiclass"]
+
+
+def test_one_patient_and_an_entry_that_stands_for_several() -> None:
+    metrics = {"intervals": {"given": False, "patients": 1, "fewest_patients": 10}, "settings": {"bootstrap": 9}}
+    assert page._intervals(metrics).startswith("No intervals: 1 patient says too little of the spread")
+    assert page._not_compared([{"code": "internal"}]).endswith("in the rest: 1 case")
+    assert "1" not in page._not_compared([{"code": "internal"}, {"code": "bad_argument", "cases": 3}])
+
+
+def test_a_value_has_no_true_label() -> None:
+    row = {**dict.fromkeys(page_maps.MEASURES, 0.5), "intervals": {}, "cases": 3}
+    texts = [
+        "".join(page_maps.place({"evidence": row, "iou_threshold": None}, {}, 0, value)) for value in (False, True)
+    ]
+    assert ["true label" in text for text in texts] == [True, False]

@@ -115,16 +115,10 @@ def test_localisation_scores() -> None:
 
 
 def test_froc_counts_lesions_once_and_false_positives_a_case() -> None:
-    from types import SimpleNamespace as Region
-
     lesions = np.zeros((6, 6, 6), int)
     lesions[1, 1, 1], lesions[4, 4, 4] = 1, 2
-    regions = [
-        Region(contribution=3.0, voxel_index=(1, 1, 1)),
-        Region(contribution=2.0, voxel_index=(1, 1, 1)),
-        Region(contribution=1.0, voxel_index=(0, 5, 5)),
-    ]
-    found = localisation.froc([localisation.detections(regions, lesions), localisation.detections([], lesions)])
+    one = localisation.detections([3.0, 2.0, 1.0], [(1, 1, 1), (1, 1, 1), (0, 5, 5)], lesions)
+    found = localisation.froc([one, localisation.detections([], [], lesions)])
     assert found["lesions"] == 4
     assert max(found["sensitivity"][:-1]) == pytest.approx(1 / 4)
     assert max(found["false_positives_a_case"]) >= 0.5

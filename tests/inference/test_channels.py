@@ -72,5 +72,6 @@ def test_the_command_line(bundle: Path, predictor: Predictor, files: tuple[Path,
     status, said = run()
     assert status == 1
     assert "1 image(s), but two takes 2 a case: ct, pet; give all of them" in said
+    assert "--channel FILE" in said
     assert "given as two channels of one case" in run("--channel", ct)[1]
     assert "--channel is empty" in run("--channel", "")[1]

@@ -241,6 +241,20 @@ def test_a_region_of_interest_leaves_its_trace(predictor, scan, tumour, sample_d
     assert "brain1_label.nrrd" in next(n.message for n in notices if n.code == "masked")
 
 
+@pytest.mark.parametrize(
+    ("known", "dims", "amount"), [(True, 3, "0.3 mL"), (True, 2, "3 cm2"), (False, 2, "100 pixels")]
+)
+def test_how_much_of_a_picture_speaks_is_no_volume(predictor, scan, known, dims, amount):
+    """A picture has no thickness, and one without pixel size no size at all."""
+    picture = replace(
+        scan, data=scan.data[:, :, 12:13], affine=np.diag([1.0, 3.0, 1.0, 1.0]), spatial_dims=dims, spacing_known=known
+    )
+    mask = np.zeros(picture.shape, bool)
+    mask[100:110, 100:110] = True
+    (notice,) = (n for n in predictor(picture, mask=mask).warnings if n.code == "masked")
+    assert notice.message.endswith(f", {amount}")
+
+
 def test_things_that_are_no_scan_no_mask_and_no_region_of_it(predictor, prediction, bright, scan):
     from dataclasses import replace
 

@@ -6,6 +6,7 @@ reason: that is then what this test does not show.
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import subprocess
@@ -18,8 +19,10 @@ import numpy as np
 import pytest
 
 from medattn_core.inference import Predictor
+from medattn_core.interop.results import row_of
 from medattn_core.volumes import read, write
 from tests.interop.conftest import EVERY, Exports
+from tests.interop.test_monai_tools import measured
 
 ROOT = Path(__file__).resolve().parents[2]
 CORE = ("torch==2.13.0", "monai==1.6.1", "nibabel", "SimpleITK")
@@ -74,14 +77,16 @@ def test_self_contained_bundles_need_monai_alone(
     bundle = exports(name, self_contained=True)
     assert run(alone, ALONE, str(bundle.path), str(scans[name]), str(tmp_path / "out"), cwd=tmp_path) == []
     predictor = Predictor.from_bundle(bundle, device="cpu")
-    rows = (tmp_path / "out" / "predictions.csv").read_text(encoding="utf-8").splitlines()[1:]
+    with (tmp_path / "out" / "predictions.csv").open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
     assert len(rows) == len(list(scans[name].iterdir())) > 0
     for row in rows:
-        source, label, *values = row.split(",")
+        source = row["input"]
         prediction = predictor(source)
         wanted = bundle.task.probabilities(prediction.logits)
-        np.testing.assert_allclose(np.array(values, float), wanted, rtol=1e-4, atol=1e-4)
-        assert label == prediction.label
+        numbers = [row[column] for column in measured(bundle.task)]
+        np.testing.assert_allclose(np.array(numbers, float), wanted, rtol=1e-4, atol=1e-4)
+        assert row["label"] == row_of(prediction).get("label", "")
         stem = Path(source).name.split(".")[0]
         written = np.asarray(nibabel.load(tmp_path / "out" / f"{stem}_evidence.nii.gz").dataobj)
         density = prediction.evidence().density().data

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import csv
 import hashlib
 import json
 import os
@@ -132,7 +133,10 @@ def test_scripts_are_flat_and_import_only_each_other(exports: Exports) -> None:
 def test_a_self_contained_bundle_runs_where_medattn_cannot_be_imported(
     exports: Exports, scans: dict[str, Path], tmp_path: Path
 ) -> None:
-    """And where ignite cannot: what is blocked raises on import, as if it were not installed."""
+    """And where ignite cannot: what is blocked raises on import, as if it were not installed.
+
+    Among the scans is one that is none: the plain loop goes on, too.
+    """
     bundle = exports("blob_size", self_contained=True)
     program = """
 import sys
@@ -153,15 +157,19 @@ configs = {"config_file": root + "/configs/inference.json", "meta_file": root + 
 monai.bundle.run(bundle_root=root, dataset_dir=scans, output_dir=out, **configs)
 assert not [name for name in sys.modules if name.split(".")[0] in ("medattn_core", "ignite")]
 """
-    command = [sys.executable, "-c", program, str(bundle.path), str(scans["blob_size"]), str(tmp_path / "out")]
+    shutil.copytree(scans["blob_size"], tmp_path / "in")
+    (tmp_path / "in" / "a_note.nii.gz").write_text("call back")
+    command = [sys.executable, "-c", program, str(bundle.path), str(tmp_path / "in"), str(tmp_path / "out")]
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
     assert done.returncode == 0, done.stderr[-2000:]
     predictor = Predictor.from_bundle(bundle, device="cpu")
-    rows = (tmp_path / "out" / "predictions.csv").read_text(encoding="utf-8").splitlines()
-    assert len(rows) == 1 + len(list(scans["blob_size"].iterdir()))
-    for row in rows[1:]:
-        source, _, value = row.split(",")
-        assert float(value) == pytest.approx(predictor(source).value, rel=1e-4)
+    with (tmp_path / "out" / "predictions.csv").open(newline="", encoding="utf-8") as file:
+        refused, *rows = csv.DictReader(file)
+    assert refused["error_code"] == "not_an_image"
+    assert refused["value"] == ""
+    assert len(rows) == len(list(scans["blob_size"].iterdir()))
+    for row in rows:
+        assert float(row["value"]) == pytest.approx(predictor(row["input"]).value, rel=1e-4)
 
 
 def test_the_ensemble_is_one_file(exports: Exports, originals: dict[str, Bundle]) -> None:
@@ -180,6 +188,9 @@ def test_an_export_of_an_export_is_the_same(exports: Exports, tmp_path: Path) ->
     assert hashes(again.path).keys() == hashes(first.path).keys()
     assert (again.path / "configs/train.json").read_bytes() == (first.path / "configs/train.json").read_bytes()
     assert again.weights_sha256 == first.weights_sha256
+    card = (again.path / "docs" / "README.md").read_text(encoding="utf-8")
+    assert card == (first.path / "docs" / "README.md").read_text(encoding="utf-8")
+    assert card.count("## Use with MONAI") == 1
 
 
 def test_scores_with_intervals_come_into_card_and_metadata(originals: dict[str, Bundle], tmp_path: Path) -> None:
@@ -201,6 +212,40 @@ def test_scores_with_intervals_come_into_card_and_metadata(originals: dict[str, 
         export(originals["blobs"].path, tmp_path / "other", metrics=scores)
     assert caught.value.code == "bad_argument"
     assert not (tmp_path / "other").exists()
+
+
+@pytest.mark.parametrize(
+    ("told", "reason"),
+    [
+        ({"settings": {"bootstrap": 0}, "intervals": {"given": False, "patients": 40, "fewest_patients": 10}},
+         "No intervals: no bootstrap was made"),
+        ({"settings": {"bootstrap": 1000}, "intervals": {"given": False, "patients": 7, "fewest_patients": 10}},
+         "No intervals: fewer than 10 patients"),
+        ({}, "No intervals: the file of `medattn evaluate` does not say why"),
+    ],
+)  # fmt: skip
+def test_scores_without_intervals_are_written_with_the_reason(
+    originals: dict[str, Bundle], tmp_path: Path, told: dict[str, Any], reason: str
+) -> None:
+    scores = tmp_path / "metrics.json"
+    scores.write_text(json.dumps({"cases": 7, "classification": {"auc": {"value": 0.91}}, **told}))
+    bundle = export(originals["blobs"].path, tmp_path / "out", metrics=scores)
+    card = (bundle.path / "docs" / "README.md").read_text(encoding="utf-8")
+    assert "| auc | 0.91 |  |" in card
+    assert reason in card
+    assert "--metrics" not in card, "it tells to do what was just done"
+
+
+def test_one_score_without_an_interval_beside_others(originals: dict[str, Bundle], tmp_path: Path) -> None:
+    scores = tmp_path / "metrics.json"
+    measures = {"accuracy": {"value": 0.9, "low": 0.8, "high": 0.95}, "auc": {"value": 0.91}}
+    told = {"settings": {"bootstrap": 1000}, "intervals": {"given": True, "patients": 20, "fewest_patients": 10}}
+    scores.write_text(json.dumps({"cases": 20, "classification": measures, **told}))
+    bundle = export(originals["blobs"].path, tmp_path / "out", metrics=scores)
+    card = (bundle.path / "docs" / "README.md").read_text(encoding="utf-8")
+    assert "| accuracy | 0.9 | 0.8 to 0.95 |" in card
+    assert "| auc | 0.91 |  |" in card
+    assert "bootstrap over patients. Where there is none: the bootstrap has no spread" in card
 
 
 def test_what_lies_there_is_not_overwritten(originals: dict[str, Bundle], tmp_path: Path) -> None:

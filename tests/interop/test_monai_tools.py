@@ -18,6 +18,8 @@ import torch
 from medattn_core.bundles import Bundle, load
 from medattn_core.inference import Predictor
 from medattn_core.interop.parity import TOLERANCE
+from medattn_core.interop.results import DECISION, columns, row_of
+from medattn_core.tasks import TaskSpec
 from tests.interop.conftest import EVERY, MODELS, SMALL, Exports, available
 
 pytest.importorskip("ignite")
@@ -42,22 +44,28 @@ def files_of(root: Path, name: str = "inference") -> list[str]:
             "--bundle_root", str(root)]  # fmt: skip
 
 
-def rows(folder: Path) -> list[list[str]]:
-    with (folder / "predictions.csv").open(encoding="utf-8") as file:
-        return list(csv.reader(file))
+def rows(folder: Path) -> list[dict[str, str]]:
+    with (folder / "predictions.csv").open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def measured(task: TaskSpec) -> list[str]:
+    """Columns of the numbers, in the order of the labels."""
+    return ["value"] if task.kind == "regression" else [f"probability_{label}" for label in task.labels]
 
 
 def check_results(bundle: Bundle, scans: Path, results: Path) -> None:
     """The table says what Predictor says, and there is a map for each input."""
     predictor = Predictor.from_bundle(bundle, device="cpu")
-    header, *found = rows(results)
-    assert header == ["input", "label", *bundle.task.labels]
-    assert [Path(row[0]).name for row in found] == sorted(path.name for path in scans.iterdir())
-    for source, label, *values in found:
-        prediction = predictor(source)
+    found = rows(results)
+    assert list(found[0]) == columns(bundle.task)
+    assert [Path(row["input"]).name for row in found] == sorted(path.name for path in scans.iterdir())
+    for row in found:
+        prediction = predictor(row["input"])
+        values = [row[name] for name in measured(bundle.task)]
         wanted = bundle.task.probabilities(prediction.logits)
         np.testing.assert_allclose(np.array(values, float), wanted, rtol=TOLERANCE, atol=TOLERANCE)
-        assert label == prediction.label
+        assert {name: row[name] for name in DECISION} == {name: row_of(prediction).get(name, "") for name in DECISION}
     assert len(list(results.glob("*_evidence.nii.gz"))) == len(found)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import itertools
 import shutil
 from pathlib import Path
 from typing import Any
@@ -10,10 +11,13 @@ from typing import Any
 import nibabel
 import numpy as np
 import pytest
+import torch
 
 from medattn_core.bundles import Bundle
 from medattn_core.inference import Prediction, Predictor
 from medattn_core.interop import formats, parity
+from medattn_core.networks.attention_cnn import AttentionCNN
+from medattn_core.tasks import TaskSpec
 from medattn_core.volumes import Volume
 from tests.interop.conftest import FORMATS, MODELS, SMALL, Exports, available, real_inputs
 
@@ -80,8 +84,11 @@ def test_monais_run_says_what_predictor_says(
     )  # fmt: skip
     flow.initialize()
     flow.run()
-    with (tmp_path / "out" / "predictions.csv").open(encoding="utf-8") as file:
-        table = {Path(row[0]).name: np.array(row[2:], float) for row in list(csv.reader(file))[1:]}
+    with (tmp_path / "out" / "predictions.csv").open(newline="", encoding="utf-8") as file:
+        rows = {Path(row["input"]).name: row for row in csv.DictReader(file)}
+    task = predictions(name)[0].task
+    numbers = ["value"] if task.kind == "regression" else [f"probability_{label}" for label in task.labels]
+    table = {file: np.array([row[number] for number in numbers], float) for file, row in rows.items()}
     assert len(table) >= INPUTS
     for path, prediction in zip(inputs(name), predictions(name), strict=True):
         wanted = prediction.task.probabilities(prediction.logits)
@@ -149,3 +156,26 @@ def test_slices_and_sizes_of_any_number(exports: Exports, sample_data: Path) -> 
             path = bundle.path / formats.FILES[name][0]
             if path.is_file():
                 assert parity.compare(predictor(volume), parity.RUNTIMES[name][0](path), volume).good, (name, shape)
+
+
+@pytest.mark.parametrize("stride", [8, 16])
+def test_mirrored_networks_take_any_size(tmp_path: Path, stride: int) -> None:
+    """Sizes of whole cells and others: what the example of an export needs no padding for, other images may."""
+    if not available("onnx"):
+        pytest.skip(f"needs {', '.join(FORMATS['onnx'])}")
+    torch.manual_seed(0)
+    network = AttentionCNN(
+        spatial_dims=2, in_channels=1, out_channels=2, encoder_options={"widths": [4, 8, 8, 8], "blocks": [1, 1, 1, 1]},
+        evidence_stride=stride, width=8, mirror=[0, 1],
+    ).eval()  # fmt: skip
+    task = TaskSpec(name="any", kind="multiclass", labels=("a", "b"), spatial_dims=2, spacing=(1.0, 1.0))
+    path = tmp_path / Path(formats.ONNX).name
+    path.write_bytes(formats.onnx_model(network, task).SerializeToString())
+    run = parity.onnx(path)
+    for size in itertools.product((33, 40, 64, 72, 74, 100), repeat=2):
+        image = torch.rand(1, 1, *size)
+        with torch.no_grad():
+            expected = network.attend(image, None)
+        logits, evidence = run(image.numpy())
+        np.testing.assert_allclose(logits, expected.logits[0].numpy(), atol=1e-5, err_msg=str(size))
+        np.testing.assert_allclose(evidence, expected.contributions[0].numpy(), atol=1e-5, err_msg=str(size))

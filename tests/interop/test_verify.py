@@ -8,16 +8,21 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from typer.testing import CliRunner
 
-from medattn_core.bundles import Bundle, load_network, seal
+from medattn_core.bundles import Bundle, load_network, save_bundle, seal
 from medattn_core.cli import app
 from medattn_core.inference import Predictor
 from medattn_core.interop import export, formats, parity, verify, workflow
 from medattn_core.interop.report import Report
+from medattn_core.networks.attention_cnn import AttentionCNN
+from medattn_core.tasks import TaskSpec
 from medattn_core.volumes import read, write
 from tests.interop.conftest import MODELS, Exports, available
 from tests.two import smooth, two_bundle
+
+SMALL_ENCODER = {"widths": [4, 4, 4, 4], "blocks": [1, 1, 1, 1]}
 
 
 @pytest.mark.parametrize("self_contained", [False, True])
@@ -52,12 +57,51 @@ def test_what_training_writes_is_verified_too(originals: dict[str, Bundle]) -> N
 
 
 def test_a_bundle_of_several_channels_runs_in_monai(tmp_path: Path) -> None:
-    """A case is a folder with its channels, each with an intensity rule of its own."""
+    """A case is a folder with its channels, each with an intensity rule of its own; so is an input to compare on."""
     bundle = two_bundle(tmp_path / "two")
-    report = verify(bundle.path)
+    case = tmp_path / "case"
+    case.mkdir()
+    for name, start in (("1_ct", 0.0), ("2_pet", 2000.0)):
+        write(smooth(np.eye(4), (32, 32, 32), start=start), case / f"{name}.nii.gz")
+    report = verify(bundle.path, inputs=[case])
     checks = {check.name: check for check in report.checks}
     assert report.good, report.lines()
-    assert checks["inference.json"].detail.startswith("as Predictor on the example")
+    assert checks["prediction"].detail == "2 input(s)"
+    assert checks["inference.json"].detail.startswith("as Predictor on the example and 1 input(s)")
+
+
+def test_a_wrong_input_is_no_fault_of_the_bundle(tmp_path: Path) -> None:
+    """It is named, the exit status says so, and everything is compared on the others."""
+    bundle = two_bundle(tmp_path / "two")
+    case = tmp_path / "case"
+    case.mkdir()
+    write(smooth(np.eye(4), (32, 32, 32)), case / "1_ct.nii.gz")
+    report = verify(bundle.path, inputs=[case, case / "1_ct.nii.gz", tmp_path / "nowhere"])
+    wrong = [check for check in report.checks if check.status == "failed"]
+    assert [check.name for check in wrong] == ["input"] * 3
+    assert [check.code for check in wrong] == ["bad_argument"] * 3
+    assert "holds 1 file(s); an input of this bundle is a folder with its 2 channels" in wrong[0].detail
+    assert "1_ct.nii.gz: is no folder" in wrong[1].detail
+    checks = {check.name: check for check in report.checks}
+    assert checks["prediction"].status == checks["inference.json"].status == "passed"
+
+
+def test_what_cannot_be_compared_is_listed(tmp_path: Path) -> None:
+    """A network whose numbers overflow: no prediction, and the later comparisons are not silently missing."""
+    network = {"spatial_dims": 3, "in_channels": 1, "out_channels": 2, "encoder_options": SMALL_ENCODER}
+    module = AttentionCNN(**network)
+    with torch.no_grad():
+        module.pooling.value.weight.fill_(3e38)
+    task = TaskSpec(name="huge", labels=("a", "b"), size=(16, 16, 16))
+    bundle = save_bundle(
+        tmp_path / "huge", task=task, network_settings=network, state_dict=module.state_dict(), description="",
+        version="1",
+    )  # fmt: skip
+    (bundle.path / formats.TORCHSCRIPT).write_bytes(b"never loaded")
+    checks = {check.name: check for check in verify(bundle.path).checks}
+    assert checks["prediction"].code == "non_finite_logits"
+    for name in ("inference.json", "torchscript"):
+        assert (checks[name].status, checks[name].detail) == ("skipped", "Predictor gave nothing to compare with")
 
 
 def test_an_export_of_several_channels_writes_evidence_on_the_first(tmp_path: Path) -> None:

@@ -29,7 +29,7 @@ def network(encoder: str = "efficientnet-lite0", dims: int = 2) -> AttentionCNN:
 
 @pytest.mark.parametrize(("encoder", "dims"), [("compact", 2), ("efficientnet-lite0", 3)])
 def test_other_networks_are_refused(encoder: str, dims: int) -> None:
-    with pytest.raises(TrainingError, match="for the encoder 'efficientnet-lite0' with spatial_dims 2 only"):
+    with pytest.raises(TrainingError, match="for the encoder 'efficientnet-lite0' on 2D images only"):
         check_imagenet(network(encoder, dims))
     assert start_from(network(encoder, dims), "", TASK) == []
 

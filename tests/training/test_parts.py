@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from medattn_core.bundles.trust import InputCheck, Trust
 from medattn_core.datalists import Case
-from medattn_core.errors import BundleError, TrainingError
+from medattn_core.errors import BundleError, DataListError, TrainingError
 from medattn_core.networks.attention_cnn import AttentionCNN
 from medattn_core.tasks import TaskSpec
 from medattn_core.training.calibration import (
@@ -26,6 +26,7 @@ from medattn_core.training.config import TrainingConfig, read_config
 from medattn_core.training.data import TrainingData
 from medattn_core.training.early_stop import EarlyStop
 from medattn_core.training.folds import assign
+from medattn_core.training.held_out import gather
 from medattn_core.training.input_check import fit_input_check
 from medattn_core.training.loop import _losses
 from medattn_core.training.losses import classification_loss, regression_map_loss
@@ -305,6 +306,13 @@ def test_assess_measures_each_fold_with_the_temperature_of_the_others() -> None:
     assert calibration == {}  # three cases promise nothing
 
 
+def test_a_section_of_csv_is_not_trained_on(tmp_path: Path) -> None:
+    path = tmp_path / "list.csv"
+    path.write_text("image,label\na.png,x\n", encoding="utf-8")
+    with pytest.raises(DataListError, match="section 'train' is for JSON lists"):
+        gather(path, section="train", folds=None, validation_fold=None, seed=0, say=lambda line: None)
+
+
 def test_yaml_settings_are_json_settings(tmp_path: Path) -> None:
     path = tmp_path / "settings.yaml"
     path.write_text("training:\n  epochs: 3\n  learning_rate: 0.01\n")
@@ -312,6 +320,9 @@ def test_yaml_settings_are_json_settings(tmp_path: Path) -> None:
     path.write_text("training: [\n")
     with pytest.raises(TrainingError, match="cannot be read as YAML"):
         read_config(path)
+    with pytest.raises(TrainingError, match="no such configuration") as caught:
+        read_config(tmp_path / "none.yaml")
+    assert caught.value.code == "not_found"
 
 
 @given(

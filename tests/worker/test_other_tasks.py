@@ -121,3 +121,25 @@ def test_a_changed_bundle_is_loaded_again_and_the_same_is_not(service: Service, 
     second = ask(service, "predict", path=scan, bundle=str(tmp_path / "two"))
     assert service._predictor is not predictor
     assert second["logits"]["a"] == pytest.approx(first["logits"]["a"] + 1, abs=1e-5)
+
+
+def test_a_picture_without_pixel_size_has_no_millimetres(service: Service, tmp_path: Path) -> None:
+    """As in predictions.json: a position or a volume in millimetres would be made up."""
+    from PIL import Image
+
+    voxels = np.random.default_rng(0).integers(0, 255, (64, 48), dtype=np.uint8)
+    Image.fromarray(voxels).save(tmp_path / "slice.png")
+    task = TaskSpec(name="picture", kind="multiclass", labels=("a", "b"), spatial_dims=2, spacing=(1.0, 1.0), size=None)
+    made = bundle(tmp_path / "picture", task)
+    result = ask(service, "predict", path=str(tmp_path / "slice.png"), bundle=str(made.path))
+    known = [
+        one.to_dict(spacing_known=False)
+        for one in Predictor.from_bundle(made, device="cpu")(tmp_path / "slice.png").regions()
+    ]
+    assert known, "the model must point somewhere for this test to say anything"
+    answer = ask(service, "regions", prediction=result["prediction"], label=result["label"])
+    for regions in (result["regions"], answer["regions"]):
+        assert [one["voxel_index"] for one in regions] == [one["voxel_index"] for one in known]
+        assert {one["world_position_mm"] for one in regions} == {one["volume_mm3"] for one in regions} == {None}
+    mask = ask(service, "mask", prediction=result["prediction"], path=str(tmp_path / "mask.nii"), regions=[1])
+    assert mask["volume_mm3"] is None

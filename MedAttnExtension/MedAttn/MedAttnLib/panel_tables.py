@@ -60,9 +60,14 @@ def prepare(table: Any, headers: Sequence[str], stretch: int) -> None:
 
 def prepare_probabilities(table: Any) -> None:
     """The table of probabilities."""
-    prepare(table, (_("Label"), _("Probability"), _("What if")), 1)
+    prepare(table, _headers(regression=False), 1)
     header = table.horizontalHeader()
     header.setSectionResizeMode(2, qt.QHeaderView.Stretch)
+
+
+def _headers(*, regression: bool) -> tuple[str, str, str]:
+    """A quantity has a value and no probability."""
+    return (_("Quantity"), _("Value"), _("What if")) if regression else (_("Label"), _("Probability"), _("What if"))
 
 
 def prepare_regions(table: Any) -> None:
@@ -79,6 +84,7 @@ def show_probabilities(table: Any, found: Finding | None, asked: dict[str, Any] 
         asked: the engine's answer to a what-if, or None.
     """
     labels = [] if found is None else found.labels
+    table.setHorizontalHeaderLabels(list(_headers(regression=found is not None and found.regression)))
     table.setRowCount(len(labels))
     for row, label in enumerate(labels):
         strong = label in found.said

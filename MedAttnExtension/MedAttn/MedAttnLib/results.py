@@ -78,7 +78,7 @@ def place_steps(logic: Any, volume: Any, found: Finding) -> Steps:
     node = yield from overlay.place_steps(scene, volume, voxels, found.evidence, threshold, found.undecided)
     del voxels  # it may be a view of the file, which is deleted after this
     yield
-    regions = tables.regions(scene, volume, found.regions, found.contribution_unit)
+    regions = tables.regions(scene, volume, found.regions, found.contribution_unit, regression=found.regression)
     yield
     probabilities = tables.probabilities(scene, volume, found.result)
     yield

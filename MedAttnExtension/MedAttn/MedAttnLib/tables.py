@@ -60,23 +60,31 @@ def probabilities(scene, input_node, result: dict):
     return node
 
 
-def regions(scene, input_node, found: Sequence[dict], unit: str):
-    """The table of the regions of the shown class."""
+def regions(scene, input_node, found: Sequence[dict], unit: str, *, regression: bool):
+    """The table of the regions of the shown class, or of the quantity."""
     node = nodes.find_or_make(
         scene, nodes.REGIONS, input_node, _("{volume} regions").format(volume=input_node.GetName())
     )
     places = [region["world_position_mm"] for region in found]
     indices = [region["voxel_index"] for region in found]
+    volumes = [region["volume_mm3"] for region in found]
     fill(
         node,
         [
             (_("Region"), [int(region["id"]) for region in found], ""),
             (_("Label"), [region["label"] for region in found], ""),
-            *((axis, [float(place[n]) for place in places], "mm") for n, axis in enumerate("RAS")),
+            *(
+                (axis, [None if place is None else float(place[n]) for place in places], "mm")
+                for n, axis in enumerate("RAS")
+            ),
             *((axis, [int(index[n]) for index in indices], "") for n, axis in enumerate("ijk")),
-            (_("Volume"), [region["volume_mm3"] / 1000.0 for region in found], "mL"),
+            (_("Volume"), [None if mm3 is None else mm3 / 1000.0 for mm3 in volumes], "mL"),
             (_("Contribution"), [region["contribution"] for region in found], unit),
-            (_("Probability without"), [region["probability_without"] for region in found], ""),
+            (
+                _("Value without") if regression else _("Probability without"),
+                [region["probability_without"] for region in found],
+                unit if regression else "",
+            ),
         ],
     )
     return node

@@ -41,15 +41,17 @@ def signed(value: float) -> str:
     return f"{value:+.2f}".replace("-", MINUS)
 
 
-def place(world: Sequence[float]) -> str:
-    """Whole millimetres with the letters of the sides: ``"L 45  P 18  S 26"``."""
+def place(world: Sequence[float] | None) -> str:
+    """Whole millimetres with the letters of the sides: ``"L 45  P 18  S 26"``; empty where none are known."""
+    if world is None:
+        return ""
     parts = (f"{_SIDES[axis][0 if x >= 0 else 1]} {abs(x):.0f}" for axis, x in enumerate(world))
     return "  ".join(parts)
 
 
-def volume(mm3: float) -> str:
-    """``"12.4 mL"``."""
-    return f"{number(mm3 / 1000.0)} mL"
+def volume(mm3: float | None) -> str:
+    """``"12.4 mL"``; empty where none is known."""
+    return "" if mm3 is None else f"{number(mm3 / 1000.0)} mL"
 
 
 def answer(result: dict[str, Any], label: str | None = None) -> str:

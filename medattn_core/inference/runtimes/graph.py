@@ -17,8 +17,11 @@ SLICES = 8
 
 
 def example_shape(task: TaskSpec) -> tuple[int, ...]:
-    """A shape that the network takes, ``(1, C, *spatial)``: small, and no multiple of the encoder's coarsest stride."""
-    spatial = task.size or ((72, 104) if task.spatial_dims == 2 else (72, 72, 40))
+    """A shape that the network takes, ``(1, C, *spatial)``: small, and no multiple of any stride.
+
+    An exporter keeps of a condition what was true of the example: where that needs padding, every size gets its own.
+    """
+    spatial = task.size or ((74, 106) if task.spatial_dims == 2 else (74, 74, 42))
     return (1, len(task.channels), *spatial, *((5,) if task.slicewise else ()))
 
 

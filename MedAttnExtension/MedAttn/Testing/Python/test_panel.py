@@ -37,6 +37,23 @@ def test_apply_shows_probabilities_regions_and_overlay(shell: Shell, desk: Desk,
         assert composite.GetForegroundOpacity() == 0.5
 
 
+def test_a_quantity_has_a_value_and_no_probability(shell: Shell, desk: Desk, brain: Any) -> None:
+    """Headings of the panel and of the tables in the scene, with another model after it."""
+    header = shell.ui.probabilityTable.horizontalHeaderItem
+    shell.widget.enter()
+    shell.parameters.bundle = "hippocampus_volume"
+    shell.apply()
+    assert [header(n).text() for n in range(3)] == ["Quantity", "Value", "What if"]
+    table = nodes.find(desk.scene, nodes.REGIONS, brain)
+    names = [table.GetColumnName(n) for n in range(table.GetNumberOfColumns())]
+    assert "Value without" in names
+    assert "Probability without" not in names
+    assert table.GetColumnUnitLabel("Value without") == "mm3"
+    shell.parameters.bundle = drive.BUNDLE
+    shell.apply()
+    assert [header(n).text() for n in range(3)] == ["Label", "Probability", "What if"]
+
+
 def test_overlay_controls(shell: Shell, desk: Desk, brain: Any) -> None:
     shell.widget.enter()
     shell.apply()

@@ -1,0 +1,140 @@
+"""What is in a list, and what goes wrong beside the numbers: empty masks, rare findings, validation cases, pictures."""
+
+from __future__ import annotations
+
+import csv
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+from typer.testing import CliRunner
+
+from medattn_core.cli import app
+from medattn_core.evaluation import Settings, evaluate, examples, pictures
+from medattn_core.inference import Predictor
+from tests.squares import write_list
+
+NUMBERS = Settings(compared_cases=0, bootstrap=0, examples=0)
+
+
+def masked(folder: Path, squares: Path, indices: range | list[int]) -> list[dict[str, str]]:
+    """Rows of squares; bright ones with their outline, dark ones with an empty mask."""
+    listed = list(csv.DictReader(squares.open()))
+    rows = []
+    for index in indices:
+        x, y = (int(listed[index][f"box_{axis}_px"]) for axis in "xy")
+        mask = np.zeros((64, 64), np.uint8)
+        mask[y : y + 16, x : x + 16] = 255 * (index % 2)
+        sitk.WriteImage(sitk.GetImageFromArray(mask), str(folder / f"mask{index}.png"))
+        rows.append({"image": str(squares.parent / f"{index}.png"), "label": listed[index]["label"],
+                     "mask": f"mask{index}.png"})  # fmt: skip
+    return rows
+
+
+def broken(folder: Path, count: int) -> list[dict[str, str]]:
+    for index in range(count):
+        (folder / f"broken{index}.png").write_bytes(b"nothing")
+    return [{"image": str(folder / f"broken{index}.png"), "label": "dark"} for index in range(count)]
+
+
+def test_a_label_whose_masks_are_empty_is_no_lesion(trained: tuple[Path, Path], tmp_path: Path) -> None:
+    """Its scans can raise false alarms only. What a drawn lesion without a label means is not known, nor what an empty
+    mask of a lesion means: these scans are left out."""
+    rows = masked(tmp_path, trained[1], range(10))
+    rows[1]["label"] = "-"
+    rows[3]["mask"] = rows[0]["mask"]
+    data = write_list(tmp_path / "list.csv", rows)
+    metrics = evaluate(trained[0], data, tmp_path / "out", settings=NUMBERS, device="cpu")
+    froc = metrics["localisation"]["froc"]
+    assert [froc[name] for name in ("lesions", "scans", "scans_without", "scans_undrawn")] == [3, 8, 5, 2]
+    (entry,) = metrics["place_errors"]
+    assert entry["code"] == "bad_mask"
+    assert "mask1.png marks a finding, and no label is true of the case" in entry["message"]
+    assert metrics["localisation"]["evidence"]["cases"] == 3
+
+
+def test_one_rule_for_where_the_strongest_evidence_is(trained: tuple[Path, Path], tmp_path: Path) -> None:
+    """A finding of the one voxel that is the strongest: the map points at it, and the lesion is found."""
+    (row,) = masked(tmp_path, trained[1], [1])
+    evidence = Predictor.from_bundle(trained[0], device="cpu")(row["image"]).evidence("bright").data
+    x, y = np.argwhere(evidence[..., 0] == evidence.max())[0]
+    mask = np.zeros((64, 64), np.uint8)
+    mask[y, x] = 255
+    sitk.WriteImage(sitk.GetImageFromArray(mask), str(tmp_path / row["mask"]))
+    data = write_list(tmp_path / "list.csv", [row])
+    place = evaluate(trained[0], data, tmp_path / "out", settings=NUMBERS, device="cpu")["localisation"]
+    assert (place["evidence"]["pointing"], place["froc"]["sensitivity"][0]) == (1.0, 1.0)
+
+
+def test_maps_are_compared_where_there_is_a_finding(trained: tuple[Path, Path], tmp_path: Path) -> None:
+    rows = [{"image": str(trained[1].parent / f"{i}.png"), "label": "bright" if i == 5 else "-"} for i in range(8)]
+    data = write_list(tmp_path / "list.csv", rows)
+    settings = replace(NUMBERS, compare=(), compared_cases=1)
+    metrics = evaluate(trained[0], data, tmp_path / "out", settings=settings, device="cpu")
+    assert metrics["fidelity"]["evidence"]["cases"] == 1
+    data = write_list(tmp_path / "none.csv", rows[:5])
+    metrics = evaluate(trained[0], data, tmp_path / "none", settings=settings, device="cpu")
+    (entry,) = metrics["map_errors"]
+    assert (entry["code"], entry["cases"]) == ("bad_argument", 5)
+    assert "no case shows a label" in entry["message"]
+    assert "no case shows a label" in (tmp_path / "none" / "summary.html").read_text()
+
+
+@pytest.mark.parametrize(("count", "chosen"), [(9, False), (10, True)])
+def test_validation_cases_that_fail_are_told(
+    trained: tuple[Path, Path], tmp_path: Path, count: int, chosen: bool
+) -> None:
+    rows = masked(tmp_path, trained[1], range(16, 16 + count))
+    rows[1]["mask"] = str(broken(tmp_path, 2)[0]["image"])
+    validation = write_list(tmp_path / "validation.csv", rows + broken(tmp_path, 2))
+    data = write_list(tmp_path / "list.csv", masked(tmp_path, trained[1], range(4)))
+    options = ["--validation", str(validation), "--compared-cases", "0", "--bootstrap", "0", "--device", "cpu"]
+    ran = CliRunner().invoke(
+        app, ["evaluate", str(trained[0]), "--data", str(data), "--output", str(tmp_path / "out"), *options]
+    )
+    assert ran.exit_code == 0, ran.stderr
+    metrics = json.loads((tmp_path / "out" / "metrics.json").read_text())
+    found, settings = metrics["validation"], metrics["settings"]
+    assert (found["cases"], found["patients"], found["chosen"]) == (count, count, chosen)
+    assert [len(found[kind]) for kind in ("errors", "place_errors")] == [2, 1]
+    assert (settings["decision_threshold"] is not None) == chosen
+    assert (metrics["localisation"]["iou_threshold"] is not None) == chosen
+    assert settings["chosen_on"] == ("validation.csv" if chosen else None)
+    text = (tmp_path / "out" / "summary.html").read_text()
+    assert "of validation.csv could not be predicted: 2 cases" in text
+    assert "of validation.csv mask or box not used: 1 case" in text
+    assert ("no threshold was chosen: 9 cases of validation.csv could be predicted, 10 are needed" in text) != chosen
+    assert f"{count} images of {count} patients of validation.csv; 2 more could not be predicted" in text
+    assert ran.stderr.count("validation, not predicted:") == 2
+    said = "chosen on 10 cases" if chosen else "none chosen, on 9 cases"
+    assert f"thresholds: {said} of validation.csv, 2 more could not be predicted" in ran.stderr
+
+
+def test_numbers_outlive_pictures(trained: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Memory that is out while a picture is drawn costs the picture, at worst the page, and never the numbers."""
+    rows = [{"image": str(trained[1].parent / f"{i}.png"), "label": "bright" if i % 2 else "dark"} for i in range(3)]
+    data, output = write_list(tmp_path / "list.csv", rows), tmp_path / "out"
+    settings = replace(NUMBERS, examples=1)
+    evaluate(trained[0], data, output, settings=settings, device="cpu")
+    assert (output / "example_worst_1.png").exists()
+
+    def full(*_: Any, **__: Any) -> None:
+        raise MemoryError
+
+    data = write_list(tmp_path / "list.csv", rows[:2])
+    monkeypatch.setattr(examples.render, "overlay", full)
+    evaluate(trained[0], data, output, settings=settings, device="cpu")
+    assert not (output / "example_worst_1.png").exists()
+    assert "Evaluation" in (output / "summary.html").read_text()
+    monkeypatch.setattr(pictures.plots, "reliability", full)
+    data = write_list(tmp_path / "list.csv", rows[:1])
+    with pytest.raises(MemoryError):
+        evaluate(trained[0], data, output, settings=settings, device="cpu")
+    assert json.loads((output / "metrics.json").read_text())["cases"] == 1
+    assert len(list(csv.DictReader((output / "cases.csv").open()))) == 1
+    assert not (output / "summary.html").exists()
+    assert not (output / "reliability.png").exists()
