@@ -133,8 +133,9 @@ def test_one_bad_scan_does_not_stop_the_others(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """First, in the middle and last; each row says what `medattn predict` says, in one line."""
-    # MONAI's `run` of an earlier test has configured logging, which disables every logger that is there.
+    # In one process with other tests: MONAI's `run` disables every logger that is there, the command line all warnings.
     monkeypatch.setattr(logging.getLogger(results.__name__), "disabled", False)
+    caplog.set_level(logging.WARNING, logger=results.__name__)
     bundle, scans = bundle_of(tmp_path, "multiclass"), write_scans(tmp_path / "scans", 3)
     save(scans / "a_constant.nii.gz", np.full(SIZE, 7, np.int16))
     holes = np.random.default_rng(0).random(SIZE).astype(np.float32)
