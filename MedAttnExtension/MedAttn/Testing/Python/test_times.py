@@ -22,6 +22,8 @@ from stand_ins.desk import Desk
 from stand_ins.shell import Shell
 
 MOST_MS = 50
+FREEZE_MS = 250
+"""What a person sees as a freeze, whoever is to blame."""
 QUEUE = Path("/proc/thread-self/schedstat")
 MACHINE = Path("/proc/stat")
 
@@ -218,9 +220,10 @@ def test_a_large_scan_keeps_nobody_either(shell: Shell, screen: Screen, desk: De
             shell.until(lambda: not shell.work.working)
         parts["segment"].append(beat.kept)
     print(f"256 x 256 x 200: {told(runs)}; {', '.join(f'{n} {max(p):.0f} ms' for n, p in parts.items())} at most")
-    assert usual([beat.kept for _seconds, beat in runs]) <= MOST_MS
+    parts["Apply"] = [beat.kept for _seconds, beat in runs]
     for name, pauses in parts.items():
         assert usual(pauses) <= MOST_MS, name
+        assert max(pauses) <= FREEZE_MS, name
 
 
 def test_looking_for_what_is_missing_keeps_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
