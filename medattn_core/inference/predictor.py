@@ -19,7 +19,7 @@ from medattn_core.inference.head import Ensemble, Head
 from medattn_core.inference.masks import MaskLike, cells_of_mask, native_mask
 from medattn_core.inference.prediction import Prediction
 from medattn_core.inference.regions import MIN_CONTRIBUTION
-from medattn_core.transforms.conform import Conformed, check_modality, conform
+from medattn_core.transforms.conform import Conformed, check_finite, check_modality, conform
 from medattn_core.transforms.statistics import image_statistics
 from medattn_core.volumes import Volume, geometry, read
 
@@ -149,12 +149,7 @@ class Predictor:
         after_read = time.perf_counter()
         channels = [other if isinstance(other, Volume) else read(Path(other)) for other in sources[1:]]
         conformed = conform(volume, self.task, channels)
-        for one, image in zip((volume, *channels), conformed.image, strict=True):
-            if not np.isfinite(image).all():
-                raise VolumeError(
-                    "non_finite_voxels",
-                    f"{one.source or 'the volume'}: NaN, infinite or enormous voxels; export the scan again",
-                )
+        check_finite(conformed.image, (volume, *channels))
         stride = self.network.evidence_stride
         notices = [*volume.warnings, *conformed.grid.notices, *conformed.notices]
         for name, other in zip(self.task.channels[1:], channels, strict=True):

@@ -14,7 +14,7 @@ from monai.data import Dataset
 
 from medattn_core.errors import MedAttnError, Notice, VolumeError
 from medattn_core.tasks import TaskSpec
-from medattn_core.transforms.conform import check_modality
+from medattn_core.transforms.conform import check_finite, check_modality
 from medattn_core.transforms.dictionary import as_volume
 from medattn_core.transforms.grid import plan_grid
 from medattn_core.volumes import Volume
@@ -56,13 +56,7 @@ class Scans(Dataset):
         if volumes:  # without any, the transform says what is missing
             check_modality(volumes[0], self.task)
         prepared = self.transform({**item, "image": volumes if isinstance(given, (list, tuple)) else volumes[0]})
-        image = torch.as_tensor(prepared["image"])
-        for volume, channel in zip(volumes, image, strict=False):
-            if not torch.isfinite(channel).all():
-                raise VolumeError(
-                    "non_finite_voxels",
-                    f"{volume.source or 'the volume'}: NaN, infinite or enormous voxels; export the scan again",
-                )
+        check_finite(torch.as_tensor(prepared["image"]).numpy(), volumes)
         codes = dict.fromkeys(notice.code for notice in self._notices(volumes))
         return {**prepared, "warnings": ";".join(codes), "error_code": "", "error_message": ""}
 

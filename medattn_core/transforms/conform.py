@@ -44,6 +44,24 @@ def check_modality(volume: Volume, task: TaskSpec) -> None:
         )
 
 
+def check_finite(image: np.ndarray, volumes: Sequence[Volume]) -> None:
+    """Refuse network input ``(C, *spatial)`` with NaN or infinite pixels, of which a model says NaN at best.
+
+    Args:
+        image: as of :func:`conform`.
+        volumes: its channels, for the message.
+
+    Raises:
+        VolumeError: ``non_finite_voxels``.
+    """
+    for volume, channel in zip(volumes, image, strict=True):
+        if not np.isfinite(channel).all():
+            raise VolumeError(
+                "non_finite_voxels",
+                f"{volume.source or 'the volume'}: NaN, infinite or enormous voxels; export the scan again",
+            )
+
+
 def conform(volume: Volume, task: TaskSpec, channels: Sequence[Volume] = ()) -> Conformed:
     """Resample a scan once to the grid of the task and apply its intensity rules.
 
