@@ -292,7 +292,9 @@ def _losses(
     units: Units,
 ) -> dict[str, Tensor]:
     image = torch.from_numpy(data.images[chosen]).to(device).float()
-    mask = torch.from_numpy(data.masks[chosen]).to(device).float().div_(255).unsqueeze(1)
+    known = data.located[chosen]
+    # Masks of cases without a known place are empty: moving them along would be work for nothing.
+    mask = torch.from_numpy(data.masks[chosen]).to(device).float().div_(255).unsqueeze(1) if known.any() else None
     target = torch.from_numpy(data.targets[chosen]).to(device)
     image, moved, longer = config.augmentation(image, mask, generator, size, task.spacing)
     if config.zoom_power:
@@ -318,14 +320,14 @@ def _losses(
             bias = cast(Tensor, network.pooling.bias)
             together = together_loss(out, bias, target, generator, config.losses.smoothing)
             losses["together"] = config.losses.together * together
-    if moved is not None:
+    if moved is not None and mask is not None:
         pool = F.avg_pool2d if task.spatial_dims == 2 else F.avg_pool3d
         inside = pool(moved, network.evidence_stride)[:, 0]
         # A finding that augmentation pushed out of the picture teaches nothing about location; a small one does.
         pixels = math.prod(moved.shape[2:]) / math.prod(mask.shape[2:])
         whole = mask.flatten(1).sum(dim=1) * pixels * longer.to(device) ** task.spatial_dims
         there = moved.flatten(1).sum(dim=1)
-        located = torch.from_numpy(data.located[chosen]).to(device) & (there > 0.5 * whole) & (there > 0)
+        located = torch.from_numpy(known).to(device) & (there > 0.5 * whole) & (there > 0)
         if task.kind == "regression":
             if bool(located.any()) and config.losses.location > 0:
                 total = target[:, 0] - cast(Tensor, network.pooling.bias)[0]

@@ -7,8 +7,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from torch.nn.functional import affine_grid
 
-from medattn_core.transforms.augment import Augmentation
+from medattn_core.transforms.augment import Augmentation, _grid
 
 OFF = Augmentation(
     flip=0, rotate=0, scale=1, stretch=1, translate=0, gamma=1, brightness=1, bias_field=0, noise=0, coarsen=0
@@ -37,6 +38,26 @@ def test_the_mask_moves_with_the_image(shape):
     assert result.shape == image.shape
     torch.testing.assert_close(result, mask)
     assert float((result - image).abs().max()) > 0.5
+
+
+@pytest.mark.parametrize("size", [(7, 5), (33, 48), (6, 9, 4), (17, 16, 20)])
+def test_the_grid_is_that_of_torch(size):
+    theta = torch.eye(len(size), len(size) + 1).repeat(3, 1, 1) + 0.3 * torch.randn(3, len(size), len(size) + 1)
+    torch.testing.assert_close(_grid(theta, size), affine_grid(theta, [3, 1, *size], align_corners=False))
+
+
+@pytest.mark.parametrize("shape", [(4, 2, 24, 32), (3, 2, 12, 16, 14)])
+def test_an_image_is_the_same_with_and_without_a_mask(shape):
+    image = torch.rand(shape)
+    moving = Augmentation(erase=1.0)
+    alone, nothing, longer = moving(image.clone(), None, generator(3))
+    beside, mask, as_long = moving(image.clone(), torch.zeros(shape[0], 1, *shape[2:]), generator(3))
+    assert nothing is None
+    torch.testing.assert_close(beside, alone, rtol=0, atol=1e-6)
+    torch.testing.assert_close(as_long, longer)
+    assert mask is not None
+    assert mask.shape == (shape[0], 1, *shape[2:])
+    assert not mask.any()
 
 
 @pytest.mark.parametrize("shape", [(8, 1, 33, 47), (8, 1, 16, 16, 16), (8, 1, 40, 56, 40)])
