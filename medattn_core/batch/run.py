@@ -80,6 +80,11 @@ def predict_many(
     if settings.report:
         render.require_pillow()
     if engine == "ray":
+        if settings.device.startswith("cuda:"):
+            raise MedAttnError(
+                "bad_argument",
+                f"device {settings.device!r} is one card, and Ray gives each worker its own; accepted: auto, cpu, cuda",
+            )
         from medattn_core.batch.cluster import require_ray
 
         require_ray()

@@ -27,7 +27,7 @@ class Settings:
 
     Attributes:
         bundle: shipped name or folder.
-        device: ``auto``, ``cpu`` or ``cuda``.
+        device: ``auto``, ``cpu``, ``cuda``, or ``cuda:N`` of several cards (not with Ray).
         trust: whether a foreign bundle may run its code.
         report: also write a picture and a page a scan.
         runtime: what computes the network (:class:`medattn_core.inference.Predictor`).

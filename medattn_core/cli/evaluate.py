@@ -43,7 +43,7 @@ def evaluate(
         list[str] | None, typer.Option(metavar="DIR", help="The same model with another seed: do the maps agree?")
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of the draws.")] = 0,
-    device: Annotated[Device, typer.Option(help="Where the network runs.")] = Device.auto,
+    device: Device = "auto",
     verbose: Verbose = False,
 ) -> None:
     """Measure a model: metrics.json, cases.csv, curves, and a page, summary.html."""
@@ -57,7 +57,7 @@ def evaluate(
         with bars() as (reading, _):
             metrics = run(
                 bundle, data, output, section=section, validation=validation, validation_section=validation_section,
-                fold=fold, repeat=tuple(repeat or ()), settings=settings, device=device.value, progress=reading,
+                fold=fold, repeat=tuple(repeat or ()), settings=settings, device=device, progress=reading,
             )  # fmt: skip
         _print(metrics)
         for error in metrics["errors"]:

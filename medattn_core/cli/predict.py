@@ -49,7 +49,7 @@ def predict(
         list[Path] | None,
         typer.Option(metavar="FILE", help="Further channel of the one INPUT, in the order of the task; repeatable."),
     ] = None,
-    device: Annotated[Device, typer.Option(help="Where the network runs.")] = Device.auto,
+    device: Device = "auto",
     trust: Annotated[
         bool, typer.Option("--trust", help="The bundle may run code: needed for MONAI bundles that are not MedAttn's.")
     ] = False,
@@ -99,7 +99,7 @@ def predict(
 
         settings = Settings(
             bundle=bundle,
-            device=device.value,
+            device=device,
             trust=trust,
             report=report,
             runtime=runtime.value,

@@ -17,14 +17,6 @@ FAILED, WRONG_USAGE, INTERRUPTED = 1, 2, 130
 _USAGE_CODES = ("bad_argument", "bad_config", "unknown_bundle")
 
 
-class Device(str, Enum):
-    """Where the network runs."""
-
-    auto = "auto"
-    cpu = "cpu"
-    cuda = "cuda"
-
-
 class Runtime(str, Enum):
     """What computes the network."""
 
@@ -43,6 +35,15 @@ class EvidenceDtype(str, Enum):
     float32 = "float32"
 
 
+def _device(name: str) -> str:
+    from medattn_core.bundles.device import check_device_name
+
+    with reported(verbose=False):
+        check_device_name(name)
+    return name
+
+
+Device = Annotated[str, typer.Option(metavar="auto|cpu|cuda|cuda:N", callback=_device, help="Where the network runs.")]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Show the trace of errors and what libraries warn of.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 

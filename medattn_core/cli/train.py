@@ -34,7 +34,7 @@ def train(
             help="Start from the weights, grid and network of a bundle; or `imagenet` (encoder efficientnet-lite0).",
         ),
     ] = None,
-    device: Annotated[Device, typer.Option(help="Where the network is trained.")] = Device.auto,
+    device: Device = "auto",
     resume: Annotated[bool, typer.Option("--resume", help="Continue an interrupted run in the output folder.")] = False,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace what is in the output folder: a bundle, or an unfinished run.")
@@ -55,7 +55,7 @@ def train(
                 epochs=epochs,
                 seed=seed,
                 start_from=start_from,
-                device=device.value,
+                device=device,
                 resume=resume,
                 validation_fold=validation_fold,
                 folds=folds,

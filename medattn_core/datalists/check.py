@@ -14,7 +14,7 @@ import numpy as np
 
 from medattn_core.datalists.apart import HELD_OUT_SECTION, check_apart, shared
 from medattn_core.datalists.case import NO_LABEL, Case, label_names, one_of_several
-from medattn_core.datalists.load import check_section, load, sections
+from medattn_core.datalists.load import bare_cases, check_section, load, sections
 from medattn_core.datalists.location import location_of
 from medattn_core.datalists.truth import nothing_to_learn, untaught
 from medattn_core.errors import DataListError, MedAttnError
@@ -187,7 +187,9 @@ def _lists(found: Checked, path: Path, section: str, cases: list[Case]) -> dict[
             lists[name] = load(path, section=name)
         elif name not in lists:
             try:
-                lists[name] = load(path, section=name, check_files=False)
+                bare = bare_cases(path, name)
+                others = load(path, section=name, check_files=False) if bare is None else bare
+                lists |= {name: others} if others else {}
             except DataListError as error:
                 found.warnings.append(
                     f"[unread_list] what {name!r} shares with other lists is not known: {error.message}"
@@ -321,10 +323,11 @@ def _check_place(found: Checked, case: Case, image: Volume | None, mask: Volume 
     """
     if mask is not None and not _holds(mask):
         return False
-    if mask is not None and case.labels == ():
+    if case.labels == () and (mask is not None or (case.mask is None and case.box is not None)):
+        what, where, scan = ("box", f"{case.image}: its box", "it") if mask is None else ("mask", case.mask, case.image)
         found.warnings.append(
-            f"[mask_without_label] {case.mask} marks a finding, and no label is true of {case.image} ({NO_LABEL!r}); "
-            "name the label, or leave the mask out"
+            f"[{what}_without_label] {where} marks a finding, and no label is true of {scan} ({NO_LABEL!r}); name the "
+            f"label, or leave the {what} out, unless it marks what only looks like a finding"
         )
     if mask is not None:
         whole = np.isfinite(mask.data).all() and not np.any(mask.data % 1)

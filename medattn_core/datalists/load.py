@@ -93,6 +93,21 @@ def sections(path: str | Path) -> tuple[str, ...]:
     return tuple(key for key, value in data.items() if key != "labels" and isinstance(value, list) and value)
 
 
+def bare_cases(path: str | Path, section: str) -> list[Case] | None:
+    """Cases of a list that names paths and nothing else, as the Decathlon's ``test``; None where entries are objects.
+
+    A list of other plain values (a spacing, say) names no case.
+
+    Raises:
+        DataListError: ``bad_datalist``: it cannot be read.
+    """
+    path = Path(path)
+    entries = _json(path).get(section, [])
+    if any(isinstance(entry, (dict, list)) for entry in entries):
+        return None
+    return [Case(image=path.parent / entry) for entry in entries if isinstance(entry, str) and not is_empty(entry)]
+
+
 def listed_labels(path: str | Path) -> tuple[str, ...] | None:
     """The ``labels`` of a JSON data list in their order, which is that of the numbers; None where it names none.
 

@@ -81,7 +81,7 @@ def evaluate(
         fold: only the cases of this fold.
         repeat: further bundles of the same task (other seeds): how much their evidence agrees.
         settings: see :class:`Settings`.
-        device: ``auto``, ``cpu`` or ``cuda``.
+        device: ``auto``, ``cpu``, ``cuda``, or ``cuda:N`` of several cards.
         progress: called with (done, all).
 
     Returns:

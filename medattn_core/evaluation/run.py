@@ -191,16 +191,15 @@ def _finding(case: Case, prediction: Prediction, labels: list[str], lesions: Les
         if not (mask.data > 0).any():
             return None  # drawn, and nothing was there to draw
         lesions.drawn.update(case.labels or ())
-        if not labels:
-            raise PredictionError(
-                "bad_mask",
-                f"{case.mask} marks a finding, and no label is true of the case ({NO_LABEL!r}); name the label, or "
-                "leave the mask out",
-            )
-    place = location_of(case, prediction.volume, mask)
-    if place is None or not labels:
-        return None
     what = str(case.mask) if case.mask is not None else f"{case.image}: its box"
+    if not labels:
+        raise PredictionError(
+            "bad_mask",
+            f"{what} marks a finding, and no label is true of the case ({NO_LABEL!r}); name the label, or leave it out",
+        )
+    place = location_of(case, prediction.volume, mask)
+    if place is None:
+        return None
     inside = place >= 0.5
     if not inside.any():
         raise PredictionError("empty_mask", f"{what} lies beside the scan; draw it on this scan, or check its geometry")

@@ -33,17 +33,26 @@ class Evidence(Volume):
 
     @property
     def density_unit(self) -> str:
-        """Unit of :meth:`density`: per millilitre, or per square centimetre for a 2D picture."""
-        return f"{self.unit}/cm2" if self.spatial_dims == 2 else f"{self.unit}/mL"
+        """Unit of :meth:`density`: per millilitre, or per square centimetre for a 2D picture.
+
+        A scan that states no pixel size has neither, so its density is per pixel (or voxel).
+        """
+        flat = self.spatial_dims == 2
+        if not self.spacing_known:
+            return f"{self.unit}/{'pixel' if flat else 'voxel'}"
+        return f"{self.unit}/{'cm2' if flat else 'mL'}"
 
     @property
     def density_factor(self) -> float:
         """Factor from contribution a voxel to density."""
+        if not self.spacing_known:
+            return 1.0
         if self.spatial_dims == 2:
             spacing = geometry.spacing(self.affine)
             return 100.0 / float(spacing[0] * spacing[1])
         return 1.0 / geometry.voxel_volume_ml(self.affine)
 
     def density(self) -> Volume:
-        """The same map as a density in :attr:`density_unit`, which does not depend on the voxel size: for files."""
+        """The same map as a density in :attr:`density_unit`, which does not depend on a voxel size that is known: for
+        files."""
         return Volume(data=(self.data * np.float32(self.density_factor)).astype(np.float32), **self.identity())

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from medattn_core.bundles import Bundle, load, load_networks
+from medattn_core.bundles.device import resolve_device
 from medattn_core.bundles.trust import Trust
 from medattn_core.errors import Notice, PredictionError, VolumeError
 from medattn_core.inference.head import Ensemble, Head
@@ -108,13 +109,12 @@ class Predictor:
 
         Args:
             bundle: name, folder, or a loaded Bundle.
-            device: ``auto`` (CUDA where there is one), ``cpu``, ``cuda``, ``cuda:1``.
+            device: ``auto`` (CUDA where there is one), ``cpu``, ``cuda``, or ``cuda:N`` of several cards.
             runtime, say: as for :class:`Predictor`.
 
         Raises:
             BundleError: unknown, incomplete or damaged bundle; ``export_failed``.
-            PredictionError: the device is not there.
-            MedAttnError: the runtime cannot be used here.
+            MedAttnError: ``bad_argument``: the device is not there; or the runtime cannot be used here.
         """
         loaded = bundle if isinstance(bundle, Bundle) else load(bundle)
         device = resolve_device(device)
@@ -289,24 +289,3 @@ def _with_doubts(prediction: Prediction) -> Prediction:
             )
         )
     return replace(prediction, warnings=(*prediction.warnings, *notices)) if notices else prediction
-
-
-def resolve_device(device: str) -> str:
-    """The torch device that ``auto``, ``cpu``, ``cuda`` or ``cuda:N`` means here.
-
-    Raises:
-        PredictionError: the device is not there.
-    """
-    import torch
-
-    if device == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        torch.zeros(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        message = str(error).splitlines()[0]
-        raise PredictionError(
-            "bad_argument",
-            f"device {device!r} cannot be used ({message}); accepted: auto, cpu, cuda; from Python cuda:N, too",
-        ) from error
-    return device

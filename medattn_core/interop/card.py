@@ -22,7 +22,8 @@ python -m monai.bundle run --bundle_root . --config_file configs/inference.json 
 
 {folders}Run from this folder, or give its path for `--bundle_root` and the files. `RESULTS/predictions.csv`
 holds {what}, and `<name>_evidence.nii.gz` the evidence on the grid of each scan: a density whose integral is the logit
-minus the bias. A scan that cannot be used is a row with `error_code` and `error_message`; the others are predicted.
+minus the bias (of a picture without pixel size: the contribution of each pixel). A scan that cannot be used is a row
+with `error_code` and `error_message`; the others are predicted.
 {needs}
 
 | file | is |
@@ -110,7 +111,9 @@ def export_card(
     needs = "It needs monai, torch, nibabel and SimpleITK" + ("." if self_contained else ", and medattn.")
     parts.append(
         _USE.format(
-            what="the value of each scan" if regression else "the label and the probabilities of each scan",
+            what="the value of each scan"
+            if regression
+            else "what is said of each scan (`present`), its most probable label (`label`) and the probabilities",
             needs=needs + " Training and evaluation also need pytorch-ignite and scikit-learn.",
             data_list=data_list,
             folders=f"`FOLDER_OF_SCANS` holds a folder for each scan, and that {len(channels)} files: in the order of "

@@ -16,13 +16,14 @@ from torch.nn import functional as F
 
 from medattn_core.bundles import load
 from medattn_core.bundles.bundle import METADATA
+from medattn_core.bundles.device import resolve_device
 from medattn_core.bundles.files import member, read_json
 from medattn_core.bundles.load import locate
 from medattn_core.bundles.trust import Trust
 from medattn_core.errors import BundleError, Notice, PredictionError, VolumeError
 from medattn_core.inference import Evidence, Prediction, Predictor, Region, WhatIf
 from medattn_core.inference.head import Head
-from medattn_core.inference.predictor import Source, resolve_device
+from medattn_core.inference.predictor import Source
 from medattn_core.interop.code import code_in
 from medattn_core.interop.foreign import ForeignModel
 from medattn_core.tasks import TaskSpec
@@ -207,7 +208,7 @@ def open_predictor(
         device, runtime, say: as for Predictor; a bundle of another kind runs in torch, whatever ``auto`` would take.
 
     Raises:
-        MedAttnError: the runtime cannot be used here.
+        MedAttnError: the device or the runtime cannot be used here.
         BundleError: ``untrusted``: the bundle would run code and is not trusted; else as Predictor.from_bundle.
     """
     root = locate(source)

@@ -28,9 +28,6 @@ from medattn_core.volumes import write
 _ENDINGS = re.compile(r"(\.nii)?(\.gz|\.nii|\.nrrd|\.nhdr|\.mha|\.mhd|\.png|\.jpe?g|\.dcm|\.zip)$", re.IGNORECASE)
 _FORMULA = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20")  # and their full-width forms
 
-NO_LABEL = "-"
-"""In the column ``label`` where no label reaches its threshold."""
-
 DECISION = ("label", "present", "label_set", "abstained", "undecided")
 """Columns of what was decided, rather than measured."""
 
@@ -51,25 +48,20 @@ def columns(task: TaskSpec) -> list[str]:
 def row_of(prediction: Prediction) -> dict[str, str]:
     """The row of a result, every cell as it is written; what does not apply is left out.
 
-    ``label`` is what is said: of labels that are judged by themselves all that reach their threshold, of others the
-    most probable one.
+    ``label`` is the most probable one, as everywhere; what is said of the scan is in ``present``.
     """
     row: dict[str, Any] = {}
     if prediction.task.kind == "regression":
         low, high = prediction.interval or (None, None)
         row |= {"value": prediction.value, "unit": prediction.unit, "value_low": low, "value_high": high}
     else:
-        several = prediction.task.kind == "multilabel"
-        present = "|".join(prediction.present)
-        row |= {"label": present if several else prediction.label, "present": present}
+        row |= {"label": prediction.label, "present": "|".join(prediction.present)}
         row |= {f"probability_{label}": p for label, p in prediction.probabilities.items()}
         row |= {"confidence": prediction.confidence}
     for name, labels in (("label_set", prediction.label_set), ("undecided", prediction.undecided)):
         row[name] = None if labels is None else "|".join(labels)
     row |= {"coverage": prediction.trust.coverage, "abstained": prediction.abstained}
-    cells = {name: _cell(value) for name, value in row.items()}
-    # By itself the hyphen is no formula, and an empty cell would look like something that was not computed.
-    return cells | ({"label": NO_LABEL} if cells.get("label") == "" else {})
+    return {name: _cell(value) for name, value in row.items()}
 
 
 def rules_in(metadata: str | Path) -> Trust:
@@ -86,8 +78,9 @@ def rules_in(metadata: str | Path) -> Trust:
 class SaveResults(Handler):
     """Writes a row an input to ``predictions.csv``, and with evidence ``<name>_evidence.nii.gz``.
 
-    The evidence is that of the most probable label, as a density (logit/mL, logit/cm2 for pictures, the target's unit
-    per mL), the same that ``medattn predict`` writes. An input that could not be used has a row with the reason.
+    The evidence is that of the most probable label, as a density (logit/mL, logit/cm2 for pictures, logit/pixel where
+    they state no pixel size, the target's unit per mL), the same that ``medattn predict`` writes. An input that could
+    not be used has a row with the reason.
 
     Args:
         output_dir: made if absent.

@@ -85,8 +85,9 @@ def scale_of(density: np.ndarray, voxel_size: float, unit: str, full: float = FU
     """The scale of a map (module docstring).
 
     Args:
-        density: contribution per millilitre (2D: per square centimetre), any shape; NaN counts as nothing.
-        voxel_size: millilitres (square centimetres) of one voxel: ``density.sum() * voxel_size`` is the total.
+        density: contribution per millilitre (2D: per square centimetre; without a voxel size: per voxel), any shape;
+            NaN counts as nothing.
+        voxel_size: millilitres (square centimetres; one) of one voxel: ``density.sum() * voxel_size`` is the total.
         unit: unit of ``density``.
         full: total contribution of a side that may reach full colour, in the unit of the target (logit).
     """

@@ -41,7 +41,7 @@ class View:
 
     @cached_property
     def density(self) -> Volume:
-        """The evidence per millilitre (2D: per square centimetre)."""
+        """The evidence per millilitre (2D: per square centimetre; without a pixel size: per pixel)."""
         return self.evidence.density()
 
     @cached_property
@@ -61,7 +61,7 @@ class View:
 
     @property
     def voxel_size(self) -> float:
-        """Millilitres of a voxel; square centimetres of a pixel in 2D."""
+        """Millilitres of a voxel; square centimetres of a pixel in 2D; one where the scan states no size."""
         return 1.0 / self.evidence.density_factor
 
     @cached_property
@@ -127,12 +127,13 @@ class View:
         return percent(region.probability_without)
 
     def size(self, region: Region) -> str:
-        """Volume of a region, or its area in a picture whose pixel size is known, for a person."""
-        if self.evidence.spatial_dims == 3:
-            return f"{volume_ml(region.volume_mm3)} mL"
+        """Volume of a region, or its area in a picture, for a person: in pixels where their size is not known."""
+        flat = self.evidence.spatial_dims == 2
         pixels = int(np.count_nonzero(region.mask))
         if not self.evidence.spacing_known:
-            return f"{pixels} pixels"
+            return f"{pixels} {'pixels' if flat else 'voxels'}"
+        if not flat:
+            return f"{volume_ml(region.volume_mm3)} mL"
         return f"{number(pixels * self.voxel_size)} cm\N{SUPERSCRIPT TWO}"
 
     def caption(self) -> Caption:

@@ -33,19 +33,6 @@ def check_installed(packages: Sequence[str] = PACKAGES) -> None:
         raise TrainingError("missing_dependency", f"training needs {', '.join(missing)}: pip install 'medattn[train]'")
 
 
-def device_of(device: str) -> str:
-    """The torch device of a name.
-
-    Raises:
-        TrainingError: ``bad_argument``: it is not there.
-    """
-    if device == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    if device.startswith("cuda") and not torch.cuda.is_available():
-        raise TrainingError("bad_argument", f"device {device!r}: this torch sees no CUDA device; accepted: auto, cpu")
-    return device
-
-
 def network_of(settings: dict[str, Any]) -> AttentionCNN:
     """The network of settings.
 

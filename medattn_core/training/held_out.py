@@ -12,6 +12,7 @@ import numpy as np
 
 from medattn_core import datalists
 from medattn_core.datalists import HELD_OUT_SECTION, Case, check_apart, check_section
+from medattn_core.datalists.case import NO_LABEL
 from medattn_core.errors import DataListError, TrainingError
 from medattn_core.tasks import TaskSpec
 from medattn_core.training.data import TrainingData
@@ -108,6 +109,17 @@ def say_unused(cases: Sequence[Case], located: np.ndarray, say: Callable[[str], 
             f"masks and boxes: {len(unused)} of {len(given)} cover nothing of what is seen of their scan and are not "
             f"used, the first {first.mask or f'the box of {first.image}'}; `medattn data check` names those that are "
             "empty or lie beside the scan"
+        )
+
+
+def say_unlabelled(cases: Sequence[Case], located: np.ndarray, say: Callable[[str], None]) -> None:
+    """How many masks and boxes mark something where no label is true."""
+    marked = [case for case, there in zip(cases, located, strict=True) if there and case.labels == ()]
+    if marked:
+        say(
+            f"masks and boxes: {len(marked)} mark something where no label is true ({NO_LABEL!r}), the first that of "
+            f"{marked[0].image}; they are taken for what only looks like a finding: attention may rest there, and it "
+            "is no background; name the label where it is a finding, or leave the mask or box out"
         )
 
 

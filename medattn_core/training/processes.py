@@ -15,6 +15,8 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from medattn_core.errors import TrainingError
+
 
 class Processes:
     """The group of processes that torchrun started; alone without it.
@@ -69,7 +71,16 @@ class Processes:
 
 
 def own_device(device: str) -> str:
-    """The device of this process of several: a GPU each, numbered on this machine by torchrun."""
+    """The device of this process of several: a GPU each, numbered on this machine by torchrun.
+
+    Raises:
+        TrainingError: ``bad_argument``: a single GPU is named.
+    """
+    if device.startswith("cuda:"):
+        raise TrainingError(
+            "bad_argument",
+            f"device {device!r} is one card, and several processes (torchrun) take one each; accepted: auto, cpu, cuda",
+        )
     return f"cuda:{int(os.environ.get('LOCAL_RANK', '0'))}" if device == "cuda" else device
 
 

@@ -15,6 +15,7 @@ import torch
 
 from medattn_core import datalists
 from medattn_core.bundles import Bundle, Recipe, load, save_bundle
+from medattn_core.bundles.device import resolve_device
 from medattn_core.bundles.trust import InputCheck
 from medattn_core.errors import TrainingError
 from medattn_core.networks.attention_cnn import AttentionCNN
@@ -23,7 +24,6 @@ from medattn_core.training.before import (
     check_before,
     check_installed,
     check_work,
-    device_of,
     finished,
     network_of,
 )
@@ -40,6 +40,7 @@ from medattn_core.training.held_out import (
     fingerprint,
     gather,
     say_cropped,
+    say_unlabelled,
     say_unused,
 )
 from medattn_core.training.initial import names_bundle
@@ -93,7 +94,7 @@ def train(
         epochs, seed: override the configuration.
         start_from: bundle whose weights are the first, and whose grid and network are kept where the configuration
             names no other; or ``imagenet``. Overrides ``initial_weights`` of the configuration.
-        device: ``auto``, ``cpu`` or ``cuda``.
+        device: ``auto``, ``cpu``, ``cuda``, or ``cuda:N`` of several cards.
         resume: continue an interrupted run of the same settings; a finished one is given back as it is.
         validation_fold: hold this fold out, measure on it, and calibrate there. Without it and ``folds``, the list
             ``validation`` of a JSON data list is held out, if there is one.
@@ -110,7 +111,7 @@ def train(
     """
     check_installed()
     output, data = Path(output), Path(data)
-    device = device_of(device)
+    device = resolve_device(device)
     processes = Processes(device)
     if processes.rank > 0:  # the first process speaks and writes for all
         say = progress = reading = None
@@ -159,6 +160,7 @@ def train(
         check_work(work, output, len(held_out))
     prepared = prepare(cases, task, size, reading)
     say_unused(cases, prepared.located, say)
+    say_unlabelled(cases, prepared.located, say)
     say_cropped(cases, prepared.cropped, size, say)
     check_labels(prepared, held_out, task)
     if not resume and processes.rank == 0:

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from medattn_core.batch import Settings, predict_many
 from medattn_core.batch.cluster import require_ray
 from medattn_core.errors import MedAttnError
 from tests.batch.checks import left_over, maps, records, run, table
@@ -57,6 +58,12 @@ def many(scans: list[Path], folder: Path, copies: int) -> list[Path]:
             inputs.append(folder / f"{copy}_{path.name}")
             inputs[-1].write_bytes(path.read_bytes())
     return inputs
+
+
+def test_one_card_is_not_for_a_cluster(tiny: Path, scans: list[Path], tmp_path: Path) -> None:
+    with pytest.raises(MedAttnError, match=r"'cuda:1' is one card, and Ray .* accepted: auto, cpu, cuda") as caught:
+        predict_many([(scans[0], ())], tmp_path / "out", Settings(bundle=str(tiny), device="cuda:1"), engine="ray")
+    assert caught.value.code == "bad_argument"
 
 
 @needs_ray

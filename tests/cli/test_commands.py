@@ -17,6 +17,7 @@ from medattn_core.cli import shared
 from tests.cli.conftest import Run
 
 BUNDLE = "brain_tumor_t1ce"
+SCAN = str(Path(__file__).resolve().parents[2] / "sample_data" / "brain1_image.nrrd")
 
 
 def test_as_a_program(sample_data: Path) -> None:
@@ -34,7 +35,15 @@ def test_as_a_program(sample_data: Path) -> None:
         (["predict"], "Missing argument"),
         (["predict", "a.nii", "--output", "x"], "--bundle"),
         (["predict", "a.nii", "--bundle", BUNDLE], "--output"),
-        (["predict", "a.nii", "--bundle", BUNDLE, "--output", "x", "--device", "tpu"], "tpu"),
+        *(
+            ([*command, "--output", "x", "--device", device], f"error [bad_argument] device '{device}' is not known")
+            for command in (["predict", "a.nii", "--bundle", BUNDLE], ["train", "--data", "l"], ["evaluate", BUNDLE])
+            for device in ("tpu", "cuda:", "cuda:x", "cuda:-1", "cuda:01", "CUDA", "cuda 1", "")
+        ),
+        *(
+            ([*command, "--output", "x", "--device", "cuda:4096"], "error [bad_argument] device 'cuda:4096': th")
+            for command in (["predict", SCAN, "--bundle", BUNDLE], ["train", "--data", "l"])
+        ),
         (["predict", "a.nii", "--bundle", BUNDLE, "--output", "x", "--no-such"], "--no-such"),
         (
             ["predict", "a.nii", "b.nii", "--bundle", BUNDLE, "--output", "x", "--mask", "m.nii"],

@@ -61,12 +61,28 @@ def test_what_two_lists_share_is_counted(tmp_path: Path) -> None:
 
 
 def test_a_list_that_is_not_checked_may_be_unusable(tmp_path: Path) -> None:
-    """The Decathlon's `test` is a list of paths."""
     pictures(tmp_path, 2)
-    found = datalists.check(listed(tmp_path, training=entries(0, 1), test=["2.png"], late=entries(7)))
+    test = [{"image": "2.png", "lable": "a"}]
+    found = datalists.check(listed(tmp_path, training=entries(0, 1), test=test, late=entries(7)))
     assert not found.errors
     (line,) = coded(found, "unread_list")
     assert "what 'test' shares with other lists is not known: " in line
+    assert "is 'label' meant" in line
+
+
+def test_a_list_of_paths_is_read_and_other_values_are_no_cases(tmp_path: Path) -> None:
+    """The Decathlon's `test` is a list of paths; a file may hold lists that are of something else."""
+    pictures(tmp_path, 3)
+    other: dict[str, list[Any]] = {"spacing": [1, 1.5, None], "authors": ["Anna", ""]}
+    found = datalists.check(listed(tmp_path, training=entries(0, 1), test=["./2.png"], **other))
+    assert not coded(found, "unread_list", "shared_cases")
+    found = datalists.check(listed(tmp_path, training=entries(0, 1), test=["./2.png", "./1.png"], **other))
+    (line,) = coded(found, "unread_list", "shared_cases")
+    assert "the lists 'training' and 'test' share 1 image:" in line
+    path = listed(tmp_path, training=entries(0, 1), test=entries(2), validation=[1, 2])
+    assert not coded(datalists.check(path, section="test"), "unread_list", "lists_differ")
+    (line,) = coded(datalists.check(listed(tmp_path, training=entries(0, 1), test=["2.png", {}])), "unread_list")
+    assert "test[0]: must be an object with the key 'image'" in line
 
 
 def test_a_test_set_has_nothing_to_teach(tmp_path: Path) -> None:
@@ -106,3 +122,21 @@ def test_a_drawn_mask_without_a_label_is_noticed(tmp_path: Path) -> None:
     (line,) = coded(datalists.check(listed(tmp_path, training=rows)), "mask_without_label")
     assert "drawn.png marks a finding, and no label is true of " in line
     assert "1.png" in line
+
+
+def test_a_box_without_a_label_is_noticed(tmp_path: Path) -> None:
+    """Not one whose mask is empty, which says that there is nothing; nor one of a label, or of a value."""
+    pictures(tmp_path, 4)
+    masks(tmp_path)
+    box = {"box": [4, 4, 4, 4]}
+    rows: list[dict[str, Any]] = [
+        {"image": "0.png", "label": "a", **box}, {"image": "1.png", "label": "-", **box},
+        {"image": "2.png", "label": "-", "mask": "empty.png", **box}, {"image": "3.png", "label": ["a", "b"], **box},
+    ]  # fmt: skip
+    found = datalists.check(listed(tmp_path, training=rows))
+    (line,) = coded(found, "box_without_label", "mask_without_label")
+    assert line.startswith("[box_without_label]")
+    assert "1.png: its box marks a finding, and no label is true of it ('-'); name the label, or leave the box" in line
+    assert not found.errors
+    values = [{"image": f"{i}.png", "value": i, **box} for i in range(4)]
+    assert not coded(datalists.check(listed(tmp_path, training=values)), "box_without_label")

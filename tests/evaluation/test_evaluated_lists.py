@@ -47,13 +47,15 @@ def test_a_label_whose_masks_are_empty_is_no_lesion(trained: tuple[Path, Path], 
     rows = masked(tmp_path, trained[1], range(10))
     rows[1]["label"] = "-"
     rows[3]["mask"] = rows[0]["mask"]
+    sides = ("box_x_px", "box_y_px", "box_width_px", "box_height_px")
+    rows[8] = {"image": rows[8]["image"], "label": "-", **dict.fromkeys(sides, "8")}
     data = write_list(tmp_path / "list.csv", rows)
     metrics = evaluate(trained[0], data, tmp_path / "out", settings=NUMBERS, device="cpu")
     froc = metrics["localisation"]["froc"]
-    assert [froc[name] for name in ("lesions", "scans", "scans_without", "scans_undrawn")] == [3, 8, 5, 2]
-    (entry,) = metrics["place_errors"]
-    assert entry["code"] == "bad_mask"
-    assert "mask1.png marks a finding, and no label is true of the case" in entry["message"]
+    assert [froc[name] for name in ("lesions", "scans", "scans_without", "scans_undrawn")] == [3, 7, 4, 3]
+    for entry, what in zip(metrics["place_errors"], ("mask1.png", "8.png: its box"), strict=True):
+        assert entry["code"] == "bad_mask"
+        assert f"{what} marks a finding, and no label is true of the case" in entry["message"]
     assert metrics["localisation"]["evidence"]["cases"] == 3
 
 

@@ -71,9 +71,11 @@ def test_several_labels(tmp_path: Path) -> None:
     assert "confusion_matrix" not in metrics
     assert sum(metrics["confusion_by_label"]["a"].values()) == 32
     assert "set_coverage" not in metrics["classification"]
-    # One box for two labels says of neither where it lies; the case still counts.
-    assert len(metrics["place_errors"]) == 8
-    assert "one place for the 2 labels a, b" in metrics["place_errors"][0]["message"]
+    # One box for two labels says of neither where it lies, and one for none of what; the case still counts.
+    messages = [error["message"] for error in metrics["place_errors"]]
+    assert sum("one place for the 2 labels a, b" in message for message in messages) == 8
+    assert sum("its box marks a finding, and no label is true" in message for message in messages) == 8
+    assert len(messages) == 16
     assert metrics["localisation"]["evidence"]["cases"] == 16
     for row in table(tmp_path / "out"):
         labels = [label for label in "ab" if float(row[f"probability_{label}"]) >= 0.5]

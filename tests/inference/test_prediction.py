@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from medattn_core.bundles import save_bundle
-from medattn_core.errors import PredictionError, TaskError, VolumeError
+from medattn_core.errors import MedAttnError, PredictionError, TaskError, VolumeError
 from medattn_core.inference import Predictor
 from medattn_core.networks.attention_cnn import AttentionCNN
 from medattn_core.tasks import TaskSpec
@@ -217,8 +217,10 @@ def test_device_that_is_not_there(random_bundle):
 
     if torch.cuda.is_available():
         pytest.skip("this machine has CUDA")
-    with pytest.raises(PredictionError, match="auto, cpu"):
-        Predictor.from_bundle(random_bundle, device="cuda")
+    for device in ("cuda", "cuda:1"):
+        with pytest.raises(MedAttnError, match=f"device '{device}': .*accepted here: auto, cpu") as caught:
+            Predictor.from_bundle(random_bundle, device=device)
+        assert caught.value.code == "bad_argument"
 
 
 @pytest.mark.parametrize("shape", [(100, 70, 4), (33, 128, 9), (256, 256, 25)])

@@ -7,6 +7,7 @@ from dataclasses import replace
 from html.parser import HTMLParser
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
 
 from medattn_core.bundles.trust import Trust, Undecided
@@ -117,11 +118,28 @@ def test_regression_page(predict: Predict, head_volume: Volume) -> None:
 
 
 def test_picture_page(predict: Predict, picture: Volume) -> None:
-    words = words_of(report(View.of(predict(picture))))
-    assert "logit/cm2" in words
+    view = View.of(predict(picture))
+    words = words_of(report(view))
+    assert "logit/pixel" in words
+    assert re.search(r"\+\d+\.\d+ logit, \d+ pixels", words)
+    sized = View.of(predict(replace(picture, spacing_known=True)))
+    assert "logit/cm2" in words_of(report(sized))
+    for unsized in (words, view.caption().subtitle):
+        assert not re.search(r"\b(mm|cm|mL)", unsized)
     assert re.search(r"column \d+, row \d+", words)
     assert "slice" not in words.split("column")[1][:30]
     assert "not stated by the file" in words
+
+
+def test_page_of_a_volume_without_voxel_size(predict: Predict, head_volume: Volume) -> None:
+    view = View.of(predict(replace(head_volume, spacing_known=False, affine=np.eye(4))))
+    words = words_of(report(view))
+    assert "logit/voxel" in words
+    first = view.regions[0]
+    assert f"{np.count_nonzero(first.mask)} voxels" in words
+    assert f"{np.count_nonzero(first.mask)} voxels" in view.caption().subtitle
+    for unsized in (words, view.caption().subtitle):
+        assert not re.search(r"\b(mm|cm|mL)", unsized)
 
 
 def test_empty_map_page(predict: Predict, head_volume: Volume) -> None:

@@ -55,13 +55,17 @@ def test_save_without_pictures_under_another_name(predict: Predict, head_volume:
     assert paths["evidence"].name == "case_1_a_evidence.nii.gz"
 
 
-@pytest.mark.parametrize("kind", ["straight", "oblique", "picture"])
+@pytest.mark.parametrize("kind", ["straight", "oblique", "picture", "picture of a size", "no size"])
 def test_evidence_file_lies_on_the_input_and_sums_to_the_logit(
     predict: Predict, head_volume: Volume, picture: Volume, tmp_path: Path, kind: str
 ) -> None:
     import nibabel as nib
 
-    volume = picture if kind == "picture" else head_volume
+    volume = picture if "picture" in kind else head_volume
+    if kind == "picture of a size":
+        volume = replace(picture, spacing_known=True, affine=picture.affine @ np.diag([0.5, 0.25, 1.0, 1.0]))
+    if kind == "no size":
+        volume = replace(head_volume, spacing_known=False, affine=np.eye(4))
     if kind == "oblique":
         affine = head_volume.affine.copy()
         affine[:3, :3] = rotation((0.3, -0.2, 0.4)) @ affine[:3, :3]
@@ -71,7 +75,8 @@ def test_evidence_file_lies_on_the_input_and_sums_to_the_logit(
     (record,) = read_json(tmp_path)
     stated = record["evidence"]
     assert stated["path"] == paths["evidence"].name
-    assert stated["unit"] == ("logit/cm2" if kind == "picture" else "logit/mL")
+    units = {"picture": "logit/pixel", "picture of a size": "logit/cm2", "no size": "logit/voxel"}
+    assert stated["unit"] == units.get(kind, "logit/mL")
     image = nib.load(paths["evidence"])
     assert image.shape[:3] == volume.shape
     assert np.allclose(image.affine, volume.affine, atol=1e-5)
@@ -81,7 +86,9 @@ def test_evidence_file_lies_on_the_input_and_sums_to_the_logit(
     assert back.data.dtype == np.float32
     edges = volume.affine[:3, :3]
     size = abs(np.linalg.det(edges)) / 1000
-    if kind == "picture":
+    if kind in ("picture", "no size"):
+        size = 1.0
+    if kind == "picture of a size":
         size = np.linalg.norm(np.cross(edges[:, 0], edges[:, 1])) / 100
     total = back.data.sum(dtype=np.float64) * size
     assert total == pytest.approx(stated["sum"], rel=1e-5)

@@ -23,7 +23,7 @@ from medattn_core.tasks import TaskSpec
 from medattn_core.training import train
 from medattn_core.training.before import check_installed
 from medattn_core.training.config import TrainingConfig, check_about, read_config
-from medattn_core.training.held_out import check_truth, gather
+from medattn_core.training.held_out import check_truth, gather, say_unlabelled
 from medattn_core.training.processes import backend, own_device
 from tests.squares import SETTINGS
 
@@ -257,11 +257,43 @@ def test_one_label_with_its_places_can_be_learnt():
     assert "outside the masks and boxes" in said[0]
 
 
+def test_marks_where_no_label_is_true_are_told():
+    """Of an empty mask, whose case is not located, nothing is said."""
+    marked = [
+        Case(image=Path(f"{i}.png"), labels=labels, box=(0, 0, 2, 2)) for i, labels in enumerate([("a",), (), ()])
+    ]
+    cases = [*marked, Case(image=Path("3.png"), labels=(), mask=Path("empty.png"))]
+    said: list[str] = []
+    say_unlabelled(cases, np.array([True, True, True, False]), said.append)
+    (line,) = said
+    assert "2 mark something where no label is true ('-'), the first that of 1.png" in line
+    assert "name the label" in line
+    for quiet in (cases[:1], cases[3:], [Case(image=Path("v.png"), value=2.0, box=(0, 0, 2, 2))]):
+        said.clear()
+        say_unlabelled(quiet, np.array([quiet[0].mask is None]), said.append)
+        assert not said
+
+
+def test_training_tells_of_them(squares, tmp_path):
+    box = {"box": [4, 4, 8, 8]}
+    cases = [{"image": str(squares.parent / f"{i}.png"), "label": "a" if i % 2 else "-", **box} for i in range(8)]
+    settings = copy.deepcopy(SETTINGS)
+    settings["training"]["epochs"] = 1
+    said: list[str] = []
+    train(written(tmp_path, training=cases), tmp_path / "out", config=settings, device="cpu", say=said.append)
+    (line,) = [line for line in said if "mark something where no label is true" in line]
+    assert line.startswith("masks and boxes: 4 ")
+
+
 def test_each_process_has_its_own_gpu_and_its_own_way_to_speak(monkeypatch):
     monkeypatch.setenv("LOCAL_RANK", "3")
     assert own_device("cuda") == "cuda:3"
     assert own_device("cpu") == "cpu"
     assert (backend("cuda:3"), backend("cpu")) == ("nccl", "gloo")
+    with pytest.raises(
+        TrainingError, match=r"'cuda:1' is one card, and several processes .* accepted: auto, cpu, cuda"
+    ):
+        own_device("cuda:1")
 
 
 def test_train_json_takes_any_file_name_and_holds_the_watched_fold_out():

@@ -143,3 +143,6 @@ def test_a_picture_without_pixel_size_has_no_millimetres(service: Service, tmp_p
         assert {one["world_position_mm"] for one in regions} == {one["volume_mm3"] for one in regions} == {None}
     mask = ask(service, "mask", prediction=result["prediction"], path=str(tmp_path / "mask.nii"), regions=[1])
     assert mask["volume_mm3"] is None
+    one = ask(service, "evidence", prediction=result["prediction"], path=str(tmp_path / "map.nii"))
+    assert one["unit"] == result["evidence"]["unit"] == "logit/pixel"
+    assert volumes.read(one["path"]).data.sum(dtype=np.float64) == pytest.approx(one["sum"], abs=1e-5)

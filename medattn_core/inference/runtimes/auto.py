@@ -118,7 +118,7 @@ def measure(
                 start = time.perf_counter()
                 run(images[0])
                 if device != "cpu":
-                    torch.cuda.synchronize()
+                    torch.cuda.synchronize(device)
                 times[name].append(1e3 * (time.perf_counter() - start))
     trials = []
     for name in names:
