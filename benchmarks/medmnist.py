@@ -4,9 +4,10 @@
 
 Everything but the pooling is equal. The decision threshold is the one that maximises accuracy on the validation
 split; accuracy at one half is that of probabilities calibrated there. The test split is looked at once, by the weights
-at the end of training. With `--folds 5` the training and validation splits are one set, as in `medattn train --folds
-5`: five networks, each without a fifth of it, whose mean logit is that of the test split; threshold, calibration and
-"validation" are of the logits of the held-out fifths. Finished runs are kept in --work.
+at the end of training; "together" is the mean logit of the seeds. With `--folds 5` the training and validation splits
+are one set, as in `medattn train --folds 5`: five networks, each without a fifth of it, whose mean logit is that of the
+test split; threshold, calibration and "validation" are of the logits of the held-out fifths. Finished runs are kept in
+--work.
 """
 
 from __future__ import annotations
@@ -126,8 +127,19 @@ def run(
         tested.append(outputs_on(trained, test)[:, 0])
     seconds = time.time() - start
     order = np.concatenate([others for _, others in parts])
-    logits = {"val": np.concatenate(held_out), "test": np.mean(tested, axis=0)}
-    truth = {"val": data.targets[order, 0] > 0.5, "test": test.targets[:, 0] > 0.5}
+    logits = {"val": np.concatenate(held_out)[np.argsort(order)], "test": np.mean(tested, axis=0)}
+    truth = {"val": data.targets[np.sort(order), 0] > 0.5, "test": test.targets[:, 0] > 0.5}
+    return {
+        **measures(logits, truth, task),
+        "seconds": seconds,
+        "test_auc_single": float(np.mean([roc_auc_score(truth["test"], each) for each in tested])),
+        "parameters": sum(p.numel() for p in trained.parameters()),
+        "logits": {name: values.astype(float).round(5).tolist() for name, values in logits.items()},
+    }
+
+
+def measures(logits: dict[str, np.ndarray], truth: dict[str, np.ndarray], task: TaskSpec) -> dict[str, float]:
+    """Of the splits `val`, which chooses threshold and calibration, and `test`."""
     threshold = best_threshold(logits["val"], truth["val"])
     temperature, offset = fit_scaling(logits["val"][:, None], truth["val"][:, None].astype(float), task)
     half = -temperature * float(offset[0])  # the logit whose calibrated probability is one half
@@ -137,10 +149,14 @@ def run(
         "test_accuracy": float(accuracy_score(truth["test"], logits["test"] > threshold)),
         "test_accuracy_at_half": float(accuracy_score(truth["test"], logits["test"] > half)),
         "threshold": threshold,
-        "seconds": seconds,
-        "test_auc_single": float(np.mean([roc_auc_score(truth["test"], each) for each in tested])),
-        "parameters": sum(p.numel() for p in trained.parameters()),
     }
+
+
+def together(measured: list[dict[str, Any]], truth: dict[str, np.ndarray], task: TaskSpec) -> dict[str, float] | None:
+    """Measures of the mean logit of several seeds; None where a run is of before logits were kept."""
+    if len(measured) < 2 or not all("logits" in m for m in measured):
+        return None
+    return measures({part: np.mean([m["logits"][part] for m in measured], axis=0) for part in truth}, truth, task)
 
 
 def main() -> None:
@@ -177,11 +193,14 @@ def main() -> None:
                 found = run(settings, data, parts, test, task, pooling, seed)
                 path.write_text(json.dumps({**found, "settings": settings}))
             measured.append(json.loads(path.read_text()))
-            print(pooling, seed, measured[-1], flush=True)
-        row = [pooling, str(len(measured))]
-        for key in ("val_auc", "test_auc", "test_accuracy", "test_accuracy_at_half"):
-            row.append(with_spread([m[key] for m in measured]))
+            print(pooling, seed, {k: v for k, v in measured[-1].items() if k != "logits"}, flush=True)
+        keys = ("val_auc", "test_auc", "test_accuracy", "test_accuracy_at_half")
+        row = [pooling, str(len(measured)), *[with_spread([m[key] for m in measured]) for key in keys]]
         rows.append([*row, f"{np.median([m['seconds'] for m in measured]):.0f}"])
+        validated = data.targets if arguments.folds else data.targets[-held_out:]
+        truth = {"val": validated[:, 0] > 0.5, "test": test.targets[:, 0] > 0.5}
+        if (joint := together(measured, truth, task)) is not None:
+            rows.append([f"{pooling}, the seeds together", "", *[f"{joint[key]:.3f}" for key in keys], ""])
     header = ["pooling", "seeds", "validation AUC", "test AUC", "test accuracy", "accuracy at p = 0.5", "seconds"]
     print(f"\n{kind}; {settings}; {machine()}\n\n{markdown_table(header, rows)}")
 

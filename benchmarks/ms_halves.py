@@ -38,6 +38,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--patients", nargs="+", help="all by default")
     parser.add_argument("--supervision", nargs="+", default=list(SUPERVISION), choices=SUPERVISION)
+    parser.add_argument("--sides", nargs="+", default=["left", "right"], choices=["left", "right"], help="that train")
     parser.add_argument("--step", type=int, default=TRAIN_STEP, help="distance of the cubes that train, voxels")
     parser.add_argument("--set", default="{}", help="JSON merged into the configuration")
     parser.add_argument("--config", type=Path, default=Path(__file__).with_name("ms_lesions.json"))
@@ -55,11 +56,12 @@ def main() -> None:
         middle = float((place[:, None, None] * brain).sum() / brain.sum())
         own = [(case, side_of(case, middle)) for case in cases if case.patient == patient]
         for supervision in arguments.supervision:
-            for side in (-1, 1):
+            for name in arguments.sides:
+                side = -1 if name == "left" else 1
                 chosen = [case for case, lies in own if lies == side]
                 if supervision != "masks":
                     chosen = [replace(case, mask=None) for case in chosen]
-                folder = arguments.work / f"{patient}_{supervision}_{'left' if side < 0 else 'right'}"
+                folder = arguments.work / f"{patient}_{supervision}_{name}"
                 listed = folder.with_name(f"{folder.name}_list.json")
                 datalists.save(chosen, listed)
                 settings = json.loads(json.dumps(config))
@@ -70,11 +72,11 @@ def main() -> None:
                     train(listed, folder, config=settings, seed=0, resume=True, progress=print_progress)
                 maps = assembled(load_network(load(folder)).eval(), folder, scan)
                 tested = brain & (side * (place - middle) < -EDGE)[:, None, None]
-                found = {name: auprc(values, lesion.data > 0, tested) for name, values in maps.items()}
+                found = {kind: auprc(values, lesion.data > 0, tested) for kind, values in maps.items()}
                 found["intensity"] = auprc(scan.data, lesion.data > 0, tested)
                 found["chance"] = float((lesion.data[tested] > 0).mean())
-                numbers = [f"{found[name]:.3f}" for name in ("evidence", "gradcam", "intensity", "chance")]
-                rows.append([patient, supervision, folder.name.rpartition("_")[2], *numbers])
+                numbers = [f"{found[kind]:.3f}" for kind in ("evidence", "gradcam", "intensity", "chance")]
+                rows.append([patient, supervision, name, *numbers])
                 print(rows[-1], f"{time.time() - start:.0f} s", flush=True)
     header = ["patient", "with", "trained on", "evidence", "Grad-CAM", "the intensity itself", "chance"]
     print(f"\n{arguments.set}; {machine()}\n\n{markdown_table(header, rows)}")

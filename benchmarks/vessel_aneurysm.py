@@ -2,10 +2,10 @@
 
     python -m benchmarks.vessel_aneurysm --data ../shared/data/vesselmnist3d/vesselmnist3d_64.npz
 
-Settings are those of benchmarks/medmnist.json. Trained on the training split; temperature, threshold and input check
-come from the validation split; the test split is predicted from files, as the finished bundle decides. A bundle
-that lies in --work already is measured and shipped anew, not trained; `mirror`, which concerns prediction alone, is
-that of the settings, whatever it was in training.
+Settings are those of its name in benchmarks/medmnist.json. Trained on the training split; temperature, threshold and
+input check come from the validation split; the test split is predicted from files, as the finished bundle decides. A
+bundle that lies in --work already is measured and shipped anew, not trained; `mirror`, which concerns prediction alone,
+is that of the settings, whatever it was in training.
 """
 
 from __future__ import annotations
@@ -116,7 +116,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--version", default=list(CHANGES)[-1])
     arguments = parser.parse_args()
-    settings = SETTINGS["vesselmnist3d_64"]
+    settings = SETTINGS[NAME]
     task = replace(
         task_of("vesselmnist3d", 64, 3, settings),
         name=NAME,
