@@ -52,6 +52,11 @@ class IntensityRule:
         return f"{self.rule} {self.lower:g} to {self.upper:g}"
 
 
+def _is_number(value: Any) -> bool:
+    """Whether a value is a finite number; true and false are none."""
+    return isinstance(value, Real) and not isinstance(value, bool) and bool(np.isfinite(float(value)))
+
+
 @dataclass(frozen=True, kw_only=True)
 class TaskSpec:
     """What a model takes (modality, spacing, size, intensity) and gives (labels or a quantity with a unit).
@@ -103,6 +108,8 @@ class TaskSpec:
         if self.unit is None:  # what JSON and YAML write for nothing
             object.__setattr__(self, "unit", "")
         if self.size is not None:
+            if not all(_is_number(n) and float(n).is_integer() for n in self.size):
+                raise TaskError("bad_task", f"task {self.name!r}: size {self.size!r} must be whole numbers")
             object.__setattr__(self, "size", tuple(int(n) for n in self.size))
         given: Any = self.intensity
         several = isinstance(given, (list, tuple))
@@ -115,7 +122,13 @@ class TaskSpec:
             if not ok:
                 raise TaskError("bad_task", f"task {self.name!r}: {message}")
 
-        need(isinstance(self.name, str) and bool(self.name), "name must be a text")
+        need(
+            isinstance(self.name, str) and bool(self.name),
+            "name must be a text that is not empty; a training takes that of its output folder, so give one with a "
+            "name (not '.'), or `name` in the task",
+        )
+        need(isinstance(self.description, str), f"description {self.description!r} must be a text")
+        need(isinstance(self.slicewise, bool), f"slicewise {self.slicewise!r} must be true or false, without quotes")
         need(isinstance(self.unit, str), f"unit {self.unit!r} must be a text, such as 'mm3'")
         need(
             all(isinstance(rule, IntensityRule) for rule in self.intensities),
@@ -130,8 +143,9 @@ class TaskSpec:
             need(all(isinstance(one, str) and one for one in getattr(self, name)), f"{name} must be texts")
         for name in ("threshold", "field_of_view"):
             value = getattr(self, name)
-            number = isinstance(value, Real) and not isinstance(value, bool) and float(value) >= 0
+            number = _is_number(value) and float(value) >= 0
             need(value is None or number, f"{name} {value!r} must be a number, not negative")
+        need(self.field_of_view != 0, "field_of_view 0 must be positive; leave it out where it is not known")
         top = self.kind == "regression" or self.threshold is None or self.threshold <= 1
         need(top, f"threshold {self.threshold!r}; it is a probability, 0 to 1")
         need(self.kind in KINDS, f"kind {self.kind!r}; accepted: {', '.join(KINDS)}")
@@ -147,8 +161,9 @@ class TaskSpec:
         need(self.spatial_dims in (2, 3), f"spatial_dims {self.spatial_dims}; accepted: 2, 3")
         need(not self.slicewise or self.spatial_dims == 2, "slicewise wants spatial_dims 2")
         need(len(self.spacing) == self.spatial_dims, f"spacing {self.spacing} has not {self.spatial_dims} values")
-        need(all(np.isfinite(s) and s > 0 for s in self.spacing), f"spacing {self.spacing} must be positive")
-        need(self.slice_spacing > 0, f"slice_spacing {self.slice_spacing} must be positive")
+        need(all(_is_number(s) and s > 0 for s in self.spacing), f"spacing {self.spacing} must be positive numbers")
+        thin = self.slice_spacing
+        need(_is_number(thin) and thin > 0, f"slice_spacing {thin!r} must be positive")
         if self.size is not None:
             need(len(self.size) == self.spatial_dims, f"size {self.size} has not {self.spatial_dims} values")
             need(all(n > 0 for n in self.size), f"size {self.size} must be positive")

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+
+Write = Callable[[str, Any], Path]
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -27,6 +32,20 @@ def shared_data() -> Path:
 def sample_data() -> Path:
     """The small, licensed samples of this repository."""
     return ROOT / "sample_data"
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Write:
+    """Write a data list beside the (empty) files a.nii, b.nii, c.nii and m.nii."""
+    for name in "abcm":
+        (tmp_path / f"{name}.nii").touch()
+
+    def _write(name: str, content: Any) -> Path:
+        path = tmp_path / name
+        path.write_text(content if isinstance(content, str) else json.dumps(content), encoding="utf-8")
+        return path
+
+    return _write
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,20 +18,6 @@ from medattn_core.volumes import Volume
 
 HEADER = "image,label,value,mask,box_x_px,box_y_px,box_width_px,box_height_px,fold,patient\n"
 Write = Callable[[str, Any], Path]
-
-
-@pytest.fixture
-def write(tmp_path: Path) -> Write:
-    """Write a list beside the files a.nii, b.nii, c.nii and m.nii."""
-    for name in "abcm":
-        (tmp_path / f"{name}.nii").touch()
-
-    def _write(name: str, content: Any) -> Path:
-        path = tmp_path / name
-        path.write_text(content if isinstance(content, str) else json.dumps(content), encoding="utf-8")
-        return path
-
-    return _write
 
 
 def refused(path: Path, **options: Any) -> str:

@@ -79,6 +79,14 @@ def test_lists_become_tuples() -> None:
         ({"spacing": (1.0, float("nan"), 1.0)}, "must be positive"),
         ({"spacing": (1.0, float("inf"), 1.0)}, "must be positive"),
         ({"slice_spacing": 0.0}, "slice_spacing 0.0 must be positive"),
+        ({"slice_spacing": "5"}, "slice_spacing '5' must be positive"),
+        ({"spacing": (1.0, "1", 1.0)}, "must be positive numbers"),
+        ({"size": (4, 4.5, 4)}, "size (4, 4.5, 4) must be whole numbers"),
+        ({"size": ("4", 4, 4)}, "must be whole numbers"),
+        ({"field_of_view": 0}, "field_of_view 0 must be positive"),
+        ({"field_of_view": float("inf")}, "field_of_view inf must be a number"),
+        ({"description": 5}, "description 5 must be a text"),
+        ({"slicewise": "no"}, "slicewise 'no' must be true or false, without quotes"),
         ({"size": (4, 4)}, "size (4, 4) has not 3 values"),
         ({"size": (4, 0, 4)}, "size (4, 0, 4) must be positive"),
         ({"intensity": (IntensityRule(),) * 2}, "intensity has 2 rules for the channels image; accepted: one for all"),
@@ -120,6 +128,11 @@ def test_keys_that_are_missing_or_unknown() -> None:
         with pytest.raises(TaskError, match=said) as caught:
             TaskSpec.from_dict(data)
         assert caught.value.code == "bad_task"
+
+
+def test_a_task_without_a_name_says_where_it_comes_from() -> None:
+    with pytest.raises(TaskError, match=r"name must be a text .*; a training takes that of its output folder"):
+        TaskSpec(**{**NAMED, "name": ""})
 
 
 def test_every_accepted_value_is_accepted() -> None:

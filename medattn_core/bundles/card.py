@@ -18,6 +18,7 @@ def model_card(
     metrics: Mapping[str, Any] | None = None,
     parameters: int | None = None,
     receptive_field: int | None = None,
+    members: int = 1,
     training_data: str = "",
     evaluation: str = "",
     limitations: str = "",
@@ -31,8 +32,9 @@ def model_card(
         description: what it is for, in a sentence or more.
         version: of the bundle.
         metrics: name to value; mappings become one row a key.
-        parameters: number of weights.
+        parameters: number of weights; of an ensemble, of each of its networks.
         receptive_field: pixels of the model grid that one evidence cell can see, where known.
+        members: networks of the bundle: several are an ensemble.
         training_data: what it was trained on, with the source.
         evaluation: how the metrics were measured.
         limitations: what is known not to work.
@@ -43,7 +45,7 @@ def model_card(
         "Research use only: not a medical device.",
     ]
     parts += ["## What it takes", _takes(task), "## What it gives", _gives(task)]
-    parts += ["## How it decides", _decides(network, task, parameters, receptive_field)]
+    parts += ["## How it decides", _decides(network, task, parameters, receptive_field, members)]
     if training_data:
         parts += ["## Training data", training_data]
     if metrics or evaluation:
@@ -115,13 +117,21 @@ def _gives(task: TaskSpec) -> str:
     return "\n".join(lines)
 
 
-def _decides(network: Mapping[str, Any], task: TaskSpec, parameters: int | None, field: int | None) -> str:
+def _decides(
+    network: Mapping[str, Any], task: TaskSpec, parameters: int | None, field: int | None, members: int
+) -> str:
     stride = int(network.get("evidence_stride", 8))
     cell = " x ".join(f"{stride * s:g}" for s in task.spacing)
     size = f", {parameters / 1e6:.1f} million parameters" if parameters else ""
-    text = (
+    text, each = "", ""
+    if members > 1:
+        value = "value" if task.kind == "regression" else "logit"
+        text = f"An ensemble of {members} networks: its {value} and its evidence are the means of theirs. Each is an "
+        each = " of each network"
+    text += (
         f"AttentionCNN, encoder `{network.get('encoder', 'compact')}`, {network.get('pooling', 'evidence')} "
-        f"pooling{size}. The logit is a frozen bias plus the sum of the contributions of evidence cells of {cell} mm."
+        f"pooling{size}. The logit{each} is a frozen bias plus the sum of the contributions of evidence cells "
+        f"of {cell} mm."
     )
     if field is not None:
         text += (

@@ -62,6 +62,7 @@ def save_bundle(
     training: Mapping[str, Any] | None = None,
     recipe: Recipe | None = None,
     trained_on: str = "",
+    evaluation: str = "",
     about: Mapping[str, Any] | None = None,
 ) -> Bundle:
     """Write a bundle folder and load it back.
@@ -86,6 +87,7 @@ def save_bundle(
         training: record of the training settings.
         recipe: with it the bundle holds `train.json` and `evaluate.json`, which repeat the training with MONAI.
         trained_on: hash of the cases and of who was held out, by which a finished training is known again.
+        evaluation: how the metrics were measured, for the card that is written from the facts.
         about: further metadata of MONAI's schema (``authors``, ``copyright``, ``references``, ``changelog``...); what
             the other arguments say cannot be overruled here.
 
@@ -106,6 +108,8 @@ def save_bundle(
         metrics=metrics,
         parameters=sum(p.numel() for p in skeleton.parameters()),
         receptive_field=receptive_field(skeleton),
+        members=1 + len(members),
+        evaluation=evaluation,
     )
     started_from = recipe.started_from if recipe is not None else {}
     card = origin_section(card, started_from)
@@ -241,7 +245,16 @@ def unwritable(path: Path, error: OSError) -> BundleError:
     return BundleError("unwritable", f"{path}: cannot be written ({error.strerror}); choose another folder")
 
 
-def _weights(state_dict: Mapping[str, Tensor], *, half: bool) -> bytes:
+def as_stored(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Weights as they come back from a bundle that :func:`save_bundle` writes: rounded to half precision where large.
+
+    What is measured with these is what the bundle gives. Once rounded they stay as they are when they are saved.
+    """
+    stored = _stored(state_dict, half=True)
+    return {name: value.float() if value.dtype == torch.float16 else value for name, value in stored.items()}
+
+
+def _stored(state_dict: Mapping[str, Tensor], *, half: bool) -> dict[str, Tensor]:
     state = {}
     for name, value in state_dict.items():
         value = value.detach().cpu().contiguous().clone()
@@ -249,6 +262,11 @@ def _weights(state_dict: Mapping[str, Tensor], *, half: bool) -> bytes:
         if half and large and float(value.abs().max()) < torch.finfo(torch.float16).max:
             value = value.half()
         state[name] = value
+    return state
+
+
+def _weights(state_dict: Mapping[str, Tensor], *, half: bool) -> bytes:
+    state = _stored(state_dict, half=half)
     buffer = io.BytesIO()  # not the file: torch writes the file's name into the archive
     torch.save(state, buffer)
     return buffer.getvalue()

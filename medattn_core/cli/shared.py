@@ -14,7 +14,8 @@ import typer
 from medattn_core.errors import MedAttnError, known_error
 
 FAILED, WRONG_USAGE, INTERRUPTED = 1, 2, 130
-_USAGE_CODES = ("bad_argument", "bad_config", "unknown_bundle")
+_USAGE_CODES = ("bad_argument", "bad_config", "bad_task", "unknown_bundle")
+"""A task that cannot be is of somebody's settings: that of a damaged bundle is ``bad_bundle``."""
 
 
 class Runtime(str, Enum):

@@ -15,7 +15,7 @@ import numpy as np
 from medattn_core.datalists.apart import HELD_OUT_SECTION, check_apart, shared
 from medattn_core.datalists.case import NO_LABEL, Case, label_names, one_of_several
 from medattn_core.datalists.load import bare_cases, check_section, load, sections
-from medattn_core.datalists.location import location_of
+from medattn_core.datalists.location import is_flat, location_of
 from medattn_core.datalists.truth import nothing_to_learn, untaught
 from medattn_core.errors import DataListError, MedAttnError
 from medattn_core.volumes import Volume, read
@@ -23,6 +23,9 @@ from medattn_core.volumes.placement import misplaced
 
 FEW = 10
 """A label with fewer cases cannot be learnt, let alone measured."""
+
+GREYS = {"jpeg": 2, "png": 16}
+"""Different values up to which a picture may be a mask. More are grey edges, or the noise of a lossy format."""
 
 NEARLY_ALL = 0.9
 """Share of a scan above which a mask marks hardly a finding."""
@@ -145,6 +148,13 @@ def check(path: str | Path, *, section: str = TRAINING, progress: Callable[[int,
     if HELD_OUT_SECTION in lists and section not in (TRAINING, HELD_OUT_SECTION):
         _compare(found, Path(path), lists, section)
     _count(found, train, cases)
+    tiny = [case for case in cases if case.box is not None and case.mask is None and min(case.box[2:]) < 1]
+    if tiny:
+        what = "1 box covers" if len(tiny) == 1 else f"{len(tiny)} boxes cover"
+        found.warnings.append(
+            f"[tiny_box] {what} less than a pixel in width or height, such as that of {tiny[0].image}: fractions of "
+            "the image? Give pixels"
+        )
     placed = False
     masks = _Masks()
     modalities: Counter[str] = Counter()
@@ -161,7 +171,7 @@ def check(path: str | Path, *, section: str = TRAINING, progress: Callable[[int,
         placed |= _check_place(found, case, channels[0], mask)
         _check_channels(found, case, channels)
         for volume in (v for v in channels if v is not None):
-            flat = volume.spatial_dims == 2 or min(volume.shape) == 1
+            flat = is_flat(volume)
             dimensions["2D" if flat else "3D"] += 1
             modalities[volume.modality or "not stated"] += 1
             for name, value in _measures(volume, flat).items():
@@ -332,7 +342,13 @@ def _check_place(found: Checked, case: Case, image: Volume | None, mask: Volume 
     if mask is not None:
         whole = np.isfinite(mask.data).all() and not np.any(mask.data % 1)
         share = float((mask.data > 0).mean())
-        if not whole or share > NEARLY_ALL:
+        greys = len(np.unique(mask.data)) if mask.format in GREYS else 0
+        if greys > GREYS.get(mask.format, 0):
+            found.warnings.append(
+                f"[odd_mask] {case.mask}: it has {greys} grey values, as a lossy picture (JPEG) has; all that is above "
+                "0 is taken for the finding, faint noise around it, too: save it as PNG, of 0 and one other value"
+            )
+        elif not whole or share > NEARLY_ALL:
             what = f"marks {share:.0%} of its voxels" if whole else "has values that are no whole numbers"
             found.warnings.append(
                 f"[odd_mask] {case.mask}: it {what}; what is above 0 is taken for the finding: is it a mask?"
@@ -376,6 +392,6 @@ def _measures(volume: Volume, flat: bool) -> dict[str, float]:
     shape = sorted(n for n in volume.shape if not (flat and n == 1))
     found = {"shortest side_voxels": float(shape[0]), "longest side_voxels": float(shape[-1])}
     if volume.spacing_known:
-        spacing = [float(s) for s in volume.spacing][: 2 if flat else 3]
+        spacing = [float(s) for n, s in zip(volume.shape, volume.spacing, strict=True) if not (flat and n == 1)]
         found |= {"finest spacing_mm": min(spacing), "coarsest spacing_mm": max(spacing)}
     return found

@@ -17,6 +17,7 @@ import io
 import json
 import math
 import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -38,7 +39,8 @@ def load(
 
     Args:
         path: ``.json`` or ``.csv``.
-        section: the list within a JSON object, such as ``"validation"``.
+        section: the list within a JSON object, such as ``"validation"``. A bare list has none: only the two names that
+            configurations of bundles give are passed over there.
         labels: accepted label names; default the ``labels`` of a JSON object, else any.
         columns: other names used in this list, such as ``{"value": "volume_mm3"}``.
         check_files: look whether images and masks exist.
@@ -74,13 +76,25 @@ def load(
 
 
 def check_section(path: str | Path, section: str) -> None:
-    """Refuse a list that somebody names within a CSV, which has one: a training would take all rows, the test's too.
+    """Refuse a list that somebody names within a CSV or a bare JSON list, which have one.
+
+    A training would take all rows, the test's too.
 
     Raises:
-        DataListError: ``bad_argument``.
+        DataListError: ``bad_argument``; ``bad_datalist``: it cannot be read.
     """
-    if section != "training" and Path(path).suffix.lower() in (".csv", ".tsv"):
+    path = Path(path)
+    if section == "training":
+        return
+    if path.suffix.lower() in (".csv", ".tsv"):
         raise DataListError("bad_argument", f"{path}: section {section!r} is for JSON lists; leave it out for CSV")
+    if path.suffix.lower() == ".json" and isinstance(_parsed(path, _text(path)), list):
+        raise _no_sections(path, section)
+
+
+def _no_sections(path: Path, section: str) -> DataListError:
+    what = f"section {section!r} is for JSON objects of several lists, and this file is one bare list"
+    return DataListError("bad_argument", f"{path}: {what}; leave the section out, or name the list in an object")
 
 
 def sections(path: str | Path) -> tuple[str, ...]:
@@ -122,11 +136,15 @@ def _json(path: Path) -> dict[str, Any]:
     """The object of a JSON data list; empty for a bare list and for other suffixes."""
     if path.suffix.lower() != ".json":
         return {}
+    data = _parsed(path, _text(path))
+    return data if isinstance(data, dict) else {}
+
+
+def _parsed(path: Path, text: str) -> Any:
     try:
-        data = json.loads(_text(path))
+        return json.loads(text)
     except ValueError as error:
         raise bad(path, f"it is not valid JSON ({error})") from error
-    return data if isinstance(data, dict) else {}
 
 
 def _names(path: Path, data: Mapping[str, Any]) -> list[str] | None:
@@ -158,11 +176,10 @@ def _text(path: Path) -> str:
 def _json_rows(
     path: Path, text: str, section: str, columns: Mapping[str, str]
 ) -> tuple[list[tuple[str, dict[str, Any]]], list[str] | None]:
-    try:
-        data = json.loads(text)
-    except ValueError as error:
-        raise bad(path, f"it is not valid JSON ({error})") from error
+    data = _parsed(path, text)
     names = None
+    if isinstance(data, list) and section not in ("training", "validation"):
+        raise _no_sections(path, section)
     if isinstance(data, dict):
         if section not in data:
             lists = sorted(key for key, value in data.items() if isinstance(value, list) and key != "labels")
@@ -185,10 +202,9 @@ def _json_rows(
 def _csv_rows(path: Path, text: str, columns: Mapping[str, str]) -> list[tuple[str, dict[str, Any]]]:
     if not text.strip():
         raise bad(path, f"it is empty; the first line names the columns: {', '.join(COLUMNS)}")
-    header = text.partition("\n")[0]
-    delimiter = max(",;\t", key=header.count)  # spreadsheets of many countries write semicolons
-    reader = csv.reader(io.StringIO(text), delimiter=delimiter)
-    names = [name.strip() for name in next(reader, [])]
+    reader = csv.reader(io.StringIO(text), delimiter=_delimiter(text))
+    lines = _cells(path, reader)
+    names = next((line for line in ([cell.strip() for cell in cells] for cells in lines) if any(line)), [])
     needed = columns.get("image", "image")
     try:
         check_names(names, _known(columns), "column")
@@ -196,22 +212,32 @@ def _csv_rows(path: Path, text: str, columns: Mapping[str, str]) -> list[tuple[s
         raise bad(path, str(error)) from error
     if needed not in names:
         raise bad(path, f"the header has no column {needed!r}; accepted columns: {', '.join(COLUMNS)}")
-    repeated = sorted({name for name in names if names.count(name) > 1})
+    repeated = [name for name in _known(columns) if names.count(name) > 1]
     if repeated:
         raise bad(path, f"the header repeats the column {repeated[0]!r}")
+    width = max(index for index, name in enumerate(names) if name) + 1  # spreadsheets add columns without a name
     rows = []
-    for cells in _cells(path, reader):
+    for cells in lines:
         if not any(cell.strip() for cell in cells):
             continue
         where = f"row {reader.line_num}"
-        if len(cells) != len(names):
+        if not width <= len(cells) <= len(names):
             raise bad(path, f"{where}: {len(cells)} cells, but the header has {len(names)}")
-        row: dict[str, Any] = {name: cell.strip() for name, cell in zip(names, cells, strict=True) if cell.strip()}
+        row: dict[str, Any] = {name: cell.strip() for name, cell in zip(names, cells, strict=False) if cell.strip()}
         for name in (needed, columns.get("label", "label")):
             if SEPARATOR in row.get(name, ""):
                 row[name] = [part.strip() for part in row[name].split(SEPARATOR)]
         rows.append((where, row))
     return rows
+
+
+def _delimiter(text: str) -> str:
+    """What separates the cells of the header: spreadsheets of many countries write semicolons."""
+    first = re.search(r'[^\s,;"]', text)  # lines may be blank before it
+    start = text.rfind("\n", 0, first.start()) + 1 if first else 0
+    header = re.compile(r'(?:"[^"]*"|[^"\n])*').match(text, start)
+    bare = re.sub(r'"[^"]*"', "", header[0] if header else "")
+    return max(",;\t", key=bare.count)
 
 
 def _cells(path: Path, reader: Iterator[list[str]]) -> Iterator[list[str]]:

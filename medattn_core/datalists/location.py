@@ -10,6 +10,11 @@ from medattn_core.volumes import Volume, read
 from medattn_core.volumes.placement import place_mask
 
 
+def is_flat(volume: Volume) -> bool:
+    """Whether an image is a single slice, a picture or a volume that is one voxel thick, along whichever axis."""
+    return volume.spatial_dims == 2 or min(volume.shape) == 1
+
+
 def location_of(case: Case, volume: Volume, mask: Volume | None = None) -> np.ndarray | None:
     """Native mask of the finding, from the mask file or the box, float32; None where the case has neither.
 
@@ -21,7 +26,7 @@ def location_of(case: Case, volume: Volume, mask: Volume | None = None) -> np.nd
         mask: its mask, where it has been read already.
 
     Raises:
-        DataListError: a box for a volume of several slices.
+        DataListError: a box for a volume of several slices, or for a slice that is not stored as columns x rows x 1.
         VolumeError: the mask cannot be read.
     """
     if case.mask is not None:
@@ -30,6 +35,13 @@ def location_of(case: Case, volume: Volume, mask: Volume | None = None) -> np.nd
         marked = mask.data > 0
         return (marked if same else place_mask(marked, mask.affine, volume)).astype(np.float32)
     if case.box is not None:
+        if volume.shape[2] != 1 and is_flat(volume):
+            stored = " x ".join(map(str, volume.shape))
+            raise DataListError(
+                "bad_datalist",
+                f"{case.image}: a box counts columns and rows of a 2D image, and which these are of a slice stored as "
+                f"{stored} is not known; store it as columns x rows x 1, or give a mask",
+            )
         if volume.shape[2] != 1:
             raise DataListError(
                 "bad_datalist",

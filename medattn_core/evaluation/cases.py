@@ -44,6 +44,8 @@ def load_cases(
         section = found[0] if found else "training"
     elif path.suffix.lower() != ".json":
         raise DataListError("bad_argument", f"{path}: {option} {section!r} is for JSON lists; leave it out for CSV")
+    else:
+        datalists.check_section(path, section)
     cases = datalists.load(path, section=section)
     if fold is not None:
         listed = sorted({case.fold for case in cases if case.fold is not None})

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import importlib.util
+import inspect
 import tempfile
 from collections.abc import Sequence
+from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +17,14 @@ from medattn_core.bundles.bundle import NETWORK_SETTINGS
 from medattn_core.errors import MedAttnError, TrainingError
 from medattn_core.networks.attention_cnn import AttentionCNN
 from medattn_core.tasks import TaskSpec
-from medattn_core.training.config import TrainingConfig, differing
+from medattn_core.training.config import SEEDS, TrainingConfig, differing
 from medattn_core.training.initial import start_from
 
 PACKAGES = ("monai", "ignite", "tensorboard", "sklearn", "scipy")
 """What the extra ``train`` brings."""
+
+FOLDS = 2**16
+"""More folds than anybody trains: room for their numbers above a seed."""
 
 
 def check_installed(packages: Sequence[str] = PACKAGES) -> None:
@@ -44,10 +49,37 @@ def network_of(settings: dict[str, Any]) -> AttentionCNN:
         raise TrainingError(
             "bad_config", f"network settings: unknown key {unknown[0]!r}; accepted: {', '.join(NETWORK_SETTINGS)}"
         )
+    _check_types(settings)
     try:
         return AttentionCNN(**settings)
     except (TypeError, ValueError, RuntimeError, IndexError) as error:
         raise TrainingError("bad_config", f"network settings: {' '.join(str(error).split())}") from error
+
+
+def _check_types(settings: dict[str, Any]) -> None:
+    """Values of the types that the network states: text is no truth value, and one bias no list."""
+
+    def number(value: Any, kind: type = Real) -> bool:
+        return isinstance(value, kind) and not isinstance(value, bool)
+
+    parameters = inspect.signature(AttentionCNN).parameters
+    for name, value in settings.items():
+        wanted: Any = parameters[name].annotation
+        fits, words = True, ""
+        if name == "bias":
+            fits = value is None or (isinstance(value, (list, tuple)) and all(map(number, value)))
+            words = "a list of numbers, one an output,"
+        elif name == "encoder_options":
+            fits, words = value is None or isinstance(value, dict), "an object of keys and values"
+        elif wanted is bool:
+            fits, words = isinstance(value, bool), "true or false (without quotes)"
+        elif wanted is str:
+            fits, words = isinstance(value, str), "a text"
+        elif wanted in (int, float):
+            fits = number(value, Integral if wanted is int else Real)
+            words = "a whole number" if wanted is int else "a number"
+        if not fits:
+            raise TrainingError("bad_config", f"network settings: {name} is {value!r}; {words} is needed")
 
 
 def check_output(output: Path) -> None:
@@ -59,7 +91,9 @@ def check_output(output: Path) -> None:
     check_target(output)
     if not BUNDLE_NAME.fullmatch(output.name):
         raise TrainingError(
-            "bad_argument", f"{output}: name {output.name!r}; letters, digits, '.', '_', '-' are accepted"
+            "bad_argument",
+            f"{output}: name {output.name!r}; accepted: a letter or digit, then up to 99 of letters, digits, '.', '_' "
+            "and '-'",
         )
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
@@ -187,6 +221,17 @@ def check_before(
     if training.patience and not held_out:
         raise TrainingError(
             "bad_config", f"patience={training.patience}, but no case is held out; name a validation fold, or folds"
+        )
+    if held_out and training.seed > SEEDS - FOLDS:
+        raise TrainingError(
+            "bad_config", f"seed={training.seed}; folds add their number to it, accepted: 0 to {SEEDS - FOLDS}"
+        )
+    offset = about.get("calibration", {}).get("offset", {})
+    unknown = [name for name in offset if name not in task.labels]
+    if unknown:
+        raise TrainingError(
+            "bad_config",
+            f"bundle: calibration, offset has the unknown label {unknown[0]!r}; accepted: {', '.join(task.labels)}",
         )
     if training.batch_size % processes:
         raise TrainingError(

@@ -115,7 +115,7 @@ def _task_of(bundle: Bundle, cases: Sequence[datalists.Case], given: dict[str, A
     regression = bundle.task.kind == "regression"
     if kind == "multiclass" and not regression:
         found["activation"] = bundle.task.activation
-    if kind == "regression" and regression and given.get("unit", "") == bundle.task.unit:
+    if kind == "regression" and regression and bundle.task.unit and given.get("unit") == bundle.task.unit:
         found["labels"] = list(bundle.task.labels)
     return found | given
 
@@ -154,6 +154,7 @@ def _described(bundle: Bundle, task: TaskSpec, network: dict[str, Any], known: S
         why = (
             "it pools otherwise" if not same
             else f"its numbers are others: {numbers[0]}, here {numbers[1]}" if numbers[0] != numbers[1]
+            else "values without a `unit` may be other numbers" if task.kind == "regression" and not task.unit
             else f"it knows {', '.join(bundle.task.labels)}"
         )  # fmt: skip
         lines.append(f"start: from chance, with its encoder: {', '.join(new)} ({why})")

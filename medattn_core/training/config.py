@@ -16,6 +16,9 @@ from medattn_core.training.losses import LossWeights
 from medattn_core.training.precision import fast_bf16
 from medattn_core.transforms.augment import Augmentation
 
+SEEDS = 2**32 - 1
+"""The highest seed that scikit-learn takes."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingConfig:
@@ -40,7 +43,7 @@ class TrainingConfig:
             of a shipped one, or its folder), or empty for chance.
         zoom_power: how the value of a regression grows with a zoomed image: 3 for a volume, 2 for an area, 1 for a
             length, 0 for what size does not change, such as an age.
-        seed: of everything random.
+        seed: of everything random, 0 to :data:`SEEDS`; each fold adds its number to it.
         precision: ``fp32``, or ``bf16`` (autocast): twice as fast where the processor has it, slow where not. ``auto``
             is ``bf16`` where it is fast.
         augmentation, losses: see there.
@@ -74,7 +77,9 @@ class TrainingConfig:
         object.__setattr__(self, "class_weights", tuple(float(w) for w in self.class_weights))
         if any(not w > 0 for w in self.class_weights):
             raise TrainingError("bad_config", f"class_weights={list(self.class_weights)}; each must be positive")
-        for name in ("focal_gamma", "patience", "weight_decay", "warmup_epochs", "seed"):
+        if not 0 <= self.seed <= SEEDS:
+            raise TrainingError("bad_config", f"seed={self.seed!r}; accepted: 0 to {SEEDS}")
+        for name in ("focal_gamma", "patience", "weight_decay", "warmup_epochs"):
             if not getattr(self, name) >= 0:
                 raise TrainingError("bad_config", f"{name}={getattr(self, name)!r}; it may not be negative")
         for name in ("epochs", "batch_size", "learning_rate"):
@@ -138,7 +143,7 @@ def check_fields(kind: Any, given: dict[str, Any], where: str) -> dict[str, Any]
         TrainingError: ``bad_config`` with the key, what it is and what is accepted.
     """
     known = {f.name: f for f in fields(kind)}
-    unknown = sorted(set(given) - set(known))
+    unknown = sorted(set(given) - set(known), key=str)
     if unknown:
         raise TrainingError("bad_config", f"{where}: unknown key {unknown[0]!r}; accepted: {', '.join(known)}")
     taken = {}
@@ -147,21 +152,29 @@ def check_fields(kind: Any, given: dict[str, Any], where: str) -> dict[str, Any]
         if wanted in ("int", "float") and isinstance(value, str):
             with contextlib.suppress(ValueError):
                 value = float(value)
-        number = isinstance(value, (int, float)) and not isinstance(value, bool)
+        number = is_number(value)
         fits = {
-            "int": number and float(value).is_integer(),
-            "float": number and math.isfinite(value),
+            "int": number and value == math.floor(value),
+            "float": number,
             "bool": isinstance(value, bool),
             "str": isinstance(value, str),
         }.get(wanted)
         if wanted.startswith("tuple"):
             fits = isinstance(value, (list, tuple)) or (value is None and wanted.endswith("None"))
-            fits = fits and all(isinstance(n, (int, float)) and not isinstance(n, bool) for n in value or ())
+            fits = fits and all(map(is_number, value or ()))
             wanted = "list of numbers"
         if fits is False:
             raise TrainingError("bad_config", f"{where}: {name}={given[name]!r}; a value of type {wanted} is needed")
         taken[name] = int(value) if wanted == "int" else value
     return taken
+
+
+def is_number(value: Any) -> bool:
+    """Whether a value is a finite number that a float can hold; true and false are none."""
+    try:
+        return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    except OverflowError:
+        return False
 
 
 def differing(before: Any, now: Mapping[str, Any]) -> list[str]:
@@ -173,11 +186,11 @@ def read_config(path: str | Path) -> dict[str, dict[str, Any]]:
     """Read a configuration, JSON or YAML, with the optional parts ``task``, ``network``, ``training`` and ``bundle``.
 
     Raises:
-        TrainingError: neither JSON nor YAML, or other parts than these.
+        TrainingError: neither JSON nor YAML, other parts than these, or a grid of the task that cannot be.
     """
     yaml = Path(path).suffix.lower() in (".yaml", ".yml")
     try:
-        text = Path(path).read_text(encoding="utf-8")
+        text = Path(path).read_text(encoding="utf-8-sig")  # editors of Windows write a byte order mark
         data = _yaml(text) if yaml else json.loads(text)
     except FileNotFoundError as error:
         raise TrainingError("not_found", f"{path}: no such configuration; name a .json or .yaml file") from error
@@ -186,15 +199,37 @@ def read_config(path: str | Path) -> dict[str, dict[str, Any]]:
         raise TrainingError(
             "bad_config", f"{path}: cannot be read as {'YAML' if yaml else 'JSON'} ({reason})"
         ) from error
-    unknown = set(data) - {"task", "network", "training", "bundle"} if isinstance(data, dict) else {"(not an object)"}
-    if unknown:
+    if data is None and yaml:  # nothing but comments
+        return {}
+    if not isinstance(data, dict):
         raise TrainingError(
-            "bad_config", f"{path}: unknown parts {sorted(unknown)}; accepted: task, network, training, bundle"
+            "bad_config", f"{path}: it is no object of settings; accepted parts: task, network, training, bundle"
         )
+    unknown = sorted(set(data) - {"task", "network", "training", "bundle"}, key=str)
+    if unknown:
+        raise TrainingError("bad_config", f"{path}: unknown parts {unknown}; accepted: task, network, training, bundle")
     wrong = [name for name, part in data.items() if not isinstance(part, dict)]
     if wrong:
         raise TrainingError("bad_config", f"{path}: {wrong[0]!r} is {data[wrong[0]]!r}; keys and values are needed")
+    check_grid(data.get("task", {}))
     return data
+
+
+def check_grid(given: dict[str, Any]) -> None:
+    """What is calculated with before there is a task: spacing, size and field of view of the part ``task``.
+
+    Raises:
+        TrainingError: ``bad_config`` with the key and what is accepted.
+    """
+    for name, accepted in (("spacing", "a list of positive numbers"), ("size", "a list of positive whole numbers")):
+        values = given.get(name)
+        if isinstance(values, list) and not all(
+            is_number(n) and n > 0 and (name == "spacing" or n == math.floor(n)) for n in values
+        ):
+            raise TrainingError("bad_config", f"task settings: {name} {values!r}; {accepted} is needed")
+    view = given.get("field_of_view")
+    if view is not None and not (is_number(view) and view > 0):
+        raise TrainingError("bad_config", f"task settings: field_of_view {view!r}; a positive number of mm is needed")
 
 
 ABOUT = {"description": str, "version": str, "card": str, "data_license": str, "metrics": dict, "calibration": dict}
@@ -202,7 +237,7 @@ ABOUT = {"description": str, "version": str, "card": str, "data_license": str, "
 
 
 def check_about(about: dict[str, Any]) -> None:
-    """The part ``bundle`` of a configuration: known keys, texts where texts are.
+    """The part ``bundle`` of a configuration: known keys, texts where texts are, numbers that can be used.
 
     Raises:
         TrainingError: ``bad_config`` with the key and what is accepted.
@@ -213,6 +248,19 @@ def check_about(about: dict[str, Any]) -> None:
         if not isinstance(value, ABOUT[name]):
             wanted = "text in quotes" if ABOUT[name] is str else "object"
             raise TrainingError("bad_config", f"bundle: {name} is {value!r}; a {wanted} is needed")
+    for name, value in about.get("metrics", {}).items():
+        if not is_number(value):
+            raise TrainingError("bad_config", f"bundle: metrics, {name} is {value!r}; a finite number is needed")
+    calibration = about.get("calibration", {})
+    temperature, offset = calibration.get("temperature", 1.0), calibration.get("offset", {})
+    if not is_number(temperature) or temperature <= 0:
+        raise TrainingError(
+            "bad_config", f"bundle: calibration, temperature is {temperature!r}; a number above 0 is needed"
+        )
+    if not isinstance(offset, dict) or not all(map(is_number, offset.values())):
+        raise TrainingError(
+            "bad_config", f"bundle: calibration, offset is {offset!r}; an object of a number for each label is needed"
+        )
 
 
 def _yaml(text: str) -> Any:

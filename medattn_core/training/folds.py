@@ -41,8 +41,12 @@ def assign(cases: Sequence[Case], folds: int, seed: int = 0) -> np.ndarray:
     most = max(np.unique(labels, return_counts=True)[1])
     if spread and most < folds:
         raise TrainingError("bad_argument", f"folds={folds}, but no label has that many cases; at most {most}")
-    splitter = (StratifiedGroupKFold if spread else GroupKFold)(n_splits=folds, shuffle=True, random_state=seed)
     number = np.empty(len(cases), int)
-    for fold, (_, test) in enumerate(splitter.split(np.zeros(len(cases)), labels, groups)):
-        number[test] = fold
+    # With about as many patients as folds the first may leave a fold empty; the second fills every one.
+    for splitter in (StratifiedGroupKFold, GroupKFold)[0 if spread else 1 :]:
+        split = splitter(n_splits=folds, shuffle=True, random_state=seed).split(np.zeros(len(cases)), labels, groups)
+        for fold, (_, test) in enumerate(split):
+            number[test] = fold
+        if len(set(number.tolist())) == folds:
+            break
     return number

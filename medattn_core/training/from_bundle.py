@@ -63,9 +63,12 @@ def origin_of(bundle: Bundle) -> dict[str, str]:
 
 
 def known_labels(task: TaskSpec, bundle: Bundle) -> list[str]:
-    """Labels of a task that mean the same number to a bundle: a logit of that activation, or a value in that unit."""
+    """Labels of a task that mean the same number to a bundle: a logit of that activation, or a value in that unit.
+
+    Values without a unit may be anything.
+    """
     there = bundle.task
-    if (there.activation, there.unit) != (task.activation, task.unit):
+    if (there.activation, there.unit) != (task.activation, task.unit) or (task.kind == "regression" and not task.unit):
         return []
     return [label for label in task.labels if label in there.labels]
 

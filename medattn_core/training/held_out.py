@@ -148,7 +148,7 @@ def check_labels(prepared: TrainingData, held_out: list[np.ndarray], task: TaskS
         trained = prepared.targets[~chosen] > 0.5
         shown = zip(task.labels, trained.any(axis=0), strict=True)
         missing = [f"a case of {label!r}" for label, some in shown if not some]
-        if task.kind == "multilabel" and not prepared.located.any():
+        if task.kind == "multilabel" and not prepared.located[~chosen].any():
             shown = zip(task.labels, trained.all(axis=0), strict=True)
             missing += [f"a case that is not {label!r}" for label, always in shown if always]
         if missing:

@@ -25,7 +25,15 @@ PATIENCE = 3
 """Epochs in a row that MLflow cannot take before it is left alone: each costs the time of its retries."""
 
 
-def attach(trainer: SupervisedTrainer, folder: Path, optimizer: Any, stop: EarlyStop, first_epoch: int = 0) -> None:
+def attach(
+    trainer: SupervisedTrainer,
+    folder: Path,
+    optimizer: Any,
+    stop: EarlyStop,
+    first_epoch: int = 0,
+    *,
+    spread: float = 1.0,
+) -> None:
     """Write mean losses, learning rate and the validation score after every epoch.
 
     Args:
@@ -35,6 +43,7 @@ def attach(trainer: SupervisedTrainer, folder: Path, optimizer: Any, stop: Early
         optimizer: whose learning rate is written.
         stop: whose score is written, where it measures one.
         first_epoch: epochs that are done already; what a stopped run has written beyond them is hidden.
+        spread: standard deviation of the targets of a regression, by which its score comes into their unit.
     """
     from ignite.engine import Events
     from torch.utils.tensorboard import SummaryWriter
@@ -53,7 +62,7 @@ def attach(trainer: SupervisedTrainer, folder: Path, optimizer: Any, stop: Early
 
     @trainer.on(Events.EPOCH_COMPLETED)
     def _write(engine: Any) -> None:
-        numbers = _epoch(engine, sums, optimizer, stop)
+        numbers = _epoch(engine, sums, optimizer, stop, spread)
         for name, value in numbers.items():
             writer.add_scalar(name, value, engine.state.epoch)
         writer.flush()
@@ -69,12 +78,12 @@ def _end(writer: Any, error: BaseException) -> None:
     raise error  # ignite takes a handled exception for a finished run
 
 
-def _epoch(engine: Any, sums: dict[str, float], optimizer: Any, stop: EarlyStop) -> dict[str, float]:
+def _epoch(engine: Any, sums: dict[str, float], optimizer: Any, stop: EarlyStop, spread: float) -> dict[str, float]:
     """Numbers of the epoch that ends, by name."""
     found = {f"train/{name}": value / engine.state.epoch_length for name, value in sums.items()}
     found["train/learning_rate"] = optimizer.param_groups[0]["lr"]
     if stop.last is not None:
-        found |= {"validation/score": stop.last, "validation/best": stop.best}
+        found |= {"validation/score": spread * stop.last, "validation/best": spread * float(stop.best)}
     return found
 
 

@@ -200,7 +200,7 @@ def build_trainer(
         )
     trainer.done = first_epoch >= config.epochs or stop.stopped  # type: ignore[attr-defined]
     if log_dir is not None and processes.rank == 0 and not trainer.done:  # type: ignore[attr-defined]
-        logs.attach(trainer, log_dir, optimizer, stop, first_epoch)
+        logs.attach(trainer, log_dir, optimizer, stop, first_epoch, spread=units.spread)
 
     def result() -> AttentionCNN:
         kept = copy.deepcopy(settled()).to("cpu")

@@ -5,23 +5,25 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from medattn_core.datalists import Case, label_names, one_of_several
-from medattn_core.errors import TrainingError
-from medattn_core.tasks import TaskSpec
-from medattn_core.training.config import TrainingConfig
+from medattn_core.datalists.location import is_flat
+from medattn_core.errors import TrainingError, VolumeError
+from medattn_core.tasks import KINDS, TaskSpec
+from medattn_core.training.config import TrainingConfig, check_grid
 from medattn_core.training.plan_intensity import plan_channels, plan_modality
 from medattn_core.transforms.grid import MULTIPLE, display_axes
-from medattn_core.volumes import Volume, geometry, read
+from medattn_core.volumes import Volume, geometry, list_series, read
 
 PRIOR = 0.1
 """Probability that a one-against-the-rest model starts from before it has seen anything."""
 
 LOOK_AT = 20
-"""Images that are opened to choose spacing, size and intensity rule."""
+"""Images that are opened to choose spacing, size and intensity rule, spread over the list."""
 
 LITTLE = 300
 """Training cases below which a narrower network is chosen: a wide one knows them by heart."""
@@ -79,10 +81,11 @@ def plan_task(
         MedAttnError: an image cannot be read, or a given value is invalid or does not fit the list.
     """
     say = say or (lambda _: None)
-    step = max(1, len(cases) // LOOK_AT)
-    volumes = [read(case.image) for case in cases[::step][:LOOK_AT]]
-    flat = all(v.spatial_dims == 2 or v.shape[2] == 1 for v in volumes)
+    looked_at = _spread(len(cases))
+    volumes = [read(cases[index].image) for index in looked_at]
+    flat = all(map(is_flat, volumes))
     regression = kind_of(cases) == "regression"
+    _check_kind(given.get("kind"), regression)
     settings: dict[str, Any] = {"name": name, "spatial_dims": 2 if flat else 3}
     if cases[0].channels:
         settings["channels"] = [f"channel {i + 1}" for i in range(len(cases[0].images))]
@@ -98,20 +101,17 @@ def plan_task(
             f"task settings: channels are {', '.join(map(str, named))}, but a case of the list has "
             f"{len(cases[0].images)} image(s); name each of them, in their order",
         )
-    for key in ("size", "spacing"):
-        value = settings.get(key)
-        if value is not None and not isinstance(value, (list, tuple)):
-            raise TrainingError("bad_config", f"task settings: {key} {value!r}; a list is needed, one number an axis")
+    _check_numbers(settings)
     dims = settings["spatial_dims"]
     if dims not in (2, 3) or (dims == 3 and all(v.spatial_dims == 2 for v in volumes)):
         what = "the list holds pictures, which have two" if dims == 3 else "accepted: 2, 3"
         raise TrainingError("bad_config", f"task settings: spatial_dims is {dims!r}; {what}")
     if "modality" not in given:
-        settings["modality"] = plan_modality(volumes)
+        settings["modality"] = _modality(cases, looked_at, volumes, say)
     if "intensity" not in given:
         stated = settings["modality"]
         # A few of the further channels: all of them at once may be larger than memory.
-        further = zip(*(case.channels for case in cases[:: 4 * step][: LOOK_AT // 4]), strict=True)
+        further = zip(*(cases[index].channels for index in looked_at[::4]), strict=True)
         channels = [volumes, *([read(path) for path in paths] for paths in further)]
         settings["intensity"], why = plan_channels(channels, (stated,) if isinstance(stated, str) else tuple(stated))
         say(f"intensity: {why}")
@@ -202,6 +202,61 @@ def plan_start_size(
     if "start_size" in given or settings.patience > 0 or task.spatial_dims != 2 or min(size) < MANY_PIXELS:
         return settings
     return replace(settings, start_size=START_SIZE)
+
+
+def _spread(count: int) -> list[int]:
+    """Which cases of a list are looked at: evenly over all of it, the first and the last among them."""
+    return [round(index) for index in np.linspace(0, count - 1, min(count, LOOK_AT)).tolist()]
+
+
+def _check_kind(kind: Any, regression: bool) -> None:
+    """Refuse a kind of task that contradicts the list. What is no kind at all is left to TaskSpec."""
+    if kind not in KINDS or (kind == "regression") == regression:
+        return
+    holds, other = ("values", "labels") if regression else ("labels", "values")
+    raise TrainingError(
+        "bad_config",
+        f"task settings: kind is {kind!r}, but the list holds {holds}, and {kind} is of {other}; leave kind out, or "
+        f"give the list {other}",
+    )
+
+
+def _check_numbers(settings: dict[str, Any]) -> None:
+    """Refuse lengths with which no grid can be planned; settings may come from a file or from Python."""
+    for key in ("size", "spacing"):
+        value = settings.get(key)
+        if value is not None and not isinstance(value, (list, tuple)):
+            raise TrainingError("bad_config", f"task settings: {key} {value!r}; a list is needed, one number an axis")
+    check_grid({key: list(value) if isinstance(value, tuple) else value for key, value in settings.items()})
+
+
+def _modality(
+    cases: Sequence[Case], looked_at: Sequence[int], volumes: Sequence[Volume], say: Callable[[str], None]
+) -> tuple[str, ...]:
+    """The modality that every image of the list states, or none, which accepts all.
+
+    Args:
+        cases: the data list.
+        looked_at: the cases that have been read.
+        volumes: their images. Where these agree, the headers of all others are asked.
+        say: called with a line for a person where one of the others does not agree.
+    """
+    modality = plan_modality(volumes)
+    for index in sorted(set(range(len(cases))).difference(looked_at)) if modality else ():
+        stated = _stated(cases[index].image)
+        if stated != modality[0]:
+            what = f"states {stated}" if stated else "states none"
+            say(f"modality: any, as {cases[index].image} {what} and others {modality[0]}")
+            return ()
+    return modality
+
+
+def _stated(image: Path) -> str:
+    """The modality in the header of an image, of the series that is read from it; empty where it states none."""
+    try:
+        return list_series(image)[0].modality
+    except (OSError, VolumeError):  # another format, which states none; or damaged, as reading it will say
+        return ""
 
 
 def _classification(

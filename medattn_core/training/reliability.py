@@ -193,7 +193,9 @@ def features_of(network: AttentionCNN, data: TrainingData, batch: int = 16) -> n
 
 
 def learn_input_check(network: AttentionCNN, data: TrainingData, held_out: np.ndarray) -> InputCheck | None:
-    """What all cases are like, with a limit from the held-out ones where they are enough; None for a handful of cases.
+    """What all cases are like, with a limit from the held-out ones where they are enough.
+
+    None for a handful of cases, and where a network that has learnt nothing says the same of all.
 
     Features of training cases lie closer together than those of new ones, so a limit from them would cry wolf. What the
     held-out cases lack, such as scans of another voxel size, is no stranger for that.
@@ -201,4 +203,5 @@ def learn_input_check(network: AttentionCNN, data: TrainingData, held_out: np.nd
     if len(data) < FEWEST:
         return None
     new = held_out if held_out.sum() >= FEWEST else np.ones(len(data), bool)
-    return fit_input_check(features_of(network, data), data.statistics, groups=data.patients, new=new)
+    found = fit_input_check(features_of(network, data), data.statistics, groups=data.patients, new=new)
+    return found if 0 < found.limit < np.inf else None

@@ -16,6 +16,7 @@ import torch
 from medattn_core import datalists
 from medattn_core.bundles import Bundle, Recipe, load, save_bundle
 from medattn_core.bundles.device import resolve_device
+from medattn_core.bundles.save import as_stored
 from medattn_core.bundles.trust import InputCheck
 from medattn_core.errors import TrainingError
 from medattn_core.networks.attention_cnn import AttentionCNN
@@ -27,7 +28,7 @@ from medattn_core.training.before import (
     finished,
     network_of,
 )
-from medattn_core.training.calibration import fold_scale
+from medattn_core.training.calibration import FEWEST, fold_scale
 from medattn_core.training.choice import choose
 from medattn_core.training.config import TrainingConfig, check_about, read_config
 from medattn_core.training.data import TrainingData, prepare
@@ -48,6 +49,12 @@ from medattn_core.training.loop import Progress, fit
 from medattn_core.training.precision import fast_bf16
 from medattn_core.training.processes import Processes
 from medattn_core.training.reliability import HeldOut, assess, learn_input_check
+
+EACH_ON_ITS_OWN = (
+    "The scores are of single networks, each on the cases that it had not seen. Their mean is not measured: no case of "
+    "the list is new to all of them."
+)
+"""What the card of a cross-validated ensemble says of its scores."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -189,6 +196,7 @@ def train(
             say(f"fold {number + 1} of {len(held_out)}: {int((~chosen).sum())} cases train, {int(chosen.sum())} test")
         whole = replace(run, progress=_of_all(progress, number, len(held_out)))
         trained = _train_one(whole, prepared, chosen, number if len(held_out) > 1 else None)
+        trained.load_state_dict(as_stored(trained.state_dict()))  # what is measured is what is saved
         if chosen.any():
             test = prepared.subset(chosen)
             outputs = outputs_on(trained.to(processes.device), test)
@@ -200,6 +208,9 @@ def train(
         return load(output)
     try:
         input_check = learn_input_check(members[0].to(processes.device), prepared, held_out[0])
+        if input_check is None and len(prepared) >= FEWEST:
+            say("the features of all cases are equal: the network has learnt nothing, and no input check is stored; a "
+                "smaller learning_rate may help")  # fmt: skip
         members[0].to("cpu")
         bundle = _write(run, output, members, found, where, about, recipe, say, input_check)
     except BaseException:
@@ -257,6 +268,7 @@ def _write(
         training=run.settings.to_dict(),
         recipe=recipe,
         trained_on=run.trained_on,
+        evaluation=EACH_ON_ITS_OWN if len(found) > 1 else "",
     )
     shutil.rmtree(run.work, ignore_errors=True)
     return bundle

@@ -1,7 +1,8 @@
 """2D pictures: .png and .jpg through SimpleITK, after a walk through their structure.
 
 The walk finds what the decoders hide: libjpeg fills the rest of a cut-off picture with grey and only
-mutters on the terminal. PNG: ISO/IEC 15948; JPEG: ITU-T T.81.
+mutters on the terminal. PNG: ISO/IEC 15948; JPEG: ITU-T T.81. A JPEG that says how it was held (EXIF orientation)
+is turned as viewers show it: boxes and masks are drawn on that, and evidence lies on it.
 """
 
 from __future__ import annotations
@@ -29,6 +30,8 @@ AFFINE = np.diag([-1.0, -1.0, 1.0, 1.0])
 
 _OUTPUT = threading.Lock()
 _PNG_CHANNELS = {0: 1, 2: 3, 3: 3, 4: 2, 6: 4}
+_EXIF = b"Exif\x00\x00"
+_ORIENTATION, _SHORT = 0x0112, 3
 _FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}  # start-of-frame markers
 
 
@@ -46,16 +49,16 @@ def read_png(path: Path, name: str, *, allow_constant: bool = False) -> Volume:
 def read_jpeg(path: Path, name: str, *, allow_constant: bool = False) -> Volume:
     """Read a .jpg file; errors as :func:`medattn_core.volumes.read`."""
     content = path.read_bytes()
-    shape, channels = _walk_jpeg(content, name)
+    shape, channels, held = _walk_jpeg(content, name)
     if channels == 4:
         raise VolumeError("colour_image", f"{name}: a colour picture for print (CMYK); export the scan as a grey image")
     # No bound on the ratio of a progressive JPEG is known, so only memory counts.
     promised = shape[0] * shape[1] * channels
     checks.check_promise(name, shape, promised, promised)
-    return _picture(path, name, "jpeg", "JPEGImageIO", allow_constant)
+    return _picture(path, name, "jpeg", "JPEGImageIO", allow_constant, held)
 
 
-def _picture(path: Path, name: str, kind: str, reader: str, allow_constant: bool) -> Volume:
+def _picture(path: Path, name: str, kind: str, reader: str, allow_constant: bool, held: int = 1) -> Volume:
     import SimpleITK
 
     image, said = _decoded(path, reader)
@@ -64,6 +67,7 @@ def _picture(path: Path, name: str, kind: str, reader: str, allow_constant: bool
     pixels = SimpleITK.GetArrayFromImage(image)
     pixels = pixels.reshape(*pixels.shape[:2], -1)
     grey, colour_notices = checks.grey_from_channels(pixels, name)
+    grey = _upright(grey, held)
     grey, value_notices = checks.check_values(grey, name, allow_constant=allow_constant)
     return Volume(
         data=grey.T[:, :, np.newaxis],
@@ -74,6 +78,22 @@ def _picture(path: Path, name: str, kind: str, reader: str, allow_constant: bool
         format=kind,
         warnings=(*colour_notices, *value_notices),
     )
+
+
+def _upright(pixels: np.ndarray, held: int) -> np.ndarray:
+    """Pixels ``(rows, columns)`` as viewers show them, moved without a change of any.
+
+    Args:
+        pixels: as they are stored.
+        held: EXIF orientation, 1 to 8; 1 is upright already.
+    """
+    if held >= 5:  # rows are stored as columns
+        pixels = pixels.T
+    if held in (3, 4, 7, 8):
+        pixels = pixels[::-1]
+    if held in (2, 3, 6, 7):
+        pixels = pixels[:, ::-1]
+    return np.ascontiguousarray(pixels)
 
 
 def _decoded(path: Path, reader: str) -> tuple[Any, list[str]]:
@@ -177,13 +197,13 @@ def _walk_png(content: bytes, name: str) -> tuple[tuple[int, int], int, int]:
     return found
 
 
-def _walk_jpeg(content: bytes, name: str) -> tuple[tuple[int, int], int]:
-    """(columns, rows) and channels, after the end-of-image marker was found.
+def _walk_jpeg(content: bytes, name: str) -> tuple[tuple[int, int], int, int]:
+    """(columns, rows) as stored, channels and EXIF orientation, after the end-of-image marker was found.
 
     Raises:
         VolumeError: ``truncated_file``, ``corrupt_file``, ``unsupported_storage``.
     """
-    place, found = 2, None
+    place, found, exif = 2, None, b""
     while True:
         place = content.find(b"\xff", place)
         if place < 0 or place + 2 > len(content):
@@ -204,10 +224,27 @@ def _walk_jpeg(content: bytes, name: str) -> tuple[tuple[int, int], int]:
             if not rows or not columns:
                 raise checks.corrupt(name, f"its header states {columns} x {rows} pixels")
             found = (columns, rows), channels
+        if marker == 0xE1 and not exif and content.startswith(_EXIF, place + 4):
+            exif = content[place + 4 + len(_EXIF) : place + 2 + length]
         place += 2 + length
     if found is None:
         raise checks.corrupt(name, "it has no frame")
-    return found
+    return *found, _orientation(exif)
+
+
+def _orientation(exif: bytes) -> int:
+    """Orientation that an EXIF block (a small TIFF file) states; 1, upright, where it states none that there is."""
+    order = {b"II*\x00": "<", b"MM\x00*": ">"}.get(exif[:4])
+    if order is None:
+        return 1
+    with suppress(struct.error):  # a block that is cut off states nothing, as for viewers
+        (place,) = struct.unpack_from(f"{order}I", exif, 4)
+        (count,) = struct.unpack_from(f"{order}H", exif, place)
+        for entry in range(count):
+            tag, kind, _, value = struct.unpack_from(f"{order}HHIH", exif, place + 2 + 12 * entry)
+            if (tag, kind) == (_ORIENTATION, _SHORT):
+                return value if 1 <= value <= 8 else 1
+    return 1
 
 
 def _cut(name: str) -> VolumeError:

@@ -162,7 +162,7 @@ def put(value: Any, *keys: str) -> Callable[[dict[str, Any]], None]:
         (put(..., "medattn", "task"), ("no task specification",)),
         (put("softmax!", "medattn", "task", "activation"), ("activation 'softmax!'", "accepted")),
         (put("abc", "medattn", "task", "labels"), ("labels is 'abc'",)),
-        (put(["x"], "medattn", "task", "size"), ("invalid task specification",)),
+        (put(["x"], "medattn", "task", "size"), ("must be whole numbers",)),
         (put("$import os", "medattn", "task", "spatial_dims"), ("spatial_dims $import os",)),
         (put(1, "medattn", "task", "surprise"), ("surprise",)),
         (put(..., "medattn", "network"), ("no network settings",)),

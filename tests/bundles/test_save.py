@@ -14,6 +14,7 @@ import torch
 
 from medattn_core.bundles import Bundle, load, load_network, model_card, save_bundle, seal
 from medattn_core.bundles.bundle import LISTED_FILES, METADATA
+from medattn_core.bundles.save import as_stored
 from medattn_core.errors import BundleError
 from medattn_core.networks.attention_cnn import AttentionCNN
 from medattn_core.tasks import IntensityRule, TaskSpec
@@ -185,6 +186,28 @@ def test_the_card_states_the_facts(make: Make) -> None:
 
 def test_a_card_of_ones_own_is_kept(make: Make) -> None:
     assert (make(card="# My card").path / "docs" / "README.md").read_text(encoding="utf-8") == "# My card"
+
+
+def test_the_card_of_an_ensemble_says_that_it_is_one(make: Make, network: AttentionCNN) -> None:
+    others = [network.state_dict()] * 2
+    text = (make(members=others, evaluation="Of each by itself.").path / "docs" / "README.md").read_text("utf-8")
+    alone = (make().path / "docs" / "README.md").read_text(encoding="utf-8")
+    assert "An ensemble of 3 networks: its logit and its evidence are the means of theirs. Each is an Attention" in text
+    assert "The logit of each network is a frozen bias" in text
+    assert "## How well\n\nOf each by itself.\n\n| measure" in text
+    assert "ensemble" not in alone
+    assert "The logit is a frozen bias" in alone
+
+
+def test_weights_as_stored_are_those_that_come_back(make: Make, network: AttentionCNN) -> None:
+    with torch.no_grad():
+        large = max(network.parameters(), key=torch.numel)
+        large.mul_(1.0001)
+    rounded = as_stored(network.state_dict())
+    assert any(not torch.equal(value, rounded[name]) for name, value in network.state_dict().items())
+    for state in (network.state_dict(), rounded):
+        for name, value in load_network(make(state_dict=state)).state_dict().items():
+            assert torch.equal(value, rounded[name]), name
 
 
 def test_the_card_of_a_regression() -> None:

@@ -119,6 +119,10 @@ def test_a_list_with_several_sections(tmp_path: Path) -> None:
     table.write_text("image,label\na.png,a\n")
     with pytest.raises(MedAttnError, match=r"list\.csv.*JSON"):
         load_cases(table, ONE, section="test")
+    bare = tmp_path / "bare.json"
+    bare.write_text('[{"image": "b.png", "label": "a"}]')
+    with pytest.raises(MedAttnError, match="one bare list"):
+        load_cases(bare, ONE, section="validation")
 
 
 def test_a_rule_without_choices_is_the_default() -> None:

@@ -161,6 +161,27 @@ def test_a_regression_starts_in_its_unit(squares: Path, tmp_path: Path) -> None:
     assert float(one.abs().mean()) > 1
 
 
+def test_values_without_a_unit_may_be_other_numbers(squares: Path, tmp_path: Path) -> None:
+    rows = list(csv.DictReader(squares.open()))
+    kept = [{key: row[key] for key in ("image", "fold")} for row in rows]
+    listed = {
+        name: write_list(tmp_path / f"{name}.csv", [{**row, "value": str(scale * n)} for n, row in enumerate(kept)])
+        for name, scale in (("large", 10.0), ("small", 0.01))
+    }
+    task = {key: value for key, value in SETTINGS["task"].items() if key != "activation"}
+    config = {**SETTINGS, "task": {**task, "labels": ["dose"]}, "training": STILL}
+    first = train(listed["large"], tmp_path / "first", config=config)
+    said: list[str] = []
+    second = train(
+        listed["small"], tmp_path / "second", config={"training": STILL}, start_from=first.path, say=said.append
+    )
+    assert second.task.labels != ("dose",)
+    assert any("values without a `unit` may be other numbers" in line for line in said)
+    with torch.no_grad():
+        values = load_network(second)(torch.zeros(1, 1, 64, 64))
+    assert abs(float(values)) < 1.0
+
+
 def test_of_an_ensemble_the_first_network(squares: Path, tmp_path: Path) -> None:
     several = train(squares, tmp_path / "several", config=SETTINGS, folds=2)
     bundle = train(squares, tmp_path / "next", config={"training": STILL}, start_from=several.path)

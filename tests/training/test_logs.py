@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 from medattn_core.errors import TrainingError
 from medattn_core.networks.attention_cnn import AttentionCNN
+from medattn_core.tasks import TaskSpec
 from medattn_core.training.config import TrainingConfig
+from medattn_core.training.early_stop import outputs_on
 from medattn_core.training.loop import fit
 from tests.training.test_checkpoint import NETWORK, TASK, data
 
@@ -37,6 +41,20 @@ def test_every_epoch_is_written_once(tmp_path):
     for name, values in found.items():
         assert [step for step, _ in values] == [1, 2], name
     assert len(list((tmp_path / "logs").iterdir())) == 1
+
+
+def test_the_score_of_a_regression_is_in_its_unit(tmp_path: Path) -> None:
+    task = TaskSpec(name="t", kind="regression", activation="identity", labels=("size",), unit="mm3",
+                    spatial_dims=2, spacing=(1, 1))  # fmt: skip
+    values = replace(data(), targets=np.linspace(1000, 5000, 8, dtype=np.float32)[:, None])
+    config = TrainingConfig(epochs=2, batch_size=4, precision="fp32", patience=9)
+    torch.manual_seed(0)
+    network = AttentionCNN(**NETWORK | {"out_channels": 1})
+    kept = fit(network, values, task, config, validation=values, log_dir=tmp_path)
+    error = float(np.abs(outputs_on(kept, values) - values.targets).mean())
+    found = scalars(tmp_path)
+    assert found["validation/best"][-1][1] == pytest.approx(-error, rel=1e-4)
+    assert found["validation/best"][-1][1] == max(value for _, value in found["validation/score"])
 
 
 def test_an_exception_of_a_step_is_the_one_that_is_raised(tmp_path):

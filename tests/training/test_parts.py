@@ -26,7 +26,7 @@ from medattn_core.training.config import TrainingConfig, read_config
 from medattn_core.training.data import TrainingData
 from medattn_core.training.early_stop import EarlyStop
 from medattn_core.training.folds import assign
-from medattn_core.training.held_out import gather
+from medattn_core.training.held_out import check_labels, gather
 from medattn_core.training.input_check import fit_input_check
 from medattn_core.training.loop import _losses
 from medattn_core.training.losses import classification_loss, regression_map_loss
@@ -357,3 +357,25 @@ def test_more_folds_than_cases_of_a_label_are_refused() -> None:
     with pytest.raises(TrainingError, match="folds=5, but no label has that many cases; at most 3"):
         assign(cases, 5)
     assert sorted(set(assign(cases, 3).tolist())) == [0, 1, 2]
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_no_fold_is_empty(seed: int) -> None:
+    """With as many patients as folds, StratifiedGroupKFold leaves one of these empty."""
+    few = cases(["p0", "p0", "p0", "p0", "p1", "p2", "p2", "p3", "p3"], list("aabbbaaaa"))
+    assert set(assign(few, 4, seed).tolist()) == {0, 1, 2, 3}
+
+
+def test_places_of_held_out_cases_teach_no_absence() -> None:
+    """Every case has the label; boxes say what it is not, if they are those of cases that train."""
+    task = TaskSpec(name="t", kind="multilabel", activation="sigmoid", labels=("a",), spatial_dims=2, spacing=(1, 1))
+    empty, held_out = np.zeros((6, 1)), np.arange(6) < 3
+    for located in (held_out, ~held_out):
+        data = TrainingData(
+            images=empty, targets=np.ones((6, 1)), masks=empty, located=located, folds=empty[:, 0],
+        )  # fmt: skip
+        if located is held_out:
+            with pytest.raises(TrainingError, match="without a case that is not 'a'"):
+                check_labels(data, [held_out], task)
+        else:
+            check_labels(data, [held_out], task)

@@ -280,6 +280,17 @@ def test_the_limit_of_the_input_check_is_that_of_new_cases() -> None:
     assert np.mean([check.distance(f) > check.limit for f in rng.normal(size=(500, 4))]) < 0.05
 
 
+def test_features_that_never_move_make_no_input_check(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A network that a wild learning rate has ended says the same of every scan; no scan is unlike the others then."""
+    empty = np.zeros((40, 1))
+    data = TrainingData(
+        images=empty, targets=empty, masks=empty, located=empty[:, 0], folds=empty[:, 0], patients=np.arange(40),
+        statistics=({},) * 40,
+    )  # fmt: skip
+    monkeypatch.setattr(reliability, "features_of", lambda network, data: np.zeros((len(data), 8)))
+    assert reliability.learn_input_check(None, data, np.arange(40) % 2 == 0) is None  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize("features", [8, 200])
 def test_the_limit_of_the_input_check_does_not_depend_on_the_order(features: int) -> None:
     rng = np.random.default_rng(0)

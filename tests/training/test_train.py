@@ -19,6 +19,7 @@ from medattn_core.networks.attention_cnn import AttentionCNN
 from medattn_core.training import TrainingConfig, train
 from medattn_core.training.batches import epoch_order
 from medattn_core.training.data import prepare
+from medattn_core.training.early_stop import outputs_on
 from medattn_core.training.loop import fit
 from medattn_core.training.plan import plan_network, plan_task
 from tests.squares import SETTINGS
@@ -131,6 +132,21 @@ def test_regression_predicts_in_the_unit_of_the_target(squares, tmp_path):
     assert prediction.bias[0] + evidence.total + evidence.residual == pytest.approx(prediction.value, rel=1e-6)
 
 
+def test_what_is_measured_is_what_is_saved(squares, tmp_path):
+    """The error that the bundle states is that of its stored weights, which are rounded."""
+    path = squares.with_name("values.csv")
+    path.write_text("\n".join(["image,value,fold", *[f"{i}.png,{i * i},{i % 2}" for i in range(32)]]))
+    settings = changed(epochs=1)
+    del settings["task"]["activation"]
+    settings["task"]["labels"] = ["size"]
+    settings["network"]["encoder_options"]["widths"] = [8, 16, 16, 48]  # the last is stored in half precision
+    bundle = train(path, tmp_path / "size", config=settings, device="cpu", validation_fold=0)
+    held_out = datalists.load(path)[::2]
+    prepared = prepare(held_out, bundle.task, (64, 64))
+    error = np.abs(outputs_on(load_network(bundle), prepared) - prepared.targets).mean()
+    assert bundle.metadata["eval_metrics"]["mae"] == pytest.approx(error, rel=1e-6)
+
+
 def test_epoch_order_is_balanced_and_leaves_nobody_out_where_there_is_room():
     targets = np.repeat(np.eye(3, dtype=np.float32), [60, 30, 10], axis=0)
     order = epoch_order(targets, balanced=True, generator=torch.Generator().manual_seed(0))
@@ -182,6 +198,9 @@ def test_cross_validation_keeps_an_ensemble_whose_evidence_still_sums(squares, t
     )  # fmt: skip
     assert steps == [(done, len(steps)) for done in range(1, len(steps) + 1)]  # of both folds together
     assert len(bundle.members) == 1
+    card = (bundle.path / "docs" / "README.md").read_text(encoding="utf-8")
+    assert "An ensemble of 2 networks" in card
+    assert "The scores are of single networks, each on the cases that it had not seen." in card
     assert any(line.startswith("fold 2 of 2: 16 cases train, 16 test") for line in said)
     calibration = bundle.metadata["medattn"]["calibration"]
     assert calibration["conformal"]["cases"] == 32

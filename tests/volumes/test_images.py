@@ -46,6 +46,42 @@ def test_jpeg(tmp_path: Path) -> None:
         np.testing.assert_allclose(result.data[:, :, 0].astype(float), smooth().T, atol=6)
 
 
+def held(path: Path, orientation: int, order: str = "<") -> Path:
+    """The picture that ``path`` was, saying how it was held."""
+    mark = b"II*\x00" if order == "<" else b"MM\x00*"
+    entries = struct.pack(f"{order}HHIHHHHIHH", 0x0100, 3, 1, 7, 0, 0x0112, 3, 1, orientation, 0)
+    exif = b"Exif\x00\x00" + mark + struct.pack(f"{order}IH", 8, 2) + entries + bytes(4)
+    content = path.read_bytes()
+    path.write_bytes(content[:2] + b"\xff\xe1" + struct.pack(">H", len(exif) + 2) + exif + content[2:])
+    return path
+
+
+@pytest.mark.parametrize("order", "<>")
+def test_a_jpeg_is_turned_as_viewers_show_it(tmp_path: Path, order: str) -> None:
+    from PIL import Image, ImageOps
+
+    pixels = smooth() // 2 + np.arange(64, dtype=np.uint8)  # no two of its eight views are alike
+    stored = read(picture(tmp_path / "a.jpg", pixels)).data[:, :, 0].T
+    for orientation in range(10):  # 0 and 9 are none
+        path = held(picture(tmp_path / "b.jpg", pixels), orientation, order)
+        result = read(path)
+        with Image.open(path) as opened:
+            shown = np.asarray(ImageOps.exif_transpose(opened))
+        np.testing.assert_allclose(result.data[:, :, 0].T.astype(float), shown.astype(float), atol=2)
+        np.testing.assert_array_equal(np.sort(result.data, axis=None), np.sort(stored, axis=None))
+        np.testing.assert_array_equal(result.affine, LPS_IDENTITY)
+        assert result.shape == ((48, 64, 1) if 5 <= orientation <= 8 else (64, 48, 1))
+
+
+@pytest.mark.parametrize("keep", [4, 12, 20, 30])
+def test_an_exif_block_that_is_cut_off_turns_nothing(tmp_path: Path, keep: int) -> None:
+    path = picture(tmp_path / "a.jpg", smooth())
+    plain = path.read_bytes()
+    exif = held(path, 6).read_bytes()[6 : 6 + 6 + keep]
+    path.write_bytes(plain[:2] + b"\xff\xe1" + struct.pack(">H", len(exif) + 2) + exif + plain[2:])
+    assert read(path).shape == (64, 48, 1)
+
+
 def test_real_slices(shared_data: Path) -> None:
     for path in sorted((shared_data / "brain_tumor_t1ce" / "images").glob("*.jpg"))[:3]:
         result = read(path)

@@ -1,0 +1,126 @@
+"""Settings are refused before a training that they would end, and with words that say which."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from medattn_core.cli.shared import FAILED, WRONG_USAGE, reported
+from medattn_core.errors import BundleError, MedAttnError, TaskError, TrainingError
+from medattn_core.networks.attention_cnn import AttentionCNN
+from medattn_core.tasks import TaskSpec
+from medattn_core.training.before import check_before, check_output, network_of
+from medattn_core.training.config import SEEDS, TrainingConfig, check_about, read_config
+
+NETWORK: dict[str, Any] = {"spatial_dims": 2, "in_channels": 1, "out_channels": 2, "width": 8}
+TASK = TaskSpec(name="t", labels=("a", "b"), spatial_dims=2, spacing=(1, 1))
+
+
+def refused(run: Any, *given: Any, code: str = "bad_config", **options: Any) -> str:
+    with pytest.raises(MedAttnError) as caught:
+        run(*given, **options)
+    assert caught.value.code == code
+    return caught.value.message
+
+
+@pytest.mark.parametrize(("about", "said"), [
+    ({"calibration": {"temperature": "x"}}, "temperature is 'x'; a number above 0"),
+    ({"calibration": {"temperature": 0}}, "temperature is 0; a number above 0"),
+    ({"calibration": {"temperature": float("nan")}}, "temperature is nan"),
+    ({"calibration": {"temperature": True}}, "temperature is True"),
+    ({"calibration": {"offset": [1, 2]}}, "offset is [1, 2]; an object of a number for each label"),
+    ({"calibration": {"offset": {"a": "much"}}}, "offset is {'a': 'much'}"),
+    ({"metrics": {"auc": "high"}}, "metrics, auc is 'high'; a finite number"),
+])  # fmt: skip
+def test_numbers_of_the_bundle_part(about: dict[str, Any], said: str) -> None:
+    assert said in refused(check_about, about)
+
+
+def test_numbers_of_the_bundle_part_that_can_be() -> None:
+    check_about({"calibration": {"temperature": 2, "offset": {"a": -0.5}}, "metrics": {"auc": 1}})
+
+
+@pytest.mark.parametrize("seed", [-1, SEEDS + 1, 10**18, 10**400])
+def test_seeds_that_nothing_takes(seed: int) -> None:
+    assert "seed" in refused(TrainingConfig.from_dict, {"seed": seed})
+    assert f"accepted: 0 to {SEEDS}" in refused(replace, TrainingConfig(), seed=seed)
+
+
+def test_folds_and_offsets_are_known_before_training(tmp_path: Path) -> None:
+    given = (tmp_path / "out", TASK, (32, 32), NETWORK)
+    check_before(*given, TrainingConfig(seed=SEEDS), about={}, held_out=False)
+    said = refused(check_before, *given, TrainingConfig(seed=SEEDS), about={}, held_out=True)
+    assert "folds add their number to it, accepted: 0 to 4294901759" in said
+    check_before(*given, TrainingConfig(seed=4294901759), about={}, held_out=True)
+    about = {"calibration": {"offset": {"c": 1.0}}}
+    said = refused(check_before, *given, TrainingConfig(), about=about, held_out=False)
+    assert "offset has the unknown label 'c'; accepted: a, b" in said
+
+
+@pytest.mark.parametrize("text", ["", "# epochs: 3\n#seed: 1\n", "---\n"])
+def test_yaml_without_settings(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "s.yaml"
+    path.write_text(text)
+    assert read_config(path) == {}
+
+
+@pytest.mark.parametrize("name", ["s.json", "s.yaml"])
+def test_a_byte_order_mark_is_passed_over(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    path.write_text('{"training": {"epochs": 3}}', encoding="utf-8-sig")
+    assert read_config(path) == {"training": {"epochs": 3}}
+
+
+@pytest.mark.parametrize(("text", "said"), [
+    ("[1]", "it is no object of settings; accepted parts: task"),
+    ("{1: {}, trainng: {}}", "unknown parts [1, 'trainng']; accepted: task"),
+    ("task: {spacing: [0, 1]}", "spacing [0, 1]; a list of positive numbers is needed"),
+    ("task: {spacing: [a, 1]}", "spacing ['a', 1]; a list of positive numbers"),
+    ("task: {size: [40.7, 40]}", "size [40.7, 40]; a list of positive whole numbers"),
+    ("task: {field_of_view: 0}", "field_of_view 0; a positive number of mm"),
+])  # fmt: skip
+def test_files_that_are_refused(tmp_path: Path, text: str, said: str) -> None:
+    path = tmp_path / "s.yaml"
+    path.write_text(text)
+    assert said in refused(read_config, path)
+
+
+@pytest.mark.parametrize(("setting", "said"), [
+    ({"null_token": "no"}, "null_token is 'no'; true or false (without quotes) is needed"),
+    ({"mixing": "yes"}, "mixing is 'yes'; true or false"),
+    ({"bias": 0.3}, "bias is 0.3; a list of numbers, one an output, is needed"),
+    ({"bias": ["a", 1]}, "bias is ['a', 1]; a list of numbers"),
+    ({"width": 8.5}, "width is 8.5; a whole number"),
+    ({"width": True}, "width is True; a whole number"),
+    ({"dropout": "0.1"}, "dropout is '0.1'; a number"),
+    ({"pooling": 1}, "pooling is 1; a text"),
+    ({"encoder_options": [1]}, "encoder_options is [1]; an object"),
+])  # fmt: skip
+def test_types_of_the_network_part(setting: dict[str, Any], said: str) -> None:
+    assert said in refused(network_of, {**NETWORK, **setting})
+
+
+def test_types_of_the_network_part_that_can_be() -> None:
+    more = {"bias": [0, 0.5], "dropout": 0, "mirror": [0, 1], "encoder_options": None, "null_token": False}
+    assert isinstance(network_of({**NETWORK, **more}), AttentionCNN)
+
+
+def test_the_rule_of_names_is_said(tmp_path: Path) -> None:
+    said = refused(check_output, tmp_path / "_m", code="bad_argument")
+    assert "accepted: a letter or digit, then up to 99 of letters" in said
+
+
+@pytest.mark.parametrize(("error", "status"), [
+    (TaskError("bad_task", "of the settings"), WRONG_USAGE),
+    (TrainingError("bad_config", "of the settings"), WRONG_USAGE),
+    (BundleError("bad_bundle", "damaged, its task too"), FAILED),
+])  # fmt: skip
+def test_wrong_settings_are_wrong_usage(error: MedAttnError, status: int) -> None:
+    import typer
+
+    with pytest.raises(typer.Exit) as caught, reported(verbose=False):
+        raise error
+    assert caught.value.exit_code == status
