@@ -52,9 +52,12 @@ class IntensityRule:
         return f"{self.rule} {self.lower:g} to {self.upper:g}"
 
 
-def _is_number(value: Any) -> bool:
-    """Whether a value is a finite number; true and false are none."""
-    return isinstance(value, Real) and not isinstance(value, bool) and bool(np.isfinite(float(value)))
+def is_number(value: Any) -> bool:
+    """Whether a value is a finite number that a float can hold, numpy's too; true and false are none."""
+    try:
+        return isinstance(value, Real) and not isinstance(value, bool) and bool(np.isfinite(float(value)))
+    except OverflowError:
+        return False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,10 +108,19 @@ class TaskSpec:
             # One name is a list of one; as a sequence it would be its letters.
             one = isinstance(value, str) and name != "spacing"
             object.__setattr__(self, name, (value,) if one else tuple(value))
-        if self.unit is None:  # what JSON and YAML write for nothing
-            object.__setattr__(self, "unit", "")
+        for name in ("unit", "description"):
+            if getattr(self, name) is None:  # what JSON and YAML write for nothing
+                object.__setattr__(self, name, "")
+        # Bundles of before this was looked at may hold nothing or a number, and no picture is 0 mm wide.
+        if self.slicewise is None or (is_number(self.slicewise) and self.slicewise in (0, 1)):
+            object.__setattr__(self, "slicewise", bool(self.slicewise))
+        if is_number(self.field_of_view) and self.field_of_view == 0:
+            object.__setattr__(self, "field_of_view", None)
+        # numpy's numbers, of a header for example, are no JSON.
+        plain = tuple(float(s) if is_number(s) and not isinstance(s, (int, float)) else s for s in self.spacing)
+        object.__setattr__(self, "spacing", plain)
         if self.size is not None:
-            if not all(_is_number(n) and float(n).is_integer() for n in self.size):
+            if not all(is_number(n) and float(n).is_integer() for n in self.size):
                 raise TaskError("bad_task", f"task {self.name!r}: size {self.size!r} must be whole numbers")
             object.__setattr__(self, "size", tuple(int(n) for n in self.size))
         given: Any = self.intensity
@@ -143,9 +155,8 @@ class TaskSpec:
             need(all(isinstance(one, str) and one for one in getattr(self, name)), f"{name} must be texts")
         for name in ("threshold", "field_of_view"):
             value = getattr(self, name)
-            number = _is_number(value) and float(value) >= 0
+            number = is_number(value) and float(value) >= 0
             need(value is None or number, f"{name} {value!r} must be a number, not negative")
-        need(self.field_of_view != 0, "field_of_view 0 must be positive; leave it out where it is not known")
         top = self.kind == "regression" or self.threshold is None or self.threshold <= 1
         need(top, f"threshold {self.threshold!r}; it is a probability, 0 to 1")
         need(self.kind in KINDS, f"kind {self.kind!r}; accepted: {', '.join(KINDS)}")
@@ -161,9 +172,9 @@ class TaskSpec:
         need(self.spatial_dims in (2, 3), f"spatial_dims {self.spatial_dims}; accepted: 2, 3")
         need(not self.slicewise or self.spatial_dims == 2, "slicewise wants spatial_dims 2")
         need(len(self.spacing) == self.spatial_dims, f"spacing {self.spacing} has not {self.spatial_dims} values")
-        need(all(_is_number(s) and s > 0 for s in self.spacing), f"spacing {self.spacing} must be positive numbers")
+        need(all(is_number(s) and s > 0 for s in self.spacing), f"spacing {self.spacing} must be positive numbers")
         thin = self.slice_spacing
-        need(_is_number(thin) and thin > 0, f"slice_spacing {thin!r} must be positive")
+        need(is_number(thin) and thin > 0, f"slice_spacing {thin!r} must be positive")
         if self.size is not None:
             need(len(self.size) == self.spatial_dims, f"size {self.size} has not {self.spatial_dims} values")
             need(all(n > 0 for n in self.size), f"size {self.size} must be positive")

@@ -40,20 +40,27 @@ def check_card(device: str, cards: int) -> None:
         raise MedAttnError("bad_argument", f"device {device!r}: there is no such card, {there} there; name one of them")
 
 
-def resolve_device(device: str) -> str:
+def resolve_device(device: str, *, used: bool = True) -> str:
     """The torch device that a name of :data:`ACCEPTED` means here.
+
+    Args:
+        device: a name, or a torch device.
+        used: whether this process is to compute on that very card: it is tried.
 
     Raises:
         MedAttnError: ``bad_argument``: the name is another, or the device is not there or cannot be used.
     """
     import torch
 
+    device = str(device)
     cards = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if check_device_name(device) == "auto":
         return "cuda" if cards else "cpu"
     if device == "cpu":
         return device
     check_card(device, cards)
+    if not used:
+        return device
     try:
         torch.zeros(1, device=device)
     except (RuntimeError, AssertionError) as error:

@@ -202,10 +202,10 @@ def _json_rows(
 def _csv_rows(path: Path, text: str, columns: Mapping[str, str]) -> list[tuple[str, dict[str, Any]]]:
     if not text.strip():
         raise bad(path, f"it is empty; the first line names the columns: {', '.join(COLUMNS)}")
-    reader = csv.reader(io.StringIO(text), delimiter=_delimiter(text))
+    needed = columns.get("image", "image")
+    reader = csv.reader(io.StringIO(text), delimiter=_delimiter(text, needed))
     lines = _cells(path, reader)
     names = next((line for line in ([cell.strip() for cell in cells] for cells in lines) if any(line)), [])
-    needed = columns.get("image", "image")
     try:
         check_names(names, _known(columns), "column")
     except ValueError as error:
@@ -231,13 +231,17 @@ def _csv_rows(path: Path, text: str, columns: Mapping[str, str]) -> list[tuple[s
     return rows
 
 
-def _delimiter(text: str) -> str:
-    """What separates the cells of the header: spreadsheets of many countries write semicolons."""
+def _delimiter(text: str, needed: str) -> str:
+    """What separates the cells of the header: spreadsheets of many countries write semicolons.
+
+    The one that leaves a column ``needed``, and of several of these the most frequent.
+    """
     first = re.search(r'[^\s,;"]', text)  # lines may be blank before it
     start = text.rfind("\n", 0, first.start()) + 1 if first else 0
     header = re.compile(r'(?:"[^"]*"|[^"\n])*').match(text, start)
     bare = re.sub(r'"[^"]*"', "", header[0] if header else "")
-    return max(",;\t", key=bare.count)
+    cells = {mark: [cell.strip() for cell in bare.split(mark)] for mark in ",;\t"}
+    return max(cells, key=lambda mark: (needed in cells[mark], len(cells[mark])))
 
 
 def _cells(path: Path, reader: Iterator[list[str]]) -> Iterator[list[str]]:

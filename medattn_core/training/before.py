@@ -6,7 +6,7 @@ import importlib.util
 import inspect
 import tempfile
 from collections.abc import Sequence
-from numbers import Integral, Real
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -76,7 +76,7 @@ def _check_types(settings: dict[str, Any]) -> None:
         elif wanted is str:
             fits, words = isinstance(value, str), "a text"
         elif wanted in (int, float):
-            fits = number(value, Integral if wanted is int else Real)
+            fits = number(value, Real) and (wanted is float or float(value).is_integer())
             words = "a whole number" if wanted is int else "a number"
         if not fits:
             raise TrainingError("bad_config", f"network settings: {name} is {value!r}; {words} is needed")

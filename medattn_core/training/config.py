@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
+from medattn_core import tasks
 from medattn_core.errors import TrainingError
 from medattn_core.training.losses import LossWeights
 from medattn_core.training.precision import fast_bf16
@@ -170,11 +171,8 @@ def check_fields(kind: Any, given: dict[str, Any], where: str) -> dict[str, Any]
 
 
 def is_number(value: Any) -> bool:
-    """Whether a value is a finite number that a float can hold; true and false are none."""
-    try:
-        return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
-    except OverflowError:
-        return False
+    """Whether a value is a finite number as JSON has them: settings are stored as they are given."""
+    return isinstance(value, (int, float)) and tasks.is_number(value)
 
 
 def differing(before: Any, now: Mapping[str, Any]) -> list[str]:
@@ -224,11 +222,11 @@ def check_grid(given: dict[str, Any]) -> None:
     for name, accepted in (("spacing", "a list of positive numbers"), ("size", "a list of positive whole numbers")):
         values = given.get(name)
         if isinstance(values, list) and not all(
-            is_number(n) and n > 0 and (name == "spacing" or n == math.floor(n)) for n in values
+            tasks.is_number(n) and n > 0 and (name == "spacing" or n == math.floor(n)) for n in values
         ):
             raise TrainingError("bad_config", f"task settings: {name} {values!r}; {accepted} is needed")
     view = given.get("field_of_view")
-    if view is not None and not (is_number(view) and view > 0):
+    if view is not None and not (tasks.is_number(view) and view > 0):
         raise TrainingError("bad_config", f"task settings: field_of_view {view!r}; a positive number of mm is needed")
 
 

@@ -118,7 +118,8 @@ def train(
     """
     check_installed()
     output, data = Path(output), Path(data)
-    device = resolve_device(device)
+    # Of several processes each takes a card of its own, and none touches that of another.
+    device = resolve_device(device, used=int(os.environ.get("WORLD_SIZE", "1")) == 1)
     processes = Processes(device)
     if processes.rank > 0:  # the first process speaks and writes for all
         say = progress = reading = None

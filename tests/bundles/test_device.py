@@ -51,3 +51,7 @@ def test_what_is_there_on_this_machine() -> None:
         assert resolve_device(f"cuda:{number}") == f"cuda:{number}"
     with pytest.raises(MedAttnError, match=f"'cuda:{cards}'"):
         resolve_device(f"cuda:{cards}")
+
+
+def test_a_torch_device_is_its_name() -> None:
+    assert resolve_device(torch.device("cpu")) == "cpu"  # type: ignore[arg-type]

@@ -33,6 +33,7 @@ def test_a_section_of_a_bare_list_is_refused(write: Write) -> None:
     "image,label,,\na.nii,x\nb.nii,y,seen,\n",
     "image,label,note,note\na.nii,x,1,2\nb.nii,y,3,4\n",
     "\n \n,,\nimage,label\na.nii,x\nb.nii,y\n",
+    "image;label;note, which, may, be\na.nii;x;1\nb.nii;y;2\n",
     'image,label,"a; b; c; d"\na.nii,x,1\nb.nii,y,2\n',
     'image;label;"a, b,\nc, d, e, f"\na.nii;x;1\nb.nii;y;2\n',
 ])  # fmt: skip

@@ -104,7 +104,14 @@ def test_types_of_the_network_part(setting: dict[str, Any], said: str) -> None:
 
 
 def test_types_of_the_network_part_that_can_be() -> None:
-    more = {"bias": [0, 0.5], "dropout": 0, "mirror": [0, 1], "encoder_options": None, "null_token": False}
+    more = {
+        "bias": [0, 0.5],
+        "dropout": 0,
+        "mirror": [0, 1],
+        "encoder_options": None,
+        "null_token": False,
+        "evidence_stride": 8.0,
+    }
     assert isinstance(network_of({**NETWORK, **more}), AttentionCNN)
 
 
