@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +14,9 @@ from medattn_core import datalists
 from medattn_core.datalists import Case
 from medattn_core.errors import DataListError
 from medattn_core.volumes import Volume
+from tests.conftest import Write
 
 HEADER = "image,label,value,mask,box_x_px,box_y_px,box_width_px,box_height_px,fold,patient\n"
-Write = Callable[[str, Any], Path]
 
 
 def refused(path: Path, **options: Any) -> str:

@@ -6,7 +6,6 @@ import importlib.util
 import inspect
 import tempfile
 from collections.abc import Sequence
-from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ from medattn_core.bundles import BUNDLE_NAME, Bundle, check_target, load, save_b
 from medattn_core.bundles.bundle import NETWORK_SETTINGS
 from medattn_core.errors import MedAttnError, TrainingError
 from medattn_core.networks.attention_cnn import AttentionCNN
-from medattn_core.tasks import TaskSpec
+from medattn_core.tasks import TaskSpec, is_number
 from medattn_core.training.config import SEEDS, TrainingConfig, differing
 from medattn_core.training.initial import start_from
 
@@ -58,16 +57,12 @@ def network_of(settings: dict[str, Any]) -> AttentionCNN:
 
 def _check_types(settings: dict[str, Any]) -> None:
     """Values of the types that the network states: text is no truth value, and one bias no list."""
-
-    def number(value: Any, kind: type = Real) -> bool:
-        return isinstance(value, kind) and not isinstance(value, bool)
-
     parameters = inspect.signature(AttentionCNN).parameters
     for name, value in settings.items():
         wanted: Any = parameters[name].annotation
         fits, words = True, ""
         if name == "bias":
-            fits = value is None or (isinstance(value, (list, tuple)) and all(map(number, value)))
+            fits = value is None or (isinstance(value, (list, tuple)) and all(map(is_number, value)))
             words = "a list of numbers, one an output,"
         elif name == "encoder_options":
             fits, words = value is None or isinstance(value, dict), "an object of keys and values"
@@ -76,7 +71,7 @@ def _check_types(settings: dict[str, Any]) -> None:
         elif wanted is str:
             fits, words = isinstance(value, str), "a text"
         elif wanted in (int, float):
-            fits = number(value, Real) and (wanted is float or float(value).is_integer())
+            fits = is_number(value) and (wanted is float or float(value).is_integer())
             words = "a whole number" if wanted is int else "a number"
         if not fits:
             raise TrainingError("bad_config", f"network settings: {name} is {value!r}; {words} is needed")

@@ -221,9 +221,9 @@ def check_grid(given: dict[str, Any]) -> None:
     """
     for name, accepted in (("spacing", "a list of positive numbers"), ("size", "a list of positive whole numbers")):
         values = given.get(name)
-        if isinstance(values, list) and not all(
-            tasks.is_number(n) and n > 0 and (name == "spacing" or n == math.floor(n)) for n in values
-        ):
+        if values is not None and not isinstance(values, (list, tuple)):
+            raise TrainingError("bad_config", f"task settings: {name} {values!r}; a list is needed, one number an axis")
+        if not all(tasks.is_number(n) and n > 0 and (name == "spacing" or n == math.floor(n)) for n in values or ()):
             raise TrainingError("bad_config", f"task settings: {name} {values!r}; {accepted} is needed")
     view = given.get("field_of_view")
     if view is not None and not (tasks.is_number(view) and view > 0):

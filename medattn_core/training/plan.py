@@ -101,7 +101,7 @@ def plan_task(
             f"task settings: channels are {', '.join(map(str, named))}, but a case of the list has "
             f"{len(cases[0].images)} image(s); name each of them, in their order",
         )
-    _check_numbers(settings)
+    check_grid(settings)
     dims = settings["spatial_dims"]
     if dims not in (2, 3) or (dims == 3 and all(v.spatial_dims == 2 for v in volumes)):
         what = "the list holds pictures, which have two" if dims == 3 else "accepted: 2, 3"
@@ -219,15 +219,6 @@ def _check_kind(kind: Any, regression: bool) -> None:
         f"task settings: kind is {kind!r}, but the list holds {holds}, and {kind} is of {other}; leave kind out, or "
         f"give the list {other}",
     )
-
-
-def _check_numbers(settings: dict[str, Any]) -> None:
-    """Refuse lengths with which no grid can be planned; settings may come from a file or from Python."""
-    for key in ("size", "spacing"):
-        value = settings.get(key)
-        if value is not None and not isinstance(value, (list, tuple)):
-            raise TrainingError("bad_config", f"task settings: {key} {value!r}; a list is needed, one number an axis")
-    check_grid({key: list(value) if isinstance(value, tuple) else value for key, value in settings.items()})
 
 
 def _modality(

@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from pathlib import Path
-from typing import Any
-
 import pytest
 
 from medattn_core import datalists
 from medattn_core.errors import DataListError
+from tests.conftest import Write
 from tests.test_datalists import refused
-
-Write = Callable[[str, Any], Path]
 
 
 def test_a_section_of_a_bare_list_is_refused(write: Write) -> None:
