@@ -51,6 +51,7 @@ CODES: dict[str, str] = {
     "skipped_files": "files that are not part of the image were left out",
     "non_finite_replaced": "a few NaN or infinite voxels were replaced",
     "grey_in_rgb": "a grey image stored as RGB was read as grey",
+    "turned": "a picture was turned as its EXIF orientation says",
     "sheared_affine": "the axes are not at right angles",
     "sform_qform_differ": "the two geometries of the NIfTI header disagree",
     "no_geometry": "the header states no orientation, or no geometry at all; left and right are an assumption",

@@ -12,17 +12,15 @@ Several channels of one case (T1 and FLAIR, PET and CT) are a JSON list of image
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import math
 import os
-import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from medattn_core.datalists.case import BOX_COLUMNS, COLUMNS, NO_LABEL, SEPARATOR, Case, bad
+from medattn_core.datalists.case import BOX_COLUMNS, COLUMNS, NO_LABEL, Case, bad
+from medattn_core.datalists.csv_rows import csv_rows, known
 from medattn_core.datalists.entry import BOX, check_names, is_empty, tidy
 from medattn_core.errors import DataListError
 
@@ -57,7 +55,7 @@ def load(
         rows, listed = _json_rows(path, text, section, columns or {})
         labels = listed if labels is None else labels
     elif path.suffix.lower() in (".csv", ".tsv"):
-        rows = _csv_rows(path, text, columns or {})
+        rows = csv_rows(path, text, columns or {})
     else:
         raise bad(path, f"suffix {path.suffix!r} is not accepted; use .json or .csv")
     if not rows:
@@ -193,66 +191,10 @@ def _json_rows(
         if not isinstance(entry, dict):
             raise bad(path, f"{where}: must be an object with the key 'image', not {type(entry).__name__}")
         try:
-            check_names(entry, [*_known(columns), BOX], "key")
+            check_names(entry, [*known(columns), BOX], "key")
         except ValueError as error:
             raise bad(path, f"{where}: {error}") from error
     return rows, names
-
-
-def _csv_rows(path: Path, text: str, columns: Mapping[str, str]) -> list[tuple[str, dict[str, Any]]]:
-    if not text.strip():
-        raise bad(path, f"it is empty; the first line names the columns: {', '.join(COLUMNS)}")
-    needed = columns.get("image", "image")
-    reader = csv.reader(io.StringIO(text), delimiter=_delimiter(text, needed))
-    lines = _cells(path, reader)
-    names = next((line for line in ([cell.strip() for cell in cells] for cells in lines) if any(line)), [])
-    try:
-        check_names(names, _known(columns), "column")
-    except ValueError as error:
-        raise bad(path, str(error)) from error
-    if needed not in names:
-        raise bad(path, f"the header has no column {needed!r}; accepted columns: {', '.join(COLUMNS)}")
-    repeated = [name for name in _known(columns) if names.count(name) > 1]
-    if repeated:
-        raise bad(path, f"the header repeats the column {repeated[0]!r}")
-    width = max(index for index, name in enumerate(names) if name) + 1  # spreadsheets add columns without a name
-    rows = []
-    for cells in lines:
-        if not any(cell.strip() for cell in cells):
-            continue
-        where = f"row {reader.line_num}"
-        if not width <= len(cells) <= len(names):
-            raise bad(path, f"{where}: {len(cells)} cells, but the header has {len(names)}")
-        row: dict[str, Any] = {name: cell.strip() for name, cell in zip(names, cells, strict=False) if cell.strip()}
-        for name in (needed, columns.get("label", "label")):
-            if SEPARATOR in row.get(name, ""):
-                row[name] = [part.strip() for part in row[name].split(SEPARATOR)]
-        rows.append((where, row))
-    return rows
-
-
-def _delimiter(text: str, needed: str) -> str:
-    """What separates the cells of the header: spreadsheets of many countries write semicolons.
-
-    The one that leaves a column ``needed``, and of several of these the most frequent.
-    """
-    first = re.search(r'[^\s,;"]', text)  # lines may be blank before it
-    start = text.rfind("\n", 0, first.start()) + 1 if first else 0
-    header = re.compile(r'(?:"[^"]*"|[^"\n])*').match(text, start)
-    bare = re.sub(r'"[^"]*"', "", header[0] if header else "")
-    cells = {mark: [cell.strip() for cell in bare.split(mark)] for mark in ",;\t"}
-    return max(cells, key=lambda mark: (needed in cells[mark], len(cells[mark])))
-
-
-def _cells(path: Path, reader: Iterator[list[str]]) -> Iterator[list[str]]:
-    try:
-        yield from reader
-    except csv.Error as error:
-        raise bad(path, f"it is not valid CSV ({error})") from error
-
-
-def _known(columns: Mapping[str, str]) -> list[str]:
-    return [columns.get(name, name) for name in COLUMNS]
 
 
 def _renamed(row: Mapping[str, Any], columns: Mapping[str, str]) -> dict[str, Any]:

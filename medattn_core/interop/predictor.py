@@ -148,6 +148,10 @@ class ForeignPredictor(Predictor):
                 "bad_argument", f"{self.model.name} is no MedAttn bundle: it takes one path or Volume, and no mask"
             )
         volume = one if isinstance(one, Volume) else _native(Path(one), series)
+        if volume.format == "jpeg" and any(notice.code == "turned" for notice in volume.warnings):
+            raise PredictionError(  # the reader of the bundle may leave it as it lies, and the map would lie elsewhere
+                "bad_argument", f"{volume.source}: its EXIF orientation is not upright; save it upright for this bundle"
+            )
         if isinstance(one, Volume) or volume.format not in ("nifti", "png", "jpeg"):
             # MONAI's readers take the wrong series, or need packages of their own: what was read here is handed on.
             with tempfile.TemporaryDirectory() as folder:

@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from medattn_core.errors import VolumeError
+from medattn_core.errors import Notice, VolumeError
 from medattn_core.volumes import checks
 from medattn_core.volumes.volume import Volume
 
@@ -68,6 +68,7 @@ def _picture(path: Path, name: str, kind: str, reader: str, allow_constant: bool
     pixels = pixels.reshape(*pixels.shape[:2], -1)
     grey, colour_notices = checks.grey_from_channels(pixels, name)
     grey = _upright(grey, held)
+    turned = f"{name}: turned upright, as its EXIF orientation ({held}) says and viewers show it"
     grey, value_notices = checks.check_values(grey, name, allow_constant=allow_constant)
     return Volume(
         data=grey.T[:, :, np.newaxis],
@@ -76,7 +77,7 @@ def _picture(path: Path, name: str, kind: str, reader: str, allow_constant: bool
         spacing_known=False,
         source=name,
         format=kind,
-        warnings=(*colour_notices, *value_notices),
+        warnings=(*colour_notices, *([Notice("turned", turned)] if held > 1 else []), *value_notices),
     )
 
 

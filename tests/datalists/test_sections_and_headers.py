@@ -31,6 +31,9 @@ def test_a_section_of_a_bare_list_is_refused(write: Write) -> None:
     "image;label;note, which, may, be\na.nii;x;1\nb.nii;y;2\n",
     'image,label,"a; b; c; d"\na.nii,x,1\nb.nii,y,2\n',
     'image;label;"a, b,\nc, d, e, f"\na.nii;x;1\nb.nii;y;2\n',
+    "sep=;\nimage;label;a,b,c,d\na.nii;x;1\nb.nii;y;2\n",
+    "sep=\t\r\nimage\tlabel\r\na.nii\tx\r\nb.nii\ty\r\n",
+    '\n"SEP=,",,\nimage,label,x;y;z\na.nii,x,1\nb.nii,y,2\n',
 ])  # fmt: skip
 def test_headers_of_spreadsheets(write: Write, text: str) -> None:
     first, second = datalists.load(write("list.csv", text))
@@ -44,3 +47,6 @@ def test_what_headers_of_spreadsheets_leave_refused(write: Write) -> None:
     assert "repeats the column 'mm3'" in refused(path, columns={"value": "mm3"})
     assert "row 2: 2 cells, but the header has 4" in refused(write("list.csv", "image,label,note,\na.nii,x\n"))
     assert "no column 'image'" in refused(write("list.csv", ",,\n"))
+    assert "row 3: 2 cells, but the header has 3" in refused(write("list.csv", "sep=;\nimage;label;note\na.nii;x\n"))
+    assert "states the separator '|'; accepted: comma" in refused(write("list.csv", "sep=|\nimage|label\na.nii|x\n"))
+    assert "it is empty" in refused(write("list.csv", "sep=;\n"))

@@ -208,6 +208,20 @@ def test_colour_pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     assert sum(prediction.probabilities.values()) == pytest.approx(1.0)
 
 
+def test_a_jpeg_that_lies_on_its_side_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """MONAI's readers do not turn it: the map would lie elsewhere."""
+    image = pytest.importorskip("PIL.Image")
+    monkeypatch.chdir(tmp_path)
+    root = write_zoo_bundle(tmp_path / "pictures", dims=2)
+    exif = image.Exif()
+    exif[0x0112] = 6
+    grey = np.random.default_rng(0).integers(0, 255, (48, 64)).astype(np.uint8)
+    image.fromarray(grey).save(tmp_path / "p.jpg", exif=exif)
+    with pytest.raises(PredictionError, match=r"p\.jpg: its EXIF orientation is not upright") as caught:
+        open_predictor(root, trust=True, device="cpu")(tmp_path / "p.jpg")
+    assert caught.value.code == "bad_argument"
+
+
 def test_through_the_command_line(zoo: Path, scan: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("PIL")
     monkeypatch.chdir(tmp_path)

@@ -71,6 +71,7 @@ def test_a_jpeg_is_turned_as_viewers_show_it(tmp_path: Path, order: str) -> None
         np.testing.assert_array_equal(np.sort(result.data, axis=None), np.sort(stored, axis=None))
         np.testing.assert_array_equal(result.affine, LPS_IDENTITY)
         assert result.shape == ((48, 64, 1) if 5 <= orientation <= 8 else (64, 48, 1))
+        assert codes(result) == (["turned"] if 2 <= orientation <= 8 else [])
 
 
 @pytest.mark.parametrize("keep", [4, 12, 20, 30])
