@@ -76,6 +76,7 @@ CODES: dict[str, str] = {
     "bad_argument": "an argument is invalid",
     "masked": "the attention was limited to a region of interest",
     "small_mask": "the mask covers no evidence cell by half; the cells it covers best are used",
+    "soft_mask": "the mask holds fractions, which all count, or the faint noise of a JPEG, which does not",
     "upsampled": "the input is much coarser than the model's grid",
     "cropped": "the input is larger than the model's field of view and was cropped",
     "report_failed": "the pictures or the page of a result could not be made; its numbers are complete",
@@ -84,7 +85,8 @@ CODES: dict[str, str] = {
     "abstained": "the model is not sure enough to decide, or not of every label, by the rule from its validation data",
     "not_additive": "the map is Grad-CAM of a foreign bundle: its voxels do not sum to the score",
     "unlike_training": "the scan is unlike those the model was trained on",
-    "other_run": "the output folder holds an unfinished batch of another bundle or other options",
+    "other_run": "the output folder holds an unfinished batch of another bundle or other options, or results by "
+    "another model",
     "worker_lost": "the process or machine that predicted the input was lost, again and again",
     "export_failed": "the network of a bundle cannot be written in the asked-for format",
     # --- the worker

@@ -14,7 +14,7 @@ from medattn_core.outputs import files, tables
 from medattn_core.outputs.overview import overview
 
 _OVERVIEW = (
-    *("input", "error", "warnings", "label", "present", "undecided", "probabilities", "value", "unit"),
+    *("input", "error", "warnings", "label", "present", "abstained", "undecided", "probabilities", "value", "unit"),
     *("bundle", "bundle_version"),
 )
 
@@ -70,13 +70,17 @@ class CsvStream:
 def finish(journal: Journal, *, report: bool) -> None:
     """Write predictions.json, predictions.csv and, with ``report``, report.html, each whole or not at all.
 
+    Without ``report`` too, where results of an earlier run have pages: their overview would be lost, or lack this run.
+
     Raises:
         VolumeError: ``unwritable``.
     """
     folder = journal.folder
 
     def rows() -> Iterator[dict[str, Any]]:
+        nonlocal report
         for row in journal.rows():
+            report = report or _page(row["batch"]) is not None
             row.pop("batch")
             yield row
 
@@ -107,13 +111,18 @@ def _front_page(journal: Journal) -> None:
     slim, pages = [], []
     for row in journal.rows():
         slim.append({key: row.get(key) for key in _OVERVIEW})
-        own = f"{row['batch']['name']}_report.html"
-        pages.append(own if own in row["batch"]["files"] else None)
+        pages.append(_page(row["batch"]))
     path = journal.folder / "report.html"
     if len(slim) == 1 and pages[0] is not None:
         files.write_bytes(path, (journal.folder / pages[0]).read_bytes())
     else:
         files.write_text(path, overview(slim, pages))
+
+
+def _page(batch: Mapping[str, Any]) -> str | None:
+    """Name of the page of a row, where it has one."""
+    own = f"{batch['name']}_report.html"
+    return own if own in batch["files"] else None
 
 
 def _text(path: Path) -> TextIO:

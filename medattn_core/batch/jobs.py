@@ -27,26 +27,37 @@ class Job:
         path: as typed or found; the first channel.
         name: base name of its result files, unlike that of every other job.
         channels: further channels.
+        mask: its region of interest.
+        series: SeriesInstanceUID to take of it.
     """
 
     index: int
     path: Path
     name: str
     channels: tuple[Path, ...] = ()
+    mask: Path | None = None
+    series: str | None = None
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """All that it is read from."""
+        return (self.path, *self.channels, *(() if self.mask is None else (self.mask,)))
 
     def stamp(self) -> list[list[int]]:
         """Size and time of every file it is read from: whether it is still the input of the last run."""
-        return [list(stamp(path)) for path in (self.path, *self.channels)]
+        return [list(stamp(path)) for path in self.files]
 
 
-def jobs_of(inputs: Sequence[tuple[Path, tuple[Path, ...]]]) -> list[Job]:
-    """Jobs in the order of the inputs (path, further channels).
+def jobs_of(
+    inputs: Sequence[tuple[Path, tuple[Path, ...]]], *, mask: Path | None = None, series: str | None = None
+) -> list[Job]:
+    """Jobs in the order of the inputs (path, further channels), with mask and series of the one input.
 
     Names depend on the list alone; where a folder holds results already, its journal changes those that are taken.
     """
     names = files.UniqueNames()
     return [
-        Job(index, path, names.take(files.name_of(str(path))), channels)
+        Job(index, path, names.take(files.name_of(str(path))), channels, mask, series)
         for index, (path, channels) in enumerate(inputs)
     ]
 
@@ -65,13 +76,14 @@ def inputs_of(
         exclude: the folder of results.
 
     Returns:
-        The inputs, each once, and what was found of files that are no images.
+        The inputs, each once, and what was found of files that are no images or results of earlier runs.
 
     Raises:
         MedAttnError: ``bad_datalist``, ``bad_argument``.
     """
     found: dict[Path, tuple[Path, ...]] = {}
     skipped: list[Path] = []
+    results: list[Path] = []
     for argument in arguments:
         path, suffix = Path(argument), Path(argument).suffix.lower()
         if suffix in _TABLES and path.is_file():
@@ -81,10 +93,15 @@ def inputs_of(
         typed = _lines(path) if suffix == _TEXT and path.is_file() else [argument]
         expansion = expand(typed, exclude=exclude)
         skipped += expansion.skipped
+        results += expansion.results
         for one in expansion.inputs:
             found.setdefault(one, ())
     inputs = expand_once(found)
-    return inputs, Expansion(inputs=tuple(path for path, _ in inputs), skipped=tuple(dict.fromkeys(skipped)))
+    return inputs, Expansion(
+        inputs=tuple(path for path, _ in inputs),
+        skipped=tuple(dict.fromkeys(skipped)),
+        results=tuple(dict.fromkeys(results)),
+    )
 
 
 def expand_once(found: dict[Path, tuple[Path, ...]]) -> list[tuple[Path, tuple[Path, ...]]]:

@@ -1,10 +1,10 @@
 """predictions.jsonl: one line a finished scan, appended and on the disk before the scan counts as finished.
 
 A line is the object of predictions.json with one more key, ``batch``: which run it is of (``run``, the fingerprint of
-bundle and options; ``of``, its number of inputs), the ``channels`` besides the input, the ``stamp`` of all their files,
-the ``name`` and ``files`` of the result with their bytes, and ``kept`` where the input is none of the last run's:
-whether the run that it is of was finished. A line that was cut off by the end of the process is no line; its scan is
-predicted again.
+bundle and options; ``of``, its number of inputs), the ``model`` that all rows share, the ``channels``, ``mask`` and
+``series`` besides the input, the ``stamp`` of all their files, the ``name`` and ``files`` of the result with their
+bytes, and ``kept`` where the input is none of the last run's: whether the run that it is of was finished. A line that
+was cut off by the end of the process is no line; its scan is predicted again.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -35,32 +35,42 @@ _RESULT = re.compile(r"[\w.\-]+_(evidence\.nii\.gz|overlay\.png|report\.html)")
 class Journal:
     """The rows of one batch on disk; in memory only where each begins.
 
-    Results of other inputs that earlier runs with the same bundle and options left in the folder keep their rows and
-    their names: the tables say what the folder holds. A row whose files are gone goes.
+    Results of other inputs that earlier runs with the same model left in the folder keep their rows and their names,
+    whatever options they were made with: the tables say what the folder holds. A row whose files are gone goes.
 
     Args:
         folder: of the results, which exists.
         jobs: of this batch.
         run: fingerprint of bundle and options.
+        model: of :meth:`medattn_core.batch.settings.Settings.model`.
         restart: take nothing over.
 
     Attributes:
         jobs: of this batch, under names that no result of another input has.
 
     Raises:
-        MedAttnError: ``other_run``: the folder holds an unfinished batch of another bundle or other options;
-            ``unwritable``: another process writes there, or the disk refuses.
+        MedAttnError: ``other_run``: the folder holds an unfinished batch of another bundle or other options, or
+            results of other inputs by another model; ``unwritable``: another process writes there, or the disk refuses.
     """
 
-    def __init__(self, folder: Path, jobs: Sequence[Job], run: str, *, restart: bool = False) -> None:
-        self.folder, self.path, self.run = folder, folder / NAME, run
+    def __init__(
+        self,
+        folder: Path,
+        jobs: Sequence[Job],
+        run: str,
+        *,
+        model: Mapping[str, str] | None = None,
+        restart: bool = False,
+    ) -> None:
+        self.folder, self.path, self.run, self.model = folder, folder / NAME, run, dict(model or {})
         self._of = len(jobs)
         self._places: dict[int, int] = {}
         self._kept: list[int] = []
         self._lock = _locked(folder)
         try:
+            self._stopped = self._stopped_runs()
             if not restart:
-                self._refuse_mixing()
+                self._refuse_mixing({_place(job.path) for job in jobs})
             self.jobs = list(jobs) if restart else self._named(jobs)
             stale = self._take_over({_place(job.path): job for job in self.jobs}, restart)
             for old in stale:
@@ -91,9 +101,10 @@ class Journal:
         batch = {
             "run": self.run,
             "of": self._of,
+            "model": self.model,
             "name": done.job.name,
             "place": _place(done.job.path),
-            "channels": [_place(path) for path in done.job.channels],
+            **_beside(done.job),
             "stamp": done.stamp,
             "files": done.files,
         }
@@ -122,22 +133,28 @@ class Journal:
         finally:
             self._lock.close()
 
-    def _refuse_mixing(self) -> None:
-        inputs: set[str] = set()
-        row: dict[str, Any] | None = None
-        stopped = False
-        for other in _lines(self.path):
-            kept = other["batch"].get("kept")
-            if other["batch"]["run"] == self.run or kept == FINISHED:
-                continue
-            row, stopped = other, stopped or kept == STOPPED
-            inputs.add(other["batch"]["place"])
-        if row is not None and (stopped or len(inputs) < row["batch"]["of"]):
-            made = f"bundle {row['bundle']} {row['bundle_version']}" if row["bundle"] else "another bundle"
+    def _refuse_mixing(self, inputs: Set[str]) -> None:
+        """Refuse to drop what an earlier run has done: an unfinished batch, or results of other inputs."""
+        lost: set[str] = set()
+        other: dict[str, Any] | None = None
+        for row in _lines(self.path):
+            batch = row["batch"]
+            if batch["run"] != self.run and self._was(row) == STOPPED:
+                made = f"bundle {row['bundle']} {row['bundle_version']}" if row["bundle"] else "another bundle"
+                raise MedAttnError(
+                    "other_run",
+                    f"{self.folder}: an unfinished batch lies there, of {made} with other files, options or version of "
+                    "MedAttn than now; finish it as it was begun, choose another --output, or drop it with --restart",
+                )
+            if batch["place"] not in inputs and not self._same_model(row) and not row["error"] and self._complete(row):
+                other = row
+                lost.add(batch["place"])
+        if other is not None:
+            many = "a result of another input lies" if len(lost) == 1 else f"results of {len(lost)} other inputs lie"
             raise MedAttnError(
                 "other_run",
-                f"{self.folder}: an unfinished batch lies there, of {made} with other files, options or version of "
-                "MedAttn than now; finish it as it was begun, choose another --output, or drop it with --restart",
+                f"{self.folder}: {many} there, made with {_difference(other, self.model)}, and rows of both are not "
+                "mixed in one table; choose another --output, or drop theirs with --restart",
             )
 
     def _named(self, jobs: Sequence[Job]) -> list[Job]:
@@ -146,12 +163,13 @@ class Journal:
         names, own = UniqueNames(), dict[str, str]()
         for row in _lines(self.path):
             batch = row["batch"]
-            if batch["run"] == self.run and batch["place"] in inputs:
-                own[batch["place"]] = batch["name"]
+            if batch["place"] in inputs:
+                if self._same_model(row):
+                    own[batch["place"]] = batch["name"]
             elif self._stays(row):
                 names.take(batch["name"])
         # An input in this folder that looks like a result is not written over.
-        for path in {path for job in jobs for path in (job.path, *job.channels)}:
+        for path in {path for job in jobs for path in job.files}:
             result = _RESULT.fullmatch(path.name)
             if result is not None and os.path.abspath(path.parent) == os.path.abspath(self.folder):
                 names.take(path.name.removesuffix(f"_{result[1]}"))
@@ -159,15 +177,21 @@ class Journal:
         # Taken out: an input that is listed twice has one name of before.
         return [replace(job, name=held.pop(_place(job.path), "") or names.take(job.name)) for job in jobs]
 
-    def _unfinished(self) -> bool:
-        """Whether the last run with this bundle and these options was stopped."""
-        inputs: set[str] = set()
-        of = 0
+    def _stopped_runs(self) -> set[str]:
+        """Runs that have fewer rows than they had inputs; of rows that were kept it is known already."""
+        inputs: dict[str, set[str]] = {}
+        of: dict[str, int] = {}
         for row in _lines(self.path):
-            if row["batch"]["run"] == self.run and not row["batch"].get("kept"):
-                inputs.add(row["batch"]["place"])
-                of = row["batch"]["of"]
-        return len(inputs) < of
+            batch = row["batch"]
+            if not batch.get("kept"):
+                inputs.setdefault(batch["run"], set()).add(batch["place"])
+                of[batch["run"]] = batch["of"]
+        return {run for run, count in of.items() if len(inputs[run]) < count}
+
+    def _was(self, row: Mapping[str, Any]) -> str:
+        """Whether the run that a row is of was finished or stopped."""
+        kept: str | None = row["batch"].get("kept")
+        return kept or (STOPPED if row["batch"]["run"] in self._stopped else FINISHED)
 
     def _take_over(self, jobs: Mapping[str, Job], restart: bool) -> set[str]:
         """Keep the rows that are still true, in a new file; note where they begin.
@@ -178,14 +202,13 @@ class Journal:
         """
         stale: set[str] = set()
         held: set[str] = set()
-        kind = STOPPED if self._unfinished() else FINISHED
-        needed = {os.path.abspath(path) for job in jobs.values() for path in (job.path, *job.channels)}
+        needed = {os.path.abspath(path) for job in jobs.values() for path in job.files}
         with replacing(self.path) as temporary, open(temporary, "wb") as kept:
             for row in _lines(self.path):
                 job = jobs.get(row["batch"]["place"])
                 if job is None and not restart and self._stays(row):
                     self._kept.append(kept.tell())
-                    row["batch"].setdefault("kept", kind)
+                    row["batch"]["kept"] = self._was(row)
                     held.update(row["batch"]["files"])
                     kept.write(_line(row))
                 if job is None or job.index in self._places:
@@ -212,13 +235,20 @@ class Journal:
         batch = row["batch"]
         if row["error"] or batch["run"] != self.run or batch["name"] != job.name or batch["stamp"] != job.stamp():
             return False
-        if batch["channels"] != [_place(path) for path in job.channels]:  # two may have one size and time
+        if any(batch.get(key) != value for key, value in _beside(job).items()):  # two may have one size and time
             return False
         return self._complete(row)
 
     def _stays(self, row: Mapping[str, Any]) -> bool:
-        """Whether a row of another input is a whole result of the same model. Of failures nothing is there."""
-        return not row["error"] and row["batch"]["run"] == self.run and self._complete(row)
+        """Whether a row of another input is a whole result of the same model. Of failures nothing is there.
+
+        Its options may be others: a report or the type of the stored map changes no number, and its row says what
+        computed it (``runtime``).
+        """
+        return not row["error"] and self._same_model(row) and self._complete(row)
+
+    def _same_model(self, row: Mapping[str, Any]) -> bool:
+        return bool(row["batch"].get("model", {}) == self.model)
 
     def _complete(self, row: Mapping[str, Any]) -> bool:
         with contextlib.suppress(OSError):
@@ -229,6 +259,28 @@ class Journal:
 def _place(path: str | os.PathLike[str]) -> str:
     """Which file or folder a path means, whatever folder it was typed in; a hash, which names nobody."""
     return hashlib.sha256(os.fsencode(os.path.abspath(path))).hexdigest()[:32]
+
+
+def _beside(job: Job) -> dict[str, Any]:
+    """What besides its path tells an input from another."""
+    return {
+        "channels": [_place(path) for path in job.channels],
+        "mask": None if job.mask is None else _place(job.mask),
+        "series": job.series,
+    }
+
+
+def _difference(row: Mapping[str, Any], model: Mapping[str, str]) -> str:
+    """What a row was made with that is not as it is now, for a person."""
+    before = row["batch"].get("model", {})
+    if not before:
+        return "an earlier version of MedAttn"
+    words = {
+        "version": f"MedAttn {before.get('version')} (now {model.get('version')})",
+        "bundle": f"bundle {row['bundle']} {row['bundle_version']} (now another, or with other files)",
+        "device": f"device {before.get('device')} (now {model.get('device')})",
+    }
+    return ", ".join(text for key, text in words.items() if before.get(key) != model.get(key))
 
 
 def _line(row: Mapping[str, Any]) -> bytes:

@@ -57,9 +57,9 @@ def predict_many(
 ) -> Summary:
     """Predict inputs into a folder: predictions.jsonl as they finish, predictions.json and .csv at the end.
 
-    Scans that an earlier run into this folder finished with the same bundle and options are not done again, and its
-    results of other inputs stay in the tables. However this ends, the tables hold what was finished, except after a
-    kill: then the next run writes them.
+    Scans that an earlier run into this folder finished with the same bundle and options are not done again, and the
+    results of other inputs that the same bundle left there stay in the tables, whatever its options. However this ends,
+    the tables hold what was finished, except after a kill: then the next run writes them.
 
     Args:
         inputs: paths with their further channels, as of :func:`medattn_core.batch.jobs.inputs_of`.
@@ -73,7 +73,8 @@ def predict_many(
         say: told when the runtime ``auto`` begins to measure.
 
     Raises:
-        MedAttnError: of the bundle, the options, or a folder that cannot be written; never of one input.
+        MedAttnError: of the bundle, the options, or a folder that cannot be written or holds results that this run
+            would drop (``other_run``); never of one input.
     """
     if engine not in ENGINES:
         raise MedAttnError("bad_argument", f"engine {engine!r}; accepted: {', '.join(ENGINES)}")
@@ -93,8 +94,10 @@ def predict_many(
     if engine == "local":
         budget_of(settings.memory)  # too little is said before anything in the folder is touched
     steady_heap()
-    folder, jobs = make_folder(output), jobs_of(inputs)
-    journal = Journal(folder, jobs, settings.fingerprint(predictor.device, predictor.runtime), restart=restart)
+    folder, jobs = make_folder(output), jobs_of(inputs, mask=settings.mask, series=settings.series)
+    model = settings.model(predictor.device)
+    fingerprint = settings.fingerprint(predictor.device, predictor.runtime, model=model)
+    journal = Journal(folder, jobs, fingerprint, model=model, restart=restart)
     with closing(journal):
         jobs = journal.jobs
         summary = Summary(count=len(jobs), taken_over=sum(job in journal for job in jobs))

@@ -88,14 +88,14 @@ class Scanner:
         with self.budget.lend(scan_bytes(expected_voxels(job.path)) + further, str(job.path)) as loan:
             start = time.perf_counter()
             source: Any = job.path
-            series = self.settings.series
+            series = job.series
             if self.predictor.networks:  # foreign bundles read by themselves
                 source = volumes.read(job.path, series=series, modality=self.predictor.task.modality)
                 loan.grow(scan_bytes(source.data.size) + further)
                 series = None
             read = time.perf_counter() - start
             with self._lanes:
-                prediction = self.predictor((source, *job.channels), mask=self.settings.mask, series=series)
+                prediction = self.predictor((source, *job.channels), mask=job.mask, series=series)
                 prediction = replace(prediction, timings={**prediction.timings, "read": read})
                 record, paths = self.writer.write(prediction, job.name)
             return prediction, record, paths

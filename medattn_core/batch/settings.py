@@ -6,13 +6,14 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from medattn_core.bundles.load import locate
 from medattn_core.errors import MedAttnError
+from medattn_core.inference.inputs import detached_data
 from medattn_core.version import __version__
 
 if TYPE_CHECKING:
@@ -64,25 +65,35 @@ class Settings:
 
         return open_predictor(self.bundle, trust=self.trust, device=self.device, runtime=self.runtime, say=say)
 
-    def fingerprint(self, device: str, runtime: str = "torch") -> str:
-        """What a row has to share with this batch to be taken over: 16 hex digits.
+    def model(self, device: str) -> dict[str, str]:
+        """What all rows of one table share: version of MedAttn, hash of every file of the bundle, kind of device.
 
-        In it: every file of the bundle (weights, calibration, rules), this version of MedAttn, the kind of device, and
-        the options that decide a result. Not in it: how many scans are computed at a time, and memory.
+        Args:
+            device: where the network really runs, such as ``"cuda:0"``.
+        """
+        return {
+            "version": __version__,
+            "bundle": folder_hash(locate(self.bundle))[:16],
+            "device": device.partition(":")[0],
+        }
+
+    def fingerprint(self, device: str, runtime: str = "torch", *, model: Mapping[str, str] | None = None) -> str:
+        """What a row of an input has to share with this batch to be taken over: 16 hex digits.
+
+        In it: the model, and the options that decide a result or which files it has. Not in it: how many scans are
+        computed at a time, and memory; nor mask and series, which belong to one input as its channels do
+        (:class:`medattn_core.batch.jobs.Job`).
 
         Args:
             device: where the network really runs, such as ``"cuda:0"``.
             runtime: what really computes it: never ``auto``, which may choose anew.
+            model: of :meth:`model`, where it is known: it reads the whole bundle.
         """
-        decisive = {
-            "version": __version__,
-            "bundle": folder_hash(locate(self.bundle)),
-            "device": device.partition(":")[0],
+        decisive: dict[str, Any] = {
+            **(model or self.model(device)),
             "report": self.report,
             "runtime": runtime,
             "evidence_dtype": self.evidence_dtype,
-            "mask": None if self.mask is None else [str(self.mask), *stamp(self.mask)],
-            "series": self.series,
             "batch_size": self.batch_size,
         }
         return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()[:16]
@@ -103,24 +114,40 @@ def folder_hash(folder: Path) -> str:
 
 
 def stamp(path: Path) -> tuple[int, int]:
-    """Bytes and latest change (nanoseconds since 1970) of a file, or of all files of a folder; (-1, -1) if gone.
+    """Bytes and latest change (nanoseconds since 1970) of a file; (-1, -1) if it is gone.
+
+    An input of several files (a folder, a DICOMDIR with what lies around it, a header with its voxels in another file)
+    has in place of the change a number made from the names, sizes and changes of all: the latest change alone does not
+    tell that one file was swapped for an older one.
 
     With the path this tells whether an input is the one of the last run. Hashing ten thousand scans instead would cost
     as much as reading them.
     """
     try:
-        if not path.is_dir():
-            found = path.stat()
-            return found.st_size, found.st_mtime_ns
-        size, latest = 0, 0
-        for parent, folders, names in os.walk(path):
-            folders.sort()
-            for name in names:
-                found = os.stat(os.path.join(parent, name))
-                size, latest = size + found.st_size, max(latest, found.st_mtime_ns)
-        return size, latest
+        if path.is_dir() or path.name.upper() == "DICOMDIR":
+            folder = str(path if path.is_dir() else path.parent)
+            found = (os.path.join(parent, name) for parent, _, names in os.walk(folder) for name in names)
+            return _stamp_of((file[len(folder) :], file) for file in found)
+        header, data = path.stat(), detached_data(path)
+        if data is None:
+            return header.st_size, header.st_mtime_ns
+        return _stamp_of([(path.name, str(path)), (data.name, str(data))])
     except (OSError, ValueError):
         return -1, -1
+
+
+def _stamp_of(files: Iterable[tuple[str, str]]) -> tuple[int, int]:
+    """Of several files, each with its name within the input: that of a folder typed in another way is the same."""
+    total, digest = 0, hashlib.sha256()
+    for name, path in sorted(files):
+        try:
+            found = os.stat(path)
+            size, change = found.st_size, found.st_mtime_ns
+        except OSError:  # a link that leads nowhere must not hide what becomes of the others
+            size, change = 0, -1
+        total += size
+        digest.update(os.fsencode(name) + f"\0{size}\0{change}\0".encode())
+    return total, int.from_bytes(digest.digest()[:8], "big")
 
 
 def bytes_of(text: str) -> int:

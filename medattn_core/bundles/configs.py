@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-from medattn_core.bundles.bundle import FORMAT, SCHEMA, Recipe
+from medattn_core.bundles.bundle import FORMAT, MEMBER, SCHEMA, WEIGHTS, Recipe
 from medattn_core.tasks import TaskSpec
 
 INTENDED_USE = "Research use only. Not a medical device; not for diagnosis or treatment decisions."
@@ -110,12 +110,21 @@ def _io(task: TaskSpec) -> dict[str, Any]:
     }
 
 
-def inference_config(task: TaskSpec, network: dict[str, Any]) -> dict[str, Any]:
+def network_part(network: dict[str, Any], members: int = 1) -> dict[str, Any]:
+    """The network of a bundle; of an ensemble all members as one module."""
+    if members > 1:
+        return {"_target_": "medattn_core.networks.ensemble.AttentionEnsemble", "members": members, **network}
+    return {"_target_": "medattn_core.networks.attention_cnn.AttentionCNN", **network}
+
+
+def inference_config(task: TaskSpec, network: dict[str, Any], members: int = 1) -> dict[str, Any]:
     """``configs/inference.json`` for MONAI's engines: the same conform, network and activation as ``Predictor``.
 
     The task and the network are written out rather than referred to in metadata.json: some readers of bundles
     (MONAI Label) parse this file alone.
     """
+    files = [WEIGHTS, *(MEMBER.format(number) for number in range(1, members))]
+    parts = ["@network"] if members == 1 else [f"$@network.members[{number}]" for number in range(members)]
     activation = {"softmax": {"softmax": True}, "sigmoid": {"sigmoid": True}}.get(task.activation)
     # The channels of a case are the files of its folder, in the order of their names.
     image = "path" if len(task.channels) == 1 else "sorted(glob.glob(glob.escape(path) + '/*'))"
@@ -125,7 +134,7 @@ def inference_config(task: TaskSpec, network: dict[str, Any]) -> dict[str, Any]:
         "bundle_root": ".",
         "dataset_dir": "$@bundle_root + '/input'",
         "device": "$torch.device('cuda' if torch.cuda.is_available() else 'cpu')",
-        "network_def": {"_target_": "medattn_core.networks.attention_cnn.AttentionCNN", **network},
+        "network_def": network_part(network, members),
         "network": "$@network_def.to(@device)",
         "data": f"$[{{'image': {image}}} for path in sorted(glob.glob(@dataset_dir + '/*'))]",
         "preprocessing": {
@@ -145,9 +154,10 @@ def inference_config(task: TaskSpec, network: dict[str, Any]) -> dict[str, Any]:
         "handlers": [
             {
                 "_target_": "CheckpointLoader",
-                "load_path": "$@bundle_root + '/models/model.pt'",
-                "load_dict": {"model": "@network"},
+                "load_path": f"$@bundle_root + '/{file}'",
+                "load_dict": {"model": part},
             }
+            for file, part in zip(files, parts, strict=True)
         ],
         "evaluator": {
             "_target_": "SupervisedEvaluator",
@@ -171,26 +181,31 @@ def train_config(task: TaskSpec, network: dict[str, Any], training: dict[str, An
         "imports": ["$import torch"],
         "bundle_root": ".",
         "dataset_dir": ".",
-        **_data_list(recipe),
+        **data_list(recipe),
         "output": "$@bundle_root + '/models/retrained.pt'",
         "device": "$'cuda' if torch.cuda.is_available() else 'cpu'",
         "task": task.to_dict(),
         "training": training,
-        "network_def": {"_target_": "medattn_core.networks.attention_cnn.AttentionCNN", **network},
-        "train": train_part(recipe, max_epochs=training.get("epochs")),
-        "initialize": [f"$torch.manual_seed({int(training.get('seed', 0))})"],
+        "network_def": network_part(network),
+        "train": train_part(recipe, training),
+        "initialize": [seeding(training)],
         "run": ["$@train::trainer.run()"],
         "finalize": ["$torch.save(@train::trainer.result().state_dict(), @output)"],
     }
 
 
-def train_part(recipe: Recipe, *, max_epochs: int | None, **trainer: Any) -> dict[str, Any]:
+def seeding(training: dict[str, Any]) -> str:
+    """What makes the first weights those of the seed, an overridden one too."""
+    return f"$torch.manual_seed({'@training#seed' if 'seed' in training else 0})"
+
+
+def train_part(recipe: Recipe, training: dict[str, Any], **trainer: Any) -> dict[str, Any]:
     """Data and trainer of ``configs/train.json``, here and in an export; with the held-out cases if they were watched.
 
     Args:
         recipe: how the bundle was trained.
-        max_epochs: of the trainer.
-        trainer: its further arguments.
+        training: its settings, as they stand in the configuration, where they may be overridden.
+        trainer: further arguments of the trainer.
     """
     held_out, validation = {}, {}
     if recipe.watched:
@@ -206,7 +221,8 @@ def train_part(recipe: Recipe, *, max_epochs: int | None, **trainer: Any) -> dic
             "data": "@train::dataset",
             "task": "@task",
             "config": "@training",
-            "max_epochs": max_epochs,
+            # Federated learning looks for it here. Settings that do not name it train for 40.
+            "max_epochs": "@training#epochs" if "epochs" in training else 40,
             "device": "@device",
             **({"started_from": recipe.started_from} if recipe.started_from else {}),
             **trainer,
@@ -236,7 +252,7 @@ def _prepared(recipe: Recipe, section: str, **fold: int | None) -> dict[str, Any
     }
 
 
-def _data_list(recipe: Recipe) -> dict[str, str]:
+def data_list(recipe: Recipe) -> dict[str, str]:
     """Its name as plain data: within an expression a quote or an at sign would be code."""
     return {"data_name": f"./{recipe.data_list}", "data_list": "$@dataset_dir + '/' + @data_name"}
 
@@ -248,7 +264,7 @@ def evaluate_config(recipe: Recipe) -> dict[str, Any]:
     return {
         "bundle_root": ".",
         "dataset_dir": ".",
-        **_data_list(recipe),
+        **data_list(recipe),
         "output_dir": "$@bundle_root + '/evaluation'",
         "metrics": {
             "_target_": "medattn_core.evaluation.evaluate",

@@ -114,7 +114,7 @@ def save_bundle(
     started_from = recipe.started_from if recipe is not None else {}
     card = origin_section(card, started_from)
     with new_folder(target) as work:
-        write_file(work / INFERENCE, to_json(inference_config(task, network)))
+        write_file(work / INFERENCE, to_json(inference_config(task, network, 1 + len(members))))
         write_file(work / WEIGHTS, _weights(state_dict, half=half))
         listed = list(LISTED_FILES)
         for number, state in enumerate(members, start=1):

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from medattn_core.cli.shared import FAILED, AsJson, Verbose, prepare, reported, say
+from medattn_core.cli.shared import FAILED, AsJson, Verbose, output_folder, prepare, reported, say
 
 bundle = typer.Typer(no_args_is_help=True, help="Work with MONAI bundles.")
 
@@ -29,6 +29,7 @@ def export(
         Path,
         typer.Option(
             metavar="DIR",
+            parser=output_folder,
             show_default=False,
             help="Folder to write; MONAI Label wants 'classification' in its name.",
         ),

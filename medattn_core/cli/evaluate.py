@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from medattn_core.cli.shared import FAILED, Device, Verbose, bars, prepare, reported, say, table
+from medattn_core.cli.shared import FAILED, Device, Verbose, bars, output_folder, prepare, reported, say, table
 
 PEERS = "gradcam,gradcam_encoder,gradcampp,occlusion,integrated_gradients"
 
@@ -17,7 +17,9 @@ def evaluate(
     data: Annotated[
         Path, typer.Option(metavar="FILE", show_default=False, help="Data list of cases the model has not seen.")
     ],
-    output: Annotated[Path, typer.Option(metavar="DIR", show_default=False, help="Folder for the results.")],
+    output: Annotated[
+        Path, typer.Option(metavar="DIR", parser=output_folder, show_default=False, help="Folder for the results.")
+    ],
     section: Annotated[
         str | None, typer.Option(metavar="NAME", help="List within a JSON data list that has several.")
     ] = None,

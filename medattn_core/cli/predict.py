@@ -8,7 +8,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from medattn_core.cli.shared import FAILED, Device, EvidenceDtype, Runtime, Verbose, prepare, reported, say
+from medattn_core.cli.shared import (
+    FAILED,
+    Device,
+    EvidenceDtype,
+    Runtime,
+    Verbose,
+    output_folder,
+    prepare,
+    reported,
+    say,
+)
 from medattn_core.errors import MedAttnError, PredictionError
 
 if TYPE_CHECKING:
@@ -38,7 +48,9 @@ def predict(
     bundle: Annotated[
         str, typer.Option(metavar="NAME|DIR", show_default=False, help="A shipped bundle or the folder of one.")
     ],
-    output: Annotated[Path, typer.Option(metavar="DIR", show_default=False, help="Folder for the results.")],
+    output: Annotated[
+        Path, typer.Option(metavar="DIR", parser=output_folder, show_default=False, help="Folder for the results.")
+    ],
     series: Annotated[
         str | None, typer.Option(metavar="UID", help="SeriesInstanceUID to take from the one INPUT.")
     ] = None,
@@ -80,7 +92,7 @@ def predict(
         Engine, typer.Option(help="This machine, or a Ray cluster (RAY_ADDRESS, else one is started here).")
     ] = Engine.local,
     restart: Annotated[
-        bool, typer.Option("--restart", help="Predict all anew instead of going on with an earlier run.")
+        bool, typer.Option("--restart", help="Predict all anew; drop the rows that earlier runs left in the folder.")
     ] = False,
     verbose: Verbose = False,
 ) -> None:
@@ -112,18 +124,20 @@ def predict(
         )
         listed, found = inputs_of(inputs, exclude=output)
         if not listed:
+            where = f"of an earlier run, such as {found.results[0]}" if found.results else f"in {output}"
+            advice = "or a file by its own name" if found.results else "or another --output"
             raise PredictionError(
-                "bad_argument",
-                f"no input is left: all that was named are results in {output}; name scans, or another --output",
+                "bad_argument", f"no input is left: all that was named are results {where}; name scans, {advice}"
             )
         check_single(len(listed), mask=mask, series=series, channel=channel)
         if channel:
             listed = [(path, (*channels, *channel)) for path, channels in listed]
             for path, channels in listed:
                 check_different(path, channels)
-        if found.skipped:
-            more = f" and {len(found.skipped) - 1} more" if len(found.skipped) > 1 else ""
-            say(f"left out, not an image: {found.skipped[0]}{more}")
+        for what, left_out in (("not an image", found.skipped), ("a result of an earlier run", found.results)):
+            if left_out:
+                more = f" and {len(left_out) - 1} more" if len(left_out) > 1 else ""
+                say(f"left out, {what}: {left_out[0]}{more}")
 
         from medattn_core.batch import predict_many
 

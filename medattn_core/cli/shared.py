@@ -7,6 +7,7 @@ import sys
 import traceback
 from collections.abc import Callable, Iterator
 from enum import Enum
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -42,6 +43,14 @@ def _device(name: str) -> str:
     with reported(verbose=False):
         check_device_name(name)
     return name
+
+
+def output_folder(text: str) -> Path:
+    """The parser of an option ``--output``: as a path, what an unset variable leaves is the current folder."""
+    with reported(verbose=False):
+        if not text.strip():
+            raise MedAttnError("bad_argument", "--output is empty; perhaps a variable is not set")
+    return Path(text)
 
 
 Device = Annotated[str, typer.Option(metavar="auto|cpu|cuda|cuda:N", callback=_device, help="Where the network runs.")]

@@ -7,14 +7,16 @@ from typing import Annotated
 
 import typer
 
-from medattn_core.cli.shared import Device, Verbose, bars, prepare, reported, say
+from medattn_core.cli.shared import Device, Verbose, bars, output_folder, prepare, reported, say
 
 
 def train(
     data: Annotated[
         Path, typer.Option(metavar="FILE", show_default=False, help="Data list, JSON or CSV; `medattn data check` it.")
     ],
-    output: Annotated[Path, typer.Option(metavar="DIR", show_default=False, help="Folder of the new bundle.")],
+    output: Annotated[
+        Path, typer.Option(metavar="DIR", parser=output_folder, show_default=False, help="Folder of the new bundle.")
+    ],
     config: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Settings, JSON or YAML; what it leaves out is chosen.")
     ] = None,

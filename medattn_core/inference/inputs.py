@@ -5,8 +5,9 @@
 - Another folder is each image in it, and each of its folders by the same rules. Folders side by side whose DICOM
   belongs to one study are one input together: the series of one examination are not so many patients.
 - In a folder with both, the DICOM files are one input if they outnumber the other images, else one each.
+- Results of earlier runs are no inputs, unless a file is typed by its own name.
 
-No file is read here beyond its first bytes, except the identity of one DICOM file a folder.
+No file is read here beyond its header, and that only where it matters.
 """
 
 from __future__ import annotations
@@ -20,31 +21,48 @@ from pathlib import Path
 from medattn_core.errors import MedAttnError
 from medattn_core.volumes import list_series, sniff
 from medattn_core.volumes.dicom import looks_like_dicom
+from medattn_core.volumes.headers import parse_metaimage, parse_nrrd
 
 _SYSTEM_FILES = ("__macosx", "thumbs.db", "desktop.ini")
 _RESULTS = ("_evidence.nii.gz", "_overlay.png")
 """Ends of the names of result files that are images."""
+_RESULT_TABLES = ("predictions.jsonl", "predictions.json", "predictions.csv")
+"""What lies beside results, of a batch or of a bundle's own workflow; one of them may have been taken away."""
+_MOST_HEADER = 1 << 20
+"""A file with more bytes is no header of NRRD or MetaImage alone: its voxels are in it."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Expansion:
-    """Inputs in order, each once, and the files of folders that were left out because they are no images."""
+    """Inputs in order, each once, and what of folders was left out.
+
+    Attributes:
+        inputs: scans.
+        skipped: files that are no images, nor the voxels of one.
+        results: images that an earlier run wrote, beside its tables.
+    """
 
     inputs: tuple[Path, ...]
     skipped: tuple[Path, ...]
+    results: tuple[Path, ...] = ()
 
 
 @dataclass
 class _Found:
+    """``left`` is whether results were left out, those of the folder of results too, which are not named."""
+
     inputs: list[Path] = field(default_factory=list)
     skipped: list[Path] = field(default_factory=list)
+    results: list[Path] = field(default_factory=list)
     dicom_only: bool = True
+    left: bool = False
 
 
 def expand(arguments: Sequence[str | Path], *, exclude: str | Path | None = None) -> Expansion:
     """Turn arguments into inputs by the rules above.
 
-    What does not exist, or is an empty folder, stays an input, so that it ends as an error of its own.
+    What does not exist, or is an empty folder, stays an input, so that it ends as an error of its own; a folder that
+    holds nothing but results does not.
 
     Args:
         arguments: files, folders, wildcards.
@@ -59,15 +77,50 @@ def expand(arguments: Sequence[str | Path], *, exclude: str | Path | None = None
         for path in _wildcards(str(argument)):
             if path != Path(argument) and ours(path):
                 continue
-            if os.path.isdir(path):
+            if path != Path(argument) and _is_result(path):
+                found.results.append(path)
+            elif os.path.isdir(path):
                 inside = _folder(path, ours)
                 # One examination below the typed folder goes by the folder's name: the inner one may name a patient.
                 alone = len(inside.inputs) == 1 and inside.dicom_only
-                found.inputs += [path] if alone else inside.inputs or [path]
+                found.inputs += [path] if alone or not (inside.inputs or inside.left) else inside.inputs
                 found.skipped += inside.skipped
+                found.results += inside.results
             else:
                 found.inputs.append(path)
-    return Expansion(inputs=_once(found.inputs), skipped=_once(found.skipped))
+    skipped = _without_voxels(found.skipped, found.inputs)
+    return Expansion(inputs=_once(found.inputs), skipped=_once(skipped), results=_once(found.results))
+
+
+def detached_data(path: Path) -> Path | None:
+    """The file that holds the voxels of a NRRD or MetaImage header (.nhdr, .mhd); None where they are in ``path``.
+
+    None, too, for another format and for a header that cannot be read or whose file is gone: the reader says so.
+    """
+    if sniff.expected(path.name) not in ("nrrd", "metaimage", ""):
+        return None
+    try:
+        if not path.is_file() or path.stat().st_size > _MOST_HEADER:
+            return None
+        kind = sniff.content(sniff.head(path))
+        parse = {"nrrd": parse_nrrd, "metaimage": parse_metaimage}.get(kind)
+        data = path if parse is None else parse(path, path.name).file
+    except (MedAttnError, OSError, ValueError):
+        return None
+    return None if data == path else data
+
+
+def _without_voxels(skipped: Sequence[Path], inputs: Iterable[Path]) -> Sequence[Path]:
+    """Files that are no part of an input."""
+    if not skipped:
+        return skipped
+    voxels = {os.path.realpath(data) for data in map(detached_data, inputs) if data is not None}
+    return [path for path in skipped if os.path.realpath(path) not in voxels]
+
+
+def _is_result(path: Path) -> bool:
+    """Whether an earlier run wrote this image: by its name and the tables beside it."""
+    return path.name.endswith(_RESULTS) and any(path.with_name(table).is_file() for table in _RESULT_TABLES)
 
 
 def _once(paths: Iterable[Path]) -> tuple[Path, ...]:
@@ -103,9 +156,14 @@ def _results_of(output: str | Path | None, argument: str) -> Callable[[Path], bo
 def _folder(folder: Path, ours: Callable[[Path], bool]) -> _Found:
     """Inputs of one folder, recursively, without results; none if it holds no image."""
     try:
-        entries = sorted(entry for entry in folder.iterdir() if not _hidden(entry) and not ours(entry))
+        there = sorted(entry for entry in folder.iterdir() if not _hidden(entry))
     except OSError:
         return _Found(inputs=[folder])  # the reader says why
+    entries: list[Path] = []
+    results: list[Path] = []
+    for entry in there:
+        if not ours(entry):
+            (results if _is_result(entry) else entries).append(entry)
     if any(entry.name.upper() == "DICOMDIR" for entry in entries):
         return _Found(inputs=[folder])
     kinds = {entry: _kind(entry) for entry in entries if not os.path.isdir(entry)}
@@ -115,30 +173,40 @@ def _folder(folder: Path, ours: Callable[[Path], bool]) -> _Found:
     if dicom and (not images or len(dicom) > len(images)):  # read as one, with the DICOM of its folders
         for entry in entries:
             if os.path.isdir(entry) and not _loops(entry):
-                images += _images(entry, ours)
-        return _Found(inputs=[folder, *images], skipped=skipped if images else [], dicom_only=not images)
+                more, older = _images(entry, ours)
+                images, results = images + more, results + older
+        skipped = skipped if images else []
+        return _Found(inputs=[folder, *images], skipped=skipped, results=results, dicom_only=not images)
 
-    found = _Found(inputs=sorted(dicom + images), skipped=skipped, dicom_only=not images)
+    left = len(entries) < len(there)
+    found = _Found(sorted(dicom + images), skipped, results, dicom_only=not images, left=left)
     for inside in (_folder(entry, ours) for entry in entries if os.path.isdir(entry) and not _loops(entry)):
         found.inputs += inside.inputs
         found.skipped += inside.skipped
+        found.results += inside.results
         found.dicom_only &= inside.dicom_only
+        found.left |= inside.left
     if found.dicom_only and len(found.inputs) > 1 and _one_study(found.inputs):
         found.inputs = [folder]
     return found
 
 
-def _images(folder: Path, ours: Callable[[Path], bool]) -> list[Path]:
-    """What of a folder, at any depth, is an image but no DICOM."""
+def _images(folder: Path, ours: Callable[[Path], bool]) -> tuple[list[Path], list[Path]]:
+    """What of a folder, at any depth, is an image but no DICOM; and the results of earlier runs among it."""
     found: list[Path] = []
+    results: list[Path] = []
     for parent, folders, names in os.walk(folder):
         inside = [Path(parent, name) for name in folders]
         folders[:] = sorted(path.name for path in inside if not _hidden(path) and not ours(path))
         files = [
             path for path in (Path(parent, name) for name in sorted(names)) if not _hidden(path) and not ours(path)
         ]
-        found += [path for path in files if _kind(path) == "image"]
-    return found
+        for path in files:
+            if _is_result(path):
+                results.append(path)
+            elif _kind(path) == "image":
+                found.append(path)
+    return found, results
 
 
 def _hidden(path: Path) -> bool:

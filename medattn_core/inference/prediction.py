@@ -18,7 +18,14 @@ from medattn_core.transforms.grid import ModelGrid
 from medattn_core.volumes import Volume, geometry
 
 
-@dataclass(frozen=True, kw_only=True)
+def _read_only(array: np.ndarray) -> np.ndarray:
+    """A view that cannot be written to: what is changed in place would be wrong in all later answers and files."""
+    view = array.view()
+    view.flags.writeable = False
+    return view
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
 class WhatIf:
     """The answer to "without this" or "only this".
 
@@ -35,9 +42,11 @@ class WhatIf:
     warnings: tuple[Notice, ...] = ()
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Prediction:
     """Result for one scan.
+
+    The arrays that it gives and goes on to use are read-only; copy one to change it.
 
     Attributes:
         volume: the scan, on its own grid.
@@ -70,7 +79,9 @@ class Prediction:
     )
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "pooled", self.head.pool())
+        pooled = self.head.pool()
+        kept = (_read_only(array) for array in (pooled.logits, pooled.weights, pooled.contributions))
+        object.__setattr__(self, "pooled", Pooled(*kept))
 
     @property
     def logits(self) -> np.ndarray:
@@ -80,7 +91,7 @@ class Prediction:
     @property
     def bias(self) -> np.ndarray:
         """What the model says of an image that shows nothing, ``(K,)``."""
-        return self.head.bias
+        return _read_only(self.head.bias)
 
     @property
     def probabilities(self) -> dict[str, float]:
@@ -183,13 +194,13 @@ class Prediction:
         return {label: float(v) for label, v in zip(self.task.labels, values, strict=True)}
 
     def contributions(self, label: str | None = None, against: str | None = None) -> np.ndarray:
-        """Signed contribution of each evidence cell ``(*cells)``, float64.
+        """Signed contribution of each evidence cell ``(*cells)``, float64, read-only.
 
         Raises:
             TaskError: unknown label.
         """
         cells = self.pooled.contributions[self.task.index(label or self.label)]
-        return cells if against is None else cells - self.pooled.contributions[self.task.index(against)]
+        return cells if against is None else _read_only(cells - self.pooled.contributions[self.task.index(against)])
 
     def evidence(self, label: str | None = None, against: str | None = None) -> Evidence:
         """The evidence on the native grid.
@@ -199,7 +210,8 @@ class Prediction:
             against: explain the difference to this class instead.
 
         Returns:
-            A volume whose sum plus ``residual`` is ``logit - bias`` (or the difference of the two classes').
+            A volume whose sum plus ``residual`` is ``logit - bias`` (or the difference of the two classes'); its
+            ``data`` are read-only.
 
         Raises:
             TaskError: unknown label.
@@ -207,7 +219,7 @@ class Prediction:
         label = label or self.label
         if ("evidence", label, against) not in self._kept:
             cells = self.contributions(label, against)
-            data = self.grid.spread(cells, self.stride)
+            data = _read_only(self.grid.spread(cells, self.stride))
             total = float(data.sum(dtype=np.float64))
             evidence = Evidence(
                 **self.volume.identity(),
@@ -256,8 +268,10 @@ class Prediction:
                     world_position_mm=tuple(float(x) for x in geometry.to_world(self.volume.affine, position)),  # type: ignore[arg-type]
                     voxel_index=tuple(int(i) for i in nearest),  # type: ignore[arg-type]
                     volume_mm3=float(mask.sum()) * voxel,
-                    mask=mask,
-                    cells=part,
+                    mask=_read_only(mask),
+                    cells=_read_only(part),
+                    volume=self.volume,
+                    grid=self.grid,
                 )
             )
         return regions
@@ -300,9 +314,11 @@ class Prediction:
 
     def _cells(self, region: Region | MaskLike) -> tuple[np.ndarray, tuple[Notice, ...]]:
         if isinstance(region, Region):
-            if region.cells.shape != self.head.allowed.shape or region.mask.shape != self.volume.shape:
+            if region.cells.shape != self.head.allowed.shape or not region.lies_on(self.volume, self.grid):
                 raise PredictionError(
-                    "bad_mask", "the region belongs to another scan; give a region of this prediction, or a mask"
+                    "bad_mask",
+                    "the region belongs to another scan, or a model of another grid; give a region of this prediction, "
+                    "or a mask",
                 )
             return region.cells, ()
         inside, placed = native_mask(region, self.volume)

@@ -23,6 +23,7 @@ from medattn_core.inference.regions import MIN_CONTRIBUTION
 from medattn_core.transforms.conform import Conformed, check_finite, check_modality, conform
 from medattn_core.transforms.statistics import image_statistics
 from medattn_core.volumes import Volume, geometry, read
+from medattn_core.volumes.checks import check_values
 
 if TYPE_CHECKING:
     import torch
@@ -144,10 +145,10 @@ class Predictor:
             )
         modality = self.task.modality
         first = sources[0]
-        volume = first if isinstance(first, Volume) else read(Path(first), series=series, modality=modality)
+        volume = _checked(first) if isinstance(first, Volume) else read(Path(first), series=series, modality=modality)
         check_modality(volume, self.task)
         after_read = time.perf_counter()
-        channels = [other if isinstance(other, Volume) else read(Path(other)) for other in sources[1:]]
+        channels = [_checked(other) if isinstance(other, Volume) else read(Path(other)) for other in sources[1:]]
         conformed = conform(volume, self.task, channels)
         check_finite(conformed.image, (volume, *channels))
         stride = self.network.evidence_stride
@@ -243,6 +244,16 @@ class Predictor:
         return torch.cat(chunks).permute(1, 2, 3, 0).unsqueeze(0)
 
 
+def _checked(volume: Volume) -> Volume:
+    """A volume made in memory, held to what is asked of the voxels of files.
+
+    Raises:
+        VolumeError: as :func:`medattn_core.volumes.checks.check_values`.
+    """
+    data, notices = check_values(volume.data, volume.source or "the volume")
+    return replace(volume, data=data, warnings=(*volume.warnings, *notices)) if notices else volume
+
+
 def _amount(inside: np.ndarray, volume: Volume) -> str:
     """How much a mask marks: a picture has no thickness, and one that states no pixel size has pixels alone."""
     voxels = int(inside.sum())
@@ -279,13 +290,19 @@ def _with_doubts(prediction: Prediction) -> Prediction:
     best = prediction.probabilities[prediction.label]
     notices = []
     if threshold is not None and best < threshold:
-        what = f"no label reaches {threshold:.2f}; the most likely, {prediction.label}, has {best:.2f}"
+        found, least = _apart(best, threshold)
+        what = f"no label reaches {least}; the most likely, {prediction.label}, has {found}"
         notices.append(Notice("below_threshold", what))
     if prediction.abstained:
-        notices.append(
-            Notice(
-                "abstained",
-                f"not decided: {prediction.label} has {best:.2f}, and the model decides from {trust.abstain_below:.2f}",
-            )
-        )
+        found, least = _apart(best, cast(float, trust.abstain_below))
+        what = f"not decided: {prediction.label} has {found}, and the model decides from {least}"
+        notices.append(Notice("abstained", what))
     return replace(prediction, warnings=(*prediction.warnings, *notices)) if notices else prediction
+
+
+def _apart(probability: float, limit: float) -> tuple[str, str]:
+    """Both with two decimals, or as many more as it takes to tell one from the other."""
+    digits = 2
+    while f"{probability:.{digits}f}" == f"{limit:.{digits}f}" and digits < 17:
+        digits += 1
+    return f"{probability:.{digits}f}", f"{limit:.{digits}f}"

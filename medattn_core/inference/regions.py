@@ -6,6 +6,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from medattn_core.transforms.grid import ModelGrid
+from medattn_core.volumes import Volume
+from medattn_core.volumes.placement import same_grid
+
 MIN_SHARE = 0.1
 """A cell belongs to a region if it contributes at least this share of the strongest cell."""
 
@@ -13,7 +17,7 @@ MIN_CONTRIBUTION = 0.05
 """Weaker regions are not reported: 0.05 logit moves a probability by about 0.01 at most."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Region:
     """One connected part of the positive evidence.
 
@@ -26,8 +30,10 @@ class Region:
         world_position_mm: RAS mm of its strongest cell.
         voxel_index: nearest voxel ``(i, j, k)``.
         volume_mm3: volume of the voxels nearest to its cells.
-        mask: boolean ``(I, J, K)`` on the native grid.
-        cells: boolean on the evidence grid; what :meth:`Prediction.without` works with.
+        mask: boolean ``(I, J, K)`` on the native grid, read-only.
+        cells: boolean on the evidence grid, read-only; what :meth:`Prediction.without` works with.
+        volume: the scan it was found in.
+        grid: how cells and voxels lie on each other.
     """
 
     rank: int
@@ -40,6 +46,13 @@ class Region:
     volume_mm3: float
     mask: np.ndarray = field(repr=False)
     cells: np.ndarray = field(repr=False)
+    volume: Volume = field(repr=False)
+    grid: ModelGrid = field(repr=False)
+
+    def lies_on(self, volume: Volume, grid: ModelGrid) -> bool:
+        """Whether its cells are places of this scan on this grid: found in it, or in the same scan read again."""
+        same = self.volume.data is volume.data or np.array_equal(self.volume.data, volume.data)
+        return same and same_grid(self.volume, volume) and self.grid.axes == grid.axes
 
     def to_dict(self, *, spacing_known: bool = True) -> dict[str, object]:
         """As in predictions.json; without millimetres where the scan states no pixel size."""

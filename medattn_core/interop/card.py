@@ -47,10 +47,12 @@ class Measured:
     Attributes:
         scores: as ``eval_metrics``: name to ``value``, and ``low`` and ``high`` where there is an interval; ``cases``.
         without: why a score has no interval.
+        data: name of the data list, and the part of it, for a person.
     """
 
     scores: Mapping[str, Any]
     without: str
+    data: str
 
 
 def read_metrics(path: Path, bundle: Bundle) -> Measured:
@@ -73,11 +75,18 @@ def read_metrics(path: Path, bundle: Bundle) -> Measured:
             for name, score in found.items()
             if isinstance(score, dict) and score.get("value") is not None
         }
-        return Measured(scores=scores | {"cases": data["cases"]}, without=_why_none(data))
+        return Measured(scores=scores | {"cases": data["cases"]}, without=_why_none(data), data=_which(data))
     except (OSError, ValueError, AttributeError, KeyError, TypeError) as error:
         raise BundleError(
             "bad_argument", f"{path}: no metrics.json of `medattn evaluate` ({type(error).__name__}); give such a file"
         ) from error
+
+
+def _which(data: Mapping[str, Any]) -> str:
+    """What a metrics.json was measured on."""
+    part = "" if data.get("section") is None else f", list `{data['section']}`"
+    name = f"`{data['data']}`" if data.get("data") else "a list that it does not name"
+    return f"{name}{part}" + ("" if data.get("fold") is None else f", fold {data['fold']}")
 
 
 def _why_none(data: Mapping[str, Any]) -> str:
@@ -136,7 +145,13 @@ def _intervals(bundle: Bundle, metrics: Measured | None) -> str:
             "No intervals were measured for the figures above. `medattn evaluate` on a test list gives them, over "
             "patients; `medattn bundle export --metrics` writes them here."
         )
-    words = ["95 % intervals, a bootstrap over patients."] if between else []
+    words = []
+    if metrics is not None:
+        words.append(
+            f"Measured by `medattn evaluate` on {metrics.scores['cases']} case(s) of {metrics.data}; figures above of "
+            "the same name are those of the training."
+        )
+    words += ["95 % intervals, a bootstrap over patients."] if between else []
     if metrics is not None and len(between) < len(numbers):
         words.append(f"{'Where there is none' if between else 'No intervals'}: {metrics.without}.")
     shown = numbers if metrics is not None else between

@@ -89,8 +89,11 @@ def foreign_code(bundle: Bundle) -> list[Finding]:
     for self_contained in (False, True):
         for name, content in config_files(contents, self_contained=self_contained).items():
             own.setdefault(name, []).append(content)
-    plain = {INFERENCE: inference_config(bundle.task, bundle.network), EVALUATE: evaluate_config(contents.recipe),
-             TRAIN: train_config(bundle.task, bundle.network, contents.training, contents.recipe)}  # fmt: skip
+    plain = {
+        INFERENCE: inference_config(bundle.task, bundle.network, 1 + len(bundle.members)),
+        EVALUATE: evaluate_config(contents.recipe),
+        TRAIN: train_config(bundle.task, bundle.network, contents.training, contents.recipe),
+    }
     copied = scripts(contents)
     suspicious = []
     for finding in code_in(bundle.path):

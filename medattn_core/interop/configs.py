@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from medattn_core.bundles import Recipe
-from medattn_core.bundles.configs import scored, section_part, train_part
+from medattn_core.bundles.configs import data_list, network_part, scored, section_part, seeding, train_part
 from medattn_core.tasks import TaskSpec
 
 MULTI_GPU_TRAIN = "configs/multi_gpu_train.json"
@@ -63,15 +63,12 @@ class Contents:
     @property
     def network_def(self) -> dict[str, Any]:
         """The network that ``models/model.pt`` belongs to."""
-        if self.members > 1:
-            target = {"_target_": "medattn_core.networks.ensemble.AttentionEnsemble", "members": self.members}
-            return target | self.network
-        return self.one_network
+        return network_part(self.network, self.members)
 
     @property
     def one_network(self) -> dict[str, Any]:
         """A single network, which is what a training makes."""
-        return {"_target_": "medattn_core.networks.attention_cnn.AttentionCNN", **self.network}
+        return network_part(self.network)
 
 
 def would_be_evaluated(data: Any) -> str | None:
@@ -147,9 +144,8 @@ def evaluate(contents: Contents) -> dict[str, Any]:
     config = inference(contents)
     for name in ("data", "preprocessing", "dataloader", "postprocessing", "handlers", "load"):
         del config[name]
+    config |= {"dataset_dir": ".", **data_list(contents.recipe)}
     return config | {
-        "dataset_dir": ".",
-        "data_list": f"$os.path.join(@dataset_dir, '{contents.recipe.data_list}')",
         "validate": {
             "data": {
                 "_target_": "medattn_core.interop.scores.cases_of",
@@ -199,7 +195,7 @@ def train(contents: Contents) -> dict[str, Any]:
         "imports": ["$import os", "$import pathlib"],
         "bundle_root": ".",
         "dataset_dir": ".",
-        "data_list": f"$os.path.join(@dataset_dir, '{recipe.data_list}')",
+        **data_list(recipe),
         "output": "$os.path.join(@bundle_root, 'models', 'retrained.pt')",
         "checkpoint": "$os.path.join(@bundle_root, 'models', 'checkpoint.pt')",
         "resume": False,
@@ -209,11 +205,11 @@ def train(contents: Contents) -> dict[str, Any]:
         "network_def": contents.one_network,
         "train": train_part(
             recipe,
-            max_epochs=int(training.get("epochs", 40)),
+            training,
             checkpoint="$pathlib.Path(@checkpoint)",
             resume="@resume",
         ),
-        "initialize": [f"$torch.manual_seed({int(training.get('seed', 0))})"],
+        "initialize": [seeding(training)],
         "run": ["$@train::trainer.done or @train::trainer.run()"],
         "finalize": ["$torch.save(@train::trainer.result().state_dict(), @output)"],
     }
@@ -231,7 +227,7 @@ def multi_gpu_train(contents: Contents) -> dict[str, Any]:
         "initialize": [
             "$torch.distributed.init_process_group('nccl' if torch.cuda.is_available() else 'gloo')",
             "$torch.cuda.set_device(@device) if torch.cuda.is_available() else None",
-            f"$torch.manual_seed({int(contents.training.get('seed', 0))})",
+            seeding(contents.training),
         ],
         "finalize": [
             f"$torch.save(@train::trainer.result().state_dict(), @output) if {rank} == 0 else None",

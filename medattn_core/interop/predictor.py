@@ -53,7 +53,7 @@ class Saliency(Evidence):
         return Volume(data=self.data, **self.identity())
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class ForeignPrediction(Prediction):
     """Result of a bundle without evidence: probabilities, and Grad-CAM of the most probable class.
 

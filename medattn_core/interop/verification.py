@@ -165,10 +165,8 @@ def _compare(bundle: Bundle, report: Report, *, trust: bool, own: bool, inputs: 
         report.skipped("inference.json", "running it would run the bundle's code; --trust lets it")
     elif not sound:
         report.skipped("inference.json", "not run: a check above failed")
-    elif not own or (bundle.path / configs.MULTI_GPU_TRAIN).is_file() or not bundle.members:
-        _step(report, "inference.json", lambda: _by_monai(bundle, scans, folder / "results", answers))
     else:
-        report.skipped("inference.json", "of an ensemble before export it runs the first member alone; export it")
+        _step(report, "inference.json", lambda: _by_monai(bundle, scans, folder / "results", answers))
     for name in forms:
         open_, packages = parity.RUNTIMES[name]
         lacking = [package for package in packages if find_spec(package) is None]

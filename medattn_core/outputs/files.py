@@ -6,9 +6,9 @@ import os
 import re
 import unicodedata
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from medattn_core.errors import VolumeError
 
@@ -26,6 +26,26 @@ def title_of(source: str) -> str:
     if not parts or parts[-1] in (".", ".."):
         return Path(source).resolve().name if parts or source else "image"
     return parts[-1]
+
+
+def without_folders(text: str, sources: Iterable[str]) -> str:
+    """A message for a page that is passed on: the inputs' paths in it, and those beside them, without their folders.
+
+    Archives lay scans into folders that are named after patients (:mod:`medattn_core.volumes.naming`).
+
+    Args:
+        text: the message.
+        sources: paths as typed, or as found in a folder that was typed.
+    """
+    folders: set[str] = set()
+    for source in filter(None, sources):
+        typed, plain = os.path.dirname(source), PurePath(source)
+        folders |= {typed, *(str(parent) for parent in plain.parents if parent.name)}
+    longest_first = sorted((folder for folder in folders if folder.strip("./\\")), key=len, reverse=True)
+    if not longest_first:
+        return text
+    any_of = "|".join(re.escape(folder) for folder in longest_first)
+    return re.sub(rf"(?<![\w./\\-])(?:{any_of})[/{re.escape(os.sep)}]", "", text)
 
 
 def name_of(source: str) -> str:

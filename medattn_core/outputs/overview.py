@@ -7,7 +7,7 @@ from typing import Any
 from urllib.parse import quote
 
 from medattn_core.outputs import page
-from medattn_core.outputs.files import title_of
+from medattn_core.outputs.files import title_of, without_folders
 from medattn_core.outputs.page import esc
 from medattn_core.outputs.text import number, percent
 
@@ -38,7 +38,7 @@ def overview(records: Sequence[Mapping[str, Any]], pages: Sequence[str | None]) 
 def _row(record: Mapping[str, Any], link: str | None, labels: Sequence[str], values: bool) -> list[str]:
     title = title_of(record["input"] or "")
     name = esc(title) if link is None else f'<a href="{esc(quote(link))}">{esc(title)}</a>'
-    cells = [f'<span title="{esc(record["input"])}">{name}</span>']
+    cells = [f'<span title="{esc(title)}">{name}</span>']
     probabilities = record["probabilities"] or {}
     cells += [esc(percent(probabilities[label])) if label in probabilities else "" for label in labels]
     if values:
@@ -46,7 +46,8 @@ def _row(record: Mapping[str, Any], link: str | None, labels: Sequence[str], val
         cells.append("" if value is None else esc(f"{number(value, 4)} {record['unit'] or ''}".rstrip()))
     error = record["error"]
     if error is not None:
-        return [*cells, "failed", f"{esc(error['message'])} <code>{esc(error['code'])}</code>"]
+        message = without_folders(error["message"], (record["input"] or "", *(record.get("channels") or ())))
+        return [*cells, "failed", f"{esc(message)} <code>{esc(error['code'])}</code>"]
     codes = dict.fromkeys(warning["code"] for warning in record["warnings"])
     result = esc(_result(record))
     if "below_threshold" in codes:

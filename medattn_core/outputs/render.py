@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 import unicodedata
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,20 +16,23 @@ import numpy as np
 from medattn_core.errors import MedAttnError
 from medattn_core.outputs import colour, planes
 from medattn_core.outputs.colour import Scale
+from medattn_core.outputs.legend import Legend
 from medattn_core.outputs.planes import Plane
-from medattn_core.outputs.text import MINUS, number
+from medattn_core.outputs.text import MINUS
 
 if TYPE_CHECKING:
     from PIL.Image import Image
     from PIL.ImageDraw import ImageDraw
 
 INK, SOFT, WARN = (28, 33, 40), (94, 102, 112), (148, 84, 0)
+DOT = " \N{MIDDLE DOT} "
+"""Between the parts of a caption."""
 _BARS_MM = (1, 2, 5, 10, 20, 50, 100, 200)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Caption:
-    """The words of an overlay PNG: all lines may be long, they are cut to the width."""
+    """The words of an overlay PNG; long ones are wrapped or made smaller, and cut only where that is not enough."""
 
     title: str
     subtitle: str
@@ -96,7 +100,8 @@ def _ticks(over: np.ndarray, y: float, x: float, thick: int) -> None:
             for vertical in (False, True):
                 along, across = (y, x) if vertical else (x, y)
                 a = slice(max(0, round(along + near - rim)), max(0, round(along + far + rim)))
-                b = slice(max(0, round(across - half)), max(0, round(across + half)))
+                first = round(across - half)  # not both ends rounded: a line of one pixel would have none
+                b = slice(max(0, first), max(0, first + thick + 2 * rim))
                 where = (a, b) if vertical else (b, a)
                 over[where] = (shade, shade, shade, alpha)
 
@@ -124,6 +129,28 @@ def fit(draw: ImageDraw, text: str, font: Any, width: float) -> str:
     while text and draw.textlength(text + "...", font=font) > width:
         text = text[:-1]
     return text.rstrip() + "..."
+
+
+def wrap(draw: ImageDraw, text: str, font: Any, width: float, between: str = " ", lines: int = 2) -> list[str]:
+    """Text in at most so many lines of a width in pixels, broken at ``between``; the last may be cut."""
+    parts = plain(text).split(between)
+    done: list[str] = []
+    while parts:
+        count = len(parts)
+        last = len(done) == lines - 1
+        while not last and count > 1 and draw.textlength(between.join(parts[:count]), font=font) > width:
+            count -= 1
+        done.append(fit(draw, between.join(parts[:count]), font, width))
+        parts = parts[count:]
+    return done
+
+
+def shrink(draw: ImageDraw, text: str, size: int, width: float) -> tuple[str, Any]:
+    """Text and a font of at most ``size`` pixels in which it fits a width; below three quarters of that it is cut."""
+    least = round(0.75 * size)
+    while size > least and draw.textlength(plain(text), font=_font(size)) > width:
+        size -= 1
+    return fit(draw, text, _font(size), width), _font(size)
 
 
 def annotate(image: Image, plane: Plane, per_mm: float) -> Image:
@@ -192,44 +219,68 @@ def overlay(
         high, wide = shown[0].size_mm
         cell = cell_size(shown, min(max(round(700 * wide / high), 620), 760), 700)
         width = cell[0] + 2 * margin
-    head = 106 + 26 * len(caption.notes)
-    foot = 128
-    image = Image.new("RGB", (width, head + cell[1] + 34 + foot), (255, 255, 255))
-    draw = ImageDraw.Draw(image)
     room = width - 2 * margin
-    draw.text((margin, 26), fit(draw, caption.title, _font(32), room), fill=INK, font=_font(32))
-    draw.text((margin, 70), fit(draw, caption.subtitle, _font(18), room), fill=SOFT, font=_font(18))
-    for line, note in enumerate(caption.notes):
-        spot = (margin, 98 + 26 * line)
-        draw.text(spot, fit(draw, note, _font(17), room), fill=WARN, font=_font(17))
+    ruler = ImageDraw.Draw(Image.new("RGB", (1, 1)))
+    title, title_font = shrink(ruler, caption.title, 32, room)
+    lines = [(line, SOFT) for line in wrap(ruler, caption.subtitle, _font(17), room, DOT)]
+    lines += [(line, WARN) for note in caption.notes for line in wrap(ruler, note, _font(17), room)]
+    head = 80 + 26 * len(lines)
+    image = Image.new("RGB", (width, head + cell[1] + 34 + 156), (255, 255, 255))
+    draw = ImageDraw.Draw(image)
+    draw.text((margin, 26), title, fill=INK, font=title_font)
+    for place, (line, shade) in enumerate(lines):
+        draw.text((margin, 70 + 26 * place), line, fill=shade, font=_font(17))
+    longest = max((plane.caption for plane in shown), key=len)
+    _, under = shrink(draw, longest, 17, cell[0])
     for place, plane in enumerate(shown):
         left = margin + place * (cell[0] + gap)
         panel = Image.fromarray(compose(*layers(plane, limits, scale, cell, mark=mark)))
         image.paste(annotate(panel, plane, cell[2]), (left, head))
-        words = fit(draw, plane.caption, _font(17), cell[0])
-        draw.text((left, head + cell[1] + 10), words, fill=INK, font=_font(17))
-    _legend(image, draw, scale, caption.sides, margin, head + cell[1] + 34 + 20)
-    draw.text((width - margin, image.height - 24), "Research use only", fill=SOFT, font=_font(17), anchor="rb")
+        words = fit(draw, plane.caption, under, cell[0])
+        draw.text((left, head + cell[1] + 10), words, fill=INK, font=under)
+    _legend(
+        image, draw, Legend.of(scale), colour.bar(scale, min(460, room), 20), caption.sides, margin, head + cell[1] + 54
+    )
     return image
 
 
-def _legend(image: Image, draw: ImageDraw, scale: Scale, sides: tuple[str, str], left: int, top: int) -> None:
-    """Colour bar with five values and the unit, and what its ends mean."""
+def _legend(
+    image: Image, draw: ImageDraw, legend: Legend, bar: np.ndarray, sides: tuple[str, str], left: int, top: int
+) -> None:
+    """Colour bar ``(height, width, 3)`` with what its ends mean, its values, and the last line of the picture."""
     from PIL import Image
 
-    wide, high = min(460, round(image.width * 0.42)), 20
-    font = _font(16)
-    draw.text((left, top), fit(draw, sides[0], font, wide / 2 - 8), fill=SOFT, font=font)
-    draw.text((left + wide, top), fit(draw, sides[1], font, wide / 2 - 8), fill=SOFT, font=font, anchor="ra")
-    image.paste(Image.fromarray(colour.bar(scale, wide, high)), (left, top + 26))
-    for index, value in enumerate(scale.ticks()):
-        x = left + round(wide * index / 4)
-        draw.line((x, top + 26 + high, x, top + 26 + high + 5), fill=SOFT, width=1)
-        anchor = ("la", "ma", "ma", "ma", "ra")[index]
-        text = plain(("+" if value > 0 else "") + number(value))
-        draw.text((x, top + 26 + high + 9), text, fill=INK, font=font, anchor=anchor)
-    draw.text(
-        (left + wide + 20, top + 26 + high / 2), f"evidence, {plain(scale.unit)}", fill=INK, font=font, anchor="lm"
-    )
-    words = f"no colour below \N{PLUS-MINUS SIGN}{number(scale.visible)}"
-    draw.text((left + wide + 20, top + 26 + high + 9), plain(words), fill=SOFT, font=font)
+    high, wide = bar.shape[:2]
+    _, font = shrink(draw, max(sides, key=len), 16, wide / 2 - 8)
+    for side, x, anchor in zip(sides, (left, left + wide), ("ls", "rs"), strict=True):
+        draw.text((x, top + 16), fit(draw, side, font, wide / 2 - 8), fill=SOFT, font=font, anchor=anchor)
+    image.paste(Image.fromarray(bar), (left, top + 26))
+    below, font = top + 26 + high, _font(16)
+    for share, text in _ticks_that_fit(draw, legend.ticks, font, wide):
+        x = left + round(wide * share)
+        draw.line((x, below, x, below + 5), fill=SOFT, width=1)
+        draw.text((x, below + 9), text, fill=INK, font=font, anchor={0.0: "la", 1.0: "ra"}.get(share, "ma"))
+    last = "Research use only"
+    spot = (image.width - left, below + 64)
+    draw.text(spot, last, fill=SOFT, font=font, anchor="rs")
+    x, y, end = float(left), below + 64, spot[0] - draw.textlength(last, font=font) - 24
+    words = f"{legend.unit}, no colour below \N{PLUS-MINUS SIGN}{legend.visible}"
+    # The font has no raised figures: the exponent is drawn smaller and higher.
+    power = (("10", 16, 0), (str(legend.power), 12, 6), (" ", 16, 0)) if legend.power else ()
+    for text, size, up in (("evidence in ", 16, 0), *power, (words, 16, 0)):
+        text, font = shrink(draw, text, size, end - x)
+        draw.text((x, y - up), text, fill=INK, font=font, anchor="ls")
+        x += draw.textlength(text, font=font)
+
+
+def _ticks_that_fit(draw: ImageDraw, ticks: tuple[str, ...], font: Any, wide: float) -> list[tuple[float, str]]:
+    """Ticks with their places along the bar, from 0 to 1; the halves are left out where they touch their neighbours."""
+    texts = [plain(tick) for tick in ticks]
+    placed = [(index / (len(texts) - 1), text) for index, text in enumerate(texts)]
+    ends = []
+    for share, text in placed:
+        length = draw.textlength(text, font=font)
+        start = wide * share - length * {0.0: 0.0, 1.0: 1.0}.get(share, 0.5)
+        ends.append((start, start + length))
+    crowded = any(after[0] - before[1] < 10 for before, after in pairwise(ends))
+    return placed[::2] if crowded else placed

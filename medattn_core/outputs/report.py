@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from medattn_core.outputs import colour, page, render
-from medattn_core.outputs.files import title_of
+from medattn_core.outputs.files import title_of, without_folders
+from medattn_core.outputs.legend import Legend
 from medattn_core.outputs.page import esc
 from medattn_core.outputs.planes import Frame, Plane
 from medattn_core.outputs.text import MINUS, number, percent, position_mm
@@ -13,6 +14,11 @@ from medattn_core.outputs.view import SHOWN_REGIONS, View
 from medattn_core.volumes import geometry
 
 _CELL, _TALLEST = 480, 620  # pixels of one picture: sharp at a third of 1000 px on dense screens and in print
+_UNRELIABLE = {
+    "unlike_training": "the scan is unlike those the model was trained on",
+    "masked": "only a region of interest could speak",
+}
+"""Warnings with which the shares that were measured on other scans do not hold, and why."""
 
 
 def report(view: View) -> str:
@@ -23,7 +29,8 @@ def report(view: View) -> str:
         f"<h1>{esc(view.title)}</h1>",
     ]
     if prediction.warnings:
-        items = [(notice.code, notice.message) for notice in prediction.warnings]
+        sources = (prediction.volume.source, *prediction.channels)
+        items = [(notice.code, without_folders(notice.message, sources)) for notice in prediction.warnings]
         parts.append(page.banner("Read this first" if len(items) == 1 else f"{len(items)} things to know", items))
     parts += _value(view) if view.regression else _probabilities(view)
     parts += _evidence(view)
@@ -72,6 +79,29 @@ def _credible(view: View) -> list[str]:
         parts.append(_decided(view, share))
     elif prediction.abstained:
         parts.append("<p><strong>Undecided:</strong> the model is not sure enough to name a label.</p>")
+    parts += _reliability(view, share)
+    spread = prediction.uncertainty
+    if spread and prediction.value is None:
+        points = f"{100 * spread['probability_std'][prediction.label]:.1f} percentage points"
+        parts.append(_spread(spread["members"], f"their probabilities of {prediction.label}", points))
+    return parts
+
+
+def _spread(members: int, what: str, by: str) -> str:
+    """How far the members of an ensemble disagree."""
+    return f'<p class="note">{members} networks were asked; {esc(what)} differ by {esc(by)} (standard deviation).</p>'
+
+
+def _unreliable(view: View) -> str:
+    """That what was measured on whole scans like those of training says nothing of this one, and why; else nothing."""
+    codes = {notice.code for notice in view.prediction.warnings}
+    why = " and ".join(text for code, text in _UNRELIABLE.items() if code in codes)
+    return f"How often such a result is right is not known here: {why}." if why else ""
+
+
+def _reliability(view: View, share: str) -> list[str]:
+    """How often the label given is right, and which labels are credible."""
+    prediction, parts = view.prediction, []
     if prediction.confidence is not None and not prediction.abstained and view.reported:
         parts.append(
             f"<p>Of cases like this one, <strong>{esc(percent(prediction.confidence))}</strong> of the labels given "
@@ -83,14 +113,8 @@ def _credible(view: View) -> list[str]:
             f"<p>Credible at {esc(share)}: <strong>{esc(named)}</strong> "
             '<span class="soft">(of scans like those it was tested on, this share has the truth among them)</span></p>'
         )
-    spread = prediction.uncertainty
-    if spread and prediction.value is None:
-        points = f"{100 * spread['probability_std'][prediction.label]:.1f}"
-        parts.append(
-            f'<p class="note">{spread["members"]} networks were asked; their probabilities of {esc(prediction.label)} '
-            f"differ by {points} percentage points (standard deviation).</p>"
-        )
-    return parts
+    instead = _unreliable(view)
+    return [f"<p>{instead}</p>"] if parts and instead else parts
 
 
 def _decided(view: View, share: str) -> str:
@@ -104,27 +128,35 @@ def _decided(view: View, share: str) -> str:
         )
     sides = prediction.sides or {}
     answers = ", ".join(label if side else f"no {label}" for label, side in sides.items())
-    return (
-        f'<p class="note">Decided: {esc(answers)}. The rule is such that of scans like those '
-        f"it was calibrated on, {esc(share)} of those with a label, and {esc(share)} of those without it, are judged "
-        "rightly or left undecided. That is not the chance that this answer is right.</p>"
+    rule = _unreliable(view) or (
+        f"The rule is such that of scans like those it was calibrated on, {esc(share)} of those with a label, and "
+        f"{esc(share)} of those without it, are judged rightly or left undecided. That is not the chance that this "
+        "answer is right."
     )
+    return f'<p class="note">Decided: {esc(answers)}. {rule}</p>'
 
 
 def _value(view: View) -> list[str]:
     prediction = view.prediction
     value = float("nan") if prediction.value is None else prediction.value
-    return [
+    parts = [
         f"<h2>{esc(prediction.label or view.evidence.label)}</h2>",
         f'<p class="value">{esc(number(value, 4))} {esc(prediction.unit)}</p>',
         *_interval(view),
     ]
+    spread = prediction.uncertainty
+    if spread:
+        by = f"{number(spread['value_std'])} {prediction.unit}".rstrip()
+        parts.append(_spread(spread["members"], "their values", by))
+    return parts
 
 
 def _interval(view: View) -> list[str]:
     prediction = view.prediction
     if prediction.interval is None:
         return []
+    if instead := _unreliable(view):
+        return [f"<p>{instead}</p>"]
     low, high = (esc(number(end, 4)) for end in prediction.interval)
     share = f"{100 * (prediction.trust.coverage or 0.0):g} %"
     return [f"<p>{share} interval: <strong>{low} to {high} {esc(prediction.unit)}</strong></p>"]
@@ -168,17 +200,18 @@ def _pictures(view: View, shown: list[Plane], words: str, *, mark: bool) -> str:
 
 
 def _legend(view: View) -> list[str]:
-    scale, (negative, positive) = view.scale, view.sides
+    scale, (negative, positive), legend = view.scale, view.sides, Legend.of(view.scale)
+    unit = (f"10<sup>{legend.power}</sup> ".replace("-", MINUS) if legend.power else "") + esc(legend.unit)
+    times = "\N{MULTIPLICATION SIGN} " if legend.power else ""
     picture = page.image(render.png_of(colour.bar(scale, 960, 4)), "colour scale of the evidence")
-    ticks = "".join(f"<span>{'+' if v > 0 else ''}{number(v)}</span>" for v in scale.ticks())
+    ticks = "".join(f"<span>{tick}</span>" for tick in legend.ticks)
     return [
         '<div class="legend">',
-        f'<div class="soft ends"><span>{esc(negative)}</span><span>{esc(scale.unit)}</span>'
-        f"<span>{esc(positive)}</span></div>",
+        f'<div class="soft ends"><span>{esc(negative)}</span><span>{unit}</span><span>{esc(positive)}</span></div>',
         picture,
         f'<div class="ticks">{ticks}</div>',
         "</div>",
-        f'<p class="note">Below \N{PLUS-MINUS SIGN}{number(scale.visible)} {esc(scale.unit)} nothing is coloured. '
+        f'<p class="note">Below \N{PLUS-MINUS SIGN}{legend.visible} {times}{unit} nothing is coloured. '
         "The scale is the same in all pictures of this page, and a map with little evidence in total stays grey.</p>",
     ]
 

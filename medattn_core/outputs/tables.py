@@ -113,6 +113,8 @@ def flat(record: Mapping[str, Any]) -> dict[str, Any]:
     row["region_count"] = None if record["error"] else len(regions)
     first = regions[0] if regions else {}
     place = first.get("world_position_mm") or [None, None, None]
+    at = first.get("voxel_index") or [None, None, None]
+    row.update(zip(("region_1_i", "region_1_j", "region_1_k"), at, strict=True))
     row.update(zip(("region_1_r_mm", "region_1_a_mm", "region_1_s_mm"), place, strict=True))
     row.update({f"region_1_{key}": first.get(key) for key in ("volume_mm3", "contribution", "probability_without")})
     row["warnings"] = ";".join(dict.fromkeys(warning["code"] for warning in record["warnings"]))

@@ -35,6 +35,13 @@ def number(value: float, digits: int = 3) -> str:
     return (text.rstrip("0").rstrip(".") if "." in text else text).replace("-", MINUS)
 
 
+def numbers(values: Sequence[float]) -> list[str]:
+    """Several numbers of one size with as many decimals as the finest of them needs: ``0.30``, ``0.15``; zero is 0."""
+    texts = [number(value) for value in values]
+    decimals = max(len(text.partition(".")[2]) for text in texts)
+    return ["0" if value == 0 else f"{value:.{decimals}f}".replace("-", MINUS) for value in values]
+
+
 def signed(value: float, digits: int = 2) -> str:
     """Fixed decimals with a sign (a true minus): ``"+2.31"``, ``"-0.40"``; zero has none."""
     if not math.isfinite(value):

@@ -12,7 +12,7 @@ from medattn_core.outputs import colour, planes
 from medattn_core.outputs.colour import Scale
 from medattn_core.outputs.files import title_of
 from medattn_core.outputs.planes import Plane
-from medattn_core.outputs.render import Caption
+from medattn_core.outputs.render import DOT, Caption
 from medattn_core.outputs.text import number, percent, signed, volume_ml
 
 if TYPE_CHECKING:
@@ -150,5 +150,5 @@ class View:
             parts.append("no region of evidence; planes through the middle of the image")
         codes = list(dict.fromkeys(notice.code for notice in self.prediction.warnings))
         notes = (f"Warnings: {', '.join(codes)}",) if codes else ()
-        words = " \N{MIDDLE DOT} ".join(parts)
+        words = DOT.join(parts)
         return Caption(title=self.finding, subtitle=words, notes=notes, sides=self.sides)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import importlib.util
 import inspect
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -153,6 +154,25 @@ def finished(output: Path, work: Path, *, resume: bool, overwrite: bool, setting
             "(--overwrite)",
         )
     return bundle
+
+
+@contextmanager
+def begun(work: Path) -> Iterator[None]:
+    """A training that replaces a finished bundle is unfinished from here on, not from its first checkpoint.
+
+    Killed while its images are read, ``resume`` has to train it, and not to give the finished one back. Where what is
+    read cannot be used, nothing has begun.
+
+    Args:
+        work: folder of the checkpoints.
+    """
+    work.mkdir(parents=True, exist_ok=True)
+    try:
+        yield
+    except MedAttnError:
+        with suppress(OSError):  # earlier checkpoints stay
+            work.rmdir()
+        raise
 
 
 def check_work(work: Path, output: Path, folds: int) -> None:

@@ -43,9 +43,10 @@ def bundle_named(name: str | os.PathLike[str], started_from: dict[str, str] | No
         if error.code not in ("unknown_bundle", "bad_bundle"):
             raise
         why = error.message.partition(", or --trust")[0]
+        hint = "; name that bundle's folder with --training#initial_weights FOLDER" if started_from else ""
         raise TrainingError(
             "bad_config",
-            f"initial_weights={os.fspath(name)!r}; accepted: imagenet, a bundle ({why}), or empty for chance",
+            f"initial_weights={os.fspath(name)!r}; accepted: imagenet, a bundle ({why}), or empty for chance{hint}",
         ) from error
     if started_from and started_from.get("weights") != bundle.weights_sha256:
         raise TrainingError(

@@ -88,7 +88,7 @@ def plan_task(
     _check_kind(given.get("kind"), regression)
     settings: dict[str, Any] = {"name": name, "spatial_dims": 2 if flat else 3}
     if cases[0].channels:
-        settings["channels"] = [f"channel {i + 1}" for i in range(len(cases[0].images))]
+        settings["channels"] = [f"image {i + 1}" for i in range(len(cases[0].images))]
     if regression:
         settings |= {"kind": "regression", "activation": "identity", "labels": ["value"]}
     else:

@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from medattn_core.errors import TrainingError
 from medattn_core.networks.attention_cnn import AttentionCNN
 from medattn_core.tasks import TaskSpec
 from medattn_core.training.before import (
+    begun,
     check_before,
     check_installed,
     check_work,
@@ -166,11 +168,12 @@ def train(
         return ready
     if resume:
         check_work(work, output, len(held_out))
-    prepared = prepare(cases, task, size, reading)
-    say_unused(cases, prepared.located, say)
-    say_unlabelled(cases, prepared.located, say)
-    say_cropped(cases, prepared.cropped, size, say)
-    check_labels(prepared, held_out, task)
+    with nullcontext() if resume or processes.rank > 0 else begun(work):
+        prepared = prepare(cases, task, size, reading)
+        say_unused(cases, prepared.located, say)
+        say_unlabelled(cases, prepared.located, say)
+        say_cropped(cases, prepared.cropped, size, say)
+        check_labels(prepared, held_out, task)
     if not resume and processes.rank == 0:
         _take_away(work, logs_of(output), len(held_out))
     whole_list = bool(where) and folds is None and validation_fold is None
@@ -283,6 +286,7 @@ def logs_of(output: Path) -> Path:
 def _take_away(work: Path, logs: Path, folds: int) -> None:
     """Checkpoints of an earlier run, which a later ``resume`` would take for this one's, and curves of its folds."""
     shutil.rmtree(work, ignore_errors=True)
+    work.mkdir(parents=True, exist_ok=True)
     own = {logs} if folds == 1 else {logs / f"fold{number}" for number in range(folds)}
     for old in logs.rglob("events.out.tfevents.*"):
         if old.parent not in own:

@@ -3,6 +3,10 @@
 Exports from hospital archives lay a scan into folders such as ``DOE^JOHN/2024-01-01``. What the user typed is shown as
 typed; of what lies below it only the file's own name, or a number, so that no such folder name reaches a message, a
 table or a report.
+
+A folder of many scans is expanded into its files, and then each input's path holds such folders: the tables and what
+the command line says need it, for it is what tells one input from another. So tables are no files to pass on. Pages and
+pictures are: they show the last part of a path alone (``outputs.files.without_folders``).
 """
 
 from __future__ import annotations

@@ -43,6 +43,10 @@ class Volume:
         modality: DICOM modality code where known, else ``""``.
         series: DICOM identity, or None.
         warnings: what the reader noticed.
+
+    Raises:
+        VolumeError: ``bad_argument``: no array of voxels or no 4 x 4 matrix; ``too_many_dimensions``;
+            ``singular_affine``.
     """
 
     data: np.ndarray
@@ -56,12 +60,30 @@ class Volume:
     warnings: tuple[Notice, ...] = field(default=())
 
     def __post_init__(self) -> None:
-        affine = np.asarray(self.affine, dtype=np.float64)
-        object.__setattr__(self, "affine", affine)
         name = self.source or "the volume"
+        if not isinstance(self.data, np.ndarray):
+            raise VolumeError(
+                "bad_argument",
+                f"{name}: data is a {type(self.data).__name__}; give a NumPy array (I, J, K), such as np.asarray(data)",
+            )
+        try:
+            affine = np.asarray(self.affine, dtype=np.float64)
+        except (TypeError, ValueError):
+            affine = np.empty(0)
+        if affine.shape != (4, 4):
+            raise VolumeError(
+                "bad_argument",
+                f"{name}: affine is no matrix of 4 x 4 numbers; give voxel index to RAS millimetres, or np.eye(4) with "
+                "spacing_known=False where it is not known",
+            )
+        object.__setattr__(self, "affine", affine)
         if self.data.ndim != 3:
             raise VolumeError(
                 "too_many_dimensions", f"{name}: voxels have shape {self.data.shape}; (I, J, K) is needed"
+            )
+        if not self.data.size:
+            raise VolumeError(
+                "bad_argument", f"{name}: data of shape {self.data.shape} hold no voxel; give a whole scan"
             )
         if geometry.is_singular(affine):
             raise VolumeError(

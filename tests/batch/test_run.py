@@ -117,7 +117,7 @@ def test_an_interrupted_run_keeps_its_tables_and_goes_on(tiny: Path, scans: list
 
 def test_another_bundle_or_option_is_never_mixed_in(tiny: Path, other: Path, scans: list[Path], tmp_path: Path) -> None:
     interrupted(scans, tmp_path, tiny, after=3)
-    for bundle, options in ((other, {}), (tiny, {"mask": scans[0]}), (tiny, {"evidence_dtype": "float32"})):
+    for bundle, options in ((other, {}), (tiny, {"batch_size": 2}), (tiny, {"evidence_dtype": "float32"})):
         with pytest.raises(MedAttnError) as refused:
             run(scans, tmp_path, bundle, **options)
         assert refused.value.code == "other_run"
@@ -290,8 +290,14 @@ def test_results_of_other_inputs_stay_in_the_tables(tiny: Path, other: Path, sca
     ]  # fmt: skip
     run(scans[1:2], tmp_path, tiny)  # the failure has left nothing, and the second scan is its own again
     assert [record["input"] for record in records(tmp_path)] == [str(scans[n]) for n in (2, 3, 1)]
-    run(scans[4:5], tmp_path, other)  # finished work of another bundle is no obstacle, and never mixed in
-    assert [record["input"] for record in records(tmp_path)] == [str(scans[4])]
+    before = (tmp_path / NAME).read_bytes()
+    with pytest.raises(
+        MedAttnError, match=r"results of 3 other inputs .* bundle tiny 0\.0\.1 \(now another"
+    ) as refused:
+        run(scans[4:5], tmp_path, other)  # never mixed in, and never dropped unasked
+    assert refused.value.code == "other_run"
+    assert (tmp_path / NAME).read_bytes() == before
+    assert len(records(tmp_path)) == 3
     run(scans[5:6], tmp_path, other, restart=True)
     assert len(records(tmp_path)) == 1
 
@@ -321,22 +327,6 @@ def test_an_input_that_is_listed_twice_has_two_results(tiny: Path, scans: list[P
         run([scans[0], scans[0], scans[1]], tmp_path, tiny)
         assert [record["input"] for record in records(tmp_path)] == [str(scans[n]) for n in (0, 0, 1)]
         assert len({record["evidence"]["path"] for record in records(tmp_path)}) == len(maps(tmp_path)) == 3
-
-
-def test_a_stopped_batch_is_protected_by_another_scan_of_its_bundle_too(
-    tiny: Path, other: Path, scans: list[Path], tmp_path: Path
-) -> None:
-    def stop(_: object) -> None:
-        raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        run(scans[:3], tmp_path, tiny, workers=1, done=stop)
-    run(scans[5:6], tmp_path, tiny)
-    with pytest.raises(MedAttnError, match="an unfinished batch lies there"):
-        run(scans[6:7], tmp_path, other)
-    run(scans[:3], tmp_path, tiny)  # finished as it was begun
-    run(scans[6:7], tmp_path, other)
-    assert len(records(tmp_path)) == 1
 
 
 def killed_runs(tiny: Path, scans: list[Path], folder: Path, kills: int, seed: int) -> list[int]:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from medattn_core.bundles import Bundle, load_network
+from medattn_core.bundles import Bundle, load_network, load_networks, save_bundle
 from medattn_core.bundles.bundle import METADATA, SCHEMA
 from medattn_core.tasks import TaskSpec
 
@@ -99,6 +99,30 @@ def test_the_inference_configuration_is_the_bundle(make: Make, tmp_path: Path) -
     logits = torch.tensor([1.0, -2.0, 0.5])
     after = parser.get_parsed_content("postprocessing")({"pred": logits})["pred"]
     torch.testing.assert_close(torch.as_tensor(after), logits.sigmoid())
+
+
+def test_the_inference_configuration_of_an_ensemble_is_all_its_members(make: Make) -> None:
+    from ignite.engine import Engine
+    from monai.bundle import ConfigParser
+
+    bundle = make()
+    state = torch.load(bundle.weights_path, weights_only=True)
+    other = {name: value * 1.5 if value.is_floating_point() else value for name, value in state.items()}
+    several = save_bundle(
+        bundle.path.with_name("several"), task=bundle.task, network_settings=bundle.network, state_dict=state,
+        members=[other], description="two", version="1.0.0",
+    )  # fmt: skip
+    parser = ConfigParser()
+    parser.read_config(str(several.path / "configs" / "inference.json"))
+    parser["bundle_root"] = str(several.path)
+    network = parser.get_parsed_content("network")
+    assert len(network.members) == 2
+    for handler in parser.get_parsed_content("handlers"):
+        handler(Engine(lambda engine, batch: None))
+    x = torch.rand(1, 1, 64, 64)
+    with torch.no_grad():
+        wanted = torch.stack([one(x) for one in load_networks(several)]).mean(dim=0)
+        torch.testing.assert_close(network.eval()(x), wanted)
 
 
 @pytest.mark.parametrize(("activation", "kind"), [("softmax", "multiclass"), ("identity", "regression")])

@@ -138,6 +138,66 @@ def test_a_second_run_does_not_take_its_own_results(run: Run, tiny: Path, tmp_pa
     assert "no input is left: all that was named are results" in ran.err
 
 
+def test_results_of_an_earlier_run_among_the_scans_are_said(run: Run, tiny: Path, tmp_path: Path) -> None:
+    image = nib.Nifti1Image(np.random.default_rng(0).integers(0, 99, (40, 40, 2)).astype(np.int16), np.eye(4))
+    folder = tmp_path / "scans"
+    (folder / "old").mkdir(parents=True)
+    nib.save(image, folder / "a.nii")
+    nib.save(image, folder / "old" / "a_evidence.nii.gz")
+    (folder / "old" / "predictions.json").write_text("[]")
+    ran = run("predict", folder, "--bundle", tiny, "--output", tmp_path / "out", "--device", "cpu")
+    assert (ran.status, len(ran.out.splitlines())) == (0, 1)
+    assert f"left out, a result of an earlier run: {folder / 'old' / 'a_evidence.nii.gz'}\n" in ran.err
+    assert f"left out, not an image: {folder / 'old' / 'predictions.json'}\n" in ran.err
+    ran = run("predict", folder / "old", "--bundle", tiny, "--output", tmp_path / "out", "--device", "cpu")
+    assert (ran.status, ran.codes) == (2, ["bad_argument"])
+    assert "results of an earlier run, such as" in ran.err
+
+
+def test_an_empty_output_is_not_the_current_folder(
+    run: Run, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As `--output "$OUT"` leaves it where OUT is not set."""
+    nib.save(nib.Nifti1Image(np.random.default_rng(0).integers(0, 99, (40, 40, 2)).astype(np.int16), np.eye(4)),
+             tmp_path / "a.nii")  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    for empty in ("", " "):
+        ran = run("predict", "a.nii", "--bundle", tiny, "--output", empty, "--device", "cpu")
+        assert (ran.status, ran.codes) == (2, ["bad_argument"])
+        assert "--output is empty" in ran.err
+    assert [path.name for path in tmp_path.iterdir()] == ["a.nii"]
+    assert run("predict", "a.nii", "--bundle", tiny, "--output", ".", "--device", "cpu").status == 0
+    assert (tmp_path / "predictions.json").is_file()
+
+
+def test_the_commands_of_the_readme_one_after_the_other(run: Run, tiny: Path, tmp_path: Path) -> None:
+    """Into one folder, as they stand there: none is refused, none costs another's rows."""
+    pytest.importorskip("PIL")
+    output = tmp_path / "results"
+    for number, name in enumerate(("scan.nii", "b.nii", "archive/c.nii", "listed.nii", "region.nii")):
+        voxels = np.random.default_rng(number).integers(0, 99, (40, 40, 2)).astype(np.int16)
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        if name == "region.nii":
+            voxels[:] = 0
+            voxels[:20] = 1
+        nib.save(nib.Nifti1Image(voxels, np.eye(4)), tmp_path / name)
+    (tmp_path / "list.txt").write_text("listed.nii\n", encoding="utf-8")
+    for arguments, names in (
+        (("scan.nii", "b.nii", "--report"), "scan b"),
+        (("scan.nii", "--mask", tmp_path / "region.nii"), "scan b"),
+        (("b.nii", "--mask", tmp_path / "region.nii"), "scan b"),
+        (("archive", "--workers", "2", "--memory", "12G"), "scan b c"),
+        (("list.txt",), "scan b c listed"),
+        (("scan.nii", "--runtime", "torch-bf16"), "scan b c listed"),
+    ):
+        ran = run("predict", tmp_path / arguments[0], *(tmp_path / one if str(one).endswith(".nii") else one
+                  for one in arguments[1:]), "--bundle", tiny, "--output", output, "--device", "cpu")  # fmt: skip
+        assert (ran.status, ran.codes) == (0, [])
+        records = json.loads((output / "predictions.json").read_text(encoding="utf-8"))
+        assert {Path(record["input"]).stem for record in records} == set(names.split())
+        assert len(records) == len(list(output.glob("*_evidence.nii.gz"))) == len(names.split())
+
+
 def test_a_list_and_going_on_with_it(run: Run, tiny: Path, tmp_path: Path) -> None:
     for name in "abc":
         voxels = np.random.default_rng(ord(name)).integers(0, 99, (40, 40, 2)).astype(np.int16)

@@ -129,8 +129,13 @@ def test_what_cannot_be_started_is_said(drive, tmp_path: Path) -> None:
     ends.engine.start(failed=lambda code, message: failed.append((code, message)))
     answer = ends.send("load", bundle=BUNDLE).wait()
     assert answer.error[0] == "worker_unavailable"
-    assert "exit status 3" in answer.error[1]
+    assert "exit status 3): it said nothing." in answer.error[1]
     assert failed == [answer.error]
+
+    speaks = "#!/bin/sh\necho 'Traceback:' >&2\necho 'ImportError: no libgomp.so.1' >&2\nexit 1\n"
+    answer = drive(Worker(script(tmp_path / "speaks", speaks))).send("load", bundle=BUNDLE).wait()
+    assert answer.error[1].endswith("did not start (exit status 1): ImportError: no libgomp.so.1")
+    assert str(tmp_path / "speaks") in answer.error[1]
 
 
 def test_a_python_without_the_packages(drive, tmp_path: Path) -> None:

@@ -49,7 +49,7 @@ def test_what_is_known_of_further_channels_is_said(predictor: Predictor) -> None
     assert Notice("missing_slices", "pet: two slices are missing") in prediction.warnings
     assert prediction.to_dict()["channels"] == ["pet.nii.gz"]
     broken = replace(PET, data=np.where(PET.data > PET.data.mean(), np.nan, PET.data), source="pet.nii.gz")
-    with pytest.raises(VolumeError, match=r"^pet.nii.gz: NaN") as caught:
+    with pytest.raises(VolumeError, match=r"^pet.nii.gz: 4,000 voxels \(50.0%\) are NaN") as caught:
         predictor((CT, broken))
     assert caught.value.code == "non_finite_voxels"
 

@@ -8,7 +8,9 @@ import shutil
 import struct
 from pathlib import Path
 
+import numpy as np
 import pytest
+import SimpleITK
 
 from medattn_core.errors import MedAttnError
 from medattn_core.inference.inputs import expand
@@ -111,6 +113,50 @@ def test_results_are_no_inputs(images: Path) -> None:
     assert found(images, images) == first
     assert found(str(images / "b*"), images) == ["b.nrrd"]
     assert found(images / "deep", images) == ["deep/a.scan"]
+
+
+@pytest.mark.parametrize("table", ["predictions.jsonl", "predictions.json", "predictions.csv"])
+def test_results_of_any_earlier_run_are_no_inputs(images: Path, table: str) -> None:
+    """They may have gone into another folder than they go to now."""
+    first = names([images], images)
+    older = images / "deep" / "older"
+    older.mkdir()
+    for name in ("b_evidence.nii.gz", "b_overlay.png"):
+        shutil.copy(images / "b.nrrd", older / name)
+    assert len(names([images], images)) == len(first) + 2  # without a table beside them they are images like others
+    (older / table).write_text("")
+    results = [older / "b_evidence.nii.gz", older / "b_overlay.png"]
+    for argument in (images, images / "deep", f"{images}/**/*"):
+        found = expand([argument], exclude=images / "out")
+        assert sorted(found.results) == results
+        assert not set(results) & {*found.inputs, *found.skipped}
+    assert names([images], images) == first
+    # Beside DICOM, too, which is read as one.
+    for number in range(2):
+        dicom(images / "mr" / f"IM{number}")
+        dicom(images / "mr" / "inner" / f"IM{number}", series="1.2.3.5")
+    shutil.copytree(older, images / "mr" / "inner" / "older")
+    found = expand([images / "mr"])
+    assert found.inputs == (images / "mr",)
+    assert {path.name for path in found.results} == {path.name for path in results}
+    # A file that is typed is meant; a folder of nothing else is no patient.
+    assert expand([results[0]]).inputs == (results[0],)
+    found = expand([older])
+    assert (found.inputs, found.results) == ((), tuple(results))
+    assert expand([older], exclude=older).inputs == ()
+
+
+@pytest.mark.parametrize("header", ["scan.mhd", "scan.nhdr", "scan.mha"])
+def test_the_voxels_of_a_header_are_part_of_an_image(tmp_path: Path, header: str) -> None:
+    image = SimpleITK.GetImageFromArray(np.zeros((3, 4, 5), np.int16))
+    path = tmp_path / header
+    SimpleITK.WriteImage(image, str(path.with_suffix(".mhd" if header.endswith(".mha") else path.suffix)))
+    if header.endswith(".mha"):  # named so by hand
+        path.with_suffix(".mhd").rename(path)
+    (tmp_path / "notes.raw").write_bytes(b"words")
+    assert len(list(tmp_path.iterdir())) == 3
+    found = expand([tmp_path])
+    assert (found.inputs, found.skipped) == ((path,), (tmp_path / "notes.raw",))
 
 
 def test_a_name_with_brackets_is_a_file(images: Path) -> None:

@@ -60,7 +60,9 @@ def test_evidence_peaks_where_the_marker_is(predictors, affine, cells, place, cr
 
 @pytest.mark.parametrize("slicewise", [True, False])
 def test_a_scan_narrower_than_a_cell_still_has_its_evidence_inside(predictors, slicewise):
-    scan = Volume(data=np.full((5, 6, 4), FULL, np.int16), affine=np.diag([0.5, 0.5, 0.5, 1.0]))
+    data = np.full((5, 6, 4), FULL, np.int16)
+    data[0, 0, 0] -= 1  # an image of one value is no scan
+    scan = Volume(data=data, affine=np.diag([0.5, 0.5, 0.5, 1.0]))
     prediction = predictors[slicewise](scan)
     evidence = prediction.evidence("bright")
     assert evidence.shape == scan.shape

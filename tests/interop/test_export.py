@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 import torch
 
-from medattn_core.bundles import Bundle, load_networks
+from medattn_core.bundles import Bundle, load_networks, seal
 from medattn_core.bundles.bundle import METADATA
 from medattn_core.errors import BundleError
 from medattn_core.inference import Predictor
@@ -182,6 +182,24 @@ def test_the_ensemble_is_one_file(exports: Exports, originals: dict[str, Bundle]
     assert config["network_def"]["members"] == 2
 
 
+def test_an_export_names_the_data_list_whatever_it_is_called(originals: dict[str, Bundle], tmp_path: Path) -> None:
+    from monai.bundle import ConfigParser
+
+    source = tmp_path / "odd"
+    shutil.copytree(originals["blob_size"].path, source)
+    for name in ("train.json", "evaluate.json"):
+        path = source / "configs" / name
+        config = json.loads(path.read_text(encoding="utf-8"))
+        path.write_text(json.dumps(config | {"data_name": "./o'neil (1) $ @3.csv"}), encoding="utf-8")
+    bundle = export(seal(source).path, tmp_path / "out")
+    for name in ("train.json", "evaluate.json"):
+        parser = ConfigParser()
+        parser.read_config(str(bundle.path / "configs" / name))
+        parser["dataset_dir"] = "/data"
+        assert parser.get_parsed_content("data_list") == "/data/./o'neil (1) $ @3.csv"
+    assert "o'neil (1) $ @3.csv" in (bundle.path / "docs" / "README.md").read_text(encoding="utf-8")
+
+
 def test_an_export_of_an_export_is_the_same(exports: Exports, tmp_path: Path) -> None:
     first = exports("blob_size", self_contained=True)
     again = export(first.path, tmp_path / "again", self_contained=True, torchscript=True)
@@ -197,10 +215,13 @@ def test_scores_with_intervals_come_into_card_and_metadata(originals: dict[str, 
     scores = tmp_path / "metrics.json"
     scores.write_text(json.dumps({
         "cases": 40, "classification": {"auc": {"value": 0.91, "low": 0.83, "high": 0.97}, "brier": {"value": None}},
+        "data": "unseen.csv", "fold": 2, "section": None,
     }))  # fmt: skip
     bundle = export(originals["blobs"].path, tmp_path / "out", metrics=scores)
     assert bundle.metadata["eval_metrics"] == {"auc": {"value": 0.91, "low": 0.83, "high": 0.97}, "cases": 40}
-    assert "| auc | 0.91 | 0.83 to 0.97 |" in (bundle.path / "docs" / "README.md").read_text(encoding="utf-8")
+    card = (bundle.path / "docs" / "README.md").read_text(encoding="utf-8")
+    assert "| auc | 0.91 | 0.83 to 0.97 |" in card
+    assert "Measured by `medattn evaluate` on 40 case(s) of `unseen.csv`, fold 2; figures above of" in card
     stated = json.loads(scores.read_text())
     scores.write_text(json.dumps({**stated, "weights_sha256": bundle.weights_sha256}))
     export(originals["blobs"].path, tmp_path / "out", metrics=scores)

@@ -108,3 +108,26 @@ def test_unwritable_is_said(tmp_path: Path) -> None:
 def test_names_that_are_not_utf8_leave_the_tables_readable(tmp_path):
     path = files.write_text(tmp_path / "table.csv", "caf\udce9,1")
     assert path.read_text(encoding="utf-8") == "caf\\udce9,1"
+
+
+@pytest.mark.parametrize(
+    ("text", "sources", "shown"),
+    [
+        ("arch/DOE^JOHN/t1.nii: cropped", ["arch/DOE^JOHN/t1.nii"], "t1.nii: cropped"),
+        ("/data/DOE JOHN/t1.nii: cropped", ["/data/DOE JOHN/t1.nii"], "t1.nii: cropped"),
+        ("a/P/t1/x.nii and a/P/flair/y.nii", ["a/P/t1/x.nii"], "x.nii and flair/y.nii"),
+        ("a/P/dicom/IM1.dcm is no image", ["a/P/dicom"], "dicom/IM1.dcm is no image"),
+        ("a/P/x.nii: cut", ["./a/P/x.nii"], "x.nii: cut"),
+        ("./a/P/x.nii: cut", ["./a/P/x.nii"], "x.nii: cut"),
+        ("a/P/x.nii: cut", ["a/P//x.nii"], "x.nii: cut"),
+        ("'a/P/x.nii' (a/P/y.nii)", ["a/P/x.nii"], "'x.nii' (y.nii)"),
+        ("b/a/P/x.nii is another", ["a/P/x.nii"], "b/a/P/x.nii is another"),
+        (
+            "1/2 of x.nii; it is 3 m/s. ../y",
+            ["x.nii", "../x.nii", "/x.nii", ".", "", "/"],
+            "1/2 of x.nii; it is 3 m/s. ../y",
+        ),
+    ],
+)
+def test_a_page_shows_no_folder_of_an_input(text: str, sources: list[str], shown: str) -> None:
+    assert files.without_folders(text, sources) == shown

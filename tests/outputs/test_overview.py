@@ -33,6 +33,17 @@ def test_the_result_is_what_is_said_not_the_most_probable_label(record: dict[str
     assert cells[-2] == said
 
 
+def test_folders_do_not_reach_the_page() -> None:
+    folder = "arch/DOE^JOHN"
+    error = {"code": "truncated_file", "message": f"{folder}/pet.nii.gz: cut off; see {folder}/t1.nii.gz"}
+    record = tables.record_of({"input": f"{folder}/t1.nii.gz", "error": error})
+    good = tables.record_of({"input": f"{folder}/t2.nii.gz", "label": "a", "probabilities": {"a": 0.4}})
+    page = overview([record, good], [None, "t2_report.html"])
+    assert "JOHN" not in page
+    assert "pet.nii.gz: cut off; see t1.nii.gz" in page
+    assert 'title="t2.nii.gz"' in page
+
+
 def test_a_result_of_a_run_that_knew_less() -> None:
     """Of an unfinished batch of an older version."""
     full = tables.record_of({"input": "x.nii", "label": "a", "probabilities": {"a": 0.4}})

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from medattn_core.outputs import colour, planes, render
+from medattn_core.outputs.legend import Legend
 from medattn_core.outputs.view import View
 from medattn_core.volumes import Volume
 
@@ -59,6 +60,15 @@ def test_the_mark_leaves_its_point_free(head_volume: Volume) -> None:
         assert np.abs(centre + 0.5 - wanted).max() < 1.5
 
 
+def test_a_thin_mark_is_white_wherever_it_lies() -> None:
+    for at in (50.0, 50.25, 50.5, 50.75, 51.0, 51.5):
+        over = np.zeros((101, 101, 4), np.uint8)
+        render._ticks(over, at, at, 1)
+        white = over[..., 0] == 255
+        assert white.any(axis=0).sum() > 15
+        assert white.any(axis=1).sum() > 15
+
+
 def test_overlay_of_a_volume(predict: Predict, head_volume: Volume) -> None:
     view = View.of(predict(head_volume))
     picture = overlay_of(view)
@@ -87,6 +97,70 @@ def test_caption_says_finding_region_and_warnings(predict: Predict, head_volume:
     assert f"+{first.contribution:.2f} logit" in caption.subtitle
     assert f"{100 * first.probability_without:.1f} %" in caption.subtitle
     assert caption.notes == ("Warnings: upsampled",)
+
+
+def boxes_of(draws: list[tuple]) -> list[tuple[float, float, float, float]]:
+    from PIL import ImageDraw
+
+    draw = ImageDraw.Draw(PIL.new("RGB", (10, 10)))
+    return [draw.textbbox(spot, text, font=font, anchor=anchor) for spot, text, font, anchor in draws]
+
+
+@pytest.mark.parametrize("limit", [1.5e-7, 1.5e-4, 0.008, 0.06, 2.5, 5000.0, 3e6])
+@pytest.mark.parametrize("width", [676, 816, 1200])
+@pytest.mark.parametrize("label", ["glioma", "meningioma", "pituitary macroadenoma with apoplexy and haemorrhage"])
+def test_no_words_of_the_legend_touch(limit: float, width: int, label: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    from PIL import ImageDraw
+
+    drawn: list[tuple] = []
+    text_of = ImageDraw.ImageDraw.text
+
+    def text(self: ImageDraw.ImageDraw, xy: tuple[float, float], words: str, *rest: object, **more: object) -> None:
+        drawn.append((xy, words, more["font"], more.get("anchor", "la")))
+        text_of(self, xy, words, *rest, **more)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(ImageDraw.ImageDraw, "text", text)
+    image = PIL.new("RGB", (width, 200), (255, 255, 255))
+    legend = Legend.of(colour.Scale(limit=limit, visible=limit / 5, unit="logit/pixel"))
+    bar = np.zeros((20, 460, 3), np.uint8)
+    draw = ImageDraw.Draw(image)
+    render._legend(image, draw, legend, bar, (f"against {label}", f"for {label}"), 28, 20)
+    boxes = boxes_of(drawn)
+    assert all(left >= 28 and right <= width - 27 and bottom <= 190 for left, _, right, bottom in boxes)
+    for place, (left, top, right, bottom) in enumerate(boxes):
+        for other in boxes[:place]:
+            apart = left >= other[2] - 1 or right <= other[0] + 1 or top >= other[3] or bottom <= other[1]
+            assert apart, (drawn[place][1], boxes[place], other)
+    words = [words for _, words, _, _ in drawn]
+    assert "Research use only" in words
+    assert not any("..." in one for one in words if "haemorrhage" not in label)
+    assert not any("e-" in one or "e+" in one for one in words)
+
+
+def test_half_ticks_give_way_where_there_is_no_room() -> None:
+    from PIL import ImageDraw
+
+    draw, font = ImageDraw.Draw(PIL.new("RGB", (10, 10))), render._font(16)
+    ticks = ("-0.000150", "-0.000075", "0", "+0.000075", "+0.000150")
+    assert [text for _, text in render._ticks_that_fit(draw, ticks, font, 700)] == list(ticks)
+    assert [text for _, text in render._ticks_that_fit(draw, ticks, font, 460)] == list(ticks[::2])
+
+
+def test_long_captions_are_wrapped_where_they_have_parts() -> None:
+    from PIL import ImageDraw
+
+    draw, font = ImageDraw.Draw(PIL.new("RGB", (10, 10))), render._font(17)
+    parts = [
+        "a_scan_with_a_long_name.nii.gz",
+        "strongest of 3 regions: +1.20 logit, 2.1 mL",
+        "probability without it 9 %",
+    ]
+    assert render.wrap(draw, render.DOT.join(parts), font, 2000, render.DOT) == [render.DOT.join(parts)]
+    assert render.wrap(draw, render.DOT.join(parts), font, 620, render.DOT) == [render.DOT.join(parts[:2]), parts[2]]
+    first, second = render.wrap(draw, "Warnings: " + ", ".join(["outside_evidence"] * 12), font, 620)
+    assert first.endswith("outside_evidence,")
+    assert second.endswith("...")
+    assert max(draw.textlength(line, font=font) for line in (first, second)) <= 620
 
 
 def test_text_is_cut_to_its_room() -> None:

@@ -12,6 +12,7 @@ import pytest
 
 from medattn_core.bundles.trust import Trust, Undecided
 from medattn_core.errors import Notice
+from medattn_core.inference.head import Ensemble
 from medattn_core.outputs.report import report
 from medattn_core.outputs.text import number, percent, position_mm, signed
 from medattn_core.outputs.view import View
@@ -175,6 +176,75 @@ def test_a_label_that_cannot_be_decided_is_said_and_one_that_can_too(predict: Pr
     said = [name if name == label else f"no {name}" for name in prediction.task.labels if name in (label, other)]
     assert f"Decided: {', '.join(said)}. The rule is such that" in words
     assert "and 90 % of those without it, are judged rightly or left undecided." in words
+
+
+@pytest.mark.parametrize(
+    ("code", "why"),
+    [("unlike_training", "unlike those the model was trained on"), ("masked", "only a region of interest could speak")],
+)
+def test_no_reliability_is_claimed_that_does_not_hold(
+    predict: Predict, head_volume: Volume, code: str, why: str
+) -> None:
+    doubts = (Notice(code, "do not rely on it"),)
+    rules = Trust(coverage=0.9, quantile=0.9, confidence_scale=1.0)
+    sure = replace(predict(head_volume), trust=rules)
+    words = words_of(report(View.of(sure)))
+    assert "of the labels given were right" in words
+    assert "Credible at 90 %" in words
+    unsure = words_of(report(View.of(replace(sure, warnings=doubts))))
+    assert "of the labels given were right" not in unsure
+    assert "Credible at" not in unsure
+    assert unsure.count("How often such a result is right is not known here: ") == 1
+    assert why in unsure
+    # Labels that are judged by themselves, and quantities.
+    narrow = Undecided(present_from=1.0, absent_to=0.0)
+    each = replace(
+        sure,
+        task=replace(sure.task, kind="multilabel", threshold=0.5),
+        trust=Trust(coverage=0.9, undecided={sure.label: narrow}),
+        warnings=doubts,
+    )
+    words = words_of(report(View.of(each)))
+    assert f"Decided: {sure.label}. How often such a result is right is not known here" in words
+    assert "judged rightly" not in words
+    size = predict(head_volume, activation="identity", labels=("volume",), unit="mL", bias=30.0, warnings=doubts)
+    size = replace(size, trust=Trust(coverage=0.9, half_width=2.0))
+    assert "90 % interval" not in words_of(report(View.of(size)))
+    assert "90 % interval" in words_of(report(View.of(replace(size, warnings=()))))
+    # Without a rule nothing is claimed, and nothing is to be taken back.
+    assert "not known here" not in words_of(report(View.of(replace(sure, trust=Trust(), warnings=doubts))))
+
+
+def test_an_ensemble_says_how_far_it_disagrees_on_a_quantity(predict: Predict, head_volume: Volume) -> None:
+    one = predict(head_volume, activation="identity", labels=("volume",), unit="mL", bias=30.0)
+    heads = tuple(replace(one.head, bias=one.head.bias + shift) for shift in (-1.0, 0.0, 1.0))
+    words = words_of(report(View.of(replace(one, head=Ensemble(members=heads)))))
+    assert "3 networks were asked; their values differ by 1 mL (standard deviation)." in words
+    assert "networks were asked" not in words_of(report(View.of(one)))
+
+
+def test_folders_do_not_reach_the_page(predict: Predict, head_volume: Volume) -> None:
+    volume = replace(head_volume, source="arch/DOE^JOHN/2024/t1.nii.gz")
+    notices = (
+        Notice("cropped", "arch/DOE^JOHN/2024/t1.nii.gz: 400 mm along voxel axis 0"),
+        Notice("missing_slices", "pet: other/DOE^JOHN/pet.nii.gz: two slices are missing"),
+    )
+    prediction = replace(predict(volume, warnings=notices), channels=("other/DOE^JOHN/pet.nii.gz",))
+    page = report(View.of(prediction))
+    assert "JOHN" not in page
+    assert "t1.nii.gz: 400 mm along" in page
+    assert "pet: pet.nii.gz: two slices" in page
+
+
+def test_the_legend_of_a_large_picture_is_in_a_power_of_ten(predict: Predict, picture: Volume) -> None:
+    view = View.of(predict(picture))
+    large = View.of(predict(picture))
+    vars(large)["scale"] = replace(view.scale, limit=1.5e-4, visible=3e-5)  # a cached property: of 16 million pixels
+    page = report(large)
+    assert "<span>10<sup>\N{MINUS SIGN}4</sup> logit/pixel</span>" in page
+    assert "<span>\N{MINUS SIGN}0.75</span>" in page
+    words = words_of(page)
+    assert "\N{PLUS-MINUS SIGN}0.3 \N{MULTIPLICATION SIGN} 10 \N{MINUS SIGN}4 logit/pixel nothing" in words
 
 
 def test_everything_from_outside_is_escaped(predict: Predict, head_volume: Volume) -> None:

@@ -56,6 +56,7 @@ def test_no_millimetres_where_the_scan_states_none(predict: Predict, picture: Vo
         assert (region["world_position_mm"], region["volume_mm3"]) == (None, None)
         assert all(0 <= at < size for at, size in zip(region["voxel_index"], picture.shape, strict=True))
     (row,) = rows_of([record])
+    assert [int(row[f"region_1_{axis}"]) for axis in "ijk"] == record["regions"][0]["voxel_index"]
     assert (row["region_1_r_mm"], row["region_1_volume_mm3"]) == ("", "")
     assert float(row["region_1_contribution"]) == record["regions"][0]["contribution"]
 
@@ -81,6 +82,8 @@ def test_csv_is_the_same_flat(predict: Predict, head_volume: Volume) -> None:
     assert float(good_row["time_s"]) == pytest.approx(0.6)
     assert (bad_row["input"], bad_row["error_code"]) == ("b.nii", "empty_file")
     assert bad_row["region_count"] == ""
+    assert [int(good_row[f"region_1_{axis}"]) for axis in "ijk"] == record["regions"][0]["voxel_index"]
+    assert bad_row["region_1_i"] == ""
 
 
 def test_label_columns_stay_together(predict: Predict, head_volume: Volume) -> None:

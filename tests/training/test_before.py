@@ -18,7 +18,7 @@ from medattn_core import datalists
 from medattn_core.bundles import Recipe, load, load_network
 from medattn_core.bundles.configs import train_config
 from medattn_core.datalists import Case
-from medattn_core.errors import DataListError, TaskError, TrainingError
+from medattn_core.errors import DataListError, MedAttnError, TaskError, TrainingError
 from medattn_core.tasks import TaskSpec
 from medattn_core.training import train
 from medattn_core.training.before import check_installed
@@ -308,6 +308,48 @@ def test_train_json_takes_any_file_name_and_holds_the_watched_fold_out():
     assert config["train"]["held_out"]["only"] == 1
     assert config["train"]["held_out"]["section"] == "fit"
     assert config["train"]["trainer"]["validation"] == "@train::held_out"
+
+
+def test_a_training_that_replaces_a_bundle_is_unfinished_before_its_first_checkpoint(squares, tmp_path):
+    folder = tmp_path / "out"
+    old = train(squares, folder, config=SETTINGS, device="cpu")
+
+    def killed(done, count):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(squares, folder, config=SETTINGS, device="cpu", overwrite=True, seed=3, reading=killed)
+    assert load(folder).weights_sha256 == old.weights_sha256
+    new = train(squares, folder, config=SETTINGS, device="cpu", resume=True, seed=3)
+    assert new.weights_sha256 != old.weights_sha256
+    assert (
+        train(squares, folder, config=SETTINGS, device="cpu", resume=True, seed=3).weights_sha256 == new.weights_sha256
+    )
+
+    (squares.parent / "1.png").write_bytes(b"no picture")  # the plan looks at others
+    with pytest.raises(MedAttnError):
+        train(squares, folder, config=SETTINGS, device="cpu", overwrite=True, seed=4)
+    assert not folder.with_name("out.training").exists()  # nothing has begun
+
+
+def test_train_json_obeys_what_is_overridden(squares, tmp_path):
+    from monai.bundle import ConfigParser
+
+    settings = copy.deepcopy(SETTINGS)
+    settings["training"]["epochs"] = 2
+    folder = train(squares, tmp_path / "out", config=settings, device="cpu").path
+    parser = ConfigParser()
+    parser.read_config(str(folder / "configs" / "train.json"))
+    parser["bundle_root"], parser["dataset_dir"] = str(folder), str(squares.parent)
+    parser["training"]["epochs"], parser["training"]["seed"] = 1, 7
+    first = torch.get_rng_state()
+    try:
+        parser.get_parsed_content("initialize")
+        assert torch.initial_seed() == 7
+        trainer = parser.get_parsed_content("train::trainer")
+        assert trainer.state.max_epochs == 1
+    finally:
+        torch.set_rng_state(first)
 
 
 @pytest.mark.parametrize(("asked", "fold", "scored", "watched"), [

@@ -248,12 +248,12 @@ def test_several_channels_train_and_predict(squares, tmp_path):
     path = squares.with_name("channels.csv")
     path.write_text("image,label\n" + "\n".join(rows))
     bundle = train(path, tmp_path / "two", config=changed(epochs=1), device="cpu")
-    assert bundle.task.channels == ("channel 1", "channel 2")
+    assert bundle.task.channels == ("image 1", "image 2")
     predictor = Predictor.from_bundle(bundle, device="cpu")
     pair = [squares.with_name("0.png"), squares.with_name("2.png")]
     one, other = predictor(pair), predictor([pair[0], squares.with_name("7.png")])
     assert not np.allclose(one.logits, other.logits)
-    with pytest.raises(Exception, match="takes 2 a case: channel 1, channel 2") as caught:
+    with pytest.raises(Exception, match="takes 2 a case: image 1, image 2") as caught:
         predictor(pair[0])
     assert caught.value.code == "bad_argument"
 

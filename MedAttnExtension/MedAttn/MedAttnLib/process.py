@@ -43,7 +43,10 @@ MOST_AT_ONCE = 1 << 20
 """Bytes read in one poll."""
 
 MOST_OF_THE_LOG = 8192
-"""Bytes of the log that a person is shown."""
+"""Bytes of the end of the log that are read."""
+
+MOST_OF_A_LINE = 300
+"""Characters of the log that a message repeats."""
 
 
 class Worker(Engine):
@@ -318,7 +321,10 @@ class Worker(Engine):
             return _("{name} is not installed in {python}; press Apply to be asked about installing it.").format(
                 name=name, python=self.python
             )
-        return _("The MedAttn worker did not start ({how}); its log says why.").format(how=_how(code))
+        last = next((line.strip() for line in reversed(self.log.splitlines()) if line.strip()), "")
+        return _("The MedAttn worker, run by {python}, did not start ({how}): {said}").format(
+            python=self.python, how=_how(code), said=last[-MOST_OF_A_LINE:] or _("it said nothing.")
+        )
 
     def _stop(self) -> None:
         end = time.monotonic() + MOST_TO_STOP

@@ -48,6 +48,29 @@ def values(slices: Sequence[Slice]) -> np.ndarray:
     Raises:
         VolumeError: ``oversized_header``, ``unreadable``, ``truncated_file``, ``corrupt_file``, ``missing_codec``.
     """
+    voxels = _rescaled(slices)
+    inverted = [
+        place for place, item in enumerate(slices) if item.pixels.inverted and item.file.modality not in _UNITS_MATTER
+    ]
+    if inverted:
+        _turn(voxels, inverted)
+    return voxels
+
+
+def _turn(voxels: np.ndarray, places: Sequence[int]) -> None:
+    """Mirror slices of a series, in place, about the middle of the values that the whole series has.
+
+    Not of those it could store: 16 bits hold far more than a detector gives, and mirrored about their middle all
+    tissue would come to lie in a few per cent at one end. Not slice by slice: they would no longer compare.
+    """
+    # The sum of whole numbers may wrap around, and the difference wraps back: it lies between the two again.
+    total = (voxels.min(keepdims=True) + voxels.max(keepdims=True))[0]
+    for place in places:
+        np.subtract(total, voxels[place], out=voxels[place])
+
+
+def _rescaled(slices: Sequence[Slice]) -> np.ndarray:
+    """Stored values, rescaled to output units, in the type that :func:`values` tells."""
     stored = _stored(slices)
     slopes = np.array([item.frame.slope for item in slices])
     intercepts = np.array([item.frame.intercept for item in slices])
@@ -74,7 +97,7 @@ def values(slices: Sequence[Slice]) -> np.ndarray:
 
 
 def _stored(slices: Sequence[Slice]) -> np.ndarray:
-    """Stored values in native byte order, MONOCHROME1 turned, ``(n, rows, columns)``."""
+    """Stored values in native byte order, ``(n, rows, columns)``."""
     first = slices[0].pixels
     dtype = np.result_type(*{_dtype(item.pixels).newbyteorder("=") for item in slices})
     size = len(slices) * first.rows * first.columns * dtype.itemsize
@@ -104,10 +127,6 @@ def _stored(slices: Sequence[Slice]) -> np.ndarray:
             # Only the class name: the text of an exception may quote the header.
             text = f"{member.name}: the pixels cannot be decoded ({type(error).__name__}); copy or export it again"
             raise VolumeError("corrupt_file", text) from error
-        if pixels.inverted and slices[places[0]].file.modality not in _UNITS_MATTER:
-            lowest, highest = _stored_range(pixels)
-            for place in places:
-                out[place] = (lowest + highest) - out[place].astype(np.int64)
     return out
 
 
@@ -123,11 +142,6 @@ def _by_file(slices: Sequence[Slice]) -> Iterator[tuple[Member, list[int]]]:
 def _dtype(pixels: Pixels) -> np.dtype[Any]:
     kind = "i" if pixels.signed else "u"
     return np.dtype(f"{'>' if pixels.big_endian else '<'}{kind}{pixels.bits_allocated // 8}")
-
-
-def _stored_range(pixels: Pixels) -> tuple[int, int]:
-    bits = pixels.bits_stored
-    return (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) if pixels.signed else (0, 2**bits - 1)
 
 
 def _native(file: BinaryIO, pixels: Pixels, frames: list[int]) -> Iterator[np.ndarray]:

@@ -136,13 +136,15 @@ def _nothing(path: Path, found: Found, others: list[NotAnImage], broken: list[Br
         if kinds:
             return VolumeError(
                 "unsupported_dicom",
-                f"{path}: a DICOM object that is not an image ({kinds[0]}); give the images it belongs to",
+                f"{path}: a DICOM object that is not an image ({kinds[0]}); give the images it belongs to"
+                f"{_as_mask(kinds)}",
             )
         return VolumeError("not_an_image", f"{path}: not a DICOM file; give a DICOM image, or the folder that holds it")
     if kinds:
         return VolumeError(
             "unsupported_dicom",
-            f"{path}: holds DICOM objects but no image ({', '.join(kinds[:LISTED])}); give the images they belong to",
+            f"{path}: holds DICOM objects but no image ({', '.join(kinds[:LISTED])}); give the images they belong to"
+            f"{_as_mask(kinds)}",
         )
     skipped = found.skipped + [item.text for item in broken]
     if skipped:
@@ -151,6 +153,13 @@ def _nothing(path: Path, found: Found, others: list[NotAnImage], broken: list[Br
     return VolumeError(
         "no_images", f"{path}: {len(found.members)} files and no DICOM image among them; give the folder of the scan"
     )
+
+
+def _as_mask(kinds: list[str]) -> str:
+    """What to do with objects that outline a finding, which were meant as a mask maybe."""
+    if not any("Segmentation" in kind or "Structure Set" in kind for kind in kinds):
+        return ""
+    return "; as a mask, convert it first: masks are NIfTI, NRRD, MetaImage or PNG files"
 
 
 def looks_like_dicom(path: Path) -> bool:

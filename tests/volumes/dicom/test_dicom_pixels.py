@@ -95,9 +95,62 @@ def test_monochrome1_is_turned_unless_values_have_units(series: Path) -> None:
         PixelRepresentation=0,
         PhotometricInterpretation="MONOCHROME1",
     )
-    np.testing.assert_array_equal(read_dicom(path).data[:, :, 0], 4095 - stored.T.astype(int))
+    # About the values that are there, 0 to 3071: the bits could hold 4095.
+    np.testing.assert_array_equal(read_dicom(path).data[:, :, 0], 3071 - stored.T.astype(int))
     edit(path, Modality="CT")
     np.testing.assert_array_equal(read_dicom(path).data[:, :, 0], stored.T)
+
+
+def test_monochrome1_keeps_the_range_of_the_series(series: Path) -> None:
+    """Signed 16 bits, few of them used: turned about what they could hold, all would lie at one end.
+
+    Of the series, not of each slice: what was the same in two of them is the same still.
+    """
+    right = np.stack([pixels_of(path) for path in files(series)[::-1]], axis=-1).astype(int)
+    edit_all(series, PhotometricInterpretation="MONOCHROME1")
+    volume = read_dicom(series)
+    assert volume.data.dtype == np.int16
+    np.testing.assert_array_equal(volume.data, right.min() + right.max() - right)
+
+
+@pytest.mark.parametrize("intercept", ["-1024", "0.5"])
+def test_monochrome1_is_turned_after_the_rescale(series: Path, intercept: str) -> None:
+    """Slices with slopes of their own compare in output units alone."""
+    edit_all(series, PhotometricInterpretation="MONOCHROME1", RescaleSlope="1", RescaleIntercept=intercept)
+    if intercept == "0.5":
+        edit(files(series)[0], RescaleSlope="4")
+    values = np.stack([pixels_of(path) for path in files(series)[::-1]], axis=-1) + float(intercept)
+    if intercept == "0.5":
+        values[:, :, 7] += 3 * pixels_of(files(series)[0])
+    np.testing.assert_allclose(read_dicom(series).data, values.min() + values.max() - values, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "low", "high"), [(np.uint16, 60000, 65535), (np.int16, -32768, -30000), (np.int16, -32768, 32767)]
+)
+def test_monochrome1_at_the_ends_of_its_type(series: Path, dtype: type, low: int, high: int) -> None:
+    path = files(series)[0]
+    stored = np.linspace(low, high, 48 * 64).round().astype(dtype).reshape(48, 64)
+    edit(
+        path,
+        PixelData=stored.tobytes(),
+        PixelRepresentation=int(dtype is np.int16),
+        PhotometricInterpretation="MONOCHROME1",
+    )
+    volume = read_dicom(path)
+    assert volume.data.dtype == dtype
+    np.testing.assert_array_equal(volume.data[:, :, 0], low + high - stored.T.astype(int))
+
+
+def test_a_series_of_both_monochromes_compares(series: Path) -> None:
+    """One slice stored the other way round is the others' again: about the values of all, not its own."""
+    right = read_dicom(series).data.astype(int)
+    low, high = right.min(), right.max()
+    inner = [path for path in files(series) if low < pixels_of(path).min() and pixels_of(path).max() < high]
+    path = inner[0]  # without it the range is the same
+    turned = low + high - pixels_of(path).T.astype(int)
+    edit(path, PixelData=turned.astype(np.int16).tobytes(), PhotometricInterpretation="MONOCHROME1")
+    np.testing.assert_array_equal(read_dicom(series).data, right)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,54 @@
+"""The page over a batch says what each scan's own page says."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.batch.checks import records, run
+
+pytest.importorskip("PIL")
+
+
+def rows_of(output: Path) -> list[list[str]]:
+    page = (output / "report.html").read_text(encoding="utf-8")
+    rows = re.findall(r"<tr>(.*?)</tr>", page.partition("<tbody>")[2])
+    return [[re.sub(r"<[^>]+>", "", cell) for cell in re.findall(r"<td[^>]*>(.*?)</td>", row)] for row in rows]
+
+
+def test_a_scan_that_is_not_decided_is_not_shown_as_decided(tiny: Path, scans: list[Path], tmp_path: Path) -> None:
+    unsure = tmp_path / "unsure"
+    shutil.copytree(tiny, unsure)
+    path = unsure / "configs" / "metadata.json"
+    metadata = json.loads(path.read_text(encoding="utf-8"))
+    metadata["medattn"]["task"]["threshold"] = 0.999
+    metadata["medattn"]["calibration"] = {"abstain": {"threshold": 0.999, "accuracy": 0.9}}
+    path.write_text(json.dumps(metadata), encoding="utf-8")
+    run(scans[:2], tmp_path / "out", unsure, report=True)
+    for record, row in zip(records(tmp_path / "out"), rows_of(tmp_path / "out"), strict=True):
+        assert record["abstained"]
+        assert row[-2] == f"undecided: {record['label']} (below threshold)"
+        assert row[-1].split() == ["below_threshold", "abstained"]
+
+
+def test_folders_of_patients_are_in_the_tables_and_on_no_page(tiny: Path, scans: list[Path], tmp_path: Path) -> None:
+    folder = tmp_path / "arch" / "DOE^JOHN" / "2024-01-01"
+    folder.mkdir(parents=True)
+    paths = [folder / "t1.nii.gz", folder / "broken.nii.gz"]
+    image = scans[0].read_bytes()
+    paths[0].write_bytes(image)
+    paths[1].write_bytes(image[: len(image) // 2])
+    out = tmp_path / "out"
+    run([*paths, folder / "absent.nii.gz"], out, tiny, report=True)
+    assert [record["error"] is None for record in records(out)] == [True, False, False]
+    assert "DOE^JOHN" in (out / "predictions.csv").read_text(encoding="utf-8")
+    pages = [path.read_text(encoding="utf-8") for path in out.glob("*.html")]
+    assert len(pages) == 2
+    for page in pages:
+        assert "JOHN" not in page
+        assert "2024-01-01" not in page
+    assert [row[-1].partition(":")[0] for row in rows_of(out)][1:] == ["broken.nii.gz", "absent.nii.gz"]
