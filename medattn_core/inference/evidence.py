@@ -9,7 +9,7 @@ import numpy as np
 from medattn_core.volumes import Volume, geometry
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Evidence(Volume):
     """Contribution of every voxel to one logit (or to the difference of two).
 

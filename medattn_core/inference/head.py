@@ -15,7 +15,7 @@ import numpy as np
 from medattn_core.errors import PredictionError
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Pooled:
     """Result of pooling: ``logits (K,)``, ``weights`` and ``contributions (K, *cells)``."""
 
@@ -24,7 +24,7 @@ class Pooled:
     contributions: np.ndarray
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Head:
     """Scores and values of every region of one image.
 
@@ -62,7 +62,7 @@ class Head:
         return Pooled(self.bias + contributions.reshape(len(self.bias), -1).sum(axis=1), weights, contributions)
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Ensemble:
     """Several models' heads on the same cells, asked as one: means of their logits, weights and contributions.
 

@@ -29,7 +29,7 @@ class Series:
     slices: int = 0
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Volume:
     """A scalar image in world space.
 

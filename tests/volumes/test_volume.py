@@ -31,3 +31,11 @@ def test_what_is_no_volume(data: Any, affine: Any, code: str, words: str) -> Non
     with pytest.raises(VolumeError, match=f"^scan.nii: .*{words}") as caught:
         Volume(data=data, affine=affine, source="scan.nii")
     assert caught.value.code == code
+
+
+def test_volumes_compare_by_identity() -> None:
+    """Arrays have no single truth value: a list of volumes could not be searched."""
+    one = Volume(data=np.arange(8.0).reshape(2, 2, 2), affine=np.eye(4))
+    other = Volume(data=one.data, affine=one.affine)
+    assert [other, one].index(one) == 1
+    assert len({one, other}) == 2
