@@ -76,7 +76,8 @@ CODES: dict[str, str] = {
     "bad_argument": "an argument is invalid",
     "masked": "the attention was limited to a region of interest",
     "small_mask": "the mask covers no evidence cell by half; the cells it covers best are used",
-    "soft_mask": "the mask holds fractions, which all count, or the faint noise of a JPEG, which does not",
+    "soft_mask": "the mask holds fractions, which all count, or values below zero or the faint noise of a JPEG, which "
+    "do not",
     "upsampled": "the input is much coarser than the model's grid",
     "cropped": "the input is larger than the model's field of view and was cropped",
     "report_failed": "the pictures or the page of a result could not be made; its numbers are complete",

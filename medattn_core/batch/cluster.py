@@ -197,7 +197,7 @@ class _Team:
                 return None
             words = f"{job.path}: the worker that predicted it was lost {ATTEMPTS} times; look at the logs of Ray"
             record = tables.error_record(str(job.path), MedAttnError("worker_lost", words))
-            return Done(job=job, record=record, stamp=job.stamp(), files={})
+            return Done(job=job, record=record, stamp=job.stamp(Path(self._output)), files={})
         if actor in self._actors:
             self._actors[actor] -= share
         return result

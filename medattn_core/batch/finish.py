@@ -110,7 +110,10 @@ def _write_csv(path: Path, rows: Callable[[], Iterator[Mapping[str, Any]]]) -> l
 def _front_page(journal: Journal) -> None:
     slim, pages = [], []
     for row in journal.rows():
-        slim.append({key: row.get(key) for key in _OVERVIEW})
+        shown = {key: row.get(key) for key in _OVERVIEW}
+        if shown["error"]:
+            shown["error"] = {**shown["error"], "message": row["batch"]["shown"]}
+        slim.append(shown)
         pages.append(_page(row["batch"]))
     path = journal.folder / "report.html"
     if len(slim) == 1 and pages[0] is not None:

@@ -43,9 +43,13 @@ class Job:
         """All that it is read from."""
         return (self.path, *self.channels, *(() if self.mask is None else (self.mask,)))
 
-    def stamp(self) -> list[list[int]]:
-        """Size and time of every file it is read from: whether it is still the input of the last run."""
-        return [list(stamp(path)) for path in self.files]
+    def stamp(self, output: Path | None = None) -> list[list[int]]:
+        """Size and time of every file it is read from: whether it is still the input of the last run.
+
+        Args:
+            output: folder of the results, which may lie among the files of a DICOM folder.
+        """
+        return [list(stamp(path, output=output)) for path in self.files]
 
 
 def jobs_of(
@@ -148,6 +152,16 @@ def check_different(path: Path, channels: Sequence[Path]) -> None:
         raise MedAttnError(
             "bad_argument", f"{twice[0]}: given as two channels of one case; give an image for each of them"
         )
+
+
+def check_mask(mask: Path | None) -> None:
+    """A region of interest that is not there: the error of its scan would take the place of a finished result.
+
+    Raises:
+        MedAttnError: ``bad_argument``.
+    """
+    if mask is not None and not os.path.exists(mask):
+        raise MedAttnError("bad_argument", f"--mask {mask}: there is no such file; give that of a region of interest")
 
 
 def check_single(count: int, **given: object) -> None:

@@ -3,8 +3,12 @@
 A line is the object of predictions.json with one more key, ``batch``: which run it is of (``run``, the fingerprint of
 bundle and options; ``of``, its number of inputs), the ``model`` that all rows share, the ``channels``, ``mask`` and
 ``series`` besides the input, the ``stamp`` of all their files, the ``name`` and ``files`` of the result with their
-bytes, and ``kept`` where the input is none of the last run's: whether the run that it is of was finished. A line that
-was cut off by the end of the process is no line; its scan is predicted again.
+bytes, and ``kept`` where the input is none of the last run's: whether the run that it is of was finished. The line of a
+failure has ``shown``, too: its message for a page, which is passed on without folders. A line that was cut off by the
+end of the process is no line; its scan is predicted again.
+
+Of a row that was dropped while files of its result still lie there, a line with ``batch`` alone stays (``dropped``): no
+other input gets their name, or a page of one patient would lie beside the map of another.
 """
 
 from __future__ import annotations
@@ -16,19 +20,21 @@ import os
 import re
 from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from medattn_core.batch.jobs import Job
 from medattn_core.batch.scanner import Done
 from medattn_core.errors import MedAttnError, VolumeError
-from medattn_core.outputs.files import UniqueNames, replacing
+from medattn_core.outputs.files import UniqueNames, replacing, without_folders
 
 NAME = "predictions.jsonl"
 _LOCK = ".predictions.lock"
 FINISHED, STOPPED = "finished", "stopped"
 _LEFT = re.compile(r"\.medattn-[0-9a-f]{32}\.part|\.[0-9a-f]{12}\.tmp")
 """Names under which files are written before they get their own; a killed process leaves them."""
+_OF_DROPPED = ("place", "name", "files")
 _RESULT = re.compile(r"[\w.\-]+_(evidence\.nii\.gz|overlay\.png|report\.html)")
 
 
@@ -36,7 +42,8 @@ class Journal:
     """The rows of one batch on disk; in memory only where each begins.
 
     Results of other inputs that earlier runs with the same model left in the folder keep their rows and their names,
-    whatever options they were made with: the tables say what the folder holds. A row whose files are gone goes.
+    whatever options they were made with: the tables say what the folder holds. A row whose files are gone goes; what is
+    left of them keeps its name.
 
     Args:
         folder: of the results, which exists.
@@ -63,7 +70,7 @@ class Journal:
         restart: bool = False,
     ) -> None:
         self.folder, self.path, self.run, self.model = folder, folder / NAME, run, dict(model or {})
-        self._of = len(jobs)
+        self._of = len({_place(job.path) for job in jobs})  # rows of an input that is listed twice tell of one place
         self._places: dict[int, int] = {}
         self._kept: list[int] = []
         self._lock = _locked(folder)
@@ -71,7 +78,7 @@ class Journal:
             self._stopped = self._stopped_runs()
             if not restart:
                 self._refuse_mixing({_place(job.path) for job in jobs})
-            self.jobs = list(jobs) if restart else self._named(jobs)
+            self.jobs = self._named(jobs, restart)
             stale = self._take_over({_place(job.path): job for job in self.jobs}, restart)
             for old in stale:
                 (folder / old).unlink(missing_ok=True)
@@ -108,6 +115,8 @@ class Journal:
             "stamp": done.stamp,
             "files": done.files,
         }
+        if done.record["error"]:  # here all paths are known that its message may name
+            batch["shown"] = without_folders(done.record["error"]["message"], map(str, done.job.files))
         line = _line({**done.record, "batch": batch})
         try:
             place = self._file.tell()
@@ -157,16 +166,16 @@ class Journal:
                 "mixed in one table; choose another --output, or drop theirs with --restart",
             )
 
-    def _named(self, jobs: Sequence[Job]) -> list[Job]:
+    def _named(self, jobs: Sequence[Job], restart: bool) -> list[Job]:
         """Jobs under their names of before, else under free ones: scans of one name in different folders are common."""
         inputs = {_place(job.path) for job in jobs}
         names, own = UniqueNames(), dict[str, str]()
-        for row in _lines(self.path):
+        for row in chain(_dropped(self.path), _lines(self.path)):
             batch = row["batch"]
             if batch["place"] in inputs:
-                if self._same_model(row):
+                if not restart and "dropped" not in batch and self._same_model(row):
                     own[batch["place"]] = batch["name"]
-            elif self._stays(row):
+            elif ("dropped" not in batch and self._stays(row)) or self._lies_there(row):
                 names.take(batch["name"])
         # An input in this folder that looks like a result is not written over.
         for path in {path for job in jobs for path in job.files}:
@@ -204,16 +213,20 @@ class Journal:
         held: set[str] = set()
         needed = {os.path.abspath(path) for job in jobs.values() for path in job.files}
         with replacing(self.path) as temporary, open(temporary, "wb") as kept:
-            for row in _lines(self.path):
+            for row in chain(_dropped(self.path), _lines(self.path)):
                 job = jobs.get(row["batch"]["place"])
-                if job is None and not restart and self._stays(row):
+                dropped = "dropped" in row["batch"]
+                if job is None and not (dropped or restart) and self._stays(row):
                     self._kept.append(kept.tell())
                     row["batch"]["kept"] = self._was(row)
                     held.update(row["batch"]["files"])
                     kept.write(_line(row))
+                elif job is None and self._lies_there(row):
+                    held.update(row["batch"]["files"])
+                    kept.write(_line({"batch": {key: row["batch"][key] for key in _OF_DROPPED} | {"dropped": True}}))
                 if job is None or job.index in self._places:
                     continue
-                if restart or not self._holds(row, job):
+                if restart or dropped or not self._holds(row, job):
                     stale.update(row["batch"]["files"])
                     continue
                 self._places[job.index] = kept.tell()
@@ -233,7 +246,9 @@ class Journal:
     def _holds(self, row: Mapping[str, Any], job: Job) -> bool:
         """Whether a row is this job's result with the same model. Failures are tried again: a disk may be back."""
         batch = row["batch"]
-        if row["error"] or batch["run"] != self.run or batch["name"] != job.name or batch["stamp"] != job.stamp():
+        if row["error"] or batch["run"] != self.run or batch["name"] != job.name:
+            return False
+        if batch["stamp"] != job.stamp(self.folder):
             return False
         if any(batch.get(key) != value for key, value in _beside(job).items()):  # two may have one size and time
             return False
@@ -249,6 +264,10 @@ class Journal:
 
     def _same_model(self, row: Mapping[str, Any]) -> bool:
         return bool(row["batch"].get("model", {}) == self.model)
+
+    def _lies_there(self, row: Mapping[str, Any]) -> bool:
+        """Whether a file of a result is still there, be it whole or not."""
+        return any(_RESULT.fullmatch(name) and os.path.lexists(self.folder / name) for name in row["batch"]["files"])
 
     def _complete(self, row: Mapping[str, Any]) -> bool:
         with contextlib.suppress(OSError):
@@ -288,26 +307,41 @@ def _line(row: Mapping[str, Any]) -> bytes:
 
 
 def _lines(path: Path) -> Iterator[dict[str, Any]]:
-    """Whole lines of a journal; what is no row of one is passed over."""
+    """Rows of a journal; what is no row of one is passed over."""
+    for row in _objects(path):
+        try:
+            batch = row["batch"]
+            whole = {"run", "of", "name", "channels", "stamp", "files"} <= set(batch)
+            if "place" not in batch:  # of an older version, which knew what was typed alone
+                known_place = all(os.path.isabs(one) for one in (row["input"], *batch["channels"]))
+                batch["place"] = _place(row["input"]) if known_place else f"typed {row['input']}"
+                batch["channels"] = [_place(one) for one in batch["channels"]]
+            known = {"input", "error", "bundle", "bundle_version"} <= set(row)
+        except (ValueError, TypeError, KeyError):
+            continue
+        if whole and known:
+            yield row
+
+
+def _dropped(path: Path) -> Iterator[dict[str, Any]]:
+    """What a journal says of rows that were dropped."""
+    for row in _objects(path, begin=b'{"batch"'):
+        batch = row["batch"]
+        if isinstance(batch, dict) and {"dropped", *_OF_DROPPED} <= set(batch):
+            yield row
+
+
+def _objects(path: Path, *, begin: bytes = b"{") -> Iterator[dict[str, Any]]:
+    """Whole lines of a journal that are objects and begin so: of a million rows not each is read for its first key."""
     try:
         file = open(path, "rb")  # noqa: SIM115 (closed below; its absence is no error)
     except FileNotFoundError:
         return
     with file:
         for line in file:
-            try:
-                row = json.loads(line)
-                batch = row["batch"]
-                whole = line.endswith(b"\n") and {"run", "of", "name", "channels", "stamp", "files"} <= set(batch)
-                if "place" not in batch:  # of an older version, which knew what was typed alone
-                    known_place = all(os.path.isabs(one) for one in (row["input"], *batch["channels"]))
-                    batch["place"] = _place(row["input"]) if known_place else f"typed {row['input']}"
-                    batch["channels"] = [_place(one) for one in batch["channels"]]
-                known = {"input", "error", "bundle", "bundle_version"} <= set(row)
-            except (ValueError, TypeError, KeyError):
-                continue
-            if whole and known:
-                yield row
+            if line.startswith(begin) and line.endswith(b"\n"):
+                with contextlib.suppress(ValueError):
+                    yield json.loads(line)
 
 
 def _locked(folder: Path) -> Any:

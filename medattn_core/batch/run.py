@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from medattn_core.batch.finish import CsvStream, finish
-from medattn_core.batch.jobs import Job, jobs_of
+from medattn_core.batch.jobs import Job, check_mask, jobs_of
 from medattn_core.batch.journal import Journal
 from medattn_core.batch.local import predict_here
 from medattn_core.batch.memory import budget_of, steady_heap
@@ -73,11 +73,12 @@ def predict_many(
         say: told when the runtime ``auto`` begins to measure.
 
     Raises:
-        MedAttnError: of the bundle, the options, or a folder that cannot be written or holds results that this run
-            would drop (``other_run``); never of one input.
+        MedAttnError: of the bundle, the options (a mask that is not there, too), or a folder that cannot be written or
+            holds results that this run would drop (``other_run``); never of one input.
     """
     if engine not in ENGINES:
         raise MedAttnError("bad_argument", f"engine {engine!r}; accepted: {', '.join(ENGINES)}")
+    check_mask(settings.mask)
     if settings.report:
         render.require_pillow()
     if engine == "ray":

@@ -69,7 +69,7 @@ class Scanner:
 
     def __call__(self, job: Job) -> Done:
         """Predict and write one scan. Never raises for the scan's sake: what is wrong is in the record."""
-        start, stamp = time.perf_counter(), job.stamp()
+        start, stamp = time.perf_counter(), job.stamp(self.writer.folder)
         try:
             prediction, record, paths = self._predict(job)
             files = {path.name: path.stat().st_size for path in paths.values()}

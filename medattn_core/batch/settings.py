@@ -6,14 +6,14 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medattn_core.bundles.load import locate
 from medattn_core.errors import MedAttnError
-from medattn_core.inference.inputs import detached_data
+from medattn_core.inference.inputs import detached_data, is_result_name
 from medattn_core.version import __version__
 
 if TYPE_CHECKING:
@@ -113,7 +113,7 @@ def folder_hash(folder: Path) -> str:
     return digest.hexdigest()
 
 
-def stamp(path: Path) -> tuple[int, int]:
+def stamp(path: Path, *, output: Path | None = None) -> tuple[int, int]:
     """Bytes and latest change (nanoseconds since 1970) of a file; (-1, -1) if it is gone.
 
     An input of several files (a folder, a DICOMDIR with what lies around it, a header with its voxels in another file)
@@ -122,11 +122,15 @@ def stamp(path: Path) -> tuple[int, int]:
 
     With the path this tells whether an input is the one of the last run. Hashing ten thousand scans instead would cost
     as much as reading them.
+
+    Args:
+        path: the input.
+        output: folder of the results: what a batch writes there is no part of an input that it lies in.
     """
     try:
         if path.is_dir() or path.name.upper() == "DICOMDIR":
             folder = str(path if path.is_dir() else path.parent)
-            found = (os.path.join(parent, name) for parent, _, names in os.walk(folder) for name in names)
+            found = _walk(folder, "" if output is None else os.path.realpath(output))
             return _stamp_of((file[len(folder) :], file) for file in found)
         header, data = path.stat(), detached_data(path)
         if data is None:
@@ -134,6 +138,17 @@ def stamp(path: Path) -> tuple[int, int]:
         return _stamp_of([(path.name, str(path)), (data.name, str(data))])
     except (OSError, ValueError):
         return -1, -1
+
+
+def _walk(folder: str, output: str) -> Iterator[str]:
+    """Files of a folder and of those in it, without what a batch writes into ``output``, journal and lock included."""
+    for parent, _, names in os.walk(folder):
+        ours = os.path.realpath(parent) == output
+        yield from (os.path.join(parent, name) for name in names if not (ours and _written(name)))
+
+
+def _written(name: str) -> bool:
+    return name.startswith(".") or is_result_name(name)  # a lock, files that are being written
 
 
 def _stamp_of(files: Iterable[tuple[str, str]]) -> tuple[int, int]:

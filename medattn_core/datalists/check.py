@@ -19,6 +19,7 @@ from medattn_core.datalists.location import is_flat, location_of
 from medattn_core.datalists.truth import nothing_to_learn, untaught
 from medattn_core.errors import DataListError, MedAttnError
 from medattn_core.volumes import Volume, read
+from medattn_core.volumes.masks import LOSSY, marked, read_mask
 from medattn_core.volumes.placement import misplaced
 
 FEW = 10
@@ -220,7 +221,7 @@ def _compare(found: Checked, path: Path, lists: dict[str, list[Case]], section: 
 
 def _holds(mask: Volume) -> bool:
     """Whether a mask marks anything."""
-    return bool((mask.data > 0).any())
+    return bool(marked(mask.data, mask.format).any())
 
 
 @dataclass
@@ -341,12 +342,14 @@ def _check_place(found: Checked, case: Case, image: Volume | None, mask: Volume 
         )
     if mask is not None:
         whole = np.isfinite(mask.data).all() and not np.any(mask.data % 1)
-        share = float((mask.data > 0).mean())
+        share = float(marked(mask.data, mask.format).mean())
         greys = len(np.unique(mask.data)) if mask.format in GREYS else 0
         if greys > GREYS.get(mask.format, 0):
+            taken = "half of its largest value is" if mask.format in LOSSY else "0, with faint noise around it, is"
+            left = ", a region in a darker grey is not" if mask.format in LOSSY else ""
             found.warnings.append(
                 f"[odd_mask] {case.mask}: it has {greys} grey values, as a lossy picture (JPEG) has; all that is above "
-                "0 is taken for the finding, faint noise around it, too: save it as PNG, of 0 and one other value"
+                f"{taken} taken for the finding{left}: save it as PNG, of 0 and one other value"
             )
         elif not whole or share > NEARLY_ALL:
             what = f"marks {share:.0%} of its voxels" if whole else "has values that are no whole numbers"
@@ -377,7 +380,7 @@ def _check_place(found: Checked, case: Case, image: Volume | None, mask: Volume 
 
 def _read(found: Checked, file: Path, *, mask: bool = False) -> Volume | None:
     try:
-        return read(file, allow_constant=mask)
+        return read_mask(file) if mask else read(file)
     except MedAttnError as error:
         _failed(found, file, error)
         return None

@@ -15,7 +15,7 @@ from medattn_core.datalists.entry import check_names
 MARKS = ",;\t"
 """What may separate cells."""
 
-_STATED = re.compile(r'\s*"?sep=(?P<mark>[^"\r\n])"?[ ,;\t]*(?:\r?\n|$)', re.IGNORECASE)
+_STATED = re.compile(r'\s*"?sep=(?P<mark>\\t|[^"\r\n]?)"?[ ,;\t]*(?:\r?\n|$)', re.IGNORECASE)
 """The line before the header by which Excel is told the separator."""
 
 
@@ -30,15 +30,16 @@ def csv_rows(path: Path, text: str, columns: Mapping[str, str]) -> list[tuple[st
     Raises:
         DataListError: ``bad_datalist``.
     """
-    stated = _STATED.match(text)
+    stated, mark = _STATED.match(text), ""
     if stated:
-        if stated["mark"] not in MARKS:
-            raise bad(path, f"its first line states the separator {stated['mark']!r}; accepted: comma, semicolon, tab")
+        mark = stated["mark"].replace("\\t", "\t")
+        if mark and mark not in MARKS:
+            raise bad(path, f"its first line states the separator {mark!r}; accepted: comma, semicolon, tab")
         text = "\n" * stated[0].count("\n") + text[stated.end() :]  # rows keep their numbers
     if not text.strip():
         raise bad(path, f"it is empty; the first line names the columns: {', '.join(COLUMNS)}")
     needed = columns.get("image", "image")
-    reader = csv.reader(io.StringIO(text), delimiter=stated["mark"] if stated else _delimiter(text, needed))
+    reader = csv.reader(io.StringIO(text), delimiter=mark or _delimiter(text, needed))
     lines = _cells(path, reader)
     names = next((line for line in ([cell.strip() for cell in cells] for cells in lines) if any(line)), [])
     try:

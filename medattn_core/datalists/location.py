@@ -6,7 +6,8 @@ import numpy as np
 
 from medattn_core.datalists.case import Case
 from medattn_core.errors import DataListError
-from medattn_core.volumes import Volume, read
+from medattn_core.volumes import Volume
+from medattn_core.volumes.masks import marked, read_mask
 from medattn_core.volumes.placement import place_mask
 
 
@@ -18,7 +19,8 @@ def is_flat(volume: Volume) -> bool:
 def location_of(case: Case, volume: Volume, mask: Volume | None = None) -> np.ndarray | None:
     """Native mask of the finding, from the mask file or the box, float32; None where the case has neither.
 
-    What is above zero in a mask is the finding; one on another grid is placed by its world coordinates.
+    Which voxels of a mask are the finding says :func:`medattn_core.volumes.masks.marked`; one on another
+    grid is placed by its world coordinates.
 
     Args:
         case: entry of a data list.
@@ -27,13 +29,13 @@ def location_of(case: Case, volume: Volume, mask: Volume | None = None) -> np.nd
 
     Raises:
         DataListError: a box for a volume of several slices, or for a slice that is not stored as columns x rows x 1.
-        VolumeError: the mask cannot be read.
+        VolumeError: the mask cannot be read, or holds voxels that are no numbers (``bad_mask``).
     """
     if case.mask is not None:
-        mask = read(case.mask, allow_constant=True) if mask is None else mask
+        mask = read_mask(case.mask) if mask is None else mask
         same = mask.shape == volume.shape and np.allclose(mask.affine, volume.affine, atol=1e-2)
-        marked = mask.data > 0
-        return (marked if same else place_mask(marked, mask.affine, volume)).astype(np.float32)
+        drawn = marked(mask.data, mask.format)
+        return (drawn if same else place_mask(drawn, mask.affine, volume)).astype(np.float32)
     if case.box is not None:
         if volume.shape[2] != 1 and is_flat(volume):
             stored = " x ".join(map(str, volume.shape))

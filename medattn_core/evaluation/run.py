@@ -20,6 +20,7 @@ from medattn_core.evaluation.measure import Stated
 from medattn_core.inference import Prediction, Predictor
 from medattn_core.training.data import targets_of
 from medattn_core.volumes import read
+from medattn_core.volumes.masks import marked, read_mask
 
 Progress = Callable[[int, int], None]
 logger = logging.getLogger(__name__)
@@ -187,8 +188,8 @@ def _place(
 def _finding(case: Case, prediction: Prediction, labels: list[str], lesions: Lesions) -> np.ndarray | None:
     mask = None
     if case.mask is not None:
-        mask = read(case.mask, allow_constant=True)
-        if not (mask.data > 0).any():
+        mask = read_mask(case.mask)
+        if not marked(mask.data, mask.format).any():
             return None  # drawn, and nothing was there to draw
         lesions.drawn.update(case.labels or ())
     what = str(case.mask) if case.mask is not None else f"{case.image}: its box"

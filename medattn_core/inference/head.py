@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from medattn_core.errors import PredictionError
+from medattn_core.inference.read_only import ReadOnlyArrays
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,8 +26,8 @@ class Pooled:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Head:
-    """Scores and values of every region of one image.
+class Head(ReadOnlyArrays):
+    """Scores and values of every region of one image. Its arrays are read-only views of those that are given.
 
     Attributes:
         scores: ``(K, *cells)`` attention scores.

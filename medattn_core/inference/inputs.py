@@ -39,7 +39,7 @@ class Expansion:
     Attributes:
         inputs: scans.
         skipped: files that are no images, nor the voxels of one.
-        results: images that an earlier run wrote, beside its tables.
+        results: what an earlier run wrote: its tables, and beside them images and pages.
     """
 
     inputs: tuple[Path, ...]
@@ -118,9 +118,14 @@ def _without_voxels(skipped: Sequence[Path], inputs: Iterable[Path]) -> Sequence
     return [path for path in skipped if os.path.realpath(path) not in voxels]
 
 
+def is_result_name(name: str) -> bool:
+    """Whether files with results are named so: maps, pictures, pages and tables."""
+    return name.endswith((*_RESULTS, "_report.html")) or name in (*_RESULT_TABLES, "report.html")
+
+
 def _is_result(path: Path) -> bool:
-    """Whether an earlier run wrote this image: by its name and the tables beside it."""
-    return path.name.endswith(_RESULTS) and any(path.with_name(table).is_file() for table in _RESULT_TABLES)
+    """Whether an earlier run wrote this file: by its name and the tables beside it."""
+    return is_result_name(path.name) and any(path.with_name(table).is_file() for table in _RESULT_TABLES)
 
 
 def _once(paths: Iterable[Path]) -> tuple[Path, ...]:
@@ -148,7 +153,8 @@ def _results_of(output: str | Path | None, argument: str) -> Callable[[Path], bo
 
     def ours(path: Path) -> bool:
         real = Path(os.path.realpath(path))
-        return (inside and real.is_relative_to(folder)) or (path.name.endswith(_RESULTS) and real.parent == folder)
+        result = path.name.endswith(_RESULTS) or _is_result(path)
+        return (inside and real.is_relative_to(folder)) or (result and real.parent == folder)
 
     return ours
 

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
-from medattn_core.errors import Notice, PredictionError
+from medattn_core.errors import Notice, PredictionError, VolumeError
 from medattn_core.transforms.grid import ModelGrid
-from medattn_core.volumes import Volume, read
+from medattn_core.volumes import Volume
+from medattn_core.volumes.masks import LOSSY, marked, not_finite, read_mask
 from medattn_core.volumes.placement import place_mask
 
 MaskLike = str | os.PathLike[str] | Volume | np.ndarray
@@ -19,9 +20,9 @@ WHOLE = 1e-3
 
 
 def native_mask(mask: MaskLike, volume: Volume) -> tuple[np.ndarray, tuple[Notice, ...]]:
-    """The mask on the grid of ``volume``, boolean ``(I, J, K)``, and what was odd; non-zero voxels are inside.
+    """The mask on the grid of ``volume``, boolean ``(I, J, K)``, and what was odd; which voxels are inside says
+    :func:`medattn_core.volumes.masks.marked`.
 
-    Of a JPEG those above half of its largest value are: compression leaves faint noise around all that is drawn.
     Volumes and files on another grid are placed by their world coordinates (:func:`place_mask`). One that states no
     place, of the scan's own shape, is taken voxel by voxel.
 
@@ -32,7 +33,12 @@ def native_mask(mask: MaskLike, volume: Volume) -> tuple[np.ndarray, tuple[Notic
     """
     if isinstance(mask, (str, os.PathLike)):
         name = str(mask)
-        mask = read(Path(mask), allow_constant=True)
+        try:
+            mask = read_mask(Path(mask))
+        except VolumeError as error:
+            if error.code != "bad_mask":
+                raise
+            raise _not_finite(name) from error
     else:
         name = mask.source if isinstance(mask, Volume) and mask.source else "the mask"
     if not isinstance(mask, (np.ndarray, Volume)):
@@ -56,18 +62,18 @@ def native_mask(mask: MaskLike, volume: Volume) -> tuple[np.ndarray, tuple[Notic
         return _some(inside, name), odd
     if any(notice.code == "non_finite_replaced" for notice in mask.warnings):
         raise _not_finite(name)
-    marked, odd = _marked(mask.data, name, lossy=mask.format == "jpeg")
+    drawn, odd = _marked(mask.data, name, mask.format)
     told = ((notice.code, notice.message.replace(name, _short(name))) for notice in mask.warnings)
     notices = (*(Notice(code, f"mask: {message}") for code, message in told), *odd)
     placeless = not (mask.spacing_known and volume.spacing_known) or "no_geometry" in {n.code for n in mask.warnings}
     if mask.shape == volume.shape and (placeless or np.allclose(mask.affine, volume.affine, atol=1e-3)):
-        inside = marked
+        inside = drawn
     else:
-        inside = place_mask(marked, mask.affine, volume)
+        inside = place_mask(drawn, mask.affine, volume)
     return _some(inside, name), notices
 
 
-def _marked(data: np.ndarray, name: str, *, lossy: bool = False) -> tuple[np.ndarray, tuple[Notice, ...]]:
+def _marked(data: np.ndarray, name: str, kind: str = "") -> tuple[np.ndarray, tuple[Notice, ...]]:
     """Which voxels of a mask are inside, boolean, and a notice where it was not clear.
 
     Raises:
@@ -77,26 +83,34 @@ def _marked(data: np.ndarray, name: str, *, lossy: bool = False) -> tuple[np.nda
         raise PredictionError("bad_mask", f"{name} has voxels of type {data.dtype}; a mask holds plain numbers")
     if not np.isfinite(data).all():
         raise _not_finite(name)
-    inside = data != 0
-    if lossy:
-        cut = data > data.max() / 2
-        faint = int(inside.sum()) - int(cut.sum())
-        text = (
-            f"{_short(name)}: {faint} pixels of at most half of its largest value, {data.max():g}, are left out as the "
-            "noise of a JPEG; save masks as PNG"
-        )
-        return cut, (Notice("soft_mask", text),) if faint else ()
-    if data.dtype.kind != "f":
-        return inside, ()
-    values = data[inside]
-    fractions = values[np.abs(values - np.rint(values)) > WHOLE]
-    if not fractions.size:
-        return inside, ()
-    text = (
-        f"{_short(name)}: {fractions.size} of the {values.size} voxels that are not zero hold fractions, such as "
-        f"{fractions[0]:.3g}; all that is not zero counts: cut a soft mask where you mean, such as mask > 0.5"
-    )
-    return inside, (Notice("soft_mask", text),)
+    inside = marked(data, kind)
+    said = []
+    if kind in LOSSY:
+        faint = np.count_nonzero(data) - np.count_nonzero(inside)
+        if faint:
+            said.append(
+                f"{faint} pixels of at most half of its largest value, {data.max():g}, are left out: the noise of a "
+                "JPEG, or a region in a darker grey; save masks as PNG"
+            )
+        return inside, _told(said, name)
+    below = np.count_nonzero(data < 0) if data.dtype.kind in "if" else 0
+    if below:
+        said.append(f"{below} voxels are below zero and do not count: a mask has 0 outside and more inside")
+    if data.dtype.kind == "f":
+        values = data[inside]
+        whole = np.rint(values)
+        # No number above zero rounds to zero but a fraction: what a sigmoid leaves far from the finding, above all.
+        fractions = values[(np.abs(values - whole) > WHOLE) | (whole == 0)]
+        if fractions.size:
+            said.append(
+                f"{fractions.size} of the {values.size} voxels above zero hold fractions, such as {fractions[0]:.3g}; "
+                "all that is above zero counts: cut a soft mask where you mean, such as mask > 0.5"
+            )
+    return inside, _told(said, name)
+
+
+def _told(said: list[str], name: str) -> tuple[Notice, ...]:
+    return tuple(Notice("soft_mask", f"{_short(name)}: {text}") for text in said)
 
 
 def _short(name: str) -> str:
@@ -105,16 +119,14 @@ def _short(name: str) -> str:
 
 
 def _not_finite(name: str) -> PredictionError:
-    return PredictionError(
-        "bad_mask",
-        f"{name} holds NaN or infinite voxels; a mask has 0 outside and another number inside: replace them",
-    )
+    return PredictionError("bad_mask", not_finite(name))
 
 
 def _some(inside: np.ndarray, name: str) -> np.ndarray:
     if not inside.any():
         raise PredictionError(
-            "empty_mask", f"{name}: no voxel of it lies on the scan; draw it on this scan, or check its geometry"
+            "empty_mask",
+            f"{name}: no voxel of it above zero lies on the scan; draw it on this scan, or check its geometry",
         )
     return inside
 

@@ -12,17 +12,11 @@ from medattn_core.errors import Notice, PredictionError
 from medattn_core.inference.evidence import Evidence
 from medattn_core.inference.head import Ensemble, Head, Pooled
 from medattn_core.inference.masks import MaskLike, cells_of_mask, native_mask
-from medattn_core.inference.regions import MIN_CONTRIBUTION, Region, connected_parts
+from medattn_core.inference.read_only import read_only
+from medattn_core.inference.regions import MIN_CONTRIBUTION, Region, ScanMark, connected_parts
 from medattn_core.tasks import TaskSpec
 from medattn_core.transforms.grid import ModelGrid
 from medattn_core.volumes import Volume, geometry
-
-
-def _read_only(array: np.ndarray) -> np.ndarray:
-    """A view that cannot be written to: what is changed in place would be wrong in all later answers and files."""
-    view = array.view()
-    view.flags.writeable = False
-    return view
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -46,7 +40,8 @@ class WhatIf:
 class Prediction:
     """Result for one scan.
 
-    The arrays that it gives and goes on to use are read-only; copy one to change it.
+    Logits, bias, contributions, evidence, regions and the arrays of the head are read-only, in a copy or pickle of it
+    too; copy one to change it. The scan is the caller's own.
 
     Attributes:
         volume: the scan, on its own grid.
@@ -80,8 +75,16 @@ class Prediction:
 
     def __post_init__(self) -> None:
         pooled = self.head.pool()
-        kept = (_read_only(array) for array in (pooled.logits, pooled.weights, pooled.contributions))
+        kept = (read_only(array) for array in (pooled.logits, pooled.weights, pooled.contributions))
         object.__setattr__(self, "pooled", Pooled(*kept))
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What cannot be computed again; an array from a pickle could be written to."""
+        return {name: value for name, value in vars(self).items() if name not in ("pooled", "_kept")}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state, _kept={})
+        self.__post_init__()
 
     @property
     def logits(self) -> np.ndarray:
@@ -91,7 +94,7 @@ class Prediction:
     @property
     def bias(self) -> np.ndarray:
         """What the model says of an image that shows nothing, ``(K,)``."""
-        return _read_only(self.head.bias)
+        return read_only(self.head.bias)
 
     @property
     def probabilities(self) -> dict[str, float]:
@@ -200,7 +203,7 @@ class Prediction:
             TaskError: unknown label.
         """
         cells = self.pooled.contributions[self.task.index(label or self.label)]
-        return cells if against is None else _read_only(cells - self.pooled.contributions[self.task.index(against)])
+        return cells if against is None else read_only(cells - self.pooled.contributions[self.task.index(against)])
 
     def evidence(self, label: str | None = None, against: str | None = None) -> Evidence:
         """The evidence on the native grid.
@@ -219,7 +222,7 @@ class Prediction:
         label = label or self.label
         if ("evidence", label, against) not in self._kept:
             cells = self.contributions(label, against)
-            data = _read_only(self.grid.spread(cells, self.stride))
+            data = read_only(self.grid.spread(cells, self.stride))
             total = float(data.sum(dtype=np.float64))
             evidence = Evidence(
                 **self.volume.identity(),
@@ -268,13 +271,20 @@ class Prediction:
                     world_position_mm=tuple(float(x) for x in geometry.to_world(self.volume.affine, position)),  # type: ignore[arg-type]
                     voxel_index=tuple(int(i) for i in nearest),  # type: ignore[arg-type]
                     volume_mm3=float(mask.sum()) * voxel,
-                    mask=_read_only(mask),
-                    cells=_read_only(part),
-                    volume=self.volume,
+                    mask=read_only(mask),
+                    cells=read_only(part),
+                    scan=self._scan,
                     grid=self.grid,
                 )
             )
         return regions
+
+    @property
+    def _scan(self) -> ScanMark:
+        """By which regions of the scan are known."""
+        if ("scan", "", None) not in self._kept:
+            self._kept["scan", "", None] = ScanMark.of(self.volume)
+        return cast(ScanMark, self._kept["scan", "", None])
 
     def _probability_without(self, cells: np.ndarray, index: int) -> float:
         return float(self.task.probabilities(self._logits_of(~cells))[index])
@@ -314,7 +324,7 @@ class Prediction:
 
     def _cells(self, region: Region | MaskLike) -> tuple[np.ndarray, tuple[Notice, ...]]:
         if isinstance(region, Region):
-            if region.cells.shape != self.head.allowed.shape or not region.lies_on(self.volume, self.grid):
+            if region.cells.shape != self.head.allowed.shape or not region.lies_on(self._scan, self.grid):
                 raise PredictionError(
                     "bad_mask",
                     "the region belongs to another scan, or a model of another grid; give a region of this prediction, "

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
+import math
 from dataclasses import dataclass, field
 
 import numpy as np
 
+from medattn_core.inference.read_only import ReadOnlyArrays
 from medattn_core.transforms.grid import ModelGrid
 from medattn_core.volumes import Volume
 from medattn_core.volumes.placement import same_grid
@@ -16,9 +19,45 @@ MIN_SHARE = 0.1
 MIN_CONTRIBUTION = 0.05
 """Weaker regions are not reported: 0.05 logit moves a probability by about 0.01 at most."""
 
+SAMPLED = 1 << 18
+"""About how many voxels, at even steps, a scan is known by; all of a smaller one."""
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Region:
+class ScanMark:
+    """What tells a scan from others, without its voxels: a region that held them would keep an archive in memory.
+
+    Attributes:
+        shape, affine, spacing_known: of the scan.
+        digest: of a sample of its voxels as numbers, whatever their type: a mirrored scan has another, one that was
+            changed between the sampled voxels alone has not.
+    """
+
+    shape: tuple[int, int, int]
+    affine: np.ndarray
+    spacing_known: bool
+    digest: bytes
+
+    @classmethod
+    def of(cls, volume: Volume) -> ScanMark:
+        """Of a scan; milliseconds, however large it is."""
+        long = max(1, sum(n > 1 for n in volume.shape))
+        step = math.ceil(max(1.0, volume.data.size / SAMPLED) ** (1 / long))
+        sample = volume.data[::step, ::step, ::step].astype(np.float64) + 0.0  # 0 for -0
+        return cls(
+            shape=volume.shape,
+            affine=volume.affine,
+            spacing_known=volume.spacing_known,
+            digest=hashlib.blake2b(sample.tobytes(), digest_size=16).digest(),
+        )
+
+    def same(self, other: ScanMark) -> bool:
+        """Whether both are of one scan."""
+        return self.digest == other.digest and same_grid(self, other)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Region(ReadOnlyArrays):
     """One connected part of the positive evidence.
 
     Attributes:
@@ -32,7 +71,7 @@ class Region:
         volume_mm3: volume of the voxels nearest to its cells.
         mask: boolean ``(I, J, K)`` on the native grid, read-only.
         cells: boolean on the evidence grid, read-only; what :meth:`Prediction.without` works with.
-        volume: the scan it was found in.
+        scan: what tells the scan it was found in from others.
         grid: how cells and voxels lie on each other.
     """
 
@@ -46,13 +85,12 @@ class Region:
     volume_mm3: float
     mask: np.ndarray = field(repr=False)
     cells: np.ndarray = field(repr=False)
-    volume: Volume = field(repr=False)
+    scan: ScanMark = field(repr=False)
     grid: ModelGrid = field(repr=False)
 
-    def lies_on(self, volume: Volume, grid: ModelGrid) -> bool:
+    def lies_on(self, scan: ScanMark, grid: ModelGrid) -> bool:
         """Whether its cells are places of this scan on this grid: found in it, or in the same scan read again."""
-        same = self.volume.data is volume.data or np.array_equal(self.volume.data, volume.data)
-        return same and same_grid(self.volume, volume) and self.grid.axes == grid.axes
+        return self.scan.same(scan) and self.grid.axes == grid.axes
 
     def to_dict(self, *, spacing_known: bool = True) -> dict[str, object]:
         """As in predictions.json; without millimetres where the scan states no pixel size."""

@@ -160,8 +160,8 @@ def _recipe(bundle: Bundle) -> Recipe:
     training, scoring = (
         read_json(bundle.path / name) if (bundle.path / name).is_file() else {} for name in (TRAIN, EVALUATE)
     )
-    # Newer bundles name the list as data, older ones within the expression.
-    named = re.fullmatch(r"\./([^/\\]+)", str(training.get("data_name", ""))) or re.search(
+    # Newer bundles name the list as data, older ones within the expression. Its folder is that of `dataset_dir`.
+    named = re.fullmatch(r"(?:.*[/\\])?([^/\\]+)", str(training.get("data_name", ""))) or re.search(
         r"'/?([\w][\w.\- ]*)'\)?$", str(training.get("data_list", ""))
     )
     size, hold_out = (_under(training, "train", "dataset", name) for name in ("size", "hold_out"))

@@ -16,7 +16,8 @@ def overview(records: Sequence[Mapping[str, Any]], pages: Sequence[str | None]) 
     """The page.
 
     Args:
-        records: objects of predictions.json.
+        records: objects of predictions.json. In the message of an error the folders of its input are left out; those
+            of channels and a mask, which it may name, by who knows them.
         pages: file name of each record's own page in the same folder, None where it has none.
     """
     failed = sum(record["error"] is not None for record in records)
@@ -46,7 +47,7 @@ def _row(record: Mapping[str, Any], link: str | None, labels: Sequence[str], val
         cells.append("" if value is None else esc(f"{number(value, 4)} {record['unit'] or ''}".rstrip()))
     error = record["error"]
     if error is not None:
-        message = without_folders(error["message"], (record["input"] or "", *(record.get("channels") or ())))
+        message = without_folders(error["message"], (record["input"] or "",))
         return [*cells, "failed", f"{esc(message)} <code>{esc(error['code'])}</code>"]
     codes = dict.fromkeys(warning["code"] for warning in record["warnings"])
     result = esc(_result(record))

@@ -168,7 +168,7 @@ def train(
         return ready
     if resume:
         check_work(work, output, len(held_out))
-    with nullcontext() if resume or processes.rank > 0 else begun(work):
+    with nullcontext() if (resume and not overwrite) or processes.rank > 0 else begun(work):
         prepared = prepare(cases, task, size, reading)
         say_unused(cases, prepared.located, say)
         say_unlabelled(cases, prepared.located, say)

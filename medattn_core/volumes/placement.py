@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Protocol
+
 import numpy as np
 
 from medattn_core.errors import Notice, VolumeError
@@ -53,7 +55,18 @@ def place_mask(marked: np.ndarray, affine: np.ndarray, volume: Volume) -> np.nda
     return placed
 
 
-def same_grid(image: Volume, volume: Volume) -> bool:
+class Grid(Protocol):
+    """Where voxels lie: a :class:`Volume`, or what is left of one."""
+
+    @property
+    def shape(self) -> tuple[int, int, int]: ...
+    @property
+    def affine(self) -> np.ndarray: ...
+    @property
+    def spacing_known(self) -> bool: ...
+
+
+def same_grid(image: Grid, volume: Grid) -> bool:
     """Whether the voxels of two images are the same places; pictures of one size that state none are."""
     known = image.spacing_known and volume.spacing_known
     return image.shape == volume.shape and (not known or np.allclose(image.affine, volume.affine, atol=1e-4))

@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from medattn_core.batch import Settings, predict_many
 from tests.batch.checks import records, run
 
 pytest.importorskip("PIL")
@@ -52,3 +54,22 @@ def test_folders_of_patients_are_in_the_tables_and_on_no_page(tiny: Path, scans:
         assert "JOHN" not in page
         assert "2024-01-01" not in page
     assert [row[-1].partition(":")[0] for row in rows_of(out)][1:] == ["broken.nii.gz", "absent.nii.gz"]
+
+
+def test_folders_of_masks_and_channels_are_on_no_page(tiny: Path, scans: list[Path], tmp_path: Path) -> None:
+    folder = tmp_path / "arch" / "DOE^JOHN"
+    folder.mkdir(parents=True)
+    mask, channel, out = folder / "region.nii.gz", folder / "pet.nii.gz", tmp_path / "out"
+    mask.write_bytes(scans[0].read_bytes()[:200])
+    channel.write_bytes(b"")
+    settings = Settings(bundle=str(tiny), device="cpu", report=True)
+    for inputs, mine, named in (
+        ([(scans[0], ())], replace(settings, mask=mask), mask),
+        ([(scans[1], (channel,))], settings, channel),
+    ):
+        assert predict_many(inputs, out, mine).failed == 1
+        record = records(out)[-1]
+        assert str(named) in record["error"]["message"]
+        page = (out / "report.html").read_text(encoding="utf-8")
+        assert "JOHN" not in page
+        assert named.name in page

@@ -62,15 +62,30 @@ def test_scans_with_a_mask_each_keep_their_rows(
     assert run([scans[0]], output, tiny, mask=masks[1]).taken_over == 0
 
 
+@pytest.mark.parametrize("restart", [False, True])
 def test_a_mask_among_the_results_is_not_written_over(
-    tiny: Path, scans: list[Path], masks: list[Path], tmp_path: Path
+    tiny: Path, scans: list[Path], masks: list[Path], tmp_path: Path, restart: bool
 ) -> None:
     output = tmp_path / "out"
     output.mkdir()
     mask = output / "scan00_evidence.nii.gz"
     mask.write_bytes(masks[0].read_bytes())
-    assert run([scans[0]], output, tiny, mask=mask).failed == 0
+    assert run([scans[0]], output, tiny, mask=mask, restart=restart).failed == 0
     assert mask.read_bytes() == masks[0].read_bytes()
+
+
+def test_a_mask_that_is_not_there_costs_no_result(
+    tiny: Path, scans: list[Path], masks: list[Path], tmp_path: Path
+) -> None:
+    output = tmp_path / "out"
+    run([scans[0]], output, tiny, mask=masks[0])
+    before = {path.name: path.read_bytes() for path in output.iterdir()}
+    typo = masks[0].with_name("uper.nii.gz")
+    with pytest.raises(MedAttnError) as refused:
+        run([scans[0]], output, tiny, mask=typo)
+    assert refused.value.code == "bad_argument"
+    assert str(typo) in refused.value.message
+    assert {path.name: path.read_bytes() for path in output.iterdir()} == before
 
 
 def finished(folder: Path, path: Path, *, model: dict[str, str] = MODEL, run: str = "1", **more: Any) -> bool:
@@ -119,7 +134,8 @@ def test_rows_of_other_inputs_stay_under_other_options(
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
     assert 'href="scan00_report.html"' in page
     assert "scan02" in page
-    # What is asked for again is done as it is asked for now.
+    # What is asked for again is done as it is asked for now, whatever it is that differs.
+    assert run([scans[1]], tmp_path, tiny, report=True, **options).taken_over == (0 if options else 1)
     assert run([scans[0]], tmp_path, tiny, **options).taken_over == 0
     assert sorted(inputs(tmp_path)) == [str(path) for path in scans[:3]]
     assert len(maps(tmp_path)) == 3

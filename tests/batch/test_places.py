@@ -59,17 +59,74 @@ def test_rows_of_an_older_version_count_where_the_path_was_whole(tiny: Path, sca
     assert run(scans[:2], tmp_path, tiny).taken_over == 1
 
 
-def test_an_input_that_looks_like_a_result_is_not_written_over(tiny: Path, scans: list[Path], tmp_path: Path) -> None:
+@pytest.mark.parametrize("restart", [False, True])
+def test_an_input_that_looks_like_a_result_is_not_written_over(
+    tiny: Path, scans: list[Path], tmp_path: Path, restart: bool
+) -> None:
     suffix = "".join(scans[0].suffixes)
     shutil.copy(scans[0], tmp_path / f"scan{suffix}")
     shutil.copy(scans[1], tmp_path / "scan_evidence.nii.gz")
     before = (tmp_path / "scan_evidence.nii.gz").read_bytes()
-    summary = run([tmp_path / f"scan{suffix}", tmp_path / "scan_evidence.nii.gz"], tmp_path, tiny)
+    summary = run([tmp_path / f"scan{suffix}", tmp_path / "scan_evidence.nii.gz"], tmp_path, tiny, restart=restart)
     assert summary.failed == 0
     assert (tmp_path / "scan_evidence.nii.gz").read_bytes() == before
     paths = [record["evidence"]["path"] for record in records(tmp_path)]
     assert "scan_evidence.nii.gz" not in paths
     assert all((tmp_path / path).is_file() for path in paths)
+
+
+@pytest.fixture
+def alike(scans: list[Path], tmp_path: Path) -> list[Path]:
+    """Three patients' scans of one name."""
+    paths = [tmp_path / patient / "scan.nii.gz" for patient in "abc"]
+    for path, scan in zip(paths, scans[:3], strict=True):
+        path.parent.mkdir()
+        shutil.copy(scan, path)
+    return paths
+
+
+def made(output: Path) -> set[str]:
+    """Result files of all inputs."""
+    return {path.name for path in output.glob("*_*")}
+
+
+@pytest.mark.parametrize("lost", [False, True], ids=["restart", "lost"])
+def test_no_page_of_a_patient_lies_beside_the_map_of_another(
+    tiny: Path, alike: list[Path], tmp_path: Path, lost: bool
+) -> None:
+    """The row of the first one goes: it is dropped, or its map was taken away. Its page still lies there."""
+    pytest.importorskip("PIL")
+    out = tmp_path / "out"
+    run(alike[:1], out, tiny, report=True)
+    if lost:
+        (out / "scan_evidence.nii.gz").unlink()
+    first = {path.name: path.read_bytes() for path in out.glob("scan_*")}
+    assert len(first) == 3 - lost
+    for restart in (not lost, not lost, True):  # it is remembered, not only while its row is there
+        run(alike[1:2], out, tiny, restart=restart)
+        assert [record["evidence"]["path"] for record in records(out)] == ["scan_2_evidence.nii.gz"]
+        assert made(out) == {*first, "scan_2_evidence.nii.gz"}
+    run(alike[2:], out, tiny)
+    assert [record["evidence"]["path"] for record in records(out)] == [
+        "scan_2_evidence.nii.gz",
+        "scan_3_evidence.nii.gz",
+    ]
+    assert {name: (out / name).read_bytes() for name in first} == first
+    # Asked for again it replaces what was left of it, and is a row like others.
+    run(alike[:1], out, tiny)
+    assert made(out) == {f"scan{number}_evidence.nii.gz" for number in ("", "_2", "_3")}
+    assert [record["input"] for record in records(out)] == [str(alike[n]) for n in (1, 2, 0)]
+    assert b"dropped" not in (out / NAME).read_bytes()
+
+
+def test_a_name_is_free_again_when_nothing_of_it_is_left(tiny: Path, alike: list[Path], tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    run(alike[:1], out, tiny)
+    run(alike[1:2], out, tiny, restart=True)
+    (out / "scan_evidence.nii.gz").unlink()
+    run(alike[2:], out, tiny)
+    assert made(out) == {"scan_evidence.nii.gz", "scan_2_evidence.nii.gz"}
+    assert len((out / NAME).read_bytes().splitlines()) == 2
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full on this system")

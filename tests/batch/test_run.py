@@ -327,6 +327,8 @@ def test_an_input_that_is_listed_twice_has_two_results(tiny: Path, scans: list[P
         run([scans[0], scans[0], scans[1]], tmp_path, tiny)
         assert [record["input"] for record in records(tmp_path)] == [str(scans[n]) for n in (0, 0, 1)]
         assert len({record["evidence"]["path"] for record in records(tmp_path)}) == len(maps(tmp_path)) == 3
+    run(scans[2:3], tmp_path, tiny, batch_size=2)  # it is finished: other options are no other run of its own
+    assert len(records(tmp_path)) == 4
 
 
 def killed_runs(tiny: Path, scans: list[Path], folder: Path, kills: int, seed: int) -> list[int]:

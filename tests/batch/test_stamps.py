@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 import SimpleITK
 
 from medattn_core import volumes
+from medattn_core.batch.journal import NAME
 from medattn_core.batch.settings import stamp
 from tests.batch.checks import records, run
 
@@ -92,6 +94,38 @@ def test_a_link_that_leads_nowhere_hides_no_change(tmp_path: Path) -> None:
     (tmp_path / "1.dcm").write_bytes(b"other")
     assert stamp(tmp_path) != before
     assert stamp(tmp_path / "absent") == (-1, -1)
+
+
+@pytest.mark.parametrize("place", ["results", "."], ids=["inside", "beside"])
+def test_results_within_a_dicom_folder_are_no_part_of_it(
+    tiny: Path, sample_data: Path, tmp_path: Path, place: str
+) -> None:
+    pytest.importorskip("PIL")
+    folder = tmp_path / "dicom"
+    shutil.copytree(sample_data / "brain1_dicom", folder)
+    output = folder / place
+    assert run([folder], output, tiny, report=True).taken_over == 0
+    assert run([folder], output, tiny, report=True).taken_over == 1
+    # What else lies there is part of it, and what is named as a result elsewhere.
+    for new in (output / "IM9", folder / "other" / "scan_evidence.nii.gz"):
+        new.parent.mkdir(exist_ok=True)
+        new.write_bytes(b"words")
+        for taken_over in (0, 1):
+            assert run([folder], output, tiny, report=True).taken_over == taken_over
+
+
+def test_a_dicomdir_with_results_beside_it(tmp_path: Path) -> None:
+    output = tmp_path / "results"
+    (tmp_path / "DICOMDIR").write_bytes(b"index")
+    (tmp_path / "IM1").write_bytes(b"one")
+    before = stamp(tmp_path / "DICOMDIR", output=output)
+    output.mkdir()
+    for name in (NAME, ".predictions.lock", "predictions.csv", "report.html", "IM1_evidence.nii.gz"):
+        (output / name).write_bytes(b"x")
+    assert stamp(tmp_path / "DICOMDIR", output=output) == before
+    assert stamp(tmp_path / "DICOMDIR", output=tmp_path / "elsewhere") != before
+    (tmp_path / "link").symlink_to(output)
+    assert stamp(tmp_path / "DICOMDIR", output=tmp_path / "link") == stamp(tmp_path / "DICOMDIR", output=output)
 
 
 def test_a_dicomdir_stands_for_what_lies_around_it(tmp_path: Path) -> None:

@@ -45,10 +45,11 @@ def test_a_region_of_interest(run: Run, sample_data: Path, tiny: Path, tmp_path:
     assert (free.status, bound.status) == (0, 0)
     records = [json.loads((tmp_path / name / "predictions.json").read_text(encoding="utf-8"))[0] for name in "ab"]
     assert records[0]["logits"] != records[1]["logits"]
-    other = sample_data / "brain1_absent.nrrd"
+    other = tmp_path / "broken.nrrd"
+    other.write_bytes(mask.read_bytes()[:300])
     ran = run("predict", path, "--bundle", tiny, "--output", tmp_path / "c", "--device", "cpu", "--mask", other)
     assert ran.status == 1
-    assert "brain1_absent.nrrd" in ran.err
+    assert "broken.nrrd" in ran.err
 
 
 def good_inputs(folder: Path, sample_data: Path) -> int:
@@ -147,11 +148,25 @@ def test_results_of_an_earlier_run_among_the_scans_are_said(run: Run, tiny: Path
     (folder / "old" / "predictions.json").write_text("[]")
     ran = run("predict", folder, "--bundle", tiny, "--output", tmp_path / "out", "--device", "cpu")
     assert (ran.status, len(ran.out.splitlines())) == (0, 1)
-    assert f"left out, a result of an earlier run: {folder / 'old' / 'a_evidence.nii.gz'}\n" in ran.err
-    assert f"left out, not an image: {folder / 'old' / 'predictions.json'}\n" in ran.err
+    assert f"left out, a result of an earlier run: {folder / 'old' / 'a_evidence.nii.gz'} and 1 more\n" in ran.err
+    assert ran.err.count("left out") == 1  # its table is no other kind of thing
     ran = run("predict", folder / "old", "--bundle", tiny, "--output", tmp_path / "out", "--device", "cpu")
     assert (ran.status, ran.codes) == (2, ["bad_argument"])
     assert "results of an earlier run, such as" in ran.err
+
+
+def test_a_mask_that_is_not_there_is_wrong_usage(run: Run, tiny: Path, tmp_path: Path) -> None:
+    """The finished result of that scan stays."""
+    image = nib.Nifti1Image(np.random.default_rng(0).integers(0, 99, (40, 40, 2)).astype(np.int16), np.eye(4))
+    nib.save(image, tmp_path / "a.nii")
+    arguments = ["predict", tmp_path / "a.nii", "--bundle", tiny, "--output", tmp_path / "out", "--device", "cpu"]
+    assert run(*arguments).status == 0
+    before = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
+    for more in ((), ("--restart",)):
+        ran = run(*arguments, "--mask", tmp_path / "typo.nii", *more)
+        assert (ran.status, ran.codes) == (2, ["bad_argument"])
+        assert str(tmp_path / "typo.nii") in ran.err
+    assert {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()} == before
 
 
 def test_an_empty_output_is_not_the_current_folder(

@@ -7,9 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 import SimpleITK as sitk
 
 from medattn_core import datalists
+from medattn_core.errors import VolumeError
+from medattn_core.inference.masks import native_mask
+from medattn_core.volumes import read
 
 
 def picture(path: Path, data: np.ndarray) -> str:
@@ -50,8 +54,49 @@ def test_a_mask_in_a_lossy_picture_is_noticed(tmp_path: Path) -> None:
                                 for name, data in masks.items()))  # fmt: skip
     lossy, grey = coded(found, "odd_mask")
     assert "lossy.jpg: it has" in lossy
+    assert "above half of its largest value is taken for the finding, a region in a darker grey is not" in lossy
     assert "save it as PNG" in lossy
+    assert "above 0, with faint noise around it, is taken for the finding: save it" in grey
     assert "grey.png: it has 127 grey values" in grey
+
+
+def test_a_jpeg_mask_is_the_same_finding_as_in_a_question(tmp_path: Path) -> None:
+    drawn = np.zeros((96, 80))
+    drawn[21:53, 19:45] = 255
+    case = datalists.Case(
+        image=tmp_path / image(tmp_path / "a.png", 96, 80), mask=tmp_path / picture(tmp_path / "m.jpg", drawn)
+    )
+    scan, mask = read(case.image), read(case.mask)
+    assert (mask.data > 0).sum() > (drawn > 0).sum()  # noise
+    place = datalists.location_of(case, scan)
+    np.testing.assert_array_equal(place[..., 0].T, drawn > 0)
+    np.testing.assert_array_equal(place > 0, native_mask(case.mask, scan)[0])
+
+
+def test_a_jpeg_mask_marks_nearly_all_only_where_more_than_noise_does(tmp_path: Path) -> None:
+    """Two grey values, as a blank picture with a faint frame has: not what lies below the half."""
+    faint = np.full((64, 64), 8.0)
+    faint[:32, :16] = 248
+    name = picture(tmp_path / "m.jpg", faint)
+    assert len(np.unique(read(tmp_path / name).data)) == 2
+    found = checked(tmp_path, {"image": image(tmp_path / "a.png"), "mask": name}, {"image": image(tmp_path / "b.png")})
+    assert not coded(found, "odd_mask")
+
+
+def test_a_mask_of_nan_is_told_what_masks_are(tmp_path: Path) -> None:
+    name = "m.nii.gz"
+    data = np.full((6, 24, 16), np.nan, np.float32)
+    data[2:4, 4:9, 4:9] = 1
+    sitk.WriteImage(sitk.GetImageFromArray(data), str(tmp_path / name))
+    row = {"image": image(tmp_path / "a.nii.gz", 6, 24, 16)}
+    (error,) = checked(tmp_path, row | {"mask": name}, {"image": image(tmp_path / "b.nii.gz", 6, 24, 16)}).errors
+    assert error["code"] == "bad_mask"
+    assert name in error["message"]
+    assert "a mask has 0 outside" in error["message"]
+    case = datalists.Case(image=tmp_path / row["image"], mask=tmp_path / name)
+    with pytest.raises(VolumeError, match="a mask has 0 outside") as caught:
+        datalists.location_of(case, read(case.image))
+    assert caught.value.code == "bad_mask"
 
 
 def test_a_slice_stored_along_another_axis_is_flat_and_takes_no_box(tmp_path: Path) -> None:

@@ -33,6 +33,8 @@ def test_a_section_of_a_bare_list_is_refused(write: Write) -> None:
     'image;label;"a, b,\nc, d, e, f"\na.nii;x;1\nb.nii;y;2\n',
     "sep=;\nimage;label;a,b,c,d\na.nii;x;1\nb.nii;y;2\n",
     "sep=\t\r\nimage\tlabel\r\na.nii\tx\r\nb.nii\ty\r\n",
+    "sep=\\t\nimage\tlabel\na.nii\tx\nb.nii\ty\n",
+    "sep=\nimage;label\na.nii;x\nb.nii;y\n",
     '\n"SEP=,",,\nimage,label,x;y;z\na.nii,x,1\nb.nii,y,2\n',
 ])  # fmt: skip
 def test_headers_of_spreadsheets(write: Write, text: str) -> None:

@@ -13,7 +13,7 @@ import pytest
 import SimpleITK
 
 from medattn_core.errors import MedAttnError
-from medattn_core.inference.inputs import expand
+from medattn_core.inference.inputs import Expansion, expand
 
 pydicom = pytest.importorskip("pydicom")
 
@@ -124,12 +124,15 @@ def test_results_of_any_earlier_run_are_no_inputs(images: Path, table: str) -> N
     for name in ("b_evidence.nii.gz", "b_overlay.png"):
         shutil.copy(images / "b.nrrd", older / name)
     assert len(names([images], images)) == len(first) + 2  # without a table beside them they are images like others
-    (older / table).write_text("")
-    results = [older / "b_evidence.nii.gz", older / "b_overlay.png"]
-    for argument in (images, images / "deep", f"{images}/**/*"):
+    for name in (table, "b_report.html", "report.html"):
+        (older / name).write_text("")
+    results = sorted(older / name for name in ("b_evidence.nii.gz", "b_overlay.png", "b_report.html", table,
+                                               "report.html"))  # fmt: skip
+    for argument in (images, images / "deep", f"{images}/**/*", f"{older}/*"):
         found = expand([argument], exclude=images / "out")
         assert sorted(found.results) == results
         assert not set(results) & {*found.inputs, *found.skipped}
+    assert expand([f"{older}/*"], exclude=older) == Expansion(inputs=(), skipped=())
     assert names([images], images) == first
     # Beside DICOM, too, which is read as one.
     for number in range(2):

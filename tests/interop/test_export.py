@@ -182,7 +182,10 @@ def test_the_ensemble_is_one_file(exports: Exports, originals: dict[str, Bundle]
     assert config["network_def"]["members"] == 2
 
 
-def test_an_export_names_the_data_list_whatever_it_is_called(originals: dict[str, Bundle], tmp_path: Path) -> None:
+@pytest.mark.parametrize("folder", ["./", "", "./sub/", "/abs/"])
+def test_an_export_names_the_data_list_whatever_it_is_called(
+    originals: dict[str, Bundle], tmp_path: Path, folder: str
+) -> None:
     from monai.bundle import ConfigParser
 
     source = tmp_path / "odd"
@@ -190,7 +193,7 @@ def test_an_export_names_the_data_list_whatever_it_is_called(originals: dict[str
     for name in ("train.json", "evaluate.json"):
         path = source / "configs" / name
         config = json.loads(path.read_text(encoding="utf-8"))
-        path.write_text(json.dumps(config | {"data_name": "./o'neil (1) $ @3.csv"}), encoding="utf-8")
+        path.write_text(json.dumps(config | {"data_name": f"{folder}o'neil (1) $ @3.csv"}), encoding="utf-8")
     bundle = export(seal(source).path, tmp_path / "out")
     for name in ("train.json", "evaluate.json"):
         parser = ConfigParser()

@@ -22,6 +22,7 @@ from medattn_core.inference import Predictor
 from medattn_core.interop import open_predictor, verify
 from medattn_core.interop.gradcam import grad_cam
 from medattn_core.interop.predictor import to_native
+from medattn_core.volumes import read
 
 
 def write_zoo_bundle(root: Path, *, dims: int = 3, **changes: Any) -> Path:
@@ -175,8 +176,6 @@ def test_grad_cam_is_the_weighted_sum_of_the_last_maps() -> None:
 def test_the_map_lies_where_the_preprocessed_image_lay(scan: Path) -> None:
     """A preprocessed image used as its own map lands on the scan's bright lump, though the grids are flipped."""
     from monai.transforms import Compose, EnsureChannelFirstd, LoadImaged, Orientationd, Resized
-
-    from medattn_core.volumes import read
 
     volume = read(scan)
     steps = [LoadImaged("image"), EnsureChannelFirstd("image"), Orientationd("image", axcodes="RAS", labels=None),

@@ -317,9 +317,16 @@ def test_a_training_that_replaces_a_bundle_is_unfinished_before_its_first_checkp
     def killed(done, count):
         raise KeyboardInterrupt
 
-    with pytest.raises(KeyboardInterrupt):
-        train(squares, folder, config=SETTINGS, device="cpu", overwrite=True, seed=3, reading=killed)
+    def stopped(step, steps, losses):
+        raise KeyboardInterrupt
+
+    for moment in ({"progress": stopped}, {"reading": killed}):
+        with pytest.raises(KeyboardInterrupt):
+            train(squares, folder, config=SETTINGS, device="cpu", overwrite=True, seed=3, **moment)
+        assert folder.with_name("out.training").is_dir()
     assert load(folder).weights_sha256 == old.weights_sha256
+    with pytest.raises(KeyboardInterrupt):  # said with --resume, too, and after its images are read
+        train(squares, folder, config=SETTINGS, device="cpu", overwrite=True, resume=True, seed=3, progress=stopped)
     new = train(squares, folder, config=SETTINGS, device="cpu", resume=True, seed=3)
     assert new.weights_sha256 != old.weights_sha256
     assert (
