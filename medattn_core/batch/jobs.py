@@ -154,14 +154,14 @@ def check_different(path: Path, channels: Sequence[Path]) -> None:
         )
 
 
-def check_mask(mask: Path | None) -> None:
-    """A region of interest that is not there: the error of its scan would take the place of a finished result.
+def check_there(option: str, path: Path | None) -> None:
+    """A mask or channel that is not there: the error of its scan would take the place of a finished result.
 
     Raises:
         MedAttnError: ``bad_argument``.
     """
-    if mask is not None and not os.path.exists(mask):
-        raise MedAttnError("bad_argument", f"--mask {mask}: there is no such file; give that of a region of interest")
+    if path is not None and not os.path.exists(path):
+        raise MedAttnError("bad_argument", f"{option} {path}: there is no such file; see how its name is written")
 
 
 def check_single(count: int, **given: object) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from medattn_core.batch.finish import CsvStream, finish
-from medattn_core.batch.jobs import Job, check_mask, jobs_of
+from medattn_core.batch.jobs import Job, check_there, jobs_of
 from medattn_core.batch.journal import Journal
 from medattn_core.batch.local import predict_here
 from medattn_core.batch.memory import budget_of, steady_heap
@@ -78,7 +78,7 @@ def predict_many(
     """
     if engine not in ENGINES:
         raise MedAttnError("bad_argument", f"engine {engine!r}; accepted: {', '.join(ENGINES)}")
-    check_mask(settings.mask)
+    check_there("--mask", settings.mask)
     if settings.report:
         render.require_pillow()
     if engine == "ray":

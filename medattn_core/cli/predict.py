@@ -106,7 +106,7 @@ def predict(
                               *(("--channel", one) for one in channel or ())):  # fmt: skip
             if given is not None and str(given) in ("", "."):
                 raise MedAttnError("bad_argument", f"{option} is empty; perhaps a variable is not set")
-        from medattn_core.batch.jobs import check_different, check_single, inputs_of
+        from medattn_core.batch.jobs import check_different, check_single, check_there, inputs_of
         from medattn_core.batch.settings import Settings, bytes_of, count_of
 
         settings = Settings(
@@ -130,6 +130,8 @@ def predict(
                 "bad_argument", f"no input is left: all that was named are results {where}; name scans, {advice}"
             )
         check_single(len(listed), mask=mask, series=series, channel=channel)
+        for one in channel or ():
+            check_there("--channel", one)
         if channel:
             listed = [(path, (*channels, *channel)) for path, channels in listed]
             for path, channels in listed:

@@ -155,7 +155,8 @@ def test_results_of_an_earlier_run_among_the_scans_are_said(run: Run, tiny: Path
     assert "results of an earlier run, such as" in ran.err
 
 
-def test_a_mask_that_is_not_there_is_wrong_usage(run: Run, tiny: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("option", ["--mask", "--channel"])
+def test_a_mask_or_channel_that_is_not_there_is_wrong_usage(run: Run, tiny: Path, tmp_path: Path, option: str) -> None:
     """The finished result of that scan stays."""
     image = nib.Nifti1Image(np.random.default_rng(0).integers(0, 99, (40, 40, 2)).astype(np.int16), np.eye(4))
     nib.save(image, tmp_path / "a.nii")
@@ -163,7 +164,7 @@ def test_a_mask_that_is_not_there_is_wrong_usage(run: Run, tiny: Path, tmp_path:
     assert run(*arguments).status == 0
     before = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
     for more in ((), ("--restart",)):
-        ran = run(*arguments, "--mask", tmp_path / "typo.nii", *more)
+        ran = run(*arguments, option, tmp_path / "typo.nii", *more)
         assert (ran.status, ran.codes) == (2, ["bad_argument"])
         assert str(tmp_path / "typo.nii") in ran.err
     assert {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()} == before
