@@ -176,6 +176,16 @@ def test_record_is_plain_json(prediction):
     assert record["bias"][e["label"]] + e["sum"] + e["residual"] == pytest.approx(record["logits"][e["label"]])
 
 
+@pytest.fixture
+def one_thread():
+    """Several threads wait for each other by counting, on a busy machine 20 ms and more that pass for work."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.mark.usefixtures("one_thread")
 def test_what_if_is_immediate(bright, tumour):
     """After the first pass; processor time, median of nine, so that a busy machine does not decide."""
     region = bright.regions("bright")[0]
