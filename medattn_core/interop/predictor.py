@@ -148,8 +148,7 @@ class ForeignPredictor(Predictor):
                 "bad_argument", f"{self.model.name} is no MedAttn bundle: it takes one path or Volume, and no mask"
             )
         volume = one if isinstance(one, Volume) else _native(Path(one), series)
-        turned = volume.format == "jpeg" and not isinstance(one, Volume)
-        if turned and any(notice.code == "turned" for notice in volume.warnings):
+        if not isinstance(one, Volume) and any(notice.code == "turned" for notice in volume.warnings):
             raise PredictionError(  # the reader of the bundle may leave it as it lies, and the map would lie elsewhere
                 "bad_argument", f"{volume.source}: its EXIF orientation is not upright; save it upright for this bundle"
             )

@@ -1,4 +1,4 @@
-"""An empty ``--output``, as an unset variable leaves it, is not the current folder."""
+"""An empty ``--output``, as an unset variable leaves it, is not the current folder; `predict`: test_predict.py."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from medattn_core.cli import app
 @pytest.mark.parametrize(
     "command",
     [
-        ["predict", "scan.nii.gz", "--bundle", "brain_tumor_t1ce"],
         ["evaluate", "brain_tumor_t1ce", "--data", "list.csv"],
         ["train", "--data", "list.csv"],
         ["bundle", "export", "brain_tumor_t1ce"],
