@@ -76,18 +76,25 @@ def hippocampus(data: Path, output: Path, *, folds: int = 5, seed: int = 0) -> P
 
 
 def lesion_patches(
-    scans: dict[str, tuple[Path, Path]], output: Path, *, size: int = 32, step: int = 16, label: str = "lesion"
+    scans: dict[str, tuple[Path, Path]],
+    output: Path,
+    *,
+    size: int = 32,
+    step: int = 16,
+    least: int = 8,
+    label: str = "lesion",
 ) -> Path:
     """Cubes of a scan, each with or without a lesion: a label for each, and the lesion mask as its place.
 
-    A cube with fewer than 8 lesion voxels, but some, is left out: whether it "has a lesion" is a matter of taste.
-    Cubes that are less than a quarter brain are left out too. Intensities are divided by the mean of the whole scan's
-    brain, which a cube by itself does not know. The fold is the number of the scan.
+    A cube with some lesion voxels, but fewer than ``least``, is left out: whether it "has a lesion" is a matter of
+    taste. Cubes that are less than a quarter brain are left out too. Intensities are divided by the mean of the whole
+    scan's brain, which a cube by itself does not know. The fold is the number of the scan.
 
     Args:
         scans: image and lesion mask of each patient.
         output: folder.
         size, step: edge and distance of the cubes, voxels.
+        least: lesion voxels of a cube that has the label.
         label: name of the finding.
     """
     import nibabel
@@ -102,7 +109,7 @@ def lesion_patches(
         for corner in np.stack(np.meshgrid(*starts, indexing="ij"), -1).reshape(-1, 3):
             part = tuple(slice(c, c + size) for c in corner)
             count = int(lesion[part].sum())
-            if (voxels[part] > 0).mean() < 0.25 or 0 < count < 8:
+            if (voxels[part] > 0).mean() < 0.25 or 0 < count < least:
                 continue
             affine = image.affine.copy()
             affine[:3, 3] = (image.affine @ [*corner, 1])[:3]

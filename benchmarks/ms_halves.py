@@ -19,7 +19,7 @@ import numpy as np
 
 from benchmarks.common import machine, markdown_table, merged, print_progress
 from benchmarks.convert import lesion_patches, ms_scans
-from benchmarks.ms_lesions import EDGE, SUPERVISION, TRAIN_STEP, assembled, auprc, canonical
+from benchmarks.ms_lesions import EDGE, LEAST, SUPERVISION, TRAIN_STEP, assembled, auprc, canonical
 from medattn_core import datalists
 from medattn_core.bundles import load, load_network
 from medattn_core.training import train
@@ -40,13 +40,16 @@ def main() -> None:
     parser.add_argument("--supervision", nargs="+", default=list(SUPERVISION), choices=SUPERVISION)
     parser.add_argument("--sides", nargs="+", default=["left", "right"], choices=["left", "right"], help="that train")
     parser.add_argument("--step", type=int, default=TRAIN_STEP, help="distance of the cubes that train, voxels")
+    parser.add_argument("--least", type=int, default=LEAST, help="lesion voxels of a cube that shows one")
+    parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--set", default="{}", help="JSON merged into the configuration")
     parser.add_argument("--config", type=Path, default=Path(__file__).with_name("ms_lesions.json"))
     parser.add_argument("--work", type=Path, default=Path("runs/ms_halves"), help="another for each trial")
     arguments = parser.parse_args()
     config = merged(json.loads(arguments.config.read_text()), arguments.set)
     scans = ms_scans(arguments.data)
-    cubes = lesion_patches(scans, arguments.work / f"cubes{arguments.step}", size=EDGE, step=arguments.step)
+    folder = arguments.work / f"cubes{arguments.step}_{arguments.least}"
+    cubes = lesion_patches(scans, folder, size=EDGE, step=arguments.step, least=arguments.least)
     cases = datalists.load(cubes)
     rows = []
     for patient in arguments.patients or scans:
@@ -69,7 +72,7 @@ def main() -> None:
                     settings["network"]["pooling"] = "average"
                 start = time.time()
                 if not folder.exists():
-                    train(listed, folder, config=settings, seed=0, resume=True, progress=print_progress)
+                    train(listed, folder, config=settings, seed=arguments.seed, resume=True, progress=print_progress)
                 maps = assembled(load_network(load(folder)).eval(), folder, scan)
                 tested = brain & (side * (place - middle) < -EDGE)[:, None, None]
                 found = {kind: auprc(values, lesion.data > 0, tested) for kind, values in maps.items()}

@@ -41,6 +41,9 @@ SUPERVISION = ("labels", "masks", "average")
 TRAIN_STEP = 4
 """Distance of the cubes that train, voxels; :data:`STEP` is that of the cubes of the map."""
 
+LEAST = 8
+"""Lesion voxels of a cube that shows one; cubes with fewer, but some, are left out."""
+
 
 def assembled(network: AttentionCNN, folder: Path, scan: Volume) -> dict[str, np.ndarray]:
     """Evidence and Grad-CAM of overlapping cubes, on the voxels of the scan (1 mm, R-A-S)."""
@@ -101,7 +104,7 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=Path("runs/ms_lesions"))
     arguments = parser.parse_args()
     config = json.loads(arguments.config.read_text())
-    cubes = lesion_patches(ms_scans(arguments.data), arguments.work / "cubes", size=EDGE, step=TRAIN_STEP)
+    cubes = lesion_patches(ms_scans(arguments.data), arguments.work / "cubes", size=EDGE, step=TRAIN_STEP, least=LEAST)
     cases = datalists.load(cubes)
     scans = ms_scans(arguments.data)
     rows = []

@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 import csv
-import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import SimpleITK as sitk
-import torch
-
-if "OMP_NUM_THREADS" not in os.environ:  # who has said how many threads there may be is believed
-    torch.set_num_threads(2)
 
 SETTINGS: dict[str, Any] = {
     "task": {

@@ -91,7 +91,7 @@ def test_without_its_tumour_brain1_is_another_case(brain1, sample_data):
 
 @pytest.mark.parametrize("pattern", ["oblique_nifti/*T1_AX*.nii.gz", "remind_dicom_seg/*.zip"])
 def test_oblique_scans_sum_to_their_logits(predictor, shared_data, pattern):
-    exact(predictor(next(shared_data.glob(pattern))))
+    exact(predictor(min(shared_data.glob(pattern))))
 
 
 def test_slices_of_the_training_source(predictor, shared_data):

@@ -12,6 +12,9 @@ Metrics = Mapping[str, float]
 FEWEST = 10
 """Patients below which no interval is given: so few say nothing of the spread among others."""
 
+ROUNDING = 1e-6
+"""Spread, as a share of the largest value that was drawn, up to which values differ by rounding only."""
+
 JACKKNIFE = 500
 """Patients up to which the skewness is estimated; with more of them it hardly moves an interval."""
 
@@ -72,7 +75,7 @@ def intervals(
         patients = None
         if shares is not None and name in shares:
             patients = len(np.unique(number[shares[name]]))
-        spread = float(np.ptp(values)) > 1e-9 if values else False  # sums in another order differ by rounding
+        spread = _spreads(values)
         if patients is not None and patients > 0 and (patients < FEWEST or not spread):
             low, high = wilson(value, patients, level)
         elif 2 * len(values) >= samples and spread:
@@ -81,6 +84,11 @@ def intervals(
             continue
         found[name] |= {"low": low, "high": high}
     return found
+
+
+def _spreads(values: Sequence[float]) -> bool:
+    """Whether values differ by more than rounding does: of what they are made of (around zero), and of themselves."""
+    return bool(values) and float(np.ptp(values)) > max(1e-12, ROUNDING * float(np.abs(values).max()))
 
 
 def wilson(share: float, count: int, level: float = 0.95) -> tuple[float, float]:

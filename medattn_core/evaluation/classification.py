@@ -21,7 +21,12 @@ def right(said: np.ndarray, truth: np.ndarray, task: TaskSpec) -> np.ndarray:
 
 
 def scores(
-    probabilities: np.ndarray, targets: np.ndarray, task: TaskSpec, rule: Rule | None = None
+    probabilities: np.ndarray,
+    targets: np.ndarray,
+    task: TaskSpec,
+    rule: Rule | None = None,
+    *,
+    ranks: np.ndarray | None = None,
 ) -> dict[str, float]:
     """Accuracy and its relatives, AUC and average precision (macro and of each label), calibration.
 
@@ -30,6 +35,9 @@ def scores(
         targets: ``(N, K)`` one- or multi-hot; a row of zeros is a case that shows none of the labels.
         task: of the model.
         rule: see :func:`medattn_core.evaluation.decisions.decisions`.
+        ranks: ``(N, K)``, what AUC and average precision order the cases by, of
+            :func:`medattn_core.training.early_stop.ranking`: probabilities near one are equal as numbers, and so ties.
+            None takes the probabilities.
 
     Returns:
         Metric to value, NaN where the cases do not allow it (a label that none or all of them have). The label ``-``
@@ -39,15 +47,14 @@ def scores(
 
     truth = targets > 0.5
     said = decisions(probabilities, task, rule)
+    ranks = probabilities if ranks is None else ranks
     one = takes_one(task)
     found: dict[str, float] = {"accuracy": float(right(said, truth, task).mean())}
     each: dict[str, list[float]] = {"auc": [], "average_precision": [], "sensitivity": [], "specificity": []}
     for k in range(truth.shape[1]):
         mixed = truth[:, k].any() and not truth[:, k].all()
-        each["auc"].append(float(roc_auc_score(truth[:, k], probabilities[:, k])) if mixed else np.nan)
-        each["average_precision"].append(
-            float(average_precision_score(truth[:, k], probabilities[:, k])) if mixed else np.nan
-        )
+        each["auc"].append(float(roc_auc_score(truth[:, k], ranks[:, k])) if mixed else np.nan)
+        each["average_precision"].append(float(average_precision_score(truth[:, k], ranks[:, k])) if mixed else np.nan)
         sensitivity, specificity = _both(said[:, k], truth[:, k])
         each["sensitivity"].append(sensitivity)
         each["specificity"].append(specificity)
@@ -58,8 +65,11 @@ def scores(
         shown = any_label(truth)
         best = truth[np.arange(len(truth)), probabilities.argmax(axis=1)]
         found["accuracy_most_probable"] = float(best[shown].mean()) if shown.any() else float("nan")
-    sides = each["sensitivity"] + [none[f"sensitivity_{NO_LABEL}"]] if none else each["sensitivity"]
-    found["balanced_accuracy"] = _mean(sides if one else each["sensitivity"] + each["specificity"])
+    if one:
+        found["balanced_accuracy"] = _mean([*each["sensitivity"], none.get(f"sensitivity_{NO_LABEL}", np.nan)])
+    else:  # a label that none or all of the cases have has one of the two only, and is in no mean
+        pairs = zip(each["sensitivity"], each["specificity"], strict=True)
+        found["balanced_accuracy"] = _mean([sum(pair) / 2 for pair in pairs])
     for name in ("auc", "average_precision"):
         found[name] = _mean(each[name])
     for name, values in each.items():
@@ -87,13 +97,15 @@ def denominators(truth: np.ndarray, task: TaskSpec) -> dict[str, np.ndarray]:
 def compared(truth: np.ndarray, task: TaskSpec) -> dict[str, list[np.ndarray]]:
     """For each score of :func:`scores` that compares kinds of cases: which cases are of each kind, ``(N,)`` booleans.
 
-    A label that none or all of the cases have is in no mean over labels.
+    A label that none or all of the cases have is in no mean over labels; where one label is said, neither is an answer
+    (a label, or none of them) that no case has.
     """
     sides = {label: [truth[:, k], ~truth[:, k]] for k, label in enumerate(task.labels)}
     mixed = [kind for pair in sides.values() if all(kind.any() for kind in pair) for kind in pair]
     found = {f"{name}_{label}": pair for name in ("auc", "average_precision") for label, pair in sides.items()}
-    shown = [kinds[0] for kinds in sides.values() if kinds[0].any()] if takes_one(task) else mixed
-    return found | {"auc": mixed, "average_precision": mixed, "balanced_accuracy": shown}
+    answers = [truth[:, k] for k in range(truth.shape[1])] + [~any_label(truth)] * can_say_none(task)
+    balanced = [kind for kind in answers if kind.any()] if takes_one(task) else mixed
+    return found | {"auc": mixed, "average_precision": mixed, "balanced_accuracy": balanced}
 
 
 def confusion(said: np.ndarray, truth: np.ndarray, task: TaskSpec) -> dict[str, Any]:

@@ -79,7 +79,7 @@ def evaluate(
             0.5 (or the task's own).
         validation_section: as ``section``, of the validation list.
         fold: only the cases of this fold.
-        repeat: further bundles of the same task (other seeds): how much their evidence agrees.
+        repeat: further bundles of the same task and model grid (other seeds): how much their evidence agrees.
         settings: see :class:`Settings`.
         device: ``auto``, ``cpu``, ``cuda``, or ``cuda:N`` of several cards.
         progress: called with (done, all).
@@ -90,7 +90,7 @@ def evaluate(
         lists what failed of that list, and says whether thresholds were chosen on it.
 
     Raises:
-        MedAttnError: the bundle or a list cannot be used, or no case could be predicted.
+        MedAttnError: the bundle, one to repeat with or a list cannot be used, or no case could be predicted.
     """
     settings = settings or Settings()
     check_names(settings.compare)
@@ -101,11 +101,7 @@ def evaluate(
     task = predictor.task
     others = tuple(Predictor.from_bundle(other, device=device) for other in repeat)
     for other in others:
-        if other.task.labels != task.labels or other.network.evidence_stride != predictor.network.evidence_stride:
-            raise MedAttnError(
-                "bad_argument",
-                f"{other.bundle.path}: another task than {predictor.bundle.path}; give one of other seeds",
-            )
+        _check_repeat(other, predictor)
     cases = load_cases(data, task, section=section, fold=fold)
     if settings.compared_cases and not comparable(cases):
         message = f"{data}: no case shows a label, so there is no map for a true one: nothing is compared"
@@ -148,6 +144,24 @@ def evaluate(
         _say(seen, outputs, targets, task, rule)
     _write(folder, metrics, seen, outputs, targets, predictor, settings)
     return metrics
+
+
+SAME = ("kind", "labels", "channels", "spatial_dims", "slicewise", "spacing", "size", "field_of_view")
+"""What two tasks share whose evidence cells are the same places of every scan, beside the stride."""
+
+
+def _check_repeat(other: Predictor, predictor: Predictor) -> None:
+    """Before the work: cell by cell, maps of two grids would be correlated between different places."""
+    names = (*SAME, "slice_spacing") if predictor.task.slicewise else SAME
+    pairs = {name: (getattr(other.task, name), getattr(predictor.task, name)) for name in names}
+    pairs["evidence stride"] = (other.network.evidence_stride, predictor.network.evidence_stride)
+    for name, (its, own) in pairs.items():
+        if its != own:
+            raise MedAttnError(
+                "bad_argument",
+                f"{other.bundle.path}: {name} {its!r}, where {predictor.bundle.path} has {own!r}: their maps cannot be "
+                "compared cell by cell; give bundles of the same task and model grid, trained with other seeds",
+            )
 
 
 def _possible(settings: Settings, predictor: Predictor) -> tuple[Settings, list[dict[str, Any]]]:

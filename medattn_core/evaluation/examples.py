@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from medattn_core.evaluation.decisions import takes_one
 from medattn_core.evaluation.run import Seen
 from medattn_core.inference import Prediction, Predictor
 from medattn_core.outputs import files, render
@@ -65,7 +66,7 @@ def draw(
             row, case = seen.rows[index], seen.numbers[index]
             try:
                 prediction = predictor(seen.cases[index].images)
-                words = _picture(path, prediction, case, row)
+                words = _picture(path, prediction, case, row, _label(prediction, targets[index], kind))
             except Exception as error:  # a picture less; the numbers are there
                 logger.warning("example %s %d was not drawn", kind, rank, exc_info=error)
                 path.unlink(missing_ok=True)
@@ -74,22 +75,35 @@ def draw(
     return found
 
 
-def _picture(path: Path, prediction: Prediction, case: int, row: dict[str, object]) -> str:
-    view = View.of(prediction)
+def _label(prediction: Prediction, target: np.ndarray, kind: str) -> str:
+    """The label whose map is drawn: the most probable; of several in a worst case the one furthest from true."""
+    task = prediction.task
+    if kind != "worst" or task.kind != "multilabel":
+        return prediction.label
+    return task.labels[int(np.abs(task.probabilities(prediction.logits) - target).argmax())]
+
+
+def _picture(path: Path, prediction: Prediction, case: int, row: dict[str, object], label: str) -> str:
+    view = View(prediction, prediction.evidence(label))
     first = view.regions[0] if view.regions else None
     if prediction.value is not None:
         unit = f" {prediction.unit}" if prediction.unit else ""
         words = f"true {number(float(str(row['true'])), 4)}{unit}, predicted {number(prediction.value, 4)}{unit}"
     else:
-        true, said = (_words(str(row[name])) for name in ("true", "said"))
-        words = f"true: {true}, said: {said}"
-        if str(row["said"]) != prediction.label:
-            words += f" (most probable: {prediction.label})"
-        words += f", {percent(prediction.probabilities[prediction.label])}"
+        words = _answer(prediction, row, label)
     caption = Caption(title=f"Case {case}", subtitle=words, sides=view.sides)
     picture = render.overlay(view.planes(first), view.window, view.scale, caption, mark=first is not None, width=WIDTH)
     files.write_bytes(path, render.png(picture))
     return words
+
+
+def _answer(prediction: Prediction, row: dict[str, object], label: str) -> str:
+    """What is true, what was said, and the probability of the label whose map is drawn."""
+    true, said = (_words(str(row[name])) for name in ("true", "said"))
+    words, given = f"true: {true}, said: {said}", percent(prediction.probabilities[label])
+    if not takes_one(prediction.task):
+        return f"{words}; {label} {given}"
+    return f"{words}{'' if row['said'] == label else f' (most probable: {label})'}, {given}"
 
 
 def _words(labels: str) -> str:

@@ -52,7 +52,7 @@ def curves(
         network: in evaluation mode; of an ensemble the mean.
         image: ``(C, *spatial)`` network input.
         ranking: ``(*spatial)`` map that orders the pixels.
-        inside: ``(*spatial)`` boolean, pixels that belong to the scan; only they are touched.
+        inside: ``(*spatial)`` boolean, pixels that belong to the scan; only they are touched, the padding stays.
         label: index of the output.
         task: of the network.
         shares: of the pixels inside.
@@ -61,7 +61,7 @@ def curves(
         ``deletion`` and ``insertion``: probability (regression: value) at each share.
     """
     order = np.argsort(-np.where(inside, ranking, -np.inf), axis=None, kind="stable")[: int(inside.sum())]
-    empty = blurred(image, network.evidence_stride)
+    empty = np.where(inside[None], blurred(image, network.evidence_stride), image)
     batch = []
     for share in shares:
         chosen = np.zeros(inside.size, bool)

@@ -24,7 +24,7 @@ class Lesions:
 
     Attributes:
         candidates: labels of the cases that have a mask file.
-        drawn: those of masks that hold something: the lesions.
+        drawn: those of masks that hold something and could be used: the lesions.
         shown: labels of each case by its number.
         found: of each case, label to its detections, see :func:`medattn_core.evaluation.localisation.detections`.
         outlined: cases whose lesion is drawn.
@@ -60,6 +60,7 @@ class Lesions:
                 found[label] = _detections(prediction, label, None)
         self.shown[index], self.found[index] = tuple(labels), found
         if inside is not None:
+            self.drawn.add(labels[0])
             self.outlined.add(index)
 
     def count(self, scores: MapScores) -> None:

@@ -101,9 +101,10 @@ def add_repeats(
     channels: tuple[Volume, ...],
     others: Sequence[Predictor],
 ) -> None:
-    """How much other models of the same task agree with the evidence."""
-    own = prediction.contributions(key[1])
-    again = [other((prediction.volume, *channels)).contributions(key[1]) for other in others]
+    """How much other models of the same task and grid agree with the evidence, over the cells that may be looked at."""
+    allowed = prediction.head.allowed  # the others hold nothing, in every model, and so would agree
+    own = prediction.contributions(key[1])[allowed]
+    again = [other((prediction.volume, *channels)).contributions(key[1])[allowed] for other in others]
     scores.repeated[key] = [fidelity.rank_correlation(own, other) for other in again]
 
 

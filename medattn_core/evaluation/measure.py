@@ -15,6 +15,7 @@ from medattn_core.evaluation.decisions import Rule, any_label, decisions, takes_
 from medattn_core.inference import Prediction
 from medattn_core.tasks import TaskSpec
 from medattn_core.training.calibration import expected_calibration_error
+from medattn_core.training.early_stop import ranking
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,7 +85,7 @@ def measured(
         shares = {"interval_coverage": np.ones(len(outputs), bool)}
         found = intervals(measure_values, patients, shares=shares, samples=samples, seed=seed)
         return {"regression": found, **notes}
-    probabilities, truth = task.probabilities(outputs), targets > 0.5
+    probabilities, ranks, truth = task.probabilities(outputs), ranking(outputs, task), targets > 0.5
     said = decisions(probabilities, task, rule)
     shown = any_label(truth)
     sets, abstained, confidence, rules = (
@@ -93,7 +94,7 @@ def measured(
     sides = None if rules is None or takes_one(task) else _sides(probabilities, rules, thresholds(task, rule), task)
 
     def measure(chosen: np.ndarray) -> dict[str, float]:
-        found = classification.scores(probabilities[chosen], targets[chosen], task, rule)
+        found = classification.scores(probabilities[chosen], targets[chosen], task, rule, ranks=ranks[chosen])
         found |= classification.trust_scores(
             None if sets is None else [sets[i] for i in chosen],
             None if abstained is None else np.array(abstained)[chosen],

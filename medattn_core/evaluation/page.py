@@ -31,7 +31,7 @@ SAID = {
     "accuracy_when_decided": "right label where decided",
     "mae": "mean absolute error",
     "rmse": "root mean square error",
-    "mean_error": "mean error",
+    "mean_error": "mean error (above zero: predicted too large)",
     "r2": "R2, explained share of the variance",
     "mae_of_the_mean": "mean absolute error of always saying the mean",
     "interval_coverage": "intervals that hold the truth",
@@ -42,6 +42,9 @@ SAID_OF_EACH = {
     "accuracy_when_decided": "right answer where decided, one a label and case",
 }
 """Where several labels are judged by themselves."""
+
+OF_SHOWN = ("ece_confidence", "set_coverage", "set_size", "abstained", "accuracy_when_decided")
+"""What is measured on cases with a label only, where one label is said."""
 
 SHARES = ("accuracy", "accuracy_most_probable", "balanced_accuracy", "set_coverage", "set_coverage_present",
           "set_coverage_absent", "abstained", "accuracy_when_decided", "interval_coverage")  # fmt: skip
@@ -69,13 +72,13 @@ def summary_page(
         body.append(_banner(_not_compared(metrics["map_errors"]), metrics["map_errors"]))
     body += _of_validation(metrics["validation"])
     body += ["<h2>In short</h2>", f"<p>{_short(metrics, scores)}</p>"]
-    body += ["<h2>Scores</h2>", _scores(scores, task)]
+    body += ["<h2>Scores</h2>", _scores(scores, task, _without_label(metrics))]
     decided = "" if regression else f" {_threshold(metrics)}"
     body.append(f'<p class="note">{_intervals(metrics)}{decided}</p>')
     curves = ("confusion", "reliability", "reliability_confidence", "roc", "precision_recall", "scatter")
     body.append(_figures(pictures, curves, task))
     body += _labels(scores, task, metrics["settings"])
-    body += _examples(examples, regression)
+    body += _examples(examples, task)
     body += page_maps.place(metrics["localisation"], metrics["settings"], len(metrics["place_errors"]), regression)
     body.append(_figures(pictures, ("froc",), task))
     body += page_maps.faith(metrics["fidelity"], regression, task["unit"])
@@ -112,9 +115,10 @@ def _banner(title: str, entries: Sequence[Mapping[str, Any]], *, bad: bool = Fal
 
 def _not_compared(entries: Sequence[Mapping[str, Any]]) -> str:
     """How many cases only where each entry is of one: one of several may be of a method, on all of them."""
+    text = "maps not compared, or not with every method and model"
     if any("cases" in entry for entry in entries):
-        return "maps not compared, or not with every method; the cases count in the rest"
-    return f"maps not compared; the case counts in the rest: {_count(len(entries), 'case')}"
+        return f"{text}; the cases count in the rest"
+    return f"{text}; the case counts in the rest: {_count(len({entry['input'] for entry in entries}), 'case')}"
 
 
 def _of_validation(found: Mapping[str, Any] | None) -> list[str]:
@@ -181,7 +185,11 @@ def _short(metrics: Mapping[str, Any], scores: Mapping[str, Any]) -> str:
     decided = scores.get("accuracy_when_decided")
     if decided is not None and decided["value"] is not None and scores["abstained"]["value"]:
         left, sure = share(scores["abstained"]["value"]), share(decided["value"])
-        if several:
+        without = _without_label(metrics)
+        if without:
+            text += f" Of the {_count(count - without, 'case')} with a label {left} are left undecided; of the others "
+            text += f"{sure} are right."
+        elif several:
             text += f" Of all answers, one a label and case, {left} are left undecided; of the others {sure} are right."
         else:
             text += f" In {left} the model is not sure enough to decide; of the others {sure} are right."
@@ -192,6 +200,13 @@ def _short(metrics: Mapping[str, Any], scores: Mapping[str, Any]) -> str:
             f"{_count(place['cases'], 'case')} whose finding is marked."
         )
     return esc(text)
+
+
+def _without_label(metrics: Mapping[str, Any]) -> int:
+    """Cases that show none of the labels, where one label is said: label sets and abstaining are not about them."""
+    if _each(metrics["task"]) or NO_LABEL not in metrics.get("confusion_labels", ()):
+        return 0
+    return int(sum(metrics["confusion_matrix"][metrics["confusion_labels"].index(NO_LABEL)]))
 
 
 def _between(score: Mapping[str, float], form: Callable[[float], str]) -> str:
@@ -219,8 +234,10 @@ def _each(task: Mapping[str, Any]) -> bool:
     return task["kind"] == "multilabel" or (task["kind"] == "multiclass" and len(task["labels"]) == 1)
 
 
-def _scores(scores: Mapping[str, Any], task: Mapping[str, Any]) -> str:
+def _scores(scores: Mapping[str, Any], task: Mapping[str, Any], without_label: int = 0) -> str:
     said = SAID | SAID_OF_EACH if _each(task) and len(task["labels"]) > 1 else SAID
+    if without_label:
+        said = said | {name: f"{said[name]}, of cases with a label" for name in OF_SHOWN}
     rows = [[esc(said[name]), *map(esc, _cell(name, scores[name], task["unit"]))] for name in SAID if name in scores]
     return table(["", "value", "interval"], rows, (1, 2))
 
@@ -255,10 +272,15 @@ def _labels(scores: Mapping[str, Any], task: Mapping[str, Any], settings: Mappin
     return text
 
 
-def _examples(examples: Sequence[Example], regression: bool) -> list[str]:
+def _examples(examples: Sequence[Example], task: Mapping[str, Any]) -> list[str]:
     if not examples:
         return []
-    how = "largest and smallest error" if regression else "lowest and highest probability of what is true"
+    how = "lowest and highest probability of what is true"
+    if task["kind"] == "regression":
+        how = "largest and smallest error"
+    elif task["kind"] == "multilabel" and len(task["labels"]) > 1:
+        how += ", the mean over the labels; shown is the label whose probability is furthest from what is true, in the "
+        how += "best cases the most probable one"
     text = ["<h2>The worst and the best cases</h2>"]
     for kind in ("worst", "best"):
         cells = [
@@ -287,14 +309,16 @@ def _threshold(metrics: Mapping[str, Any]) -> str:
         if None in (settings["label_thresholds"] or {}).values():
             text += f", or from {usual:g} where the cases there do not tell (no threshold below)"
         return text + "; if none reaches it, none is said."
-    if settings["decision_threshold"] is not None:
-        text = f"The label is decided at {settings['decision_threshold']:.3f}, chosen on {esc(chosen)}"
-    else:
-        text = "The most probable label is said"
-    if none:
-        below = usual if settings["none_below"] is None else settings["none_below"]
-        text += f"; none of them, if it has less than {below:.3g}"
-    return text + "."
+    below = f"{usual if settings['none_below'] is None else settings['none_below']:.3g}"
+    if settings["decision_threshold"] is None:
+        return f"The most probable label is said{f'; none of them, if it has less than {below}' if none else ''}."
+    first, second = (esc(label) for label in task["labels"])
+    return (
+        f"{second} is said where its share of the two probabilities is {settings['decision_threshold']:.3f} or more, "
+        f"chosen on {esc(chosen)}, else {first}{f'; none of them, if both have less than {below}' if none else ''}. "
+        "Calibration, confidence, label sets and what is not decided are of the most probable label, which may be "
+        "another than the one said."
+    )
 
 
 def _cases(metrics: Mapping[str, Any]) -> str:

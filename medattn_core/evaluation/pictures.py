@@ -13,6 +13,7 @@ from medattn_core.evaluation import classification, plots
 from medattn_core.evaluation.decisions import takes_one
 from medattn_core.outputs import files
 from medattn_core.tasks import TaskSpec
+from medattn_core.training.early_stop import ranking
 
 NAMES = {
     "evidence": "evidence",
@@ -72,8 +73,9 @@ def draw(
         mixed = [k for k in range(p.shape[1]) if truth[:, k].any() and not truth[:, k].all()]
         if mixed:
             names = [task.labels[k] for k in mixed]
-            keep("roc", plots.roc, p[:, mixed], truth[:, mixed], names)
-            keep("precision_recall", plots.precision_recall, p[:, mixed], truth[:, mixed], names)
+            ranks = ranking(outputs, task)[:, mixed]
+            keep("roc", plots.roc, ranks, truth[:, mixed], names)
+            keep("precision_recall", plots.precision_recall, ranks, truth[:, mixed], names)
         shown_as = "share that was right" if takes_one(task) else "share of cases that have the label"
         keep("reliability", plots.reliability, *classification.reported_probability(p, truth, task), shown=shown_as)
         if confidence is not None and takes_one(task) and truth.any():

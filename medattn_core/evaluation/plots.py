@@ -50,8 +50,8 @@ def _shown(text: str) -> str:
     return words(f"\N{ZERO WIDTH SPACE}{text}" if text.startswith("_") else text)
 
 
-def roc(path: Path, probabilities: np.ndarray, targets: np.ndarray, labels: Sequence[str]) -> Path:
-    """ROC curve of each label that some cases have and some have not."""
+def roc(path: Path, ranks: np.ndarray, targets: np.ndarray, labels: Sequence[str]) -> Path:
+    """ROC curve of each label that some cases have and some have not, in the order of ``ranks`` ``(N, K)``."""
     from sklearn.metrics import auc, roc_curve
 
     figure, axes = _figure()
@@ -59,23 +59,23 @@ def roc(path: Path, probabilities: np.ndarray, targets: np.ndarray, labels: Sequ
     for k, label in enumerate(labels):
         truth = targets[:, k] > 0.5
         if truth.any() and not truth.all():
-            false, true, _ = roc_curve(truth, probabilities[:, k])
+            false, true, _ = roc_curve(truth, ranks[:, k])
             name = _shown(f"{label}, AUC {auc(false, true):.3f}")
             axes.plot(false, true, color=COLOURS[k % len(COLOURS)], label=name)
     axes.set_aspect("equal")
     return _finish(figure, axes, path, "1 - specificity", "sensitivity")
 
 
-def precision_recall(path: Path, probabilities: np.ndarray, targets: np.ndarray, labels: Sequence[str]) -> Path:
-    """Precision over recall of each label."""
+def precision_recall(path: Path, ranks: np.ndarray, targets: np.ndarray, labels: Sequence[str]) -> Path:
+    """Precision over recall of each label, in the order of ``ranks`` ``(N, K)``."""
     from sklearn.metrics import average_precision_score, precision_recall_curve
 
     figure, axes = _figure()
     for k, label in enumerate(labels):
         truth = targets[:, k] > 0.5
         if truth.any() and not truth.all():
-            precision, recall, _ = precision_recall_curve(truth, probabilities[:, k])
-            score = average_precision_score(truth, probabilities[:, k])
+            precision, recall, _ = precision_recall_curve(truth, ranks[:, k])
+            score = average_precision_score(truth, ranks[:, k])
             name = _shown(f"{label}, {score:.3f}")
             axes.step(recall, precision, where="post", color=COLOURS[k % len(COLOURS)], label=name)
     axes.set_ylim(0, 1.02)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -173,7 +174,7 @@ def _place(
     inside = None
     try:
         if case.mask is not None or case.box is not None:
-            inside = _finding(case, prediction, labels, lesions)
+            inside = _finding(case, prediction, labels)
         if inside is not None:
             key = (index, labels[0])
             row |= {f"map_{name}": v for name, v in maps.add_place(seen.maps, key, prediction, inside, overlap).items()}
@@ -185,13 +186,12 @@ def _place(
     return inside
 
 
-def _finding(case: Case, prediction: Prediction, labels: list[str], lesions: Lesions) -> np.ndarray | None:
+def _finding(case: Case, prediction: Prediction, labels: list[str]) -> np.ndarray | None:
     mask = None
     if case.mask is not None:
         mask = read_mask(case.mask)
         if not marked(mask.data, mask.format).any():
             return None  # drawn, and nothing was there to draw
-        lesions.drawn.update(case.labels or ())
     what = str(case.mask) if case.mask is not None else f"{case.image}: its box"
     if not labels:
         raise PredictionError(
@@ -202,8 +202,12 @@ def _finding(case: Case, prediction: Prediction, labels: list[str], lesions: Les
     if place is None:
         return None
     inside = place >= 0.5
-    if not inside.any():
+    if not place.any():
         raise PredictionError("empty_mask", f"{what} lies beside the scan; draw it on this scan, or check its geometry")
+    if not inside.any():
+        raise PredictionError(
+            "empty_mask", f"{what} covers less than half of any voxel of the scan; mark one voxel or more"
+        )
     if inside.all():
         raise PredictionError("bad_mask", f"{what} covers the whole scan; mark the finding alone")
     if len(labels) > 1:
@@ -226,18 +230,31 @@ def _others(
     inside: np.ndarray | None,
     overlap: float | None,
 ) -> None:
-    """Compare the maps of a case with those of other methods and models."""
+    """Compare the maps of a case with those of other methods and models, each label and kind of comparison alone."""
     if comparison is None and not others:
         return
-    try:
+    failed: list[dict[str, str]] = []
+    with _alone(failed, case):
         channels = tuple(read(file) for file in case.channels)
-        for label in labels:
+        for key in ((index, label) for label in labels):
             if others:
-                maps.add_repeats(seen.maps, (index, label), prediction, channels, others)
+                with _alone(failed, case):
+                    maps.add_repeats(seen.maps, key, prediction, channels, others)
             if comparison is not None:
-                maps.add_comparison(seen.maps, (index, label), prediction, channels, comparison, inside, overlap)
+                with _alone(failed, case):
+                    maps.add_comparison(seen.maps, key, prediction, channels, comparison, inside, overlap)
+    seen.map_errors += failed
+
+
+@contextmanager
+def _alone(failed: list[dict[str, str]], case: Case) -> Iterator[None]:
+    """What goes wrong here ends here, and is said once a case: of several labels it is often the same."""
+    try:
+        yield
     except Exception as error:
-        seen.map_errors.append(_entry(case, error))
+        entry = _entry(case, error)
+        if entry not in failed:
+            failed.append(entry)
 
 
 def _row(case: Case, number: int, prediction: Prediction) -> dict[str, Any]:

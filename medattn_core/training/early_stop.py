@@ -33,12 +33,13 @@ def ranking(outputs: np.ndarray, task: TaskSpec) -> np.ndarray:
 
     Args:
         outputs: ``(N, K)`` logits.
-        task: of the model. One logit of a softmax says nothing without the others.
+        task: of the model. One logit of a softmax says nothing without the others: its log-odds do.
     """
     if task.activation != "softmax":
         return outputs
-    shifted = outputs.astype(np.float64) - outputs.max(axis=1, keepdims=True)
-    return np.asarray(shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True)))
+    exact = outputs.astype(np.float64)
+    others = [np.logaddexp.reduce(np.delete(exact, label, axis=1), axis=1) for label in range(exact.shape[1])]
+    return exact - np.stack(others, axis=1)
 
 
 def macro_auc(scores: np.ndarray, targets: np.ndarray) -> float:

@@ -47,10 +47,12 @@ def test_no_more_is_lent_than_there_is() -> None:
 
 def test_a_large_scan_is_not_overtaken_for_ever() -> None:
     budget, order = Budget(100), []
-    started = threading.Event()
+    started, asks = threading.Event(), threading.Event()
 
     def small() -> None:
-        for _ in range(200):
+        for turn in range(200):
+            if turn == 1:
+                asks.wait()
             with budget.lend(60, "small"):
                 order.append("small")
                 started.set()
@@ -58,6 +60,7 @@ def test_a_large_scan_is_not_overtaken_for_ever() -> None:
 
     def large() -> None:
         started.wait()
+        asks.set()
         with budget.lend(100, "large"):
             order.append("large")
 

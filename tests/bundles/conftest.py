@@ -14,8 +14,6 @@ from medattn_core.bundles import Bundle, save_bundle
 from medattn_core.networks.attention_cnn import AttentionCNN
 from medattn_core.tasks import TaskSpec
 
-torch.set_num_threads(1)
-
 TASK = TaskSpec(
     name="lumps",
     description="three kinds of lumps",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,10 @@ import SimpleITK as sitk
 from typer.testing import CliRunner
 
 from medattn_core.cli import app
+from medattn_core.errors import MedAttnError
 from medattn_core.evaluation import Settings, evaluate, examples, pictures
+from medattn_core.evaluation.cases import load_cases
+from medattn_core.evaluation.run import run
 from medattn_core.inference import Predictor
 from tests.squares import write_list
 
@@ -57,6 +61,67 @@ def test_a_label_whose_masks_are_empty_is_no_lesion(trained: tuple[Path, Path], 
         assert entry["code"] == "bad_mask"
         assert f"{what} marks a finding, and no label is true of the case" in entry["message"]
     assert metrics["localisation"]["evidence"]["cases"] == 3
+
+
+def test_a_mask_that_is_not_used_draws_no_lesion(trained: tuple[Path, Path], tmp_path: Path) -> None:
+    """The mask of a dark one is all of its picture: it counts nowhere, and the dark one without a mask, of which no
+    lesion is known, stays a scan on which the bright ones may be found wrongly."""
+    rows = masked(tmp_path, trained[1], range(4))
+    sitk.WriteImage(sitk.GetImageFromArray(np.full((64, 64), 255, np.uint8)), str(tmp_path / "mask0.png"))
+    rows[2]["mask"] = ""
+    predictor = Predictor.from_bundle(trained[0], device="cpu")
+    seen = run(predictor, load_cases(write_list(tmp_path / "list.csv", rows), predictor.task))
+    assert [entry["code"] for entry in seen.place_errors] == ["bad_mask"]
+    assert (set(seen.maps.froc), seen.maps.undrawn) == ({1, 2, 3}, {0})
+
+
+def test_what_is_smaller_than_a_voxel_does_not_lie_beside_the_scan(trained: tuple[Path, Path], tmp_path: Path) -> None:
+    rows = []
+    for index, (first, wide) in enumerate(((30.4, 0.6), (64, 9))):
+        sides = {f"box_{side}_px": str(first) for side in "xy"} | {
+            f"box_{side}_px": str(wide) for side in ("width", "height")
+        }
+        rows.append({"image": str(trained[1].parent / f"{index}.png"), "label": "bright", **sides})
+    predictor = Predictor.from_bundle(trained[0], device="cpu")
+    seen = run(predictor, load_cases(write_list(tmp_path / "list.csv", rows), predictor.task))
+    small, beside = seen.place_errors
+    assert small["code"] == beside["code"] == "empty_mask"
+    assert "0.png: its box covers less than half of any voxel of the scan" in small["message"]
+    assert "1.png: its box lies beside the scan" in beside["message"]
+
+
+@pytest.mark.parametrize(("change", "message"), [
+    ({"size": [48, 48]}, r"size \(48, 48\), where .* has None"),
+    ({"spacing": [2.0, 2.0]}, r"spacing \(2.0, 2.0\), where"),
+    ({"field_of_view": 80.0}, "field_of_view 80.0, where .* has 64.0"),
+    ({"slice_spacing": 3.0}, "slice_spacing 3.0, where .* has 5.0"),
+])  # fmt: skip
+def test_maps_of_another_grid_are_not_compared_cell_by_cell(
+    trained: tuple[Path, Path], tmp_path: Path, change: dict[str, Any], message: str
+) -> None:
+    """Refused before anything is predicted."""
+    other = shutil.copytree(trained[0], tmp_path / "other")
+    path = other / "configs" / "metadata.json"
+    metadata = json.loads(path.read_text())
+    metadata["medattn"]["task"] |= change
+    path.write_text(json.dumps(metadata))
+    with pytest.raises(MedAttnError, match=message) as caught:
+        evaluate(*trained, tmp_path / "out", repeat=(other,), settings=NUMBERS, device="cpu")
+    assert caught.value.code == "bad_argument"
+    assert "give bundles of the same task and model grid" in caught.value.message
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_repeat_that_fails_costs_the_repeat_alone(trained: tuple[Path, Path], folds: tuple[Path, Path]) -> None:
+    def fails(images: object) -> None:
+        raise RuntimeError("patient Anna")
+
+    predictor = Predictor.from_bundle(trained[0], device="cpu")
+    cases = load_cases(folds[1], predictor.task)[:2]
+    seen = run(predictor, cases, compare=("gradcam",), compared_cases=2, others=(fails,))  # type: ignore[arg-type]
+    assert [entry["code"] for entry in seen.map_errors] == ["internal", "internal"]
+    assert (len(seen.maps.curves["gradcam"]), len(seen.maps.randomised)) == (2, 2)
+    assert seen.maps.repeated == {}
 
 
 def test_one_rule_for_where_the_strongest_evidence_is(trained: tuple[Path, Path], tmp_path: Path) -> None:

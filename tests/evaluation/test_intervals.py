@@ -91,3 +91,24 @@ def test_a_share_of_few_patients_has_wilsons_interval() -> None:
     found = intervals(lambda chosen: {"x": float(hits[chosen][has[chosen]].mean()) if has[chosen].any() else np.nan},
                       list(range(40)), shares={"x": has}, samples=50)["x"]  # fmt: skip
     assert (found["low"], found["high"]) == wilson(0.75, 4)
+
+
+@pytest.mark.parametrize(("without", "given"), [(0, True), (2, False), (10, True)])
+def test_none_of_the_labels_is_a_kind_of_case(without: int, given: bool) -> None:
+    """Two cases without a label are a third of the balanced accuracy, and say as little as two of a label."""
+    truth = np.eye(3)[[0] * 10 + [1] * 10 + [2] * without][:, :2]
+    outputs = np.random.default_rng(0).normal(size=truth.shape) + 2 * truth - 1
+    task = TaskSpec(name="t", labels=("a", "b"), activation="sigmoid", spatial_dims=2, spacing=(1, 1))
+    patients = [str(i) for i in range(len(truth))]
+    found = measured(outputs, truth, [Stated()] * len(truth), patients, task, samples=20)["classification"]
+    assert ("low" in found["balanced_accuracy"]) == given
+
+
+@pytest.mark.parametrize(("middle", "spread", "given"), [
+    (0.038, 5e-9, False), (0.0, 1e-17, False), (3e6, 0.01, False), (0.038, 1e-5, True), (1e-9, 1e-10, True),
+])  # fmt: skip
+def test_rounding_is_no_spread(middle: float, spread: float, given: bool) -> None:
+    """Measured by the size of the values: what is small in its unit is not rounding."""
+    values = middle + spread * np.random.default_rng(0).normal(size=20)
+    found = intervals(lambda chosen: {"x": float(values[chosen].mean())}, list(range(20)), samples=50)["x"]
+    assert ("low" in found) == given

@@ -7,13 +7,18 @@ import csv
 import re
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import nibabel
 import numpy as np
 import pytest
 
-from medattn_core.evaluation import Settings, evaluate
+from medattn_core.evaluation import Settings, evaluate, examples
 from medattn_core.inference import Predictor
+from medattn_core.outputs import render
+from medattn_core.outputs.render import Caption
+from medattn_core.outputs.text import percent
+from medattn_core.tasks import TaskSpec
 from medattn_core.training import train
 from tests.squares import SETTINGS, write_list, write_squares
 
@@ -60,12 +65,15 @@ def test_one_label_or_none(tmp_path: Path) -> None:
     assert sum(row["right"] == "True" for row in found) == matrix.trace()
 
 
-def test_several_labels(tmp_path: Path) -> None:
+def test_several_labels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     rows = pictures(tmp_path, ["a", "b", "a|b", "-"])
     for row in rows:
         row |= {"box_x_px": "10", "box_y_px": "10", "box_width_px": "9", "box_height_px": "9"}
     data = write_list(tmp_path / "data.csv", rows)
     train(data, tmp_path / "model", config={k: SETTINGS[k] for k in ("network", "training")}, device="cpu")
+    drawn: list[Caption] = []
+    overlay = render.overlay
+    monkeypatch.setattr(render, "overlay", lambda *given, **more: drawn.append(given[3]) or overlay(*given, **more))
     metrics = evaluate(tmp_path / "model", data, tmp_path / "out", settings=QUICK, device="cpu")
     assert metrics["task"]["kind"] == "multilabel"
     assert "confusion_matrix" not in metrics
@@ -80,6 +88,36 @@ def test_several_labels(tmp_path: Path) -> None:
     for row in table(tmp_path / "out"):
         labels = [label for label in "ab" if float(row[f"probability_{label}"]) >= 0.5]
         assert row["said"] == ("|".join(labels) or "-")
+    # The worst picture is of the label that is furthest from true, with its map and its probability.
+    row = table(tmp_path / "out")[int(drawn[0].title.removeprefix("Case ")) - 1]
+    wrong = max("ab", key=lambda label: abs(float(row[f"probability_{label}"]) - (label in row["true"].split("|"))))
+    assert drawn[0].sides == (f"against {wrong}", f"for {wrong}")
+    assert drawn[0].subtitle.endswith(f"; {wrong} {percent(float(row[f'probability_{wrong}']))}")
+    assert "the label whose probability is furthest from what is true" in (tmp_path / "out/summary.html").read_text()
+
+
+def test_words_of_a_picture() -> None:
+    """Which label a picture is of, and its probability; the most probable one is named where one label is said."""
+    kinds = {"each": ("multilabel", ("a", "b")), "one": ("multiclass", ("a", "b")), "alone": ("multiclass", ("a",))}
+    tasks = {
+        name: TaskSpec(name="t", kind=kind, labels=labels, activation="sigmoid", spatial_dims=2, spacing=(1, 1))
+        for name, (kind, labels) in kinds.items()
+    }
+    logits, target = np.array([2.0, -7.0]), np.array([1.0, 1.0])
+    shown = {
+        name: SimpleNamespace(
+            task=task, label="a", logits=logits[: len(task.labels)], probabilities={"a": 0.88, "b": 0.001}
+        )
+        for name, task in tasks.items()
+    }
+    assert [examples._label(shown["each"], target, kind) for kind in ("worst", "best")] == ["b", "a"]
+    assert examples._label(shown["one"], target, "worst") == "a"
+    row = {"true": "a|b", "said": "a"}
+    assert examples._answer(shown["each"], row, "b") == "true: a, b, said: a; b 0.1 %"
+    none = {"true": "a", "said": "-"}
+    assert examples._answer(shown["one"], none, "a") == "true: a, said: none (most probable: a), 88.0 %"
+    assert examples._answer(shown["one"], {"true": "a", "said": "a"}, "a") == "true: a, said: a, 88.0 %"
+    assert examples._answer(shown["alone"], none, "a") == "true: a, said: none; a 88.0 %"
 
 
 @pytest.fixture(scope="module")

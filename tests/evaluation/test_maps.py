@@ -13,7 +13,7 @@ from medattn_core.errors import PredictionError
 from medattn_core.evaluation import fidelity, localisation, map_summary, page_maps
 from medattn_core.evaluation.ensemble import Mean
 from medattn_core.evaluation.lesions import Lesions
-from medattn_core.evaluation.maps import MapScores
+from medattn_core.evaluation.maps import MapScores, add_repeats
 from medattn_core.evaluation.saliency import Peers, last_stage
 from medattn_core.networks.attention_cnn import AttentionCNN
 from medattn_core.networks.encoders import ENCODERS
@@ -34,7 +34,7 @@ class Brightness(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         assert x.device == self.weight.device
-        total = x.sum(dim=(1, 2, 3))[:, None]
+        total = x.flatten(1).sum(dim=1, keepdim=True)
         return total if x.device.type == "cpu" else torch.zeros(len(x), 1)
 
 
@@ -51,6 +51,17 @@ def test_the_highest_pixels_go_first() -> None:
     assert found["insertion"][1] > 14
     wrong = fidelity.curves(Brightness(), image, -image[0], inside, 0, VALUE, (0.0, 0.01, 1.0))
     assert wrong["deletion"][1] > 14
+
+
+def test_padding_is_neither_deleted_nor_blurred() -> None:
+    """A scan that fills a part of the grid: all of it shown is the image, none of it shown is all of it deleted."""
+    inside = np.zeros((16, 24, 16), bool)
+    inside[2:14, 4:20, 1:12] = True
+    image = np.where(inside, np.random.default_rng(0).random(inside.shape), 0)[None].astype(np.float32)
+    found = fidelity.curves(Brightness(), image, image[0], inside, 0, VALUE, (0.0, 0.5, 1.0))
+    assert found["deletion"][0] == found["insertion"][-1] == pytest.approx(image.sum(), rel=1e-5)
+    assert found["insertion"][0] == found["deletion"][-1]
+    assert found["insertion"][0] < 0.95 * image.sum()  # some of it is blurred over the edge
 
 
 def test_images_go_where_the_network_is() -> None:
@@ -215,6 +226,21 @@ def test_intervals_of_maps_are_over_patients() -> None:
     scores = collected()
     scores.patients = {i: f"p{i // 2}" for i in range(12)}
     assert map_summary.summary(scores, None, samples=100)[0]["evidence"]["intervals"] == {}  # six are too few
+
+
+def test_repeats_agree_where_the_model_may_look() -> None:
+    """In the padding no model finds anything: there all would agree."""
+    allowed = np.zeros((4, 4, 1), bool)
+    allowed[:2] = True
+    rng = np.random.default_rng(0)
+    own, other = (np.where(allowed, 1 + rng.random(allowed.shape), 0) for _ in range(2))
+    prediction = SimpleNamespace(
+        volume=None, head=SimpleNamespace(allowed=allowed), contributions={"a": own}.__getitem__
+    )
+    scores = MapScores()
+    add_repeats(scores, (0, "a"), prediction, (), [lambda _: SimpleNamespace(contributions={"a": other}.__getitem__)])
+    assert scores.repeated[0, "a"] == [fidelity.rank_correlation(own[allowed], other[allowed])]
+    assert fidelity.rank_correlation(own, other) > scores.repeated[0, "a"][0] + 0.2
 
 
 def test_which_map_drops_more() -> None:

@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from medattn_core.evaluation import page, page_maps, pictures, plots
+from medattn_core.evaluation.measure import Stated, measured
 from medattn_core.tasks import TaskSpec
 
 MINUS = "\N{MINUS SIGN}"
@@ -117,8 +118,10 @@ def test_words_of_several_labels() -> None:
 def test_one_patient_and_an_entry_that_stands_for_several() -> None:
     metrics = {"intervals": {"given": False, "patients": 1, "fewest_patients": 10}, "settings": {"bootstrap": 9}}
     assert page._intervals(metrics).startswith("No intervals: 1 patient says too little of the spread")
-    assert page._not_compared([{"code": "internal"}]).endswith("in the rest: 1 case")
-    assert "1" not in page._not_compared([{"code": "internal"}, {"code": "bad_argument", "cases": 3}])
+    one, same, other = ({"input": name, "code": code} for name, code in (("a", "x"), ("a", "y"), ("b", "x")))
+    assert page._not_compared([one, same]).endswith("in the rest: 1 case")
+    assert page._not_compared([one, same, other]).endswith("in the rest: 2 cases")
+    assert "1" not in page._not_compared([one, {"input": "c", "code": "bad_argument", "cases": 3}])
 
 
 def test_a_value_has_no_true_label() -> None:
@@ -127,3 +130,72 @@ def test_a_value_has_no_true_label() -> None:
         "".join(page_maps.place({"evidence": row, "iou_threshold": None}, {}, 0, value)) for value in (False, True)
     ]
     assert ["true label" in text for text in texts] == [True, False]
+
+
+EITHER = TaskSpec(name="t", labels=("a", "b"), activation="sigmoid", spatial_dims=2, spacing=(1, 1))
+
+
+def scored(task: TaskSpec, targets: np.ndarray) -> dict[str, Any]:
+    """What the page needs of cases that are all said to be ``a``, one of four not decided."""
+    outputs, count = np.tile([2.0, -2.0], (len(targets), 1)), len(targets)
+    stated = [Stated(label_set=("a",), abstained=i % 4 == 1, confidence=0.9) for i in range(count)]
+    found = measured(outputs, targets, stated, ["p"] * count, task, samples=0)
+    about = {"kind": task.kind, "labels": list(task.labels), "unit": ""}
+    return {**found, "cases": count, "task": about, "localisation": {}}
+
+
+def test_shares_of_cases_with_a_label_say_so() -> None:
+    """Of eight cases half have a label, of which one is not decided and the others are right; the rest is all wrong."""
+    metrics = scored(EITHER, np.array([[1, 0]] * 4 + [[0, 0]] * 4, float))
+    text = page._short(metrics, metrics["classification"])
+    assert text.startswith("4 of 8 cases got the right label")
+    assert text.endswith("Of the 4 cases with a label 25.0 % are left undecided; of the others 100.0 % are right.")
+    rows = page._scores(metrics["classification"], metrics["task"], page._without_label(metrics))
+    for name in ("truth not excluded", "labels in a set, mean", "not decided", "right label where decided",
+                 "calibration error of the confidence"):  # fmt: skip
+        assert f"<td>{name}, of cases with a label</td>" in rows
+    assert "<td>right label</td>" in rows
+    metrics = scored(EITHER, np.array([[1, 0]] * 8, float))
+    assert "In 25.0 % the model is not sure" in page._short(metrics, metrics["classification"])
+    assert "of cases with a label" not in page._scores(
+        metrics["classification"], metrics["task"], page._without_label(metrics)
+    )
+
+
+def test_a_threshold_of_two_labels_says_what_it_is_of() -> None:
+    """And that what is stated of the most probable label may not be about the one that is said."""
+    settings = {"task_threshold": None, "chosen_on": "val.csv", "decision_threshold": 0.4184, "none_below": 0.499}
+    metrics = {"settings": settings, "task": {"kind": "multiclass", "labels": ["a<", "b"]}}
+    of_the_most_probable = (
+        "Calibration, confidence, label sets and what is not decided are of the most probable label, which may be "
+        "another than the one said."
+    )
+    share = "b is said where its share of the two probabilities is 0.418 or more, chosen on val.csv, else a&lt;"
+    assert page._threshold(metrics) == f"{share}. {of_the_most_probable}"
+    metrics["confusion_labels"] = ["a<", "b", "-"]
+    assert page._threshold(metrics) == f"{share}; none of them, if both have less than 0.499. {of_the_most_probable}"
+    settings |= {"decision_threshold": None, "none_below": None}
+    assert page._threshold(metrics) == "The most probable label is said; none of them, if it has less than 0.5."
+
+
+def test_the_sign_of_a_mean_error_is_explained() -> None:
+    rows = page._scores({"mean_error": {"value": 2.0}}, {"kind": "regression", "labels": ["v"], "unit": "mm3"})
+    assert "mean error (above zero: predicted too large)" in rows
+
+
+def test_curves_rank_what_is_equal_as_a_number(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Logits of 40 to 59 all have the probability one."""
+    names: list[str] = []
+    finish = plots._finish
+
+    def kept(figure: object, axes: Any, *rest: Any, **more: Any) -> Path:
+        names.extend(axes.get_legend_handles_labels()[1])
+        return finish(figure, axes, *rest, **more)
+
+    monkeypatch.setattr(plots, "_finish", kept)
+    task = TaskSpec(name="t", labels=("a",), activation="sigmoid", spatial_dims=2, spacing=(1, 1))
+    outputs, targets = np.arange(40.0, 60.0)[:, None], (np.arange(20) >= 10)[:, None].astype(float)
+    pictures.draw(tmp_path, {"fidelity": {}, "localisation": {}}, outputs, targets, task)
+    assert names == ["a, AUC 1.000", "a, 1.000"]
+    found = measured(outputs, targets, [Stated()] * 20, ["p"] * 20, task, samples=0)["classification"]
+    assert [found[name]["value"] for name in ("auc", "average_precision")] == pytest.approx([1.0, 1.0])

@@ -147,3 +147,13 @@ def test_rank_correlation() -> None:
     assert fidelity.rank_correlation(x, -x) == pytest.approx(-1.0)
     assert fidelity.rank_correlation(x, np.zeros((5, 5))) == 0.0
     assert fidelity.area((0.0, 0.5, 1.0), np.array([1.0, 0.0, 0.0])) == 0.25
+
+
+def test_balanced_accuracy_of_labels_that_both_kinds_of_cases_have() -> None:
+    """``b`` is wrong of all cases, none of which has it: nothing is known of its sensitivity, so it is in no mean."""
+    from sklearn.metrics import balanced_accuracy_score
+
+    p = np.array([[0.9, 0.8], [0.2, 0.8], [0.1, 0.8], [0.3, 0.8]])
+    truth = np.array([[1, 0], [1, 0], [0, 0], [0, 0]])
+    found = classification.scores(p, truth, several())["balanced_accuracy"]
+    assert found == pytest.approx(balanced_accuracy_score(truth[:, 0], p[:, 0] >= 0.5)) == 0.75

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import os
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -160,13 +159,6 @@ def processes_of_group(group: int) -> list[int]:
         if int(fields[2]) == group and fields[0] != "Z":
             found.append(int(entry.name))
     return found
-
-
-def temporary_folders(start: set[str]) -> set[str]:
-    """Folders of engines in the temporary folder that were not there at the start."""
-    import tempfile
-
-    return {name for name in os.listdir(tempfile.gettempdir()) if name.startswith("medattn-")} - start
 
 
 def blocked() -> float:

@@ -15,8 +15,6 @@ from medattn_core.networks.attention_cnn import AttentionCNN
 from medattn_core.networks.encoders import ENCODERS, register
 from medattn_core.tasks import IntensityRule, TaskSpec
 
-torch.set_num_threads(2)
-
 
 class BrightnessEncoder(nn.Module):
     """Feature maps that are the image itself, averaged over blocks: a network whose right answer is known."""

@@ -12,7 +12,6 @@ from typing import Any
 import nibabel
 import numpy as np
 import pytest
-import torch
 
 from medattn_core.bundles import Bundle, load, shipped_names
 from medattn_core.interop import export, parity
@@ -36,11 +35,6 @@ FORMATS = {
 def available(name: str) -> bool:
     """Whether the packages of a format are installed."""
     return all(find_spec(package) is not None for package in FORMATS[name])
-
-
-@pytest.fixture(scope="session", autouse=True)
-def _one_thread() -> None:
-    torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session", autouse=True)

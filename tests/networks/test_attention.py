@@ -19,8 +19,6 @@ from medattn_core.networks.attention import (
     scaled_dot_product_attention,
 )
 
-torch.set_num_threads(1)
-
 KINDS = ("evidence", "evidence without null", "gated", "gated without null", "average")
 seeds = st.integers(0, 2**31 - 1)
 shapes = st.one_of(

@@ -16,8 +16,6 @@ from medattn_core.networks.attention import Attended
 from medattn_core.networks.attention_cnn import POOLINGS, AttentionCNN
 from medattn_core.networks.encoders import ENCODERS
 
-torch.set_num_threads(1)
-
 SMALL = {"widths": (8, 8, 16, 16), "blocks": (1, 1, 1, 1)}
 QUICK = settings(max_examples=15, deadline=None)
 seeds = st.integers(0, 2**31 - 1)

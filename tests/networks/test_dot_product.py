@@ -10,8 +10,6 @@ from torch.nn import functional
 
 from medattn_core.networks.attention import SelfAttentionMixing, scaled_dot_product_attention
 
-torch.set_num_threads(1)
-
 seeds = st.integers(0, 2**31 - 1)
 QUICK = settings(max_examples=40, deadline=None)
 

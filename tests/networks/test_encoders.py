@@ -11,8 +11,6 @@ from torch import Tensor, nn
 from medattn_core.networks.efficientnet_lite import EfficientNetLite
 from medattn_core.networks.encoders import ENCODERS, CompactResNet, build_encoder, mixes_image
 
-torch.set_num_threads(1)
-
 MIXING = {"seresnet50", "efficientnet-b0"}
 QUICK = settings(max_examples=15, deadline=None)
 

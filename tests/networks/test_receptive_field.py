@@ -9,8 +9,6 @@ from torch import nn
 from medattn_core.networks.attention_cnn import AttentionCNN
 from medattn_core.networks.receptive_field import effective_receptive_field, receptive_field, receptive_interval
 
-torch.set_num_threads(1)
-
 
 def open_network(blocks: tuple[int, ...], stride: int, dims: int = 2, stages: int = 4) -> AttentionCNN:
     """A network in which every connection is open: positive weights, nothing rectified away."""

@@ -22,8 +22,6 @@ from medattn_core.training.from_bundle import origin_of
 from medattn_core.training.loop import build_trainer, trainer_of
 from tests.squares import SETTINGS, write_list
 
-torch.set_num_threads(1)
-
 
 def bundle_of(folder: Path, task: dict[str, Any], network: dict[str, Any] | None = None) -> Bundle:
     """An untrained bundle."""

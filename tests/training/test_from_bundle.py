@@ -18,8 +18,6 @@ from medattn_core.training import train
 from medattn_core.training.from_bundle import take_over
 from tests.squares import SETTINGS, write_list, write_squares
 
-torch.set_num_threads(1)
-
 STILL = {"epochs": 1, "batch_size": 8, "learning_rate": 1e-9, "weight_decay": 0.0, "precision": "fp32"}
 """Steps of nearly nothing: what comes out is where the training started."""
 

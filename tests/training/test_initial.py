@@ -16,8 +16,6 @@ from medattn_core.training import train
 from medattn_core.training.initial import PACKAGE, check_imagenet, start_from
 from tests.squares import SETTINGS
 
-torch.set_num_threads(1)
-
 TASK = TaskSpec.from_dict({**SETTINGS["task"], "kind": "multilabel", "labels": ["bright"], "spatial_dims": 2})
 
 needs_package = pytest.mark.skipif(importlib.util.find_spec(PACKAGE) is None, reason=f"{PACKAGE} is not installed")

@@ -21,11 +21,13 @@ def test_torchrun_with_two_processes_on_the_cpu(squares: Path, tmp_path: Path) -
     settings = copy.deepcopy(SETTINGS)
     settings["training"] |= {"epochs": 2, "augmentation": {"rotate": 10}}
     config.write_text(json.dumps(settings))
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    several = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", str(port)]
-    for name, launcher in (("one", [sys.executable]), ("two", several)):
+    for name in ("one", "two"):
+        launcher = [sys.executable]
+        if name == "two":
+            with socket.socket() as free:  # just before it is used
+                free.bind(("127.0.0.1", 0))
+                port = str(free.getsockname()[1])
+            launcher += ["-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", port]
         command = [*launcher, "-m", "medattn_core", "train", "--data", str(squares), "--output", str(tmp_path / name)]
         command += ["--config", str(config), "--device", "cpu"]
         done = subprocess.run(

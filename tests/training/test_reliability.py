@@ -233,7 +233,8 @@ def test_the_auc_of_a_softmax_is_that_of_its_probabilities() -> None:
     each = replace(TWO, activation="sigmoid")
     assert EarlyStop(TrainingConfig(patience=1), None, each).score(outputs, targets) == 0.5
     assert ranking(outputs, each) is outputs  # nothing is squeezed to one
-    assert len(np.unique(ranking(np.array([[40.0, 0.0], [50.0, 0.0]]), TWO)[:, 1])) == 2
+    certain = ranking(np.array([[40.0, 0.0], [50.0, 0.0]]), TWO)
+    np.testing.assert_allclose(certain, [[40.0, -40.0], [50.0, -50.0]])  # their log-odds
 
 
 def test_an_r2_of_values_that_are_all_equal_is_left_out() -> None:

