@@ -62,8 +62,9 @@ CHANGES = {
 """Changelog of the bundle, the newest version last."""
 
 LIMITS = """\
-- It takes a **binary shape** of one vessel piece that fills a cube of 64^3 voxels (0 outside, 255 inside), as in the
-  training data: not an angiography scan, and not a segmentation at another scale.
+- It takes a **binary shape** of one vessel piece that fills a cube of 64^3 voxels (0 outside, 255 inside), with
+  1 mm a voxel in the header, whatever its real size, as in the training data: not an angiography scan, and not a
+  segmentation at another scale.
 - The shapes come from the surface models of 103 patients, chosen to be told apart; small or partly thrombosed aneurysms
   and other vessel disease are not measured."""
 

@@ -7,6 +7,14 @@ from typing import Any
 
 from medattn_core.tasks import TaskSpec
 
+INTENSITIES = {
+    "foreground_mean": "divided by the mean of the image's foreground (above {lower:g} times its 99.5th percentile), "
+    "cut to 0 to {upper:g}: the scanner's units do not matter",
+    "percentile": "the image's percentiles {lower:g} and {upper:g} become 0 and 1, what lies beyond is cut",
+    "window": "{lower:g} and {upper:g}, in the file's units, become 0 and 1, what lies beyond is cut",
+}
+"""The intensity rules in words."""
+
 
 def model_card(
     *,
@@ -98,7 +106,7 @@ def _takes(task: TaskSpec) -> str:
     each = task.intensities if len(set(task.intensities)) > 1 else task.intensities[:1]
     for name, rule in zip(task.channels, each, strict=False):
         of = f" of {name}" if len(each) > 1 else ""
-        lines.append(f"- intensities{of}: {rule.rule} between {rule.lower:g} and {rule.upper:g}, from the image itself")
+        lines.append(f"- intensities{of}: {INTENSITIES[rule.rule].format(lower=rule.lower, upper=rule.upper)}")
     return "\n".join(lines)
 
 
@@ -109,7 +117,7 @@ def _gives(task: TaskSpec) -> str:
         "softmax": "probabilities that sum to one",
         "sigmoid": "a probability for each, one against the rest: all may be low, or several high",
     }[task.activation]
-    lines = [f"- {', '.join(task.labels)}: {how}"]
+    lines = [f"- {', '.join(task.labels)}: {how if len(task.labels) > 1 else 'its probability'}"]
     if task.threshold is not None and task.kind == "multilabel":
         lines.append(f"- a label is said from a probability of {task.threshold:g} on; where none reaches it, none is")
     elif task.threshold is not None:

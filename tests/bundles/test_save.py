@@ -216,7 +216,7 @@ def test_the_card_of_a_regression() -> None:
         intensity=IntensityRule(rule="window", lower=-100, upper=300), field_of_view=200.0,
     )  # fmt: skip
     text = model_card(name="age", task=task, network={"evidence_stride": 16}, limitations="Adults only.")
-    for fact in ("- age, in years", "central 96 x 96 x 96", "window between -100 and 300", "16 x 16 x 16 mm", "Adults"):
+    for fact in ("- age, in years", "central 96 x 96 x 96", "-100 and 300, in the", "16 x 16 x 16 mm", "Adults"):
         assert fact in text
     assert "How well" not in text
     assert "A cell can see" not in text
@@ -226,9 +226,9 @@ def test_the_card_names_the_rule_of_each_channel() -> None:
     window, mean = IntensityRule(rule="window", lower=-100, upper=300), IntensityRule()
     task = TaskSpec(name="t", labels=("a", "b"), channels=("ct", "pet"), intensity=(window, mean))
     text = model_card(name="t", task=task, network={})
-    assert "- intensities of ct: window between -100 and 300, from the image itself\n" in text
-    assert "- intensities of pet: foreground_mean between 0.1 and 5, from the image itself\n" in text
-    assert "- intensities: window" in model_card(name="t", task=replace(task, intensity=window), network={})
+    assert "- intensities of ct: -100 and 300, in the file's units, become 0 and 1, what lies beyond is cut\n" in text
+    assert "- intensities of pet: divided by the mean of the image's foreground (above 0.1 times its 99.5th" in text
+    assert "- intensities: -100 and 300" in model_card(name="t", task=replace(task, intensity=window), network={})
 
 
 def test_the_card_says_what_a_threshold_decides() -> None:
