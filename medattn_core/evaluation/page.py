@@ -11,6 +11,7 @@ from medattn_core.datalists.case import NO_LABEL
 from medattn_core.evaluation import page_maps
 from medattn_core.evaluation.examples import Example
 from medattn_core.evaluation.page_maps import share
+from medattn_core.outputs.files import without_folders
 from medattn_core.outputs.page import banner, document, esc, facts, image, table
 from medattn_core.outputs.text import number
 
@@ -110,7 +111,8 @@ def _count(number: int, what: str) -> str:
 
 
 def _banner(title: str, entries: Sequence[Mapping[str, Any]], *, bad: bool = False) -> str:
-    return banner(title, [(entry["code"], entry["message"]) for entry in entries[:10]], bad=bad)
+    said = [(entry["code"], without_folders(entry["message"], (entry.get("input"),))) for entry in entries[:10]]
+    return banner(title, said, bad=bad)
 
 
 def _not_compared(entries: Sequence[Mapping[str, Any]]) -> str:

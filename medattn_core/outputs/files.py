@@ -28,7 +28,7 @@ def title_of(source: str) -> str:
     return parts[-1]
 
 
-def without_folders(text: str, sources: Iterable[str]) -> str:
+def without_folders(text: str, sources: Iterable[str | None]) -> str:
     """A message for a page that is passed on: the inputs' paths in it, and those beside them, without their folders.
 
     Archives lay scans into folders that are named after patients (:mod:`medattn_core.volumes.naming`).

@@ -41,6 +41,14 @@ def test_images_of_patients() -> None:
     assert "names no patients" in page._cases({**metrics, "without_patient": 12})
 
 
+def test_the_page_names_files_without_their_folders() -> None:
+    """It is passed on; archives lay scans into folders that are named after patients."""
+    entry = {"input": "/a/DOE_JANE/t1.nii", "code": "empty_file", "message": "/a/DOE_JANE/t1.nii: no bytes"}
+    text = page._banner("could not be predicted", [entry, {**entry, "input": None, "message": "no case"}])
+    assert "t1.nii: no bytes" in text
+    assert "DOE_JANE" not in text
+
+
 def test_a_threshold_that_could_not_be_chosen_is_not_said_to_be() -> None:
     settings = {"task_threshold": None, "chosen_on": "val.csv", "label_thresholds": {"a": 0.3, "b": 0.7}}
     metrics = {"settings": settings, "task": {"kind": "multilabel", "labels": ["a", "b"]}}
