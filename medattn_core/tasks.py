@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping, Set
 from dataclasses import asdict, dataclass, field, fields
 from numbers import Real
 from typing import Any
@@ -60,6 +61,30 @@ def is_number(value: Any) -> bool:
         return False
 
 
+def listed(name: str, value: Any, *, of: str = "texts", where: str = "task settings") -> tuple[Any, ...]:
+    """A list of a task as a tuple. One name is a list of one; as a sequence it would be its letters.
+
+    Raises:
+        TaskError: it is no list.
+    """
+    if isinstance(value, str) and of == "texts":
+        return (value,)
+    if not isinstance(value, Iterable) or isinstance(value, (str, Mapping, Set)):
+        raise TaskError("bad_task", f"{where}: {name} {value!r}; a list of {of} is needed")
+    return tuple(value)
+
+
+def _rule(given: Any) -> Any:
+    """The intensity rule of an object of settings; what is none is left to the check of the task."""
+    if not isinstance(given, dict):
+        return given
+    known = [one.name for one in fields(IntensityRule)]
+    unknown = sorted(set(given) - set(known), key=str)
+    if unknown:
+        raise TaskError("bad_task", f"intensity: unknown key {unknown[0]!r}; accepted: {', '.join(known)}")
+    return IntensityRule(**given)
+
+
 @dataclass(frozen=True, kw_only=True)
 class TaskSpec:
     """What a model takes (modality, spacing, size, intensity) and gives (labels or a quantity with a unit).
@@ -103,11 +128,11 @@ class TaskSpec:
     threshold: float | None = None
 
     def __post_init__(self) -> None:
-        for name in ("labels", "modality", "channels", "spacing"):
-            value = getattr(self, name)
-            # One name is a list of one; as a sequence it would be its letters.
-            one = isinstance(value, str) and name != "spacing"
-            object.__setattr__(self, name, (value,) if one else tuple(value))
+        where = f"task {self.name!r}"
+        for name, of in (("labels", "texts"), ("modality", "texts"), ("channels", "texts"), ("spacing", "numbers")):
+            object.__setattr__(self, name, listed(name, getattr(self, name), of=of, where=where))
+        if is_number(self.spatial_dims) and self.spatial_dims in (2, 3):
+            object.__setattr__(self, "spatial_dims", int(self.spatial_dims))  # 2.0 counts nothing
         for name in ("unit", "description"):
             if getattr(self, name) is None:  # what JSON and YAML write for nothing
                 object.__setattr__(self, name, "")
@@ -120,12 +145,13 @@ class TaskSpec:
         plain = tuple(float(s) if is_number(s) and not isinstance(s, (int, float)) else s for s in self.spacing)
         object.__setattr__(self, "spacing", plain)
         if self.size is not None:
-            if not all(is_number(n) and float(n).is_integer() for n in self.size):
+            size = listed("size", self.size, of="whole numbers", where=where)
+            if not all(is_number(n) and float(n).is_integer() for n in size):
                 raise TaskError("bad_task", f"task {self.name!r}: size {self.size!r} must be whole numbers")
-            object.__setattr__(self, "size", tuple(int(n) for n in self.size))
+            object.__setattr__(self, "size", tuple(int(n) for n in size))
         given: Any = self.intensity
         several = isinstance(given, (list, tuple))
-        rules = tuple(IntensityRule(**one) if isinstance(one, dict) else one for one in (given if several else [given]))
+        rules = tuple(_rule(one) for one in (given if several else [given]))
         object.__setattr__(self, "intensity", rules if several else rules[0])
         self._check()
 
@@ -152,7 +178,11 @@ class TaskSpec:
             "accepted: one for all, or a list of one a channel",
         )
         for name in ("labels", "modality", "channels"):
-            need(all(isinstance(one, str) and one for one in getattr(self, name)), f"{name} must be texts")
+            named = getattr(self, name)
+            need(
+                all(isinstance(one, str) and one for one in named),
+                f"{name} {list(named)} must be texts; numbers, yes and no are texts in quotes",
+            )
         for name in ("threshold", "field_of_view"):
             value = getattr(self, name)
             number = is_number(value) and float(value) >= 0
@@ -226,7 +256,7 @@ class TaskSpec:
             TaskError: unknown or missing keys, invalid values.
         """
         known = [one.name for one in fields(cls)]
-        unknown = sorted(set(data) - set(known))
+        unknown = sorted(set(data) - set(known), key=str)
         if unknown:
             raise TaskError("bad_task", f"task specification: unknown key {unknown[0]!r}; accepted: {', '.join(known)}")
         try:

@@ -93,6 +93,14 @@ def test_lists_become_tuples() -> None:
         ({"channels": ("ct", "pet"), "intensity": (IntensityRule(),)}, "intensity has 1 rules for the channels ct, p"),
         ({"intensity": ()}, "intensity has 0 rules"),
         ({"intensity": ["window"]}, "an object of rule, lower and upper, or a list of one a channel"),
+        ({"labels": 5}, "labels 5; a list of texts is needed"),
+        ({"labels": {"a": 1, "b": 2}}, "labels {'a': 1, 'b': 2}; a list of texts"),
+        ({"labels": [False, True]}, "labels [False, True] must be texts; numbers, yes and no are texts in quotes"),
+        ({"modality": 5}, "modality 5; a list of texts"),
+        ({"channels": None}, "channels None; a list of texts"),
+        ({"spacing": None}, "spacing None; a list of numbers"),
+        ({"spacing": "111"}, "spacing '111'; a list of numbers"),
+        ({"size": 5}, "size 5; a list of whole numbers"),
     ],
 )
 def test_what_is_refused(change: dict[str, Any], said: str) -> None:
@@ -124,7 +132,12 @@ def test_intensity_rules_that_are_refused(change: dict[str, Any], said: str) -> 
 
 
 def test_keys_that_are_missing_or_unknown() -> None:
-    for data, said in (({"labels": ["a", "b"]}, "name"), ({**NAMED, "colour": 1}, "colour")):
+    for data, said in (
+        ({"labels": ["a", "b"]}, "name"),
+        ({**NAMED, "colour": 1}, "colour"),
+        ({**NAMED, True: 1, "foo": 2}, "unknown key True; accepted: name"),  # YAML reads `on` as true
+        ({**NAMED, "intensity": {"low": 5}}, "unknown key 'low'; accepted: rule, lower, upper"),
+    ):
         with pytest.raises(TaskError, match=said) as caught:
             TaskSpec.from_dict(data)
         assert caught.value.code == "bad_task"
@@ -133,6 +146,10 @@ def test_keys_that_are_missing_or_unknown() -> None:
 def test_a_task_without_a_name_says_where_it_comes_from() -> None:
     with pytest.raises(TaskError, match=r"name must be a text .*; a training takes that of its output folder"):
         TaskSpec(**{**NAMED, "name": ""})
+
+
+def test_dimensions_are_a_whole_number() -> None:
+    assert type(TaskSpec(**NAMED, spatial_dims=3.0).spatial_dims) is int  # type: ignore[arg-type]
 
 
 def test_every_accepted_value_is_accepted() -> None:

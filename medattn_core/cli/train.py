@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from medattn_core.cli.shared import Device, Verbose, bars, output_folder, prepare, reported, say
+from medattn_core.cli.shared import INTERRUPTED, Device, Verbose, bars, output_folder, prepare, reported, say
 
 
 def train(
@@ -49,22 +49,26 @@ def train(
     with reported(verbose):
         from medattn_core.training import train as run
 
-        with bars() as (reading, progress):
-            run(
-                data,
-                output,
-                config=config,
-                epochs=epochs,
-                seed=seed,
-                start_from=start_from,
-                device=device,
-                resume=resume,
-                validation_fold=validation_fold,
-                folds=folds,
-                section=section,
-                overwrite=overwrite,
-                reading=reading,
-                progress=progress,
-                say=say,
-            )
+        try:
+            with bars() as (reading, progress):
+                run(
+                    data,
+                    output,
+                    config=config,
+                    epochs=epochs,
+                    seed=seed,
+                    start_from=start_from,
+                    device=device,
+                    resume=resume,
+                    validation_fold=validation_fold,
+                    folds=folds,
+                    section=section,
+                    overwrite=overwrite,
+                    reading=reading,
+                    progress=progress,
+                    say=say,
+                )
+        except KeyboardInterrupt:
+            say("interrupted; the finished epochs are saved, and the same command with --resume continues it")
+            raise typer.Exit(INTERRUPTED) from None
         say(f"the bundle lies in {output}")

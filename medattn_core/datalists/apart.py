@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from itertools import combinations
 from pathlib import Path
 
-from medattn_core.datalists.case import Case, label_names
+from medattn_core.datalists.case import Case, label_names, spelling_of
+from medattn_core.datalists.together import ATLAS
 from medattn_core.errors import DataListError
 
 HELD_OUT_SECTION = "validation"
@@ -26,11 +27,16 @@ def check_apart(path: Path, cases: Sequence[Case], held: Sequence[Case], *, sect
     Raises:
         DataListError: ``bad_datalist``: a shared image or patient, other channels, no truth, a label spelt otherwise.
     """
-    if {case.image.resolve() for case in cases} & {case.image.resolve() for case in held}:
+    # One that is a further channel on both sides may be an atlas, which `shared` counts; the scan itself is none.
+    firsts, helds = ({os.path.realpath(case.image) for case in some} for some in (cases, held))
+    if firsts & _images(held) or helds & _images(cases):
         raise DataListError("bad_datalist", f"{path}: an image is in {section!r} and in {HELD_OUT_SECTION!r}; drop one")
-    if {case.patient for case in cases} & {case.patient for case in held} - {None}:
+    if patients_of(cases) & patients_of(held):
+        same = {case.patient for case in cases} & {case.patient for case in held} - {None}
+        how = "" if same else ", spelt with other capital letters"
         raise DataListError(
-            "bad_datalist", f"{path}: a patient is in {section!r} and in {HELD_OUT_SECTION!r}; put all images in one"
+            "bad_datalist",
+            f"{path}: a patient is in {section!r} and in {HELD_OUT_SECTION!r}{how}; put all images in one",
         )
     if len(cases[0].images) != len(held[0].images):
         raise DataListError("bad_datalist", f"{path}: {HELD_OUT_SECTION!r} has other channels than {section!r}")
@@ -42,9 +48,9 @@ def check_apart(path: Path, cases: Sequence[Case], held: Sequence[Case], *, sect
                 "bad_datalist", f"{path}: {case.image} in {HELD_OUT_SECTION!r} has no {what}; name it, or leave it out"
             )
     # Labels of both are those of one task: `Yes` and `yes` would be two of them.
-    spellings = {name.casefold(): name for name in label_names(cases)}
+    spellings = {spelling_of(name): name for name in label_names(cases)}
     for name in label_names(held):
-        spelling = spellings.get(name.casefold(), name)
+        spelling = spellings.get(spelling_of(name), name)
         if spelling != name:
             raise DataListError(
                 "bad_datalist",
@@ -52,20 +58,32 @@ def check_apart(path: Path, cases: Sequence[Case], held: Sequence[Case], *, sect
             )
 
 
+def _images(cases: Sequence[Case]) -> set[str]:
+    """All files, further channels too, where links lead."""
+    return {os.path.realpath(image) for case in cases for image in case.images}
+
+
+def patients_of(cases: Sequence[Case]) -> set[str]:
+    """Identifiers in small letters: `P1` and `p1` are one person in two spellings."""
+    return {case.patient.casefold() for case in cases if case.patient is not None}
+
+
 def shared(lists: Mapping[str, Sequence[Case]]) -> list[str]:
-    """Warnings of images and patients that are in two lists of one file; counted, never named.
+    """Warnings of images, patients and further channels that are in two lists of one file; counted, never named.
 
     Args:
         lists: name of each list to its cases.
     """
-    images = {
-        name: {os.path.realpath(image) for case in cases for image in case.images} for name, cases in lists.items()
-    }
-    patients = {name: {case.patient for case in cases} - {None} for name, cases in lists.items()}
+    images = {name: _images(cases) for name, cases in lists.items()}
+    firsts = {name: {os.path.realpath(case.image) for case in cases} for name, cases in lists.items()}
+    patients = {name: patients_of(cases) for name, cases in lists.items()}
     found = []
     for first, second in combinations(lists, 2):
+        both = images[first] & images[second]
+        # A scan itself; what is a further channel on both sides may be an atlas.
+        scans = both & (firsts[first] | firsts[second])
         counts = (
-            (len(images[first] & images[second]), "image"),
+            (len(scans), "image"),
             (len(patients[first] & patients[second]), "patient"),
         )
         what = " and ".join(f"{n} {word}{'' if n == 1 else 's'}" for n, word in counts if n)
@@ -74,4 +92,8 @@ def shared(lists: Mapping[str, Sequence[Case]]) -> list[str]:
                 f"[shared_cases] the lists {first!r} and {second!r} share {what}: what is measured on one and learnt "
                 "or chosen on the other is too good; put all images of a patient in one list"
             )
+        channels = len(both - scans)
+        if channels:
+            number = "1 further channel" if channels == 1 else f"{channels} further channels"
+            found.append(f"[shared_channels] the lists {first!r} and {second!r} share {number}: {ATLAS}")
     return found

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Hashable, Iterable
 from dataclasses import dataclass
+from decimal import Decimal, InvalidOperation
 from pathlib import Path
 
 from medattn_core.errors import DataListError
@@ -56,6 +57,15 @@ class Case:
 def label_names(cases: Iterable[Case]) -> tuple[str, ...]:
     """All labels that are true of some case, in alphabetical order."""
     return tuple(sorted({name for case in cases for name in case.labels or ()}))
+
+
+def spelling_of(label: str) -> Hashable:
+    """What two spellings of one label share: the letters in either case, or the number that both write (1 and 1.0)."""
+    try:
+        number = Decimal(label)
+    except InvalidOperation:
+        return label.casefold()
+    return number if number.is_finite() else label.casefold()
 
 
 def one_of_several(cases: Iterable[Case]) -> bool:

@@ -6,20 +6,21 @@ import re
 import statistics
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from medattn_core.datalists.apart import HELD_OUT_SECTION, check_apart, shared
 from medattn_core.datalists.case import NO_LABEL, Case, label_names, one_of_several
+from medattn_core.datalists.checked import NONE, Checked
 from medattn_core.datalists.load import bare_cases, check_section, load, sections
 from medattn_core.datalists.location import is_flat, location_of
+from medattn_core.datalists.seen import Masks, Notices, failed, holds
+from medattn_core.datalists.together import shared_channels
 from medattn_core.datalists.truth import nothing_to_learn, untaught
 from medattn_core.errors import DataListError, MedAttnError
-from medattn_core.volumes import Volume, read
-from medattn_core.volumes.masks import LOSSY, marked, read_mask
+from medattn_core.volumes import Volume
+from medattn_core.volumes.masks import LOSSY, marked
 from medattn_core.volumes.placement import misplaced
 
 FEW = 10
@@ -34,83 +35,8 @@ NEARLY_ALL = 0.9
 TRAINING = "training"
 """The list that has to teach something, and that ``validation`` is held out of; another one may be a test set."""
 
-NONE = "(none)"
-"""Row of the cases that show no label."""
-
-
-KINDS = {
-    "multiclass": "multiclass: one of the labels a case",
-    "multilabel": "multilabel: each label is there or not",
-    "regression": "regression of the value",
-}
-"""Kinds of task in words."""
-
-
-@dataclass(kw_only=True)
-class Checked:
-    """What a list holds.
-
-    Attributes:
-        cases, patients, channels: numbers; patients counts a case without one as one.
-        held_out: cases of the list ``validation``, which training holds out; their images are looked at, too. Of the
-            list ``training`` only: what another is for is not known.
-        kind: of the task that is trained on it: ``multiclass``, ``multilabel``, ``regression``; empty without truth.
-            The cases of ``validation`` have their say in it, as in training.
-        classes: label to fold to number of cases, ``validation`` aside; the fold is None where the list names none.
-        values: lowest, mean and highest value, or None.
-        masks, boxes: cases that have one.
-        geometry: range of each quantity over the images that could be read, as ``(lowest, median, highest)``.
-        modalities, dimensions: how many images of each.
-        warnings: what is allowed but probably not meant.
-        errors: ``{"input", "code", "message"}`` of every image, mask or box that cannot be used, and of the list where
-            its truth is one that training refuses.
-    """
-
-    cases: int = 0
-    patients: int = 0
-    channels: int = 1
-    held_out: int = 0
-    kind: str = ""
-    classes: dict[str, dict[int | None, int]] = field(default_factory=dict)
-    values: tuple[float, float, float] | None = None
-    masks: int = 0
-    boxes: int = 0
-    geometry: dict[str, tuple[float, float, float]] = field(default_factory=dict)
-    modalities: dict[str, int] = field(default_factory=dict)
-    dimensions: dict[str, int] = field(default_factory=dict)
-    warnings: list[str] = field(default_factory=list)
-    errors: list[dict[str, str]] = field(default_factory=list)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain JSON data; the fold None becomes ``"none"``."""
-        data = asdict(self)
-        data["classes"] = {
-            label: {"none" if fold is None else str(fold): count for fold, count in counts.items()}
-            for label, counts in self.classes.items()
-        }
-        return data
-
-    def lines(self) -> list[tuple[str, str]]:
-        """``(what, text)`` for a person; labels are in :attr:`classes`."""
-        found = [("cases", f"{self.cases} of {self.patients} patients")]
-        if self.held_out:
-            found.append(("held out", f"{self.held_out} more, of the list '{HELD_OUT_SECTION}'"))
-        if self.channels > 1:
-            found.append(("channels", str(self.channels)))
-        if self.kind:
-            found.append(("task", KINDS[self.kind]))
-        if self.values is not None:
-            low, mean, high = self.values
-            found.append(("values", f"{low:g} to {high:g}, mean {mean:g}"))
-        found.append(("places", f"{self.masks} masks, {self.boxes} boxes"))
-        found.append(("images", ", ".join(f"{n} {kind}" for kind, n in self.dimensions.items()) or "none readable"))
-        if set(self.modalities) - {"not stated"}:
-            found.append(("modality", ", ".join(f"{n} {name}" for name, n in self.modalities.items())))
-        for name, (low, middle, high) in self.geometry.items():
-            text = f"{low:g}" if low == high else f"{low:g} to {high:g}, median {middle:g}"
-            what, unit = name.rpartition("_")[::2]
-            found.append((what, f"{text} {unit}"))
-        return found
+ALMOST_HELD_OUT = ("val", "valid", "validate", "dev", "holdout", "held_out")
+"""Names in small letters of lists that somebody may think are held out."""
 
 
 def check(path: str | Path, *, section: str = TRAINING, progress: Callable[[int, int], None] | None = None) -> Checked:
@@ -145,10 +71,22 @@ def check(path: str | Path, *, section: str = TRAINING, progress: Callable[[int,
         check_apart(Path(path), cases, held)
         found.held_out = len(held)
         cases = [*train, *held]
+    unused = [name for name in sections(path) if name.casefold() in ALMOST_HELD_OUT]
+    if section == TRAINING and unused and HELD_OUT_SECTION not in lists:
+        found.warnings.append(
+            f"[unused_list] the list {unused[0]!r} is not used in training; one that is held out is named "
+            f"{HELD_OUT_SECTION!r}"
+        )
     found.warnings += shared(lists)
     if HELD_OUT_SECTION in lists and section not in (TRAINING, HELD_OUT_SECTION):
         _compare(found, Path(path), lists, section)
+    channel = shared_channels(train)
+    found.warnings += [channel] if channel is not None else []
     _count(found, train, cases)
+    both = sum(case.box is not None and case.mask is not None for case in cases)
+    if both:
+        what = "1 case has both a mask and a box" if both == 1 else f"{both} cases have both a mask and a box"
+        found.warnings.append(f"[mask_and_box] {what}: the mask is used")
     tiny = [case for case in cases if case.box is not None and case.mask is None and min(case.box[2:]) < 1]
     if tiny:
         what = "1 box covers" if len(tiny) == 1 else f"{len(tiny)} boxes cover"
@@ -157,15 +95,15 @@ def check(path: str | Path, *, section: str = TRAINING, progress: Callable[[int,
             "the image? Give pixels"
         )
     placed = False
-    masks = _Masks()
+    masks, notices = Masks(), Notices()
     modalities: Counter[str] = Counter()
     dimensions: Counter[str] = Counter()
     quantities: dict[str, list[float]] = {}
     for index, case in enumerate(cases):
         if progress is not None:
             progress(index, len(cases))
-        channels = [_read(found, file) for file in case.images]
-        mask = _read(found, case.mask, mask=True) if case.mask is not None else None
+        channels = [notices.read(found, file) for file in case.images]
+        mask = notices.read(found, case.mask, mask=True) if case.mask is not None else None
         if mask is not None and channels[0] is not None and mask.shape != channels[0].shape:
             dimensions["with a mask on another grid"] += 1
         masks.add(case, mask)
@@ -179,7 +117,7 @@ def check(path: str | Path, *, section: str = TRAINING, progress: Callable[[int,
                 quantities.setdefault(name, []).append(value)
     if progress is not None:
         progress(len(cases), len(cases))
-    found.warnings += masks.warnings()
+    found.warnings += notices.warnings() + masks.warnings()
     _check_truth(found, Path(path), section, train, held, placed=placed)
     found.geometry = {
         name: (round(min(v), 4), round(statistics.median(v), 4), round(max(v), 4)) for name, v in quantities.items()
@@ -211,49 +149,12 @@ def _lists(found: Checked, path: Path, section: str, cases: list[Case]) -> dict[
 def _compare(found: Checked, path: Path, lists: dict[str, list[Case]], section: str) -> None:
     """What would keep ``validation`` from being held out of another list, if that is one to train on."""
     pair = {name: lists[name] for name in (section, HELD_OUT_SECTION)}
-    if shared(pair):
+    if any(line.startswith("[shared_cases]") for line in shared(pair)):
         return  # warned of already
     try:
         check_apart(path, *pair.values(), section=section)
     except DataListError as error:
         found.warnings.append(f"[lists_differ] {error.message}")
-
-
-def _holds(mask: Volume) -> bool:
-    """Whether a mask marks anything."""
-    return bool(marked(mask.data, mask.format).any())
-
-
-@dataclass
-class _Masks:
-    """What only all masks together tell: an empty one of a label that none draws (`normal`) is no slip."""
-
-    drawn: set[str] = field(default_factory=set)
-    empty: list[Case] = field(default_factory=list)
-
-    def add(self, case: Case, mask: Volume | None) -> None:
-        if mask is None:
-            return
-        if _holds(mask):
-            self.drawn.update(case.labels or ())
-        elif case.labels != ():  # where no label is true there is nothing to draw
-            self.empty.append(case)
-
-    def warnings(self) -> list[str]:
-        """One line each where the finding should be drawn, one line for all others."""
-        found = [
-            f"[empty_mask] {case.mask}: the mask is empty, so training will not use it; draw the finding, or leave the "
-            "mask out"
-            for case in self.empty
-            if self.drawn.intersection(case.labels or ())
-        ]
-        others = [case for case in self.empty if not self.drawn.intersection(case.labels or ())]
-        if others:
-            names = ", ".join(label_names(others))
-            whose = f" of cases whose label no mask of the list draws ({names})" if names else ""
-            what = "1 mask is" if len(others) == 1 else f"{len(others)} masks are"
-            found.append(f"[empty_mask] {what} empty,{whose} such as {others[0].mask}: training will not use them")
-        return found
 
 
 def _count(found: Checked, cases: list[Case], together: list[Case]) -> None:
@@ -321,7 +222,7 @@ def _check_channels(found: Checked, case: Case, channels: Sequence[Volume | None
         try:
             notice = misplaced(channel, first, f"channel {number}")
         except MedAttnError as error:
-            _failed(found, file, error)
+            failed(found, file, error)
             continue
         if notice is not None:
             found.warnings.append(f"[{notice.code}] {file}: {notice.message}")
@@ -332,7 +233,7 @@ def _check_place(found: Checked, case: Case, image: Volume | None, mask: Volume 
 
     True, too, where an error keeps from knowing it; False where the case has neither.
     """
-    if mask is not None and not _holds(mask):
+    if mask is not None and not holds(mask):
         return False
     if case.labels == () and (mask is not None or (case.mask is None and case.box is not None)):
         what, where, scan = ("box", f"{case.image}: its box", "it") if mask is None else ("mask", case.mask, case.image)
@@ -361,7 +262,7 @@ def _check_place(found: Checked, case: Case, image: Volume | None, mask: Volume 
     try:
         place = location_of(case, image, mask)
     except MedAttnError as error:
-        _failed(found, case.image, error)
+        failed(found, case.image, error)
         return True
     unused = place is not None and not place.any()
     if unused and mask is not None:
@@ -376,18 +277,6 @@ def _check_place(found: Checked, case: Case, image: Volume | None, mask: Volume 
             what = "covers nothing of" if unused else "leaves"
             found.warnings.append(f"[box_outside] {case.image}: the box {what} the picture of {columns} x {rows} px")
     return place is not None and not unused
-
-
-def _read(found: Checked, file: Path, *, mask: bool = False) -> Volume | None:
-    try:
-        return read_mask(file) if mask else read(file)
-    except MedAttnError as error:
-        _failed(found, file, error)
-        return None
-
-
-def _failed(found: Checked, file: Path, error: MedAttnError) -> None:
-    found.errors.append({"input": str(file), "code": error.code, "message": error.message})
 
 
 def _measures(volume: Volume, flat: bool) -> dict[str, float]:

@@ -14,15 +14,24 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from medattn_core.datalists.case import BOX_COLUMNS, COLUMNS, NO_LABEL, Case, bad
+from medattn_core.datalists.apart import HELD_OUT_SECTION
+from medattn_core.datalists.case import BOX_COLUMNS, COLUMNS, Case, bad
 from medattn_core.datalists.csv_rows import csv_rows, known
 from medattn_core.datalists.entry import BOX, check_names, is_empty, tidy
+from medattn_core.datalists.labels import check_numbers, stated_names, true_labels
+from medattn_core.datalists.together import check_files as check_exist
+from medattn_core.datalists.together import check_together
 from medattn_core.errors import DataListError
+
+MOST_FOLDS = 10_000
+"""Numbers of folds from here on are something else: a date, an identifier."""
+
+LARGEST = 1e15
+"""Largest value of a regression. The squares of larger ones leave what training counts with (float32, up to 3e38)."""
 
 
 def load(
@@ -60,16 +69,22 @@ def load(
         raise bad(path, f"suffix {path.suffix!r} is not accepted; use .json or .csv")
     if not rows:
         raise bad(path, "it lists no case; one row an image is needed")
-    cases = []
+    cases, entries = [], []
     for where, row in rows:
         try:
-            cases.append(_case(path.parent, tidy(_renamed(row, columns or {})), labels))
+            entry = tidy(_renamed(row, columns or {}))
+            cases.append(_case(path.parent, entry, labels))
         except ValueError as error:
             raise bad(path, f"{where}: {error}") from error
+        entries.append((where, entry))
+    try:
+        check_numbers(entries, labels)
+    except ValueError as error:
+        raise bad(path, str(error)) from error
     places = [where for where, _ in rows]
-    _check_together(path, places, cases)
+    check_together(path, places, cases)
     if check_files:
-        _check_files(path, places, cases)
+        check_exist(path, places, cases)
     return cases
 
 
@@ -126,7 +141,7 @@ def listed_labels(path: str | Path) -> tuple[str, ...] | None:
     Raises:
         DataListError: ``bad_datalist``: it cannot be read.
     """
-    names = _names(Path(path), _json(Path(path)))
+    names = stated_names(Path(path), _json(Path(path)))
     return tuple(names) if names else None
 
 
@@ -143,21 +158,6 @@ def _parsed(path: Path, text: str) -> Any:
         return json.loads(text)
     except ValueError as error:
         raise bad(path, f"it is not valid JSON ({error})") from error
-
-
-def _names(path: Path, data: Mapping[str, Any]) -> list[str] | None:
-    listed = data.get("labels")
-    if isinstance(listed, dict):  # the Decathlon's {"0": "background", "1": ...}
-        listed = [listed[key] for key in sorted(listed, key=lambda key: (len(key), key))]
-    if listed is not None and not (isinstance(listed, list) and all(isinstance(name, str) for name in listed)):
-        raise bad(path, "'labels' must be a list of names")
-    names = [name.strip() for name in listed or ()]
-    for name in names:
-        if name in ("", NO_LABEL):
-            raise bad(path, f"'labels' has {name!r}, which is none of the labels; give each a name of its own")
-        if names.count(name) > 1:
-            raise bad(path, f"'labels' has {name!r} twice; give each a name of its own")
-    return names or None
 
 
 def _text(path: Path) -> str:
@@ -179,11 +179,15 @@ def _json_rows(
     if isinstance(data, list) and section not in ("training", "validation"):
         raise _no_sections(path, section)
     if isinstance(data, dict):
+        try:
+            _check_keys(data, section)
+        except ValueError as error:
+            raise bad(path, str(error)) from error
         if section not in data:
             lists = sorted(key for key, value in data.items() if isinstance(value, list) and key != "labels")
             found = ", ".join(lists) or "none"
             raise bad(path, f"it has no list {section!r}; lists found: {found}")
-        names, data = _names(path, data), data[section]
+        names, data = stated_names(path, data), data[section]
     if not isinstance(data, list):
         raise bad(path, f"{section!r} must be a list of objects with the key 'image'")
     rows = [(f"{section}[{index}]", entry) for index, entry in enumerate(data)]
@@ -195,6 +199,21 @@ def _json_rows(
         except ValueError as error:
             raise bad(path, f"{where}: {error}") from error
     return rows, names
+
+
+def _check_keys(data: Mapping[str, Any], section: str) -> None:
+    """Refuse a list that is nearly ``labels``, the asked-for one or ``validation``, which would be lost in silence.
+
+    Only what holds cases is compared with a list of cases: a count (``numTraining``) or identifiers are left alone.
+
+    Raises:
+        ValueError: the message lacks only the file.
+    """
+    named = [key for key, value in data.items() if isinstance(value, (list, dict))]
+    check_names(named, ["labels"], "list")
+    holding = [key for key in named if any(isinstance(entry, dict) for entry in data[key])]
+    lists = {section, HELD_OUT_SECTION}
+    check_names([*holding, *(lists & set(data))], sorted(lists), "list")
 
 
 def _renamed(row: Mapping[str, Any], columns: Mapping[str, str]) -> dict[str, Any]:
@@ -210,8 +229,12 @@ def _case(folder: Path, entry: dict[str, Any], names: Sequence[str] | None) -> C
         raise ValueError("no image; give its path relative to the list")
     if len(set(images)) < len(images):
         raise ValueError("the same image twice among the channels")
-    labels = _labels(folder, entry.get("label"), names)
+    labels = true_labels(folder, entry.get("label"), names)
     value = None if entry.get("value") is None else _number(entry["value"], "value")
+    if value is not None and abs(value) > LARGEST:
+        raise ValueError(
+            f"value {entry['value']!r} is beyond {LARGEST:g}, the largest that is accepted; give it in another unit"
+        )
     if labels is not None and value is not None:
         raise ValueError("both label and value; a case has a label (classification) or a value (regression)")
     mask = entry.get("mask")
@@ -229,40 +252,10 @@ def _case(folder: Path, entry: dict[str, Any], names: Sequence[str] | None) -> C
     )
 
 
-def _labels(folder: Path, given: Any, names: Sequence[str] | None) -> tuple[str, ...] | None:
-    if given is None:
-        return None
-    several = isinstance(given, (list, tuple))
-    parts = [part.strip() if isinstance(part, str) else part for part in (given if several else [given])]
-    if NO_LABEL in parts:
-        if len(parts) > 1:
-            raise ValueError(f"label {NO_LABEL!r} beside others; it says that none is true: drop it, or the others")
-        return ()
-    if several and names and len(parts) == len(names) and all(type(part) is int and part in (0, 1) for part in parts):
-        return tuple(name for name, part in zip(names, parts, strict=True) if part)
-    found = []
-    for part in parts:
-        if isinstance(part, bool) or not isinstance(part, (str, int)) or part == "":
-            raise ValueError(f"label {part!r}; give a name, or the number of one in 'labels'")
-        if isinstance(part, int) and names:
-            if not 0 <= part < len(names):
-                raise ValueError(f"label {part}; 'labels' has the numbers 0 to {len(names) - 1}")
-            part = names[part]
-        name = str(part)
-        if names and name not in names:
-            raise ValueError(f"label {name!r} is not known; accepted: {', '.join(names)}")
-        if ("/" in name or name.endswith((".nii", ".nii.gz", ".nrrd"))) and (folder / name).is_file():
-            raise ValueError(f"label {name!r} is a file; list segmentations as 'mask'")
-        found.append(name)
-    if len(set(found)) < len(found):
-        raise ValueError(f"label {max(found, key=found.count)!r} twice")
-    return tuple(found)
-
-
 def _number(given: Any, what: str) -> float:
     try:
         number = math.nan if isinstance(given, bool) else float(given)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         number = math.nan
     if not math.isfinite(number):
         hint = "; write the decimal point as '.'" if isinstance(given, str) and "," in given else ""
@@ -284,9 +277,12 @@ def _box(given: Any) -> tuple[float, ...] | None:
 def _fold(given: Any) -> int | None:
     if given is None:
         return None
-    number = _number(given, "fold")
-    if number != int(number) or number < 0:
-        raise ValueError(f"fold {given!r}; give a whole number from 0")
+    try:
+        number = _number(given, "fold")
+    except ValueError:
+        number = math.nan
+    if number != number // 1 or not 0 <= number < MOST_FOLDS:  # NaN is not itself
+        raise ValueError(f"fold {given!r}; give a whole number from 0, below {MOST_FOLDS}")
     return int(number)
 
 
@@ -297,46 +293,3 @@ def _patient(given: Any) -> str | None:
     if isinstance(given, float) and given.is_integer():  # pandas makes 7 of some rows 7.0 where others have none
         given = int(given)
     return None if given is None else str(given)
-
-
-def _check_together(path: Path, places: list[str], cases: list[Case]) -> None:
-    """What no row shows by itself: duplicates, mixed truths, patients that would leak between folds."""
-    for name, stated in (
-        ("label", [case.labels is not None for case in cases]),
-        ("value", [case.value is not None for case in cases]),
-        ("fold", [case.fold is not None for case in cases]),
-    ):
-        if any(stated) and not all(stated):
-            raise bad(path, f"{places[stated.index(False)]}: no {name}, but {places[stated.index(True)]} has one")
-    different = [i for i, case in enumerate(cases) if len(case.channels) != len(cases[0].channels)]
-    if different:
-        counts = len(cases[different[0]].images), len(cases[0].images)
-        raise bad(path, f"{places[different[0]]}: {counts[0]} image(s), but {places[0]} has {counts[1]} channels")
-    images: dict[str, str] = {}
-    folds: dict[str, tuple[int | None, str]] = {}
-    spellings: dict[str, tuple[str, str]] = {}
-    for where, case in zip(places, cases, strict=True):
-        first = images.setdefault(os.path.abspath(case.image), where)
-        if first != where:
-            raise bad(path, f"{where}: image {case.image.name} is already in {first}")
-        for name in case.labels or ():
-            spelling, first = spellings.setdefault(name.casefold(), (name, where))
-            if spelling != name:
-                raise bad(path, f"{where}: label {name!r}, but {spelling!r} in {first}; write one of them")
-        if case.patient is not None:
-            fold, first = folds.setdefault(case.patient, (case.fold, where))
-            if fold != case.fold:
-                raise bad(path, f"{where}: fold {case.fold}, but {first} is the same patient in fold {fold}")
-
-
-def _check_files(path: Path, places: list[str], cases: list[Case]) -> None:
-    missing = [
-        (where, file)
-        for where, case in zip(places, cases, strict=True)
-        for file in (*case.images, case.mask)
-        if file is not None and not file.exists()
-    ]
-    if missing:
-        where, file = missing[0]
-        more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
-        raise bad(path, f"{where}: {file} does not exist{more}; paths are relative to the list")

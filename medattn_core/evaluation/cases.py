@@ -10,6 +10,7 @@ from pathlib import Path
 
 from medattn_core import datalists
 from medattn_core.datalists import Case
+from medattn_core.datalists.apart import patients_of
 from medattn_core.errors import DataListError
 from medattn_core.tasks import TaskSpec
 from medattn_core.training.data import targets_of
@@ -86,8 +87,7 @@ def check_apart(chosen_on: Sequence[Case], measured: Sequence[Case], where: str,
     """
     images = {os.path.realpath(case.image) for case in measured}
     same = sum(os.path.realpath(case.image) in images for case in chosen_on)
-    patients = {case.patient for case in measured if case.patient is not None}
-    shared = len({case.patient for case in chosen_on} & patients)
+    shared = len(patients_of(chosen_on) & patients_of(measured))
     if same or shared:
         what = f"{same} image{'s' if same != 1 else ''}" if same else f"{shared} patient{'s' if shared != 1 else ''}"
         raise DataListError(

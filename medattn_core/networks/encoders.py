@@ -16,8 +16,9 @@ Image sizes are multiples of the coarsest stride;
 
 from __future__ import annotations
 
+import inspect
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -32,12 +33,27 @@ POOL: dict[int, type[nn.Module]] = {2: nn.MaxPool2d, 3: nn.MaxPool3d}
 
 ENCODERS: dict[str, Callable[..., nn.Module]] = {}
 
+OPTIONS: dict[str, Callable[[], list[Callable[..., Any]]]] = {}
+"""What takes the options of each encoder: functions and classes, whose parameters are the keys."""
 
-def register(name: str) -> Callable[[Callable[..., nn.Module]], Callable[..., nn.Module]]:
-    """Make a builder ``(spatial_dims, in_channels, **options) -> encoder`` available under ``name``."""
+SETTLED = ("spatial_dims", "in_channels", "n_input_channels", "out_channels", "progress")
+"""Parameters that are no options: the task says them, as the name of the encoder does those without a default."""
+
+
+def register(
+    name: str, takers: Callable[[], list[Callable[..., Any]]] | None = None
+) -> Callable[[Callable[..., nn.Module]], Callable[..., nn.Module]]:
+    """Make a builder ``(spatial_dims, in_channels, **options) -> encoder`` available under ``name``.
+
+    Args:
+        name: of the encoder.
+        takers: gives what the options are passed to, whose parameters are their keys. Without it any key is passed on.
+    """
 
     def add(builder: Callable[..., nn.Module]) -> Callable[..., nn.Module]:
         ENCODERS[name] = builder
+        if takers is not None:
+            OPTIONS[name] = takers
         return builder
 
     return add
@@ -47,13 +63,31 @@ def build_encoder(name: str, *, spatial_dims: int, in_channels: int, **options: 
     """Build a registered encoder.
 
     Raises:
-        ValueError: unknown name, or spatial_dims other than 2 or 3.
+        ValueError: unknown name or option, or spatial_dims other than 2 or 3.
     """
     if spatial_dims not in (2, 3):
         raise ValueError(f"spatial_dims={spatial_dims}; accepted: 2, 3")
+    check_options(name, options)
+    return ENCODERS[name](spatial_dims=spatial_dims, in_channels=in_channels, **options)
+
+
+def check_options(name: str, options: Mapping[Any, object]) -> None:
+    """Whether an encoder of that name takes options of these keys.
+
+    Raises:
+        ValueError: unknown name or key.
+    """
     if name not in ENCODERS:
         raise ValueError(f"unknown encoder {name!r}; accepted: {', '.join(sorted(ENCODERS))}")
-    return ENCODERS[name](spatial_dims=spatial_dims, in_channels=in_channels, **options)
+    if name not in OPTIONS or not options:
+        return
+    parameters = [one for taker in OPTIONS[name]() for one in inspect.signature(taker).parameters.values()]
+    keys = [one.name for one in parameters if one.default is not one.empty and one.name not in SETTLED]
+    unknown = sorted(set(options) - set(keys), key=str)
+    if unknown:
+        raise ValueError(
+            f"encoder_options of {name!r}: unknown key {unknown[0]!r}; accepted: {', '.join(dict.fromkeys(keys))}"
+        )
 
 
 class ResidualBlock(nn.Module):
@@ -159,13 +193,23 @@ class StagedEncoder(nn.Module):
         return features
 
 
-@register("compact")
-def compact(*, spatial_dims: int, in_channels: int, **options: object) -> nn.Module:
+def _whole(value: Any) -> bool:
+    """Whether a value is a whole number above zero, which may be written ``8.0``."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and value > 0 and value % 1 == 0
+
+
+@register("compact", lambda: [CompactResNet])
+def compact(*, spatial_dims: int, in_channels: int, **options: Any) -> nn.Module:
     """MedAttn's compact residual encoder; options ``widths``, ``blocks``, ``stem_stride``."""
     for name in ("widths", "blocks"):
         if name in options:
-            options[name] = tuple(options[name])  # type: ignore[arg-type]
-    return CompactResNet(spatial_dims, in_channels, **options)  # type: ignore[arg-type]
+            given = options[name]
+            if not isinstance(given, (list, tuple)) or not given or not all(map(_whole, given)):
+                raise ValueError(f"encoder_options: {name} is {given!r}; a list of whole numbers above 0 is needed")
+            options[name] = tuple(int(n) for n in given)
+    if _whole(options.get("stem_stride")):
+        options["stem_stride"] = int(options["stem_stride"])
+    return CompactResNet(spatial_dims, in_channels, **options)
 
 
 def mixes_image(module: nn.Module) -> bool:
@@ -258,17 +302,28 @@ class EfficientNetFeatures(nn.Module):
         return [maps[i] for i in self.keep]
 
 
+def _of_monai(*names: str) -> Callable[[], list[Callable[..., Any]]]:
+    """Networks of MONAI by their names, which are looked up once they are asked for: MONAI takes a while to import."""
+
+    def found() -> list[Callable[..., Any]]:
+        from monai.networks import nets
+
+        return [getattr(nets, name) for name in names]
+
+    return found
+
+
 for _depth in (10, 18, 34, 50):
-    register(f"resnet{_depth}")(_resnet(_depth))
-register("seresnet50")(_seresnet)
-register("densenet121")(_densenet)
+    register(f"resnet{_depth}", _of_monai("ResNet", f"resnet{_depth}"))(_resnet(_depth))
+register("seresnet50", _of_monai("SEResNet50", "SENet"))(_seresnet)
+register("densenet121", _of_monai("DenseNet121", "DenseNet"))(_densenet)
 
 
-@register("efficientnet-b0")
+@register("efficientnet-b0", lambda: [EfficientNetFeatures])
 def _efficientnet(*, spatial_dims: int, in_channels: int, **options: str) -> nn.Module:
     return EfficientNetFeatures(spatial_dims, in_channels, **options)
 
 
-@register("efficientnet-lite0")
+@register("efficientnet-lite0", lambda: [EfficientNetLite])
 def _efficientnet_lite(*, spatial_dims: int, in_channels: int, **options: Any) -> nn.Module:
     return EfficientNetLite(spatial_dims, in_channels, **options)

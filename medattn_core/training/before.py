@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import inspect
+import os
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -16,9 +17,11 @@ from medattn_core.bundles import BUNDLE_NAME, Bundle, check_target, load, save_b
 from medattn_core.bundles.bundle import NETWORK_SETTINGS
 from medattn_core.errors import MedAttnError, TrainingError
 from medattn_core.networks.attention_cnn import AttentionCNN
+from medattn_core.networks.encoders import check_options
 from medattn_core.tasks import TaskSpec, is_number
 from medattn_core.training.config import SEEDS, TrainingConfig, differing
 from medattn_core.training.initial import start_from
+from medattn_core.training.work import logs_of, work_of
 
 PACKAGES = ("monai", "ignite", "tensorboard", "sklearn", "scipy")
 """What the extra ``train`` brings."""
@@ -44,16 +47,29 @@ def network_of(settings: dict[str, Any]) -> AttentionCNN:
     Raises:
         TrainingError: ``bad_config``.
     """
-    unknown = sorted(set(settings) - set(NETWORK_SETTINGS))
+    settings = network_settings_of(settings)
+    try:
+        check_options(settings.get("encoder", "compact"), settings.get("encoder_options") or {})
+        return AttentionCNN(**settings)
+    # Options are passed on to networks of MONAI, which look at few of them.
+    except (ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
+        raise TrainingError("bad_config", f"network settings: {' '.join(str(error).split())}") from error
+
+
+def network_settings_of(given: dict[str, Any]) -> dict[str, Any]:
+    """The ``network`` part of a configuration as the network takes it: whole numbers may be written ``8.0``.
+
+    Raises:
+        TrainingError: ``bad_config``: an unknown key, or a value of another type than it states.
+    """
+    unknown = sorted(set(given) - set(NETWORK_SETTINGS), key=str)
     if unknown:
         raise TrainingError(
             "bad_config", f"network settings: unknown key {unknown[0]!r}; accepted: {', '.join(NETWORK_SETTINGS)}"
         )
-    _check_types(settings)
-    try:
-        return AttentionCNN(**settings)
-    except (TypeError, ValueError, RuntimeError, IndexError) as error:
-        raise TrainingError("bad_config", f"network settings: {' '.join(str(error).split())}") from error
+    _check_types(given)
+    whole = [name for name, one in inspect.signature(AttentionCNN).parameters.items() if one.annotation is int]
+    return {name: int(value) if name in whole else value for name, value in given.items()}
 
 
 def _check_types(settings: dict[str, Any]) -> None:
@@ -72,8 +88,8 @@ def _check_types(settings: dict[str, Any]) -> None:
         elif wanted is str:
             fits, words = isinstance(value, str), "a text"
         elif wanted in (int, float):
-            fits = is_number(value) and (wanted is float or float(value).is_integer())
-            words = "a whole number" if wanted is int else "a number"
+            fits = is_number(value) and (wanted is float or (float(value).is_integer() and value > 0))
+            words = "a whole number above 0" if wanted is int else "a number"
         if not fits:
             raise TrainingError("bad_config", f"network settings: {name} is {value!r}; {words} is needed")
 
@@ -93,10 +109,48 @@ def check_output(output: Path) -> None:
         )
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=output.parent):
-            pass
+        _write_in(output.parent)
     except OSError as error:
         raise TrainingError("unwritable", f"{output}: {error.strerror}; choose a folder that may be written") from error
+    for beside in (work_of(output), logs_of(output)):
+        if os.path.lexists(beside) and not beside.is_dir():
+            raise TrainingError(
+                "unwritable",
+                f"{beside}: exists and is no folder, and a training writes there; move it away, or choose another "
+                "name for the bundle",
+            )
+        try:
+            if beside.is_dir():
+                _write_in(beside)
+        except OSError as error:
+            raise TrainingError(
+                "unwritable",
+                f"{beside}: {error.strerror}, and a training writes there; make it writable, or choose another name "
+                "for the bundle",
+            ) from error
+
+
+def _write_in(folder: Path) -> None:
+    with tempfile.TemporaryDirectory(dir=folder):
+        pass
+
+
+def check_follows(task: TaskSpec, network_settings: dict[str, Any]) -> None:
+    """Whether the network settings that follow the task do.
+
+    Raises:
+        TrainingError: ``bad_config``.
+    """
+    wanted = {"spatial_dims": task.spatial_dims, "slicewise": task.slicewise, "in_channels": len(task.channels),
+              "out_channels": len(task.labels)}  # fmt: skip
+    for name, value in wanted.items():
+        given = network_settings.get(name, value)
+        if given != value:
+            raise TrainingError(
+                "bad_config",
+                f"network settings: {name} is {given!r}, but the task asks for {value!r}; leave it out, it follows the "
+                "list and the part task",
+            )
 
 
 def _differing(own: dict[str, Any], settings: dict[str, Any], parts: Sequence[str]) -> list[str]:
@@ -214,6 +268,7 @@ def check_before(
     Raises:
         MedAttnError: the name, target, size or settings would be refused afterwards.
     """
+    check_follows(task, network_settings)
     network = network_of(network_settings)
     start_from(network, start or training.initial_weights, task)
     stride = network.evidence_stride
@@ -265,7 +320,9 @@ def check_before(
                 **{"description": "a trial", "version": "0.0.0", **about},
             )
         except MedAttnError as error:
-            raise TrainingError(error.code, error.message.replace(str(trial), str(output))) from error
+            # Nothing lies at the output that could be damaged: a bundle that is no good is made of such settings.
+            code, where = ("bad_config", "settings") if error.code == "bad_bundle" else (error.code, str(output))
+            raise TrainingError(code, error.message.replace(str(trial), where)) from error
     try:
         with torch.inference_mode():
             network.eval()(torch.zeros(1, len(task.channels), *size))

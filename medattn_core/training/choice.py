@@ -15,6 +15,7 @@ from medattn_core.bundles.bundle import NETWORK_SETTINGS
 from medattn_core.errors import TrainingError
 from medattn_core.networks.attention_cnn import AttentionCNN
 from medattn_core.tasks import TaskSpec
+from medattn_core.training.before import network_settings_of
 from medattn_core.training.config import TrainingConfig
 from medattn_core.training.from_bundle import known_labels, other_network
 from medattn_core.training.plan import (
@@ -61,6 +62,8 @@ def choose(
         MedAttnError: an image cannot be read, or a given value is invalid or does not fit the list or the bundle.
     """
     given, network_given, training_given = (dict(parts.get(key, {})) for key in ("task", "network", "training"))
+    network_given = network_settings_of(network_given)
+    named = set(given)
     if start is not None:
         given, network_given = _task_of(start, cases, given), _network_of(start, network_given)
     try:
@@ -70,7 +73,8 @@ def choose(
     except (TypeError, ValueError) as error:
         raise TrainingError("bad_config", f"task settings: {error}; see TaskSpec for what each key takes") from error
     except TrainingError as error:
-        if start is None or "spatial_dims" not in error.message:
+        of_the_bundle = [key for key in ("spatial_dims", "spacing") if key not in named and key in error.message]
+        if start is None or not of_the_bundle:
             raise
         what = f"of bundle {start.name}, which it is to start from"
         raise TrainingError(error.code, f"{error.message} ({what})") from error

@@ -6,13 +6,14 @@ import contextlib
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
 from medattn_core import tasks
-from medattn_core.errors import TrainingError
+from medattn_core.bundles.trust import Trust
+from medattn_core.errors import BundleError, TrainingError
 from medattn_core.training.losses import LossWeights
 from medattn_core.training.precision import fast_bf16
 from medattn_core.transforms.augment import Augmentation
@@ -189,10 +190,10 @@ def read_config(path: str | Path) -> dict[str, dict[str, Any]]:
     yaml = Path(path).suffix.lower() in (".yaml", ".yml")
     try:
         text = Path(path).read_text(encoding="utf-8-sig")  # editors of Windows write a byte order mark
-        data = _yaml(text) if yaml else json.loads(text)
+        data = _yaml(text) if yaml else json.loads(text, object_pairs_hook=_once)
     except FileNotFoundError as error:
         raise TrainingError("not_found", f"{path}: no such configuration; name a .json or .yaml file") from error
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         reason = " ".join(str(error).split())
         raise TrainingError(
             "bad_config", f"{path}: cannot be read as {'YAML' if yaml else 'JSON'} ({reason})"
@@ -220,8 +221,8 @@ def check_grid(given: dict[str, Any]) -> None:
         TrainingError: ``bad_config`` with the key and what is accepted.
     """
     for name, accepted in (("spacing", "a list of positive numbers"), ("size", "a list of positive whole numbers")):
-        values = given.get(name)
-        if values is not None and not isinstance(values, (list, tuple)):
+        values = given.get(name, ())
+        if not isinstance(values, (list, tuple)) and not (values is None and name == "size"):
             raise TrainingError("bad_config", f"task settings: {name} {values!r}; a list is needed, one number an axis")
         if not all(tasks.is_number(n) and n > 0 and (name == "spacing" or n == math.floor(n)) for n in values or ()):
             raise TrainingError("bad_config", f"task settings: {name} {values!r}; {accepted} is needed")
@@ -246,6 +247,10 @@ def check_about(about: dict[str, Any]) -> None:
         if not isinstance(value, ABOUT[name]):
             wanted = "text in quotes" if ABOUT[name] is str else "object"
             raise TrainingError("bad_config", f"bundle: {name} is {value!r}; a {wanted} is needed")
+    for part in ("metrics", "calibration"):
+        wrong = [name for name in about.get(part, {}) if not isinstance(name, str)]
+        if wrong:
+            raise TrainingError("bad_config", f"bundle: {part}, key {wrong[0]!r}; a text is needed, in quotes")
     for name, value in about.get("metrics", {}).items():
         if not is_number(value):
             raise TrainingError("bad_config", f"bundle: metrics, {name} is {value!r}; a finite number is needed")
@@ -259,6 +264,22 @@ def check_about(about: dict[str, Any]) -> None:
         raise TrainingError(
             "bad_config", f"bundle: calibration, offset is {offset!r}; an object of a number for each label is needed"
         )
+    try:
+        Trust.from_calibration(calibration, "bundle")
+    except BundleError as error:
+        raise TrainingError("bad_config", f"{error.message}; mend it, or leave it out") from error
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object of JSON, none of whose keys stands twice: the last would win, and nobody be told."""
+    _no_key_twice([key for key, _ in pairs])
+    return dict(pairs)
+
+
+def _no_key_twice(keys: Sequence[Any]) -> None:
+    twice = [key for number, key in enumerate(keys) if key in keys[:number]]
+    if twice:
+        raise ValueError(f"key {twice[0]!r} stands twice in one object; keep one of them")
 
 
 def _yaml(text: str) -> Any:
@@ -268,16 +289,27 @@ def _yaml(text: str) -> Any:
         raise TrainingError(
             "missing_dependency", "YAML settings need PyYAML: pip install 'medattn[train]', or write them as JSON"
         ) from error
+
+    class Loader(yaml.SafeLoader):
+        def compose_mapping_node(self, anchor: Any) -> Any:
+            node = super().compose_mapping_node(anchor)
+            merged = "tag:yaml.org,2002:merge"  # `<<`: its keys are meant to be overridden
+            keys = [key for key, _ in node.value if isinstance(key, yaml.ScalarNode) and key.tag != merged]
+            _no_key_twice([key.value for key in keys])
+            return node
+
     try:
-        return _numbers(yaml.safe_load(text))
+        return _numbers(yaml.load(text, Loader=Loader))
     except yaml.YAMLError as error:
         raise ValueError(error) from error
 
 
-def _numbers(data: Any) -> Any:
+def _numbers(data: Any, inside: tuple[Any, ...] = ()) -> Any:
     """The data with ``1e-3`` as a number: YAML 1.1 wants a point and a sign in it, and else takes it for a text."""
+    if any(data is outer for outer in inside):
+        raise ValueError("an alias (*) stands inside of what it names; write the values out")
     if isinstance(data, dict):
-        return {key: _numbers(value) for key, value in data.items()}
+        return {key: _numbers(value, (*inside, data)) for key, value in data.items()}
     if isinstance(data, list):
-        return [_numbers(value) for value in data]
+        return [_numbers(value, (*inside, data)) for value in data]
     return float(data) if isinstance(data, str) and re.fullmatch(r"[+-]?\d+(\.\d*)?[eE][+-]?\d+", data) else data

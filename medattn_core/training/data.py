@@ -5,12 +5,14 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from medattn_core.datalists import Case, load, location_of
-from medattn_core.errors import DataListError, TrainingError
+from medattn_core.datalists.seen import doubts
+from medattn_core.errors import DataListError, Notice, TrainingError
 from medattn_core.tasks import TaskSpec
 from medattn_core.transforms.conform import conform
 from medattn_core.transforms.statistics import image_statistics
@@ -33,6 +35,8 @@ class TrainingData:
         patients: ``(N,)`` number of the patient of each case.
         statistics: of each case, see :func:`medattn_core.transforms.statistics.image_statistics`.
         cropped: ``(N,)`` whether the model grid leaves out a part of the image.
+        notices: file and warning of the reader, of the images of each case, where another scan may have been read.
+        pictures: ``(N,)`` whether the image is a single slice.
     """
 
     images: np.ndarray
@@ -43,6 +47,8 @@ class TrainingData:
     patients: np.ndarray | None = None
     statistics: tuple[dict[str, float], ...] = ()
     cropped: np.ndarray | None = None
+    notices: tuple[tuple[tuple[Path, Notice], ...], ...] = ()
+    pictures: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.images)
@@ -67,6 +73,8 @@ class TrainingData:
             patients=None if self.patients is None else self.patients[chosen],
             statistics=tuple(np.array(self.statistics, dtype=object)[chosen]) if self.statistics else (),
             cropped=None if self.cropped is None else self.cropped[chosen],
+            notices=tuple(self.notices[i] for i in np.arange(len(self))[chosen]) if self.notices else (),
+            pictures=None if self.pictures is None else self.pictures[chosen],
         )
 
 
@@ -116,6 +124,7 @@ def prepare(
     fixed = replace(task, size=tuple(size))
     flat = task.spatial_dims == 2
     images, targets, masks, located, cropped, statistics = [], [], [], [], [], []
+    notices, pictures = [], []
     empty = np.zeros(len(task.channels), int)
     for index, case in enumerate(cases):
         volume = read(case.image, modality=task.modality)
@@ -147,6 +156,8 @@ def prepare(
         targets.append(targets_of(case, task))
         located.append(native is not None and bool(mask.any()))
         cropped.append(any(notice.code == "cropped" for notice in conformed.grid.notices))
+        notices.append(tuple((file, one) for file, own in zip(case.images, raw, strict=True) for one in doubts(own)))
+        pictures.append(volume.data.shape[2] == 1)
         if progress is not None:
             progress(index + 1, len(cases))
     return TrainingData(
@@ -158,6 +169,8 @@ def prepare(
         patients=patient_numbers(cases),
         statistics=tuple(statistics),
         cropped=np.array(cropped),
+        notices=tuple(notices),
+        pictures=np.array(pictures),
     )
 
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections import Counter
 from collections.abc import Callable, Sequence
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -13,9 +15,10 @@ import numpy as np
 from medattn_core import datalists
 from medattn_core.datalists import HELD_OUT_SECTION, Case, check_apart, check_section
 from medattn_core.datalists.case import NO_LABEL
-from medattn_core.errors import DataListError, TrainingError
+from medattn_core.datalists.seen import doubt_line
+from medattn_core.errors import DataListError, Notice, TrainingError
 from medattn_core.tasks import TaskSpec
-from medattn_core.training.data import TrainingData
+from medattn_core.training.data import TrainingData, patient_numbers, targets_of
 from medattn_core.training.folds import assign
 
 
@@ -136,26 +139,76 @@ def say_cropped(
     )
 
 
-def check_labels(prepared: TrainingData, held_out: list[np.ndarray], task: TaskSpec) -> None:
+def say_noticed(notices: Sequence[Sequence[tuple[Path, Notice]]], say: Callable[[str], None]) -> None:
+    """What the reader noticed, a line a kind: another scan than the one that has the label may be trained on."""
+    first: dict[str, tuple[Path, Notice]] = {}
+    count = Counter(code for noticed in notices for code in {notice.code for _, notice in noticed})
+    for file, notice in chain.from_iterable(notices):
+        first.setdefault(notice.code, (file, notice))
+    for code, (file, notice) in first.items():
+        say(doubt_line(code, f"{count[code]} case{'' if count[code] == 1 else 's'}", file, notice.message))
+
+
+def say_pictures(
+    cases: Sequence[Case], pictures: np.ndarray | None, task: TaskSpec, say: Callable[[str], None]
+) -> None:
+    """How many images are single slices, where the network is one of volumes."""
+    if task.spatial_dims == 2 or pictures is None or not pictures.any():
+        return
+    first = cases[int(np.argmax(pictures))].image
+    say(
+        f"{int(pictures.sum())} of {len(cases)} images are single slices, the first {first}, and the network takes "
+        "volumes: they are padded to its depth; train slices and volumes apart, where they are not the same"
+    )
+
+
+def check_listed(cases: Sequence[Case], held_out: Sequence[np.ndarray], task: TaskSpec) -> None:
+    """:func:`check_labels`, as far as the list alone tells it: before any image is read.
+
+    Raises:
+        MedAttnError: ``bad_config``, or ``bad_datalist``: a case has no label or value, or one that the task has not.
+    """
+    targets = np.stack([targets_of(case, task) for case in cases])
+    located = np.array([case.mask is not None or case.box is not None for case in cases])
+    _check_labels(targets, located, patient_numbers(cases), held_out, task)
+
+
+def check_labels(prepared: TrainingData, held_out: Sequence[np.ndarray], task: TaskSpec) -> None:
     """Every label must be among what is trained on; a patient-wise split of few patients may lose one.
 
     Raises:
         TrainingError: ``bad_config``.
     """
+    patients = np.arange(len(prepared)) if prepared.patients is None else prepared.patients
+    _check_labels(prepared.targets, prepared.located, patients, held_out, task)
+
+
+def _check_labels(
+    targets: np.ndarray, located: np.ndarray, patients: np.ndarray, held_out: Sequence[np.ndarray], task: TaskSpec
+) -> None:
     if task.kind == "regression":
         return
+    true = targets > 0.5
     for number, chosen in enumerate(held_out, start=1):
-        trained = prepared.targets[~chosen] > 0.5
-        shown = zip(task.labels, trained.any(axis=0), strict=True)
-        missing = [f"a case of {label!r}" for label, some in shown if not some]
-        if task.kind == "multilabel" and not prepared.located[~chosen].any():
-            shown = zip(task.labels, trained.all(axis=0), strict=True)
-            missing += [f"a case that is not {label!r}" for label, always in shown if always]
+        trained = true[~chosen]
+        missing = [
+            (f"a case of {label!r}", true[:, column]) for column, label in enumerate(task.labels)
+            if not trained[:, column].any()
+        ]  # fmt: skip
+        if task.kind == "multilabel" and not located[~chosen].any():
+            missing += [
+                (f"a case that is not {label!r}", ~true[:, column]) for column, label in enumerate(task.labels)
+                if trained[:, column].all()
+            ]  # fmt: skip
         if missing:
+            what, there = missing[0]
+            having = len(set(patients[there].tolist()))
             where = f"fold {number} of {len(held_out)} would train" if len(held_out) > 1 else "it would be trained"
             hint = "list some, or leave the label out of the task"
-            if len(held_out) > 1:
+            if having and len(held_out) > 1:
                 hint = "use fewer folds, or spread it over more patients"
-            elif chosen.any():
+                if having == 1:  # who is held out once, with any number of folds
+                    hint = "one patient alone has it: leave the label out, or train without folds"
+            elif having and chosen.any():
                 hint = "hold others out, so that some of them train, or leave the label out of the task"
-            raise TrainingError("bad_config", f"{where} without {missing[0]}: {hint}")
+            raise TrainingError("bad_config", f"{where} without {what}: {hint}")

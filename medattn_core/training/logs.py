@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import logging
 import os
+import tempfile
 from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medattn_core.errors import TrainingError
+from medattn_core.training.work import EVENTS
 
 if TYPE_CHECKING:
     from monai.engines import SupervisedTrainer
@@ -44,14 +46,18 @@ def attach(
         stop: whose score is written, where it measures one.
         first_epoch: epochs that are done already; what a stopped run has written beyond them is hidden.
         spread: standard deviation of the targets of a regression, by which its score comes into their unit.
+
+    Raises:
+        TrainingError: ``unwritable``: the folder; ``bad_config``: MLflow's store cannot be used.
     """
     from ignite.engine import Events
     from torch.utils.tensorboard import SummaryWriter
 
     sums: dict[str, float] = defaultdict(float)
+    _check_writable(folder)
     store = _mlflow(trainer, folder, first_epoch)  # first: it may refuse, and nothing is taken away then
-    if first_epoch == 0 and folder.is_dir():
-        for old in folder.glob("events.out.tfevents.*"):
+    if first_epoch == 0:
+        for old in folder.glob(EVENTS):
             old.unlink(missing_ok=True)
     writer = SummaryWriter(str(folder), purge_step=first_epoch + 1 if first_epoch else None)
 
@@ -71,6 +77,20 @@ def attach(
 
     trainer.add_event_handler(Events.COMPLETED, lambda _: writer.close())
     trainer.add_event_handler(Events.EXCEPTION_RAISED, lambda _, error: _end(writer, error))
+
+
+def _check_writable(folder: Path) -> None:
+    """TensorBoard opens its file in a thread, whose error would reach nobody in plain words."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise TrainingError(
+            "unwritable",
+            f"{folder}: the curves of the training cannot be written ({error.strerror}); make it a folder that may be "
+            "written, or choose another output folder",
+        ) from error
 
 
 def _end(writer: Any, error: BaseException) -> None:

@@ -146,9 +146,7 @@ def build_trainer(
         )
         loss = torch.stack(list(losses.values())).sum()
         if not bool(torch.isfinite(loss)):
-            raise TrainingError(
-                "bad_config", f"the loss is not finite at step {step}; lower learning_rate={config.learning_rate}"
-            )
+            raise _diverged(f"the loss is not finite at step {step}", config)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         processes.average_gradients(network)
@@ -189,7 +187,11 @@ def build_trainer(
 
     @trainer.on(Events.EPOCH_COMPLETED)
     def _finish(engine: Any) -> None:
-        if stop.after(settled() if stop.measures else average.network, engine.state.epoch):
+        # The loss of a step is that before it: of what the last one did, only the weights tell.
+        now = settled() if stop.measures else average.network
+        if not _finite(now):
+            raise _diverged(f"the weights are not finite after epoch {engine.state.epoch}", config)
+        if stop.after(now, engine.state.epoch):
             engine.terminate()
         if checkpoint is not None and processes.rank == 0:
             checkpoints.store(checkpoint, identity, engine.state.epoch, network, average, optimizer, stop)
@@ -205,11 +207,26 @@ def build_trainer(
     def result() -> AttentionCNN:
         kept = copy.deepcopy(settled()).to("cpu")
         stop.keep(kept)
+        if not _finite(kept):
+            if checkpoint is not None and processes.rank == 0:
+                checkpoint.unlink(missing_ok=True)  # to continue from it would end here again
+            raise _diverged("the weights are not finite at the end", config)
         units.restore(kept)
         return kept
 
     trainer.result = result  # type: ignore[attr-defined]
     return trainer
+
+
+def _finite(network: nn.Module) -> bool:
+    """Whether all weights and statistics are."""
+    return all(bool(value.isfinite().all()) for value in network.state_dict().values())
+
+
+def _diverged(what: str, config: TrainingConfig) -> TrainingError:
+    """The error of a training whose numbers ran away."""
+    weights = f", or class_weights={list(config.class_weights)}" if config.class_weights else ""
+    return TrainingError("bad_config", f"{what}; lower learning_rate={config.learning_rate}{weights}")
 
 
 def trainer_of(
@@ -267,7 +284,7 @@ def fit(
         start: bundle whose weights are the first, instead of what ``config.initial_weights`` names.
 
     Raises:
-        TrainingError: the checkpoint belongs to other settings, or the loss is no longer finite.
+        TrainingError: the checkpoint belongs to other settings, or the loss or the weights are no longer finite.
     """
     trainer = build_trainer(
         network, data, task, config, device=device, checkpoint=checkpoint, resume=resume, progress=progress,

@@ -5,19 +5,18 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from medattn_core.datalists import Case, label_names, one_of_several
 from medattn_core.datalists.location import is_flat
-from medattn_core.errors import TrainingError, VolumeError
-from medattn_core.tasks import KINDS, TaskSpec
+from medattn_core.errors import TrainingError
+from medattn_core.tasks import KINDS, TaskSpec, listed
 from medattn_core.training.config import TrainingConfig, check_grid
-from medattn_core.training.plan_intensity import plan_channels, plan_modality
+from medattn_core.training.plan_intensity import modality_of_all, plan_channels
 from medattn_core.transforms.grid import MULTIPLE, display_axes
-from medattn_core.volumes import Volume, geometry, list_series, read
+from medattn_core.volumes import Volume, geometry, read
 
 PRIOR = 0.1
 """Probability that a one-against-the-rest model starts from before it has seen anything."""
@@ -94,8 +93,8 @@ def plan_task(
     else:
         settings |= _classification(cases, given, labels, say)
     settings |= given
-    named = settings.get("channels") or ["image"]
-    if isinstance(named, (list, tuple)) and len(named) != len(cases[0].images):
+    named = listed("channels", settings.get("channels", "image"))
+    if len(named) != len(cases[0].images):
         raise TrainingError(
             "bad_config",
             f"task settings: channels are {', '.join(map(str, named))}, but a case of the list has "
@@ -106,14 +105,25 @@ def plan_task(
     if dims not in (2, 3) or (dims == 3 and all(v.spatial_dims == 2 for v in volumes)):
         what = "the list holds pictures, which have two" if dims == 3 else "accepted: 2, 3"
         raise TrainingError("bad_config", f"task settings: spatial_dims is {dims!r}; {what}")
-    if "modality" not in given:
-        settings["modality"] = _modality(cases, looked_at, volumes, say)
+    settings["spatial_dims"] = dims = int(dims)
+    _check_axes(given, dims)
+    several = [index for index, v in zip(looked_at, volumes, strict=True) if not is_flat(v)]
+    if dims == 2 and several and not settings.get("slicewise"):
+        raise TrainingError(
+            "bad_config",
+            f"task settings: spatial_dims is 2, but {cases[several[0]].image} has several slices; add `slicewise: true`"
+            " to the task, which looks at each by itself, or give single slices",
+        )
+    settings["modality"] = (
+        listed("modality", given["modality"])
+        if "modality" in given
+        else modality_of_all(cases, looked_at, volumes, say)
+    )
     if "intensity" not in given:
-        stated = settings["modality"]
         # A few of the further channels: all of them at once may be larger than memory.
         further = zip(*(cases[index].channels for index in looked_at[::4]), strict=True)
         channels = [volumes, *([read(path) for path in paths] for paths in further)]
-        settings["intensity"], why = plan_channels(channels, (stated,) if isinstance(stated, str) else tuple(stated))
+        settings["intensity"], why = plan_channels(channels, settings["modality"])
         say(f"intensity: {why}")
     view = given.get("field_of_view")
     extent = np.median([_extent(v, dims, view) for v in volumes], axis=0)
@@ -122,6 +132,9 @@ def plan_task(
     if "spacing" not in given:
         native = np.median([_spacing(v, dims, view) for v in volumes], axis=0)
         settings["spacing"] = [float(f"{max(n, e / limit):.5g}") for n, e in zip(native, extent, strict=True)]
+    else:
+        stored = np.median([np.array(v.shape)[_model_axes(v, dims)] for v in volumes], axis=0)
+        _check_spacing(settings["spacing"], extent, stored, "mm" if known or view or dims == 3 else "pixels")
     if dims == 2 and not known and "field_of_view" not in given:
         settings["field_of_view"] = float(max(extent))
     size = settings.get("size") or [
@@ -171,6 +184,13 @@ def plan_growth(settings: TrainingConfig, task: TaskSpec, given: dict[str, Any])
         raise TrainingError(
             "bad_config", "losses: spread is of labels; in a regression location spreads the map already"
         )
+    ignored = {
+        "focal_gamma": settings.focal_gamma, "class_weights": list(settings.class_weights),
+        "balanced": given.get("balanced", False), "losses: smoothing": settings.losses.smoothing,
+    }  # fmt: skip
+    for name, value in ignored.items() if regression else ():
+        if value:
+            raise TrainingError("bad_config", f"{name}={value!r}: a regression has no classes; leave it out")
     if settings.losses.together and task.activation != "sigmoid":
         raise TrainingError(
             "bad_config", "losses: together is of labels that are judged one against the rest; name `activation: "
@@ -221,33 +241,31 @@ def _check_kind(kind: Any, regression: bool) -> None:
     )
 
 
-def _modality(
-    cases: Sequence[Case], looked_at: Sequence[int], volumes: Sequence[Volume], say: Callable[[str], None]
-) -> tuple[str, ...]:
-    """The modality that every image of the list states, or none, which accepts all.
+def _check_axes(given: dict[str, Any], dims: int) -> None:
+    """Refuse a spacing or size of more or fewer axes than the images have."""
+    for name in ("spacing", "size"):
+        values = given.get(name)
+        if values is not None and len(values) != dims:
+            raise TrainingError(
+                "bad_config",
+                f"task settings: {name} {list(values)}; {dims} values are needed, one an axis of the {dims}D grid",
+            )
 
-    Args:
-        cases: the data list.
-        looked_at: the cases that have been read.
-        volumes: their images. Where these agree, the headers of all others are asked.
-        say: called with a line for a person where one of the others does not agree.
+
+def _check_spacing(spacing: Sequence[float], extent: np.ndarray, stored: np.ndarray, unit: str) -> None:
+    """Refuse a spacing that leaves less of the images than a cell of the map, or nothing along an axis.
+
+    What is that small as it is stored may stay so.
     """
-    modality = plan_modality(volumes)
-    for index in sorted(set(range(len(cases))).difference(looked_at)) if modality else ():
-        stated = _stated(cases[index].image)
-        if stated != modality[0]:
-            what = f"states {stated}" if stated else "states none"
-            say(f"modality: any, as {cases[index].image} {what} and others {modality[0]}")
-            return ()
-    return modality
-
-
-def _stated(image: Path) -> str:
-    """The modality in the header of an image, of the series that is read from it; empty where it states none."""
-    try:
-        return list_series(image)[0].modality
-    except (OSError, VolumeError):  # another format, which states none; or damaged, as reading it will say
-        return ""
+    seen = extent / np.array(spacing, float)
+    if max(seen) > 0.99 * min(MULTIPLE, max(stored)) and not ((seen < 0.99) & (stored > 1)).any():
+        return
+    size, left = (" x ".join(f"{n:.3g}" for n in numbers) for numbers in (extent, seen))
+    raise TrainingError(
+        "bad_config",
+        f"task settings: spacing {list(spacing)} is too coarse: of images of {size} {unit} it leaves {left} pixels; "
+        f"at least {MULTIPLE} are needed along the longest axis and 1 along each: give a finer one, or leave it out",
+    )
 
 
 def _classification(

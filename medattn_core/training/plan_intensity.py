@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import numpy as np
 
+from medattn_core.datalists import Case
+from medattn_core.errors import VolumeError
 from medattn_core.tasks import IntensityRule
-from medattn_core.volumes import Volume
+from medattn_core.volumes import Volume, list_series
 
 PICTURES = ("png", "jpeg")
 FEW_GREYS = 32
@@ -26,6 +29,35 @@ def plan_modality(volumes: Sequence[Volume]) -> tuple[str, ...]:
     """The modality, where every image states the same (DICOM does); else none, which accepts all."""
     found = {volume.modality for volume in volumes}
     return tuple(found) if len(found) == 1 and "" not in found else ()
+
+
+def modality_of_all(
+    cases: Sequence[Case], looked_at: Sequence[int], volumes: Sequence[Volume], say: Callable[[str], None]
+) -> tuple[str, ...]:
+    """The modality that every image of the list states, or none, which accepts all.
+
+    Args:
+        cases: the data list.
+        looked_at: the cases that have been read.
+        volumes: their images. Where these agree, the headers of all others are asked.
+        say: called with a line for a person where one of the others does not agree.
+    """
+    modality = plan_modality(volumes)
+    for index in sorted(set(range(len(cases))).difference(looked_at)) if modality else ():
+        stated = _stated(cases[index].image)
+        if stated != modality[0]:
+            what = f"states {stated}" if stated else "states none"
+            say(f"modality: any, as {cases[index].image} {what} and others {modality[0]}")
+            return ()
+    return modality
+
+
+def _stated(image: Path) -> str:
+    """The modality in the header of an image, of the series that is read from it; empty where it states none."""
+    try:
+        return list_series(image)[0].modality
+    except (OSError, VolumeError):  # another format, which states none; or damaged, as reading it will say
+        return ""
 
 
 def plan_intensity(volumes: Sequence[Volume], modality: Sequence[str] = ()) -> tuple[IntensityRule, str]:

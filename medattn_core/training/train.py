@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
@@ -39,10 +38,13 @@ from medattn_core.training.from_bundle import bundle_named, origin_of
 from medattn_core.training.held_out import (
     HELD_OUT_SECTION,
     check_labels,
+    check_listed,
     check_truth,
     fingerprint,
     gather,
     say_cropped,
+    say_noticed,
+    say_pictures,
     say_unlabelled,
     say_unused,
 )
@@ -51,6 +53,7 @@ from medattn_core.training.loop import Progress, fit
 from medattn_core.training.precision import fast_bf16
 from medattn_core.training.processes import Processes
 from medattn_core.training.reliability import HeldOut, assess, learn_input_check
+from medattn_core.training.work import CHECKPOINT, check_work_is_own, clear_logs, clear_work, logs_of, work_of
 
 EACH_ON_ITS_OWN = (
     "The scores are of single networks, each on the cases that it had not seen. Their mean is not measured: no case of "
@@ -126,6 +129,8 @@ def train(
     if processes.rank > 0:  # the first process speaks and writes for all
         say = progress = reading = None
     say = say or (lambda _: None)
+    if output.name:  # a folder without a name is refused below
+        check_work_is_own(work_of(output))
     parts = config if isinstance(config, dict) else read_config(Path(config)) if config is not None else {}
     about = dict(parts.get("bundle", {}))
     check_about(about)
@@ -148,6 +153,7 @@ def train(
     task, size, network_settings, settings = choose(
         data, cases, output.name, parts, settings, start=start, held_out=held_out[0], say=say
     )
+    check_listed(cases, held_out, task)
     if not where:
         say(
             "no case is held out: nothing will be measured, and probabilities are not calibrated; --folds K or "
@@ -157,7 +163,7 @@ def train(
         output, task, size, network_settings, settings,
         about=about, held_out=bool(where), processes=processes.count, start=start,
     )  # fmt: skip
-    work = output.with_name(output.name + ".training")
+    work = work_of(output)
     trained_on = fingerprint(data, cases, held_out)
     started_from = {} if start is None else origin_of(start)
     plain = {"task": task.to_dict(), "network": network_settings, "training": settings.to_dict(),
@@ -170,12 +176,16 @@ def train(
         check_work(work, output, len(held_out))
     with nullcontext() if (resume and not overwrite) or processes.rank > 0 else begun(work):
         prepared = prepare(cases, task, size, reading)
+        say_noticed(prepared.notices, say)
+        say_pictures(cases, prepared.pictures, task, say)
         say_unused(cases, prepared.located, say)
         say_unlabelled(cases, prepared.located, say)
         say_cropped(cases, prepared.cropped, size, say)
         check_labels(prepared, held_out, task)
     if not resume and processes.rank == 0:
-        _take_away(work, logs_of(output), len(held_out))
+        clear_work(work)  # checkpoints of an earlier run, which a later `resume` would take for this one's
+        work.mkdir(parents=True, exist_ok=True)
+        clear_logs(logs_of(output), len(held_out))
     whole_list = bool(where) and folds is None and validation_fold is None
     recipe = Recipe(
         data_list=data.name, size=size, hold_out=None if folds else validation_fold, section=section,
@@ -274,23 +284,8 @@ def _write(
         trained_on=run.trained_on,
         evaluation=EACH_ON_ITS_OWN if len(found) > 1 else "",
     )
-    shutil.rmtree(run.work, ignore_errors=True)
+    clear_work(run.work)
     return bundle
-
-
-def logs_of(output: Path) -> Path:
-    """Folder of the TensorBoard logs of a training."""
-    return output.with_name(output.name + ".logs")
-
-
-def _take_away(work: Path, logs: Path, folds: int) -> None:
-    """Checkpoints of an earlier run, which a later ``resume`` would take for this one's, and curves of its folds."""
-    shutil.rmtree(work, ignore_errors=True)
-    work.mkdir(parents=True, exist_ok=True)
-    own = {logs} if folds == 1 else {logs / f"fold{number}" for number in range(folds)}
-    for old in logs.rglob("events.out.tfevents.*"):
-        if old.parent not in own:
-            old.unlink(missing_ok=True)
 
 
 def _of_all(progress: Progress | None, number: int, folds: int) -> Progress | None:
@@ -310,7 +305,7 @@ def _train_one(run: _Run, prepared: TrainingData, held_out: np.ndarray, number: 
     work = run.work if number is None else run.work / f"fold{number}"
     return fit(
         network, training, run.task, settings,
-        device=run.device, checkpoint=work / "checkpoint.pt", resume=run.resume, progress=run.progress,
+        device=run.device, checkpoint=work / CHECKPOINT, resume=run.resume, progress=run.progress,
         validation=validation, log_dir=run.log_dir if number is None else run.log_dir / work.name,
         network_settings=run.network, start=run.start,
     )  # fmt: skip

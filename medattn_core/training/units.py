@@ -10,9 +10,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from medattn_core.errors import TrainingError
 from medattn_core.networks.attention_cnn import AttentionCNN
 from medattn_core.training.calibration import fold_scale
 from medattn_core.training.data import TrainingData
+
+LARGEST = 1e15
+"""Values beyond it are refused: their squares, and weights times them, have to stay far within float32."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,8 +28,20 @@ class Units:
 
     @classmethod
     def of(cls, data: TrainingData) -> Units:
-        """Of the targets of a regression."""
-        mean, spread = float(data.targets.mean()), float(data.targets.std())
+        """Of the targets of a regression.
+
+        Raises:
+            TrainingError: ``bad_config``: targets that float32 cannot be trained on.
+        """
+        targets = data.targets.astype(np.float64)  # a variance in float32 overflows from 1e19
+        largest = float(np.abs(targets).max())
+        if not largest <= LARGEST:  # NaN too
+            raise TrainingError(
+                "bad_config",
+                f"values of the cases: {largest:.4g} is among them, accepted: finite numbers up to {LARGEST:.0e} in "
+                "size; give the values in another unit",
+            )
+        mean, spread = float(targets.mean()), float(targets.std())
         return cls(mean=mean, spread=spread if spread > 1e-6 * abs(mean) else 1.0)  # less is rounding
 
     def standardised(self, data: TrainingData) -> TrainingData:

@@ -15,9 +15,10 @@ import SimpleITK as sitk
 from typer.testing import CliRunner
 
 from medattn_core.cli import app
+from medattn_core.datalists import Case
 from medattn_core.errors import MedAttnError
 from medattn_core.evaluation import Settings, evaluate, examples, pictures
-from medattn_core.evaluation.cases import load_cases
+from medattn_core.evaluation.cases import check_apart, load_cases
 from medattn_core.evaluation.run import run
 from medattn_core.inference import Predictor
 from tests.squares import write_list
@@ -149,6 +150,14 @@ def test_maps_are_compared_where_there_is_a_finding(trained: tuple[Path, Path], 
     assert (entry["code"], entry["cases"]) == ("bad_argument", 5)
     assert "no case shows a label" in entry["message"]
     assert "no case shows a label" in (tmp_path / "none" / "summary.html").read_text()
+
+
+def test_a_patient_in_other_letters_is_the_same() -> None:
+    """Of two lists; nobody is named."""
+    lists = [[Case(image=Path(f"{name}.nii"), labels=("a",), patient=name)] for name in ("P1", "p1", "p2")]
+    check_apart(lists[0], lists[2], "val.csv", "test.csv")
+    with pytest.raises(MedAttnError, match="1 patient of the validation list"):
+        check_apart(lists[0], lists[1], "val.csv", "test.csv")
 
 
 @pytest.mark.parametrize(("count", "chosen"), [(9, False), (10, True)])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -73,6 +75,34 @@ def test_unknown_names_and_dimensions_are_refused() -> None:
         build_encoder("compact", spatial_dims=1, in_channels=1)
     with pytest.raises(ValueError, match="widths has 3 stages and blocks 4"):
         build_encoder("compact", spatial_dims=2, in_channels=1, widths=[8, 16, 32])
+
+
+@pytest.mark.parametrize(("name", "options", "said"), [
+    ("compact", {"foo": 1}, "encoder_options of 'compact': unknown key 'foo'; accepted: widths, blocks, stem_stride"),
+    ("compact", {"widths": ["a", "b"], "blocks": [1, 1]}, r"widths is \['a', 'b'\]; a list of whole numbers above 0"),
+    ("compact", {"widths": 5}, "widths is 5; a list of whole numbers above 0"),
+    ("compact", {"widths": []}, r"widths is \[\]; a list of whole numbers"),
+    ("compact", {"blocks": [1, 0, 1, 1]}, r"blocks is \[1, 0, 1, 1\]; a list of whole numbers above 0"),
+    ("resnet18", {"widths": [8]}, "unknown key 'widths'; accepted: conv1_t_size, conv1_t_stride, "),
+    ("densenet121", {"widths": [8]}, "unknown key 'widths'; accepted: init_features, growth_rate"),
+    ("seresnet50", {"widths": [8]}, "unknown key 'widths'; accepted: layers, groups"),
+    ("efficientnet-b0", {"stages": 1}, "unknown key 'stages'; accepted: model_name"),
+    ("efficientnet-lite0", {"widths": [8]}, "unknown key 'widths'; accepted: stages"),
+])  # fmt: skip
+def test_options_that_an_encoder_does_not_take(name: str, options: dict[str, Any], said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        build_encoder(name, spatial_dims=2, in_channels=1, **options)
+
+
+def test_options_of_monai_networks_are_passed_on() -> None:
+    assert build_encoder("resnet10", spatial_dims=2, in_channels=1, conv1_t_stride=1).strides[0] == 2
+    assert build_encoder("densenet121", spatial_dims=2, in_channels=1, init_features=8).channels[0] < 256
+
+
+def test_whole_numbers_of_options_may_have_a_point() -> None:
+    options = {"widths": [4.0, 8.0], "blocks": [1.0, 1.0], "stem_stride": 2.0}
+    encoder = build_encoder("compact", spatial_dims=2, in_channels=1, **options)
+    assert [type(stride) for stride in encoder.strides] == [int, int]
 
 
 def test_compact_options_from_json_lists() -> None:

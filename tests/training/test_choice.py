@@ -20,6 +20,8 @@ from medattn_core.training.choice import choose
 from medattn_core.training.data import prepare
 from medattn_core.training.from_bundle import origin_of
 from medattn_core.training.loop import build_trainer, trainer_of
+from medattn_core.volumes import Volume
+from medattn_core.volumes.write import write
 from tests.squares import SETTINGS, write_list
 
 
@@ -134,6 +136,47 @@ def test_other_dimensions_are_refused_with_the_name_of_the_bundle(squares: Path,
         chosen(squares, start)
     with pytest.raises(TrainingError, match=r"spatial_dims is 2, but bundle solid, .* has 3; leave it out"):
         chosen(squares, start, {"task": {"spatial_dims": 2}})
+
+
+def test_volumes_for_a_bundle_of_pictures(squares: Path, tmp_path: Path) -> None:
+    start = bundle_of(tmp_path / "flat", {**TUMOURS, "slicewise": False})
+    for number in range(2):
+        data = np.random.default_rng(number).random((64, 64, 3)).astype(np.float32)
+        write(Volume(data=data, affine=np.eye(4)), tmp_path / f"{number}.nii.gz")
+    scans = write_list(
+        tmp_path / "scans.csv", [{"image": f"{n}.nii.gz", "label": ("bright", "dark")[n]} for n in range(2)]
+    )
+    with pytest.raises(
+        TrainingError, match=r"0\.nii\.gz has several slices; add `slicewise: true`.*\(of bundle flat, wh"
+    ):
+        chosen(scans, start)
+    task, _, network, _ = chosen(scans, start, {"task": {"slicewise": True}})
+    assert task.slicewise
+    assert network["slicewise"]
+
+
+def test_a_spacing_that_is_too_coarse_is_the_bundles_or_ones_own(squares: Path, tmp_path: Path) -> None:
+    start = bundle_of(tmp_path / "coarse", {**TUMOURS, "spacing": [50.0, 50.0]})
+    with pytest.raises(TrainingError, match=r"spacing \[50.0, 50.0\] is too coarse.*\(of bundle coarse, which"):
+        chosen(squares, start)
+    with pytest.raises(TrainingError, match=r"too coarse.*or leave it out$"):
+        chosen(squares, start, {"task": {"spacing": [40, 40]}})
+
+
+@pytest.mark.parametrize(("network", "said"), [
+    ({"encoder_options": [1]}, r"encoder_options is \[1\]; an object of keys and values"),
+    ({"encoder_options": "x"}, "encoder_options is 'x'; an object"),
+    ({True: 1, "foo": 2}, "unknown key True; accepted"),
+])  # fmt: skip
+def test_network_settings_are_looked_at_first(squares: Path, network: dict[Any, Any], said: str) -> None:
+    with pytest.raises(TrainingError, match=said) as caught:
+        chosen(squares, None, {"network": network})
+    assert caught.value.code == "bad_config"
+
+
+def test_whole_numbers_of_the_network_may_have_a_point(squares: Path) -> None:
+    network = chosen(squares, None, {"network": {"evidence_stride": 4.0, "width": 8.0}})[2]
+    assert [(network[name], type(network[name])) for name in ("evidence_stride", "width")] == [(4, int), (8, int)]
 
 
 def test_train_json_starts_from_those_weights_or_not_at_all(

@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from medattn_core.cli.shared import FAILED, WRONG_USAGE, reported
 from medattn_core.errors import BundleError, MedAttnError, TaskError, TrainingError
 from medattn_core.networks.attention_cnn import AttentionCNN
 from medattn_core.tasks import TaskSpec
-from medattn_core.training.before import check_before, check_output, network_of
+from medattn_core.training.before import check_before, check_output, network_of, network_settings_of
 from medattn_core.training.config import SEEDS, TrainingConfig, check_about, read_config
 
 NETWORK: dict[str, Any] = {"spatial_dims": 2, "in_channels": 1, "out_channels": 2, "width": 8}
@@ -34,6 +35,10 @@ def refused(run: Any, *given: Any, code: str = "bad_config", **options: Any) -> 
     ({"calibration": {"offset": [1, 2]}}, "offset is [1, 2]; an object of a number for each label"),
     ({"calibration": {"offset": {"a": "much"}}}, "offset is {'a': 'much'}"),
     ({"metrics": {"auc": "high"}}, "metrics, auc is 'high'; a finite number"),
+    ({"metrics": {1: 2}}, "metrics, key 1; a text is needed, in quotes"),
+    ({"calibration": {True: 2}}, "calibration, key True; a text is needed"),
+    ({"calibration": {"temperature": 2, "conformal": 5}}, "bundle: calibration conformal is no object; mend it"),
+    ({"calibration": {"conformal": {"coverage": 7}}}, "bundle: calibration coverage is 7; 0 to 1 is accepted"),
 ])  # fmt: skip
 def test_numbers_of_the_bundle_part(about: dict[str, Any], said: str) -> None:
     assert said in refused(check_about, about)
@@ -81,11 +86,31 @@ def test_a_byte_order_mark_is_passed_over(tmp_path: Path, name: str) -> None:
     ("task: {spacing: [a, 1]}", "spacing ['a', 1]; a list of positive numbers"),
     ("task: {size: [40.7, 40]}", "size [40.7, 40]; a list of positive whole numbers"),
     ("task: {field_of_view: 0}", "field_of_view 0; a positive number of mm"),
+    ("task: {spacing: null}", "spacing None; a list is needed, one number an axis"),
+    ("training: &a {losses: *a}", "an alias (*) stands inside of what it names"),
+    ("training: {seed: 1, epochs: 3, seed: 2}", "key 'seed' stands twice in one object; keep one of them"),
+    ("task: {}\ntask: {}\n", "key 'task' stands twice"),
 ])  # fmt: skip
 def test_files_that_are_refused(tmp_path: Path, text: str, said: str) -> None:
     path = tmp_path / "s.yaml"
     path.write_text(text)
     assert said in refused(read_config, path)
+
+
+@pytest.mark.parametrize(("text", "said"), [
+    ('{"training": {"seed": 1, "seed": 2}}', "key 'seed' stands twice in one object; keep one of them"),
+    ('{"training": ' + "[" * 100_000 + "]" * 100_000 + "}", "cannot be read as JSON (maximum recursion"),
+])  # fmt: skip
+def test_json_files_that_are_refused(tmp_path: Path, text: str, said: str) -> None:
+    path = tmp_path / "s.json"
+    path.write_text(text)
+    assert said in refused(read_config, path)
+
+
+def test_what_yaml_merges_may_be_overridden(tmp_path: Path) -> None:
+    path = tmp_path / "s.yaml"
+    path.write_text("task: &a {name: x}\nbundle: &b {<<: *a, name: y}\nnetwork: {<<: *b, name: z}\n")
+    assert read_config(path)["network"] == {"name": "z"}
 
 
 @pytest.mark.parametrize(("setting", "said"), [
@@ -98,6 +123,14 @@ def test_files_that_are_refused(tmp_path: Path, text: str, said: str) -> None:
     ({"dropout": "0.1"}, "dropout is '0.1'; a number"),
     ({"pooling": 1}, "pooling is 1; a text"),
     ({"encoder_options": [1]}, "encoder_options is [1]; an object"),
+    ({"encoder_options": "x"}, "encoder_options is 'x'; an object"),
+    ({"width": 0}, "width is 0; a whole number above 0"),
+    ({True: 1, "foo": 2}, "unknown key True; accepted: spatial_dims"),  # YAML reads `on` as true
+    ({"encoder_options": {"foo": 1}}, "unknown key 'foo'; accepted: widths, blocks, stem_stride"),
+    ({"encoder_options": {1: 1}}, "unknown key 1; accepted: widths"),
+    ({"encoder_options": {"in_channels": 1}}, "unknown key 'in_channels'; accepted: widths"),
+    ({"encoder": "vgg", "encoder_options": {}}, "unknown encoder 'vgg'; accepted: compact"),
+    ({"encoder": "resnet18", "encoder_options": {"shortcut_type": "Z"}}, "network settings: "),
 ])  # fmt: skip
 def test_types_of_the_network_part(setting: dict[str, Any], said: str) -> None:
     assert said in refused(network_of, {**NETWORK, **setting})
@@ -111,8 +144,53 @@ def test_types_of_the_network_part_that_can_be() -> None:
         "encoder_options": None,
         "null_token": False,
         "evidence_stride": 8.0,
+        "width": 8.0,
     }
-    assert isinstance(network_of({**NETWORK, **more}), AttentionCNN)
+    network = network_of({**NETWORK, **more})
+    assert isinstance(network, AttentionCNN)
+    assert network.eval()(torch.zeros(1, 1, 30, 30)).shape == (1, 2)  # which is padded to a multiple of the strides
+    given = network_settings_of({"width": 8.0, "dropout": 0.0})
+    assert [type(value) for value in given.values()] == [int, float]
+
+
+@pytest.mark.parametrize(("setting", "said"), [
+    ({"in_channels": 2}, "in_channels is 2, but the task asks for 1; leave it out, it follows the list"),
+    ({"out_channels": 3}, "out_channels is 3, but the task asks for 2; leave it out"),
+    ({"spatial_dims": 3}, "spatial_dims is 3, but the task asks for 2; leave it out"),
+    ({"slicewise": True}, "slicewise is True, but the task asks for False; leave it out"),
+])  # fmt: skip
+def test_network_settings_that_follow_the_task(tmp_path: Path, setting: dict[str, Any], said: str) -> None:
+    given = (tmp_path / "out", TASK, (32, 32), {**NETWORK, **setting}, TrainingConfig())
+    assert said in refused(check_before, *given, about={}, held_out=False)
+
+
+def test_a_trial_bundle_is_of_the_settings(tmp_path: Path) -> None:
+    """Nothing lies at the output: no file of it can be what is wrong."""
+    about = {"calibration": {"temperature": 2, "conformal": 5}}
+    said = refused(
+        check_before, tmp_path / "out", TASK, (32, 32), NETWORK, TrainingConfig(), about=about, held_out=False
+    )
+    assert str(tmp_path) not in said
+    assert "conformal" in said
+
+
+@pytest.mark.parametrize("beside", ["out.training", "out.logs"])
+def test_what_a_training_writes_beside_its_bundle(tmp_path: Path, beside: str) -> None:
+    (tmp_path / beside).mkdir()
+    check_output(tmp_path / "out")
+    assert not any((tmp_path / beside).iterdir())
+    (tmp_path / beside).rmdir()
+    (tmp_path / beside).write_text("of somebody else")
+    said = refused(check_output, tmp_path / "out", code="unwritable")
+    assert said.startswith(f"{tmp_path / beside}: exists and is no folder")
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="a folder in which even root cannot write is Linux's /proc")
+def test_a_folder_beside_the_bundle_that_takes_nothing(tmp_path: Path) -> None:
+    (tmp_path / "out.logs").symlink_to("/proc/self", target_is_directory=True)
+    said = refused(check_output, tmp_path / "out", code="unwritable")
+    assert said.startswith(f"{tmp_path / 'out.logs'}: ")
+    assert "make it writable, or choose another name" in said
 
 
 def test_the_rule_of_names_is_said(tmp_path: Path) -> None:

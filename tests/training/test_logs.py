@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -156,3 +157,21 @@ def test_a_run_that_is_no_more_is_replaced(tmp_path: Path, store: Any, left: str
     newest = runs_of(store)[-1]
     assert newest.info.run_id != first.info.run_id
     assert [point.step for point in store.get_metric_history(newest.info.run_id, "train/loss")] == [1, 2]
+
+
+def test_a_folder_that_cannot_be_written_is_known_before_the_first_step(tmp_path: Path) -> None:
+    (tmp_path / "logs").write_text("in the way")
+    steps: list[int] = []
+    config = TrainingConfig(epochs=1, batch_size=4, precision="fp32")
+    with pytest.raises(TrainingError, match=r"logs: the curves of the training cannot be written \(.+\)") as caught:
+        fit(AttentionCNN(**NETWORK), data(), TASK, config, log_dir=tmp_path / "logs",
+            progress=lambda step, *_: steps.append(step))  # fmt: skip
+    assert caught.value.code == "unwritable"
+    assert not steps
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="permissions bind no administrator")
+def test_a_folder_without_permission_is_known_before_the_first_step(tmp_path: Path) -> None:
+    (tmp_path / "logs").mkdir(mode=0o555)
+    with pytest.raises(TrainingError, match="logs: the curves of the training cannot be written"):
+        run(tmp_path, 1)

@@ -220,10 +220,19 @@ def test_settings_that_a_kind_of_task_cannot_obey_are_refused(picture):
     for task, given, words in (
         (labels, {"zoom_power": 3}, "a label does not grow"),
         (quantity("mm3"), {"losses": {"spread": 0.1}}, "spread is of labels"),
+        (quantity("mm3"), {"focal_gamma": 2}, "focal_gamma=2: a regression has no classes; leave it out"),
+        (quantity(""), {"class_weights": [2]}, r"class_weights=\[2.0\]: a regression has no classes"),
+        (quantity(""), {"balanced": True}, "balanced=True: a regression has no classes"),
+        (quantity(""), {"losses": {"smoothing": 0.1}}, "losses: smoothing=0.1: a regression has no classes"),
     ):
         with pytest.raises(TrainingError, match=words) as caught:
             plan_growth(TrainingConfig.from_dict(given), task, given)
         assert caught.value.code == "bad_config"
+
+
+def test_what_changes_nothing_in_a_regression_may_be_said():
+    given = {"focal_gamma": 0, "class_weights": [], "balanced": False, "losses": {"smoothing": 0}}
+    plan_growth(TrainingConfig.from_dict(given), quantity("mm3"), given)
 
 
 def test_the_network_is_sized_by_the_data(picture):
@@ -242,11 +251,27 @@ def test_the_network_is_sized_by_the_data(picture):
 @pytest.mark.parametrize(("given", "words"), [
     ({"spatial_dims": 3}, "holds pictures"), ({"intensity": "window"}, "an object of rule, lower and upper"),
     ({"name": 3}, "name must be a text"), ({"intensity": {"lower": "low"}}, "a number is needed"),
+    ({"intensity": {"rule": "window", "low": 5}}, "unknown key 'low'; accepted: rule, lower, upper"),
+    ({"spacing": [1]}, r"spacing \[1\]; 2 values are needed"), ({"size": [8] * 3}, r"size \[8, 8, 8\]; 2 values"),
+    ({"spacing": [1, 1, 1]}, r"spacing \[1, 1, 1\]; 2 values"), ({"spacing": None}, "spacing None; a list is needed"),
+    ({"modality": 5}, "modality 5; a list of texts"), ({"modality": None}, "modality None; a list of texts"),
+    ({"channels": 5}, "channels 5; a list of texts"), ({"labels": 5}, "labels 5; a list of texts"),
+    ({"spacing": [100, 100]}, r"spacing \[100, 100\] is too coarse: of images of 64 x 64 pixels it leaves 0.64 x 0.64"),
+    ({"spacing": [10, 10], "field_of_view": 64}, "images of 64 x 64 mm it leaves 6.4 x 6.4 pixels; at least 8 are"),
+    ({"spacing": [1, 100]}, "leaves 64 x 0.64 pixels"),
 ])  # fmt: skip
 def test_task_settings_of_the_wrong_kind(picture, given, words):
     with pytest.raises(Exception, match=words) as caught:
         plan_task(listed(picture, "a", "b"), given, "t")
     assert caught.value.code in ("bad_config", "bad_task")
+
+
+def test_small_images_may_stay_small(tmp_path):
+    for number in range(2):
+        path = tmp_path / f"{number}.png"
+        sitk.WriteImage(sitk.GetImageFromArray(np.arange(20, dtype=np.uint8).reshape(4, 5)), str(path))
+    plan_task(listed(path, "a", "b"), {"spacing": [1, 1]}, "t")
+    assert plan_task(listed(path, "a", "b"), {"spatial_dims": 2.0}, "t")[0].spatial_dims == 2
 
 
 def test_one_modality_may_be_a_text(picture):

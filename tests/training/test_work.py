@@ -1,0 +1,65 @@
+"""Folders of a training that are somebody's own: nothing in them is deleted."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from medattn_core.errors import TrainingError
+from medattn_core.training import train
+from medattn_core.training.work import check_work_is_own, clear_logs, clear_work
+from tests.squares import SETTINGS
+
+
+def put(folder: Path, *names: str) -> list[Path]:
+    files = [folder / name for name in names]
+    for path in files:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"something")
+    return files
+
+
+@pytest.mark.parametrize("how", [{}, {"overwrite": True}, {"resume": True}])
+@pytest.mark.parametrize("name", ["scans/1.png", "notes.txt", "fold0/scan.png", "scans/checkpoint.pt"])
+def test_a_folder_of_that_name_that_is_somebodys_own_is_refused_and_kept(tmp_path: Path, how: dict, name: str) -> None:
+    mine, checkpoint = put(tmp_path / "liver.training", name, "checkpoint.pt")
+    with pytest.raises(
+        TrainingError, match=f"liver.training: holds files that are not of a training \\({name}\\)"
+    ) as e:
+        train(tmp_path / "no list.csv", tmp_path / "liver", config=SETTINGS, device="cpu", **how)  # nothing is read
+    assert e.value.code == "bad_argument"
+    assert "move them, or choose another name" in e.value.message
+    assert mine.exists()
+    assert checkpoint.exists()
+
+
+def test_many_files_are_counted(tmp_path: Path) -> None:
+    put(tmp_path, *[f"{i}.png" for i in range(5)])
+    with pytest.raises(TrainingError, match=r"\(0\.png, 1\.png, 2\.png and 2 more\)"):
+        check_work_is_own(tmp_path)
+
+
+def test_what_a_killed_training_leaves_is_its_own(tmp_path: Path) -> None:
+    work = tmp_path / "x.training"
+    check_work_is_own(work)  # not there
+    put(work, "checkpoint.pt", ".checkpoint.pt.4711", "fold0/checkpoint.pt", "fold12/.checkpoint.pt.1", ".DS_Store")
+    (work / "fold3").mkdir()
+    check_work_is_own(work)
+    clear_work(work)
+    assert not work.exists()
+
+
+def test_what_came_to_lie_there_during_the_training_is_kept(tmp_path: Path) -> None:
+    kept, _ = put(tmp_path / "x.training", "fold0/mine.txt", "fold0/checkpoint.pt")
+    clear_work(tmp_path / "x.training")
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == [kept]
+
+
+def test_only_curves_of_a_training_are_taken_away(tmp_path: Path) -> None:
+    event = "events.out.tfevents.123"
+    mine = put(tmp_path, f"mine/{event}", f"fold1/mine/{event}", f"folds/{event}", "fold1/notes.txt")
+    own = put(tmp_path, event, f"fold0/{event}", f"fold1/{event}")
+    clear_logs(tmp_path, 1)
+    assert all(path.exists() for path in mine)
+    assert [path.exists() for path in own] == [True, False, False]  # the first goes as its successor begins
