@@ -69,6 +69,6 @@ def train(
                     say=say,
                 )
         except KeyboardInterrupt:
-            say("interrupted; the finished epochs are saved, and the same command with --resume continues it")
+            say("interrupted; finished epochs, if any, are saved, and the same command with --resume continues it")
             raise typer.Exit(INTERRUPTED) from None
         say(f"the bundle lies in {output}")

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Hashable, Iterable
 from dataclasses import dataclass
-from decimal import Decimal, InvalidOperation
 from pathlib import Path
 
 from medattn_core.errors import DataListError
@@ -60,12 +60,9 @@ def label_names(cases: Iterable[Case]) -> tuple[str, ...]:
 
 
 def spelling_of(label: str) -> Hashable:
-    """What two spellings of one label share: the letters in either case, or the number that both write (1 and 1.0)."""
-    try:
-        number = Decimal(label)
-    except InvalidOperation:
-        return label.casefold()
-    return number if number.is_finite() else label.casefold()
+    """What two spellings of one label share: letters in either case, or the whole number (1, 1.0; not 1.1, 1.10)."""
+    whole = re.fullmatch(r"([+-]?\d+)\.0*", label)
+    return whole[1] if whole else label.casefold()
 
 
 def one_of_several(cases: Iterable[Case]) -> bool:

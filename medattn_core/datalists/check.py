@@ -187,6 +187,14 @@ def _count(found: Checked, cases: list[Case], together: list[Case]) -> None:
         found.warnings.append(f"[few_cases] fewer than {FEW} cases: {', '.join(few)}")
     if any(case.patient is None for case in cases) and len(cases) > 1:
         found.warnings.append("[no_patient] without `patient`, images of one person may fall into several folds")
+    patients = {case.patient for case in cases if case.patient is not None}
+    alike = len(patients) - len({patient.casefold() for patient in patients})
+    if alike:  # how they are called is nobody's business
+        what = "1 patient differs" if alike == 1 else f"{alike} patients differ"
+        found.warnings.append(
+            f"[patient_spelling] {what} from another by small and capital letters only: two of them, or one in two "
+            "spellings, whose images may then fall into several folds?"
+        )
 
 
 def _check_truth(

@@ -48,8 +48,8 @@ def check_together(path: Path, places: list[str], cases: list[Case]) -> None:
         if case.patient is not None:
             known = patients.setdefault(case.patient.casefold(), (case.patient, case.fold, where))
             spelling, fold, first = known
-            if spelling != case.patient:  # the name is not said
-                what = "the same patient in two spellings (small and capital letters)"
+            if spelling != case.patient and fold != case.fold:  # the name is not said
+                what = "the same patient in two spellings (small and capital letters) in another fold"
                 raise bad(path, f"{where}: {what}, the other in {first}; write one of them")
             if fold != case.fold:
                 raise bad(path, f"{where}: fold {case.fold}, but {first} is the same patient in fold {fold}")

@@ -109,7 +109,8 @@ def check_output(output: Path) -> None:
         )
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
-        _write_in(output.parent)
+        with tempfile.TemporaryDirectory(dir=output.parent):
+            pass
     except OSError as error:
         raise TrainingError("unwritable", f"{output}: {error.strerror}; choose a folder that may be written") from error
     for beside in (work_of(output), logs_of(output)):
@@ -119,20 +120,13 @@ def check_output(output: Path) -> None:
                 f"{beside}: exists and is no folder, and a training writes there; move it away, or choose another "
                 "name for the bundle",
             )
-        try:
-            if beside.is_dir():
-                _write_in(beside)
-        except OSError as error:
+        # Asked, not tried: what another process tried there would pass for an unfinished training.
+        if beside.is_dir() and not os.access(beside, os.W_OK | os.X_OK):
             raise TrainingError(
                 "unwritable",
-                f"{beside}: {error.strerror}, and a training writes there; make it writable, or choose another name "
-                "for the bundle",
-            ) from error
-
-
-def _write_in(folder: Path) -> None:
-    with tempfile.TemporaryDirectory(dir=folder):
-        pass
+                f"{beside}: it may not be written, and a training writes there; make it writable, or choose another "
+                "name for the bundle",
+            )
 
 
 def check_follows(task: TaskSpec, network_settings: dict[str, Any]) -> None:

@@ -186,7 +186,7 @@ def plan_growth(settings: TrainingConfig, task: TaskSpec, given: dict[str, Any])
         )
     ignored = {
         "focal_gamma": settings.focal_gamma, "class_weights": list(settings.class_weights),
-        "balanced": given.get("balanced", False), "losses: smoothing": settings.losses.smoothing,
+        "losses: smoothing": settings.losses.smoothing,
     }  # fmt: skip
     for name, value in ignored.items() if regression else ():
         if value:
@@ -253,18 +253,18 @@ def _check_axes(given: dict[str, Any], dims: int) -> None:
 
 
 def _check_spacing(spacing: Sequence[float], extent: np.ndarray, stored: np.ndarray, unit: str) -> None:
-    """Refuse a spacing that leaves less of the images than a cell of the map, or nothing along an axis.
+    """Refuse a spacing that leaves less of the images than a cell of the map.
 
-    What is that small as it is stored may stay so.
+    What is that small as it is stored may stay so, and a thin slab is padded.
     """
     seen = extent / np.array(spacing, float)
-    if max(seen) > 0.99 * min(MULTIPLE, max(stored)) and not ((seen < 0.99) & (stored > 1)).any():
+    if max(seen) > 0.99 * min(MULTIPLE, max(stored)):
         return
     size, left = (" x ".join(f"{n:.3g}" for n in numbers) for numbers in (extent, seen))
     raise TrainingError(
         "bad_config",
         f"task settings: spacing {list(spacing)} is too coarse: of images of {size} {unit} it leaves {left} pixels; "
-        f"at least {MULTIPLE} are needed along the longest axis and 1 along each: give a finer one, or leave it out",
+        f"at least {MULTIPLE} are needed along the longest axis: give a finer one, or leave it out",
     )
 
 

@@ -285,6 +285,8 @@ def _write(
         evaluation=EACH_ON_ITS_OWN if len(found) > 1 else "",
     )
     clear_work(run.work)
+    if run.work.is_dir():
+        say(f"{run.work}: kept, for it holds files that are not of the training; move them before the next one")
     return bundle
 
 

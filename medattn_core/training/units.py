@@ -10,13 +10,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from medattn_core.datalists.load import LARGEST
 from medattn_core.errors import TrainingError
 from medattn_core.networks.attention_cnn import AttentionCNN
 from medattn_core.training.calibration import fold_scale
 from medattn_core.training.data import TrainingData
-
-LARGEST = 1e15
-"""Values beyond it are refused: their squares, and weights times them, have to stay far within float32."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -30,6 +30,7 @@ def test_other_keys_beside_the_lists_are_left_alone(write: Write) -> None:
         "training": [A, B], "training_b": [A], "Training": [B],
     }  # fmt: skip
     assert len(datalists.load(write("list.json", data))) == 2
+    assert len(datalists.load(write("list.json", {"training": [A, B], "validation_2": [A], "labels_de": ["x"]}))) == 2
     path = write("list.json", {"training_a": [A, B], "validation_2": [A], "validation": [B]})
     assert len(datalists.load(path, section="training_a")) == 2
     assert len(datalists.load(path, section="validation_2")) == 1

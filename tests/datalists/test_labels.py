@@ -61,5 +61,7 @@ def test_a_segmentation_of_the_decathlon_is_told_from_a_label(write: Write) -> N
 def test_a_number_in_two_spellings_is_one_label(write: Write) -> None:
     path = write("list.csv", "image,label\na.nii,1\nb.nii,1.0\n")
     assert "row 3: label '1.0', but '1' in row 2; write one of them" in refused(path)
+    path = write("list.csv", "image,label\na.nii,1.1\nb.nii,1.10\n")
+    assert datalists.label_names(datalists.load(path)) == ("1.1", "1.10")
     path = write("list.csv", "image,label\na.nii,1\nb.nii,2.0\nc.nii,nan\n")
     assert [case.label for case in datalists.load(path)] == ["1", "2.0", "nan"]
