@@ -21,7 +21,7 @@ from medattn_core.networks.encoders import check_options
 from medattn_core.tasks import TaskSpec, is_number
 from medattn_core.training.config import SEEDS, TrainingConfig, differing
 from medattn_core.training.initial import start_from
-from medattn_core.training.work import logs_of, work_of
+from medattn_core.training.work import CHECKPOINT, logs_of, work_of
 
 PACKAGES = ("monai", "ignite", "tensorboard", "sklearn", "scipy")
 """What the extra ``train`` brings."""
@@ -234,8 +234,8 @@ def check_work(work: Path, output: Path, folds: int) -> None:
     Raises:
         TrainingError: ``bad_argument``.
     """
-    numbers = [int(path.parent.name.removeprefix("fold")) for path in work.glob("fold*/checkpoint.pt")]
-    alone = (work / "checkpoint.pt").exists()
+    numbers = [int(path.parent.name.removeprefix("fold")) for path in work.glob(f"fold*/{CHECKPOINT}")]
+    alone = (work / CHECKPOINT).exists()
     if (alone and folds > 1) or (numbers and max(numbers) >= (folds if folds > 1 else 0)):
         there = "of a single network" if alone else f"with folds ({max(numbers) + 1} or more)"
         raise TrainingError(
