@@ -36,15 +36,14 @@ def test_first_result_and_what_if_never_block_the_main_thread(warm: Drive, brain
     assert answer.result["label"] == "glioma"
     assert len(answer.progress) >= 4
     times = []
-    for without in ([1], []) * 4:
+    for without in ([1], [], [1], []):
         begin = time.perf_counter()
         told = warm.ask("what_if", prediction=answer.result["prediction"], without=without)
         times.append(time.perf_counter() - begin)
     assert told["probabilities"] == answer.result["probabilities"]
     print(f"first result {first:.2f} s, what-if {max(times) * 1000:.0f} ms, {warm.told()}")
     assert first < 5.0 * overload()
-    assert sorted(times)[-2] < 0.2 * overload()  # once another program may have the processor
-    assert max(times) < 1.0 * overload()
+    assert max(times) < 0.2 * overload()
     assert warm.longest < blocked()
 
 
@@ -113,7 +112,7 @@ def test_cancel_at_random_moments(warm: Drive, brain1: str, moments: int) -> Non
         assert answer.calls == 1
         assert answer.result is not None or answer.error[0] == "cancelled"
     print(f"not busy again after at most {max(times):.3f} s")
-    assert max(times) < 1.0 * overload()
+    assert max(times) < 1.0
     after = warm.ask("predict", path=brain1, bundle=BUNDLE)
     assert after["probabilities"] == pytest.approx(before["probabilities"], rel=0, abs=1e-6)
 
@@ -124,7 +123,7 @@ def test_cancel_before_the_greeting(drive, brain1: str) -> None:
     one = drive(Worker())
     answer = one.send("predict", path=brain1, bundle=BUNDLE)
     one.engine.cancel()
-    assert one.until(lambda: answer.calls > 0) < 1.0 * overload()
+    assert one.until(lambda: answer.calls > 0) < 1.0
     assert answer.error[0] == "cancelled"
     assert not one.engine.busy
     assert one.ask("load", bundle=BUNDLE)["bundle"]["name"] == BUNDLE
@@ -176,7 +175,7 @@ def test_cancel_in_a_stage_that_cannot_be_interrupted(warm: Drive, large: str, b
         assert answer.error[0] == "cancelled"
     restarted = "restarted" if warm.engine.pid != first else "the same process"
     print(f"not busy again after at most {max(times):.2f} s ({restarted}), {warm.told()}")
-    assert max(times) < 1.0 * overload()
+    assert max(times) < 1.0
     assert warm.longest < blocked()
     assert warm.ask("predict", path=brain1, bundle=BUNDLE)["label"] == "glioma"
 

@@ -13,7 +13,6 @@ from pathlib import Path
 import pytest
 
 from tests.extension.conftest import MODULE, blocked, processes_of_group
-from tests.worker.conftest import overload
 
 LINUX = pytest.mark.skipif(not Path("/proc").is_dir(), reason="looks into /proc")
 BUNDLE = "brain_tumor_t1ce"
@@ -97,9 +96,9 @@ def test_one_that_does_not_listen_is_ended_by_force(drive, tmp_path: Path, brain
     one.until(lambda: not one.engine.busy)
     seconds = time.monotonic() - begin
     print(f"ended by force after {seconds:.2f} s")
-    assert seconds < 1.0 * overload()
+    assert seconds < 1.0
     assert answer.error[0] == "cancelled"
-    one.until(lambda: processes_of_group(group) == [], patience=5)
+    one.until(lambda: processes_of_group(group) == [], patience=1)
     one.until(lambda: one.engine.state == "idle")
     assert one.longest < blocked()
 
@@ -200,7 +199,7 @@ def test_a_client_that_forgets_to_stop_leaves_nothing(tmp_path: Path, how: str) 
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60)
     group, folder = done.stdout.split()
-    end = time.monotonic() + 5 * overload()
+    end = time.monotonic() + 5
     while (processes_of_group(int(group)) or Path(folder).exists()) and time.monotonic() < end:
         time.sleep(0.02)
     assert processes_of_group(int(group)) == []

@@ -55,7 +55,7 @@ def test_cancel_at_random_moments(worker: Client, brain1: str, moments: int) -> 
         assert worker.ask("what_if", prediction=last, without=[])["label"] == "glioma"  # the one before is still there
     middle = sorted(times)[moments // 2]
     print(f"{cancelled} of {moments} cancelled; answer after at most {max(times):.3f} s, median {middle:.3f} s")
-    assert max(times) < 1.0 * overload()
+    assert max(times) < 1.0
     assert cancelled > 0
     after = worker.ask("predict", path=brain1)
     assert after["probabilities"] == pytest.approx(before["probabilities"], rel=0, abs=1e-6)
@@ -109,8 +109,7 @@ def test_what_if_and_first_result_are_quick(start, brain1: str, sample_data: Pat
     middle = sorted(times)[len(times) // 2]
     print(f"first result {first:.2f} s; what-if {max(times) * 1000:.0f} ms at most, median {middle * 1000:.1f} ms")
     assert first < 5.0 * overload()
-    assert sorted(times)[-2] < 0.2 * overload()  # once in fifteen another program may have the processor
-    assert max(times) < 1.0 * overload()
+    assert max(times) < 0.2 * overload()
 
 
 def test_no_memory_is_kept_from_run_to_run(worker: Client, brain1: str) -> None:
@@ -142,7 +141,7 @@ def test_the_end_of_the_stream_ends_it(start, tmp_path: Path, brain1: str) -> No
     client.process.stdin.close()
     begin = time.perf_counter()
     assert client.end() == 0
-    assert time.perf_counter() - begin < 2.0 * overload()
+    assert time.perf_counter() - begin < 2.0
     assert not folder.exists()
 
 
