@@ -27,6 +27,7 @@ from sklearn.model_selection import StratifiedKFold
 from benchmarks.common import machine, markdown_table, merged, with_spread
 from benchmarks.convert import medmnist
 from medattn_core import datalists
+from medattn_core.bundles import Bundle, load
 from medattn_core.inference.predictor import resolve_device
 from medattn_core.networks.attention_cnn import AttentionCNN
 from medattn_core.tasks import TaskSpec
@@ -113,8 +114,9 @@ def run(
     task: TaskSpec,
     pooling: str,
     seed: int,
+    first: Bundle | None = None,
 ) -> dict[str, Any]:
-    """Train a network for each part; measures of the held-out cases and of the mean logit of the test split."""
+    """Train a network for each part, from the weights of ``first`` or from chance; measures of the held-out cases and of the mean logit of the test split."""
     start = time.time()
     held_out, tested = [], []
     for number, (own, others) in enumerate(parts):
@@ -122,7 +124,7 @@ def run(
         torch.manual_seed(config.seed)
         network = AttentionCNN(**network_settings(task, settings["network"], pooling))
         device = resolve_device("auto")
-        trained = fit(network, data.subset(own), task, config, device=device).to(device)
+        trained = fit(network, data.subset(own), task, config, device=device, start=first).to(device)
         held_out.append(outputs_on(trained, data.subset(others))[:, 0])
         tested.append(outputs_on(trained, test)[:, 0])
     seconds = time.time() - start
@@ -168,12 +170,13 @@ def main() -> None:
     parser.add_argument("--poolings", nargs="+", default=["evidence", "average"])
     parser.add_argument("--work", type=Path, default=Path("runs/medmnist"))
     parser.add_argument("--tag", default="", help="name of a trial of settings, kept apart from the others")
+    parser.add_argument("--start-from", type=Path, help="bundle whose weights each training starts from; wants a --tag")
     parser.add_argument("--set", default="{}", help="JSON merged into the settings, for trials on the validation split")
     arguments = parser.parse_args()
     if arguments.folds == 1 or arguments.folds < 0:
         parser.error(f"--folds {arguments.folds}; 0 for a single network, or 2 and more")
-    if arguments.set != "{}" and not arguments.tag:
-        parser.error("--set wants a --tag: results are kept, and these would be taken for those of the usual settings")
+    if (arguments.set != "{}" or arguments.start_from) and not arguments.tag:
+        parser.error("--set and --start-from want a --tag: results are kept, and these would be taken for those of the usual settings")
     with np.load(arguments.data) as arrays:
         shape = arrays["train_images"].shape
     name, edge, dims = arguments.data.stem.split("_")[0], shape[1], len(shape) - 1
@@ -183,6 +186,7 @@ def main() -> None:
     data, test = read_splits([lists["train"], lists["val"]], task), read_splits([lists["test"]], task)
     held_out = len(datalists.load(lists["val"]))
     kind = f"{name}_{edge}{arguments.tag}" + (f"_folds{arguments.folds}" if arguments.folds else "")
+    first = load(arguments.start_from) if arguments.start_from else None
     rows = []
     for pooling in arguments.poolings:
         measured = []
@@ -190,7 +194,7 @@ def main() -> None:
             path = arguments.work / f"{kind}_{pooling}_{seed}.json"
             if not path.exists() or json.loads(path.read_text()).get("settings") != settings:
                 parts = parts_of(data, held_out, arguments.folds, seed)
-                found = run(settings, data, parts, test, task, pooling, seed)
+                found = run(settings, data, parts, test, task, pooling, seed, first)
                 path.write_text(json.dumps({**found, "settings": settings}))
             measured.append(json.loads(path.read_text()))
             print(pooling, seed, {k: v for k, v in measured[-1].items() if k != "logits"}, flush=True)
