@@ -116,7 +116,11 @@ def run(
     seed: int,
     first: Bundle | None = None,
 ) -> dict[str, Any]:
-    """Train a network for each part, from the weights of ``first`` or from chance; measures of the held-out cases and of the mean logit of the test split."""
+    """Train a network for each part, from the weights of ``first`` or from chance.
+
+    Returns:
+        Measures of the held-out cases and of the mean logit of the test split.
+    """
     start = time.time()
     held_out, tested = [], []
     for number, (own, others) in enumerate(parts):
@@ -176,7 +180,7 @@ def main() -> None:
     if arguments.folds == 1 or arguments.folds < 0:
         parser.error(f"--folds {arguments.folds}; 0 for a single network, or 2 and more")
     if (arguments.set != "{}" or arguments.start_from) and not arguments.tag:
-        parser.error("--set and --start-from want a --tag: results are kept, and these would be taken for those of the usual settings")
+        parser.error("--set and --start-from want a --tag: else their results would be taken for the usual ones")
     with np.load(arguments.data) as arrays:
         shape = arrays["train_images"].shape
     name, edge, dims = arguments.data.stem.split("_")[0], shape[1], len(shape) - 1

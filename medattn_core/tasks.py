@@ -106,8 +106,9 @@ class TaskSpec:
             whatever its size.
         field_of_view: mm along the longer side assumed for pictures without pixel size.
         intensity: the intensity rule of all channels, or one for each of them in their order.
-        threshold: probability below which the most probable label carries the warning ``below_threshold``; in
-            ``multilabel`` the probability from which a label is said (one half by default).
+        threshold: probability below which the most probable of several labels is not said, and carries the warning
+            ``below_threshold``; without one it always is. In ``multilabel``, and of a single label, the probability
+            from which a label is said (one half by default).
     """
 
     name: str
@@ -219,6 +220,37 @@ class TaskSpec:
     def said_from(self) -> float:
         """Probability from which a label is said where each is judged by itself: ``threshold``, or one half."""
         return 0.5 if self.threshold is None else self.threshold
+
+    @property
+    def takes_one(self) -> bool:
+        """Whether one label is said of several; else each is judged by itself."""
+        return self.kind == "multiclass" and len(self.labels) > 1
+
+    def said(
+        self,
+        probabilities: np.ndarray,
+        *,
+        best: np.ndarray | int | None = None,
+        least: np.ndarray | float | None = None,
+    ) -> np.ndarray:
+        """Which labels are said, ``(..., K)`` boolean; all False where none of them is. A quantity always is.
+
+        Of several labels, one of which is said, the most probable, unless the task has a threshold that it stays below:
+        whatever the activation. Labels that are judged by themselves from the threshold on, one half without one.
+
+        Args:
+            probabilities: ``(..., K)``.
+            best: ``(...)``, index of the label to say in place of the most probable.
+            least: in place of the task's threshold; where labels are judged by themselves also ``(K,)``.
+        """
+        probabilities = np.asarray(probabilities)
+        if self.kind == "regression":
+            return np.ones(probabilities.shape, bool)
+        if not self.takes_one:
+            return np.asarray(probabilities >= (self.said_from if least is None else least))
+        said = np.eye(len(self.labels), dtype=bool)[probabilities.argmax(axis=-1) if best is None else best]
+        least = self.threshold if least is None else least
+        return said if least is None else said & (probabilities.max(axis=-1, keepdims=True) >= least)
 
     def probabilities(self, logits: np.ndarray) -> np.ndarray:
         """Probabilities ``(..., K)`` of calibrated logits ``(..., K)``; regression values pass through."""

@@ -35,3 +35,18 @@ def affines(draw: st.DrawFn, *, low: float = 0.3, high: float = 7.0, oblique: fl
     affine[:3, :3] = axes * spacing
     affine[:3, 3] = [draw(st.floats(-300, 300)) for _ in range(3)]
     return affine
+
+
+@st.composite
+def cells_on(draw: st.DrawFn, allowed: np.ndarray) -> np.ndarray:
+    """Some of the allowed cells, at least one: scattered, or a box of them."""
+    rng = np.random.default_rng(draw(st.integers(0, 2**31)))
+    there = np.argwhere(allowed)
+    first = there[rng.integers(len(there))]
+    if draw(st.booleans()):
+        reach = rng.integers(0, 4, 3)
+        cells = allowed & (np.abs(np.moveaxis(np.indices(allowed.shape), 0, -1) - first) <= reach).all(axis=-1)
+    else:
+        cells = allowed & (rng.random(allowed.shape) < draw(st.sampled_from([0.02, 0.3, 0.9])))
+    cells[tuple(first)] = True
+    return cells

@@ -218,3 +218,35 @@ def test_numbers_of_a_header_are_numbers() -> None:
         name="t", labels=("a", "b"), spacing=tuple(np.array([1, 1, 2], np.float32)), size=(np.int64(8),) * 3
     )
     assert json.dumps(task.to_dict()) == json.dumps(replace(task, spacing=(1.0, 1.0, 2.0), size=(8, 8, 8)).to_dict())
+
+
+ONE_OF = ("sigmoid", "softmax")
+EACH_ALONE = {"multilabel": ("a", "b"), "multiclass": ("a",)}
+
+
+@pytest.mark.parametrize("activation", ONE_OF)
+def test_the_most_probable_label_is_said_unless_it_stays_below_a_threshold(activation: str) -> None:
+    """Whatever the activation; one half means nothing where one label is said of several."""
+    task = TaskSpec(name="t", labels=("a", "b", "c"), activation=activation)
+    p = np.array([[0.1, 0.3, 0.2], [0.8, 0.1, 0.1]])
+    assert task.said(p).tolist() == [[False, True, False], [True, False, False]]
+    assert replace(task, threshold=0.5).said(p).tolist() == [[False] * 3, [True, False, False]]
+    assert replace(task, threshold=0.3).said(p[0]).tolist() == [False, True, False]
+    assert task.said(p, least=0.5).tolist() == [[False] * 3, [True, False, False]]
+    assert replace(task, threshold=0.9).said(p, best=np.array([2, 1]), least=0.1).argmax(axis=1).tolist() == [2, 1]
+
+
+@pytest.mark.parametrize(("kind", "labels"), EACH_ALONE.items())
+def test_labels_that_are_judged_by_themselves_are_said_from_the_threshold_on(
+    kind: str, labels: tuple[str, ...]
+) -> None:
+    task = TaskSpec(name="t", kind=kind, labels=labels, activation="sigmoid")
+    p = np.array([0.5, 0.4])[: len(labels)]
+    assert task.said(p).tolist() == [True, False][: len(labels)]
+    assert replace(task, threshold=0.4).said(p).all()
+    assert not replace(task, threshold=0.6).said(p).any()
+    assert task.said(p, least=np.array([0.6, 0.3])[: len(labels)]).tolist() == [False, True][: len(labels)]
+
+
+def test_a_quantity_is_always_said() -> None:
+    assert TASKS["regression"].said(np.array([[-3.0], [0.0]])).all()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -42,6 +43,9 @@ from medattn_core.tasks import TaskSpec
 
 HALF_FROM = 4096
 """Elements from which a tensor is stored in half precision: the others (statistics, biases, head) weigh nothing."""
+
+OF_A_NETWORK = re.escape(WEIGHTS) + "|" + re.escape(MEMBER).replace(r"\{\}", r"\d+")
+"""Names of the files that hold weights, of which calibration and input check are."""
 
 
 def save_bundle(
@@ -175,13 +179,19 @@ def new_folder(target: Path) -> Iterator[Path]:
         shutil.rmtree(work, ignore_errors=True)
 
 
-def seal(folder: str | os.PathLike[str]) -> Bundle:
+def seal(folder: str | os.PathLike[str], *, drop_rules: bool = False) -> Bundle:
     """Hash the files of a bundle anew after a deliberate change (an edited card, an added export), and load it.
 
     Every regular file below ``models``, ``configs`` and ``docs`` is listed then.
 
+    Args:
+        folder: of the bundle.
+        drop_rules: take calibration and input check out of it. They were learnt from the weights that it was made
+            with: with others the stated temperature, sets and limits are of another model.
+
     Raises:
-        BundleError: the folder is no bundle, or no longer a valid one.
+        BundleError: the folder is no bundle, or no longer a valid one; ``bad_argument``: its weights are others than
+            those that it was made with, and its rules are to stay.
     """
     root = Path(folder)
     path = member(root, METADATA)
@@ -189,19 +199,42 @@ def seal(folder: str | os.PathLike[str]) -> Bundle:
     own = metadata.get("medattn")
     if not isinstance(own, dict):
         raise BundleError("bad_bundle", f"{path}: no 'medattn' part, so it is not a MedAttn bundle")
+    if drop_rules:
+        own["calibration"] = {}
+    elif own.get("calibration") or (root / INPUT_CHECK).is_file():
+        _check_same_weights(root, own)
     found = {p.relative_to(root).as_posix() for part in ("models", "configs", "docs") for p in (root / part).rglob("*")
-             if p.is_file()} - {METADATA}  # fmt: skip
+             if p.is_file()} - {METADATA, *([INPUT_CHECK] if drop_rules else [])}  # fmt: skip
     names = [*LISTED_FILES, *sorted(found - set(LISTED_FILES))]
     own["files"] = {name: sha256(member(root, name)) for name in names}
     work = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         work.write_bytes(to_json(metadata))
         os.replace(work, path)
+        if drop_rules:  # only now: the manifest no longer names it
+            (root / INPUT_CHECK).unlink(missing_ok=True)
     except OSError as error:
         raise unwritable(path, error) from error
     finally:
         work.unlink(missing_ok=True)
     return load(root)
+
+
+def _check_same_weights(root: Path, own: Mapping[str, Any]) -> None:
+    """Refuse weights that are not those whose hashes the metadata has.
+
+    Raises:
+        BundleError: ``bad_argument``.
+    """
+    recorded = own.get("files")
+    for name, digest in recorded.items() if isinstance(recorded, dict) else ():
+        if re.fullmatch(OF_A_NETWORK, name) and sha256(member(root, name)) != digest:
+            raise BundleError(
+                "bad_argument",
+                f"{root / name}: other weights than those that the calibration and the input check of the bundle are "
+                "of; put the old ones back, or write these with save_bundle and rules of their own, or call "
+                "seal(folder, drop_rules=True), which leaves it without any",
+            )
 
 
 def check_target(target: Path) -> None:

@@ -181,7 +181,7 @@ class InputCheck:
             ranges = {str(k): (float(low), float(high)) for k, (low, high) in dict(data["ranges"]).items()}
             check = cls(mean=mean, precision=precision, limit=float(data["limit"]), ranges=ranges,
                         quantile=float(data["quantile"]))  # fmt: skip
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise BundleError("bad_bundle", f"{where}: invalid input check ({error})") from error
         if mean.ndim != 1 or precision.shape != (len(mean), len(mean)):
             raise BundleError("bad_bundle", f"{where}: input check with mean {mean.shape}, matrix {precision.shape}")

@@ -8,14 +8,14 @@ from typing import Any
 import numpy as np
 
 from medattn_core.datalists.case import NO_LABEL
-from medattn_core.evaluation.decisions import Rule, any_label, can_say_none, decisions, takes_one
+from medattn_core.evaluation.decisions import Rule, any_label, can_say_none, decisions
 from medattn_core.tasks import TaskSpec
 from medattn_core.training.calibration import expected_calibration_error
 
 
 def right(said: np.ndarray, truth: np.ndarray, task: TaskSpec) -> np.ndarray:
     """``(N,)`` boolean: whether a case is decided rightly; in multi-label all of its labels."""
-    if takes_one(task):
+    if task.takes_one:
         return np.where(any_label(truth), (said & truth).any(axis=1), ~any_label(said))
     return (said == truth).all(axis=1)
 
@@ -48,7 +48,7 @@ def scores(
     truth = targets > 0.5
     said = decisions(probabilities, task, rule)
     ranks = probabilities if ranks is None else ranks
-    one = takes_one(task)
+    one = task.takes_one
     found: dict[str, float] = {"accuracy": float(right(said, truth, task).mean())}
     each: dict[str, list[float]] = {"auc": [], "average_precision": [], "sensitivity": [], "specificity": []}
     for k in range(truth.shape[1]):
@@ -104,7 +104,7 @@ def compared(truth: np.ndarray, task: TaskSpec) -> dict[str, list[np.ndarray]]:
     mixed = [kind for pair in sides.values() if all(kind.any() for kind in pair) for kind in pair]
     found = {f"{name}_{label}": pair for name in ("auc", "average_precision") for label, pair in sides.items()}
     answers = [truth[:, k] for k in range(truth.shape[1])] + [~any_label(truth)] * can_say_none(task)
-    balanced = [kind for kind in answers if kind.any()] if takes_one(task) else mixed
+    balanced = [kind for kind in answers if kind.any()] if task.takes_one else mixed
     return found | {"auc": mixed, "average_precision": mixed, "balanced_accuracy": balanced}
 
 
@@ -123,7 +123,7 @@ def confusion(said: np.ndarray, truth: np.ndarray, task: TaskSpec) -> dict[str, 
             "false_positive": int((said[:, k] & no).sum()), "true_negative": int((~said[:, k] & no).sum()),
         }  # fmt: skip
     result: dict[str, Any] = {"confusion_by_label": by_label}
-    if takes_one(task) or len(task.labels) == 1:
+    if task.takes_one or len(task.labels) == 1:
         labels = [*task.labels, *([NO_LABEL] if can_say_none(task) else [])]
         matrix = np.zeros((len(labels), len(labels)), int)
         np.add.at(matrix, (_answer(truth), _answer(said)), 1)
@@ -147,7 +147,7 @@ def calibration(probabilities: np.ndarray, truth: np.ndarray, task: TaskSpec) ->
 
 def reported_probability(probabilities: np.ndarray, truth: np.ndarray, task: TaskSpec) -> tuple[np.ndarray, np.ndarray]:
     """What a reader is told, and whether it was so: the most probable label, or each label by itself."""
-    if takes_one(task):
+    if task.takes_one:
         return probabilities.max(axis=1), truth[np.arange(len(truth)), probabilities.argmax(axis=1)]
     return probabilities.ravel(), truth.ravel()
 
@@ -170,7 +170,7 @@ def trust_scores(
         task: of the model.
     """
     shown = any_label(truth)
-    if not takes_one(task) or not shown.any():
+    if not task.takes_one or not shown.any():
         return {}
     found: dict[str, float] = {}
     if sets is not None:

@@ -1,7 +1,7 @@
 """What a model says: one label, several, or none of them; and thresholds chosen on validation cases.
 
-One rule for every table, matrix and score. Where the outputs are one against the rest (sigmoid), none of the labels is
-an answer too: nothing reaches the threshold.
+One rule for every table, matrix and score, that of :meth:`medattn_core.tasks.TaskSpec.said`, which predictions follow
+too; here other thresholds may take the place of the task's.
 """
 
 from __future__ import annotations
@@ -37,18 +37,14 @@ class Rule:
 
 
 def can_say_none(task: TaskSpec) -> bool:
-    """Whether none of the labels is an answer."""
-    return task.kind != "regression" and task.activation == "sigmoid"
+    """Whether none of the labels is an answer: of the cases, where each is against the rest (sigmoid), or of the model,
+    which says none below its threshold."""
+    return task.kind != "regression" and (task.activation == "sigmoid" or task.threshold is not None)
 
 
 def any_label(chosen: np.ndarray) -> np.ndarray:
     """``(N,)`` boolean: cases of which a ``(N, K)`` boolean names a label."""
     return np.asarray(chosen.any(axis=1))
-
-
-def takes_one(task: TaskSpec) -> bool:
-    """Whether the most probable of several labels is said."""
-    return task.kind == "multiclass" and len(task.labels) > 1
 
 
 def decisions(probabilities: np.ndarray, task: TaskSpec, rule: Rule | None = None) -> np.ndarray:
@@ -57,19 +53,15 @@ def decisions(probabilities: np.ndarray, task: TaskSpec, rule: Rule | None = Non
     Args:
         probabilities: ``(N, K)``.
         task: of the model.
-        rule: chosen thresholds; where one is missing, the task's threshold or 0.5 stands in.
+        rule: chosen thresholds; where one is missing, that of the task stands in.
     """
     rule = rule or Rule()
-    usual = task.said_from
-    if not takes_one(task):
-        return probabilities >= thresholds(task, rule)
-    best = probabilities.argmax(axis=1)
+    if not task.takes_one:
+        return task.said(probabilities, least=thresholds(task, rule))
+    best = None
     if rule.second is not None and probabilities.shape[1] == 2:
         best = (_second(probabilities) >= rule.second).astype(int)
-    said = np.eye(probabilities.shape[1], dtype=bool)[best]
-    if can_say_none(task):
-        said[probabilities.max(axis=1) < (usual if rule.none is None else rule.none)] = False
-    return said
+    return task.said(probabilities, best=best, least=rule.none)
 
 
 def thresholds(task: TaskSpec, rule: Rule | None = None) -> np.ndarray:
@@ -88,7 +80,7 @@ def choose(probabilities: np.ndarray, targets: np.ndarray, task: TaskSpec) -> Ru
     """
     truth = targets > 0.5
     each = tuple(_youden(probabilities[:, k], truth[:, k]) for k in range(truth.shape[1]))
-    if not takes_one(task):
+    if not task.takes_one:
         return Rule(each=each)
     shown = any_label(truth)
     two = truth.shape[1] == 2

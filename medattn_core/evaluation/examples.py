@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 
-from medattn_core.evaluation.decisions import takes_one
 from medattn_core.evaluation.run import Seen
 from medattn_core.inference import Prediction, Predictor
 from medattn_core.outputs import files, render
@@ -101,7 +100,7 @@ def _answer(prediction: Prediction, row: dict[str, object], label: str) -> str:
     """What is true, what was said, and the probability of the label whose map is drawn."""
     true, said = (_words(str(row[name])) for name in ("true", "said"))
     words, given = f"true: {true}, said: {said}", percent(prediction.probabilities[label])
-    if not takes_one(prediction.task):
+    if not prediction.task.takes_one:
         return f"{words}; {label} {given}"
     return f"{words}{'' if row['said'] == label else f' (most probable: {label})'}, {given}"
 

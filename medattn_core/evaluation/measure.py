@@ -11,7 +11,7 @@ import numpy as np
 from medattn_core.bundles.trust import Undecided
 from medattn_core.evaluation import classification, regression
 from medattn_core.evaluation.bootstrap import FEWEST, intervals
-from medattn_core.evaluation.decisions import Rule, any_label, decisions, takes_one, thresholds
+from medattn_core.evaluation.decisions import Rule, any_label, decisions, thresholds
 from medattn_core.inference import Prediction
 from medattn_core.tasks import TaskSpec
 from medattn_core.training.calibration import expected_calibration_error
@@ -41,7 +41,7 @@ class Stated:
             label_set=prediction.label_set,
             interval=prediction.interval,
             confidence=prediction.confidence,
-            abstained=None if prediction.trust.abstain_below is None else prediction.abstained,
+            abstained=prediction.abstained,
             undecided=None if prediction.sides is None else prediction.trust.undecided,
         )
 
@@ -91,7 +91,7 @@ def measured(
     sets, abstained, confidence, rules = (
         _all([getattr(s, name) for s in stated]) for name in ("label_set", "abstained", "confidence", "undecided")
     )
-    sides = None if rules is None or takes_one(task) else _sides(probabilities, rules, thresholds(task, rule), task)
+    sides = None if rules is None or task.takes_one else _sides(probabilities, rules, thresholds(task, rule), task)
 
     def measure(chosen: np.ndarray) -> dict[str, float]:
         found = classification.scores(probabilities[chosen], targets[chosen], task, rule, ranks=ranks[chosen])
@@ -102,7 +102,7 @@ def measured(
         )  # fmt: skip
         if sides is not None:
             found |= classification.side_scores([sides[i] for i in chosen], said[chosen], truth[chosen], task)
-        if confidence is not None and takes_one(task):
+        if confidence is not None and task.takes_one:
             some = chosen[shown[chosen]]  # fitted on cases that have a label
             if len(some):
                 right = truth[some, probabilities[some].argmax(axis=1)]

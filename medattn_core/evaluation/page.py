@@ -303,7 +303,6 @@ def _threshold(metrics: Mapping[str, Any]) -> str:
     settings, task = metrics["settings"], metrics["task"]
     usual = 0.5 if settings["task_threshold"] is None else settings["task_threshold"]
     chosen = settings["chosen_on"]
-    none = NO_LABEL in metrics.get("confusion_labels", ())
     if _each(task):
         if chosen is None:
             return f"A label is said from a probability of {usual:g}; if none reaches it, none is said."
@@ -311,13 +310,14 @@ def _threshold(metrics: Mapping[str, Any]) -> str:
         if None in (settings["label_thresholds"] or {}).values():
             text += f", or from {usual:g} where the cases there do not tell (no threshold below)"
         return text + "; if none reaches it, none is said."
-    below = f"{usual if settings['none_below'] is None else settings['none_below']:.3g}"
+    least = settings["task_threshold"] if settings["none_below"] is None else settings["none_below"]
+    none = None if least is None else f"less than {least:.3g}"
     if settings["decision_threshold"] is None:
-        return f"The most probable label is said{f'; none of them, if it has less than {below}' if none else ''}."
+        return f"The most probable label is said{f'; none of them, if it has {none}' if none else ''}."
     first, second = (esc(label) for label in task["labels"])
     return (
         f"{second} is said where its share of the two probabilities is {settings['decision_threshold']:.3f} or more, "
-        f"chosen on {esc(chosen)}, else {first}{f'; none of them, if both have less than {below}' if none else ''}. "
+        f"chosen on {esc(chosen)}, else {first}{f'; none of them, if both have {none}' if none else ''}. "
         "Calibration, confidence, label sets and what is not decided are of the most probable label, which may be "
         "another than the one said."
     )

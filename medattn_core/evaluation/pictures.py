@@ -10,7 +10,6 @@ import numpy as np
 
 from medattn_core.datalists.case import NO_LABEL
 from medattn_core.evaluation import classification, plots
-from medattn_core.evaluation.decisions import takes_one
 from medattn_core.outputs import files
 from medattn_core.tasks import TaskSpec
 from medattn_core.training.early_stop import ranking
@@ -76,9 +75,9 @@ def draw(
             ranks = ranking(outputs, task)[:, mixed]
             keep("roc", plots.roc, ranks, truth[:, mixed], names)
             keep("precision_recall", plots.precision_recall, ranks, truth[:, mixed], names)
-        shown_as = "share that was right" if takes_one(task) else "share of cases that have the label"
+        shown_as = "share that was right" if task.takes_one else "share of cases that have the label"
         keep("reliability", plots.reliability, *classification.reported_probability(p, truth, task), shown=shown_as)
-        if confidence is not None and takes_one(task) and truth.any():
+        if confidence is not None and task.takes_one and truth.any():
             shown = truth.any(axis=1)
             right = truth[np.arange(len(p)), p.argmax(axis=1)]
             keep("reliability_confidence", plots.reliability, confidence[shown], right[shown], given="confidence")

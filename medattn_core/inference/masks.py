@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from medattn_core.errors import Notice, PredictionError, VolumeError
-from medattn_core.transforms.grid import ModelGrid
+from medattn_core.transforms.grid import ModelGrid, display_axes, is_picture
 from medattn_core.volumes import Volume
 from medattn_core.volumes.masks import LOSSY, marked, not_finite, read_mask
 from medattn_core.volumes.placement import place_mask
@@ -18,17 +19,21 @@ MaskLike = str | os.PathLike[str] | Volume | np.ndarray
 WHOLE = 1e-3
 """How far a number may be from a whole one and still count as one: files store labels with a slope, in float32."""
 
+PICTURES = ("png", "jpeg", "dicom")
+"""Formats whose flat images without a place are rows and columns as a screen shows them."""
+
 
 def native_mask(mask: MaskLike, volume: Volume) -> tuple[np.ndarray, tuple[Notice, ...]]:
     """The mask on the grid of ``volume``, boolean ``(I, J, K)``, and what was odd; which voxels are inside says
     :func:`medattn_core.volumes.masks.marked`.
 
-    Volumes and files on another grid are placed by their world coordinates (:func:`place_mask`). One that states no
-    place, of the scan's own shape, is taken voxel by voxel.
+    Volumes and files on another grid are placed by their world coordinates (:func:`place_mask`). A picture states no
+    place: on a scan that does, which has to be a single slice, it lies as that is shown (:func:`display_axes`), with a
+    notice. Others that state no place, of the scan's own shape, are taken voxel by voxel.
 
     Raises:
-        PredictionError: an array of another shape, voxels that are no finite numbers, or a mask that touches nothing of
-            the scan.
+        PredictionError: an array or picture of another shape, voxels that are no finite numbers, or a mask that touches
+            nothing of the scan.
         VolumeError: the file cannot be read.
     """
     if isinstance(mask, (str, os.PathLike)):
@@ -45,7 +50,9 @@ def native_mask(mask: MaskLike, volume: Volume) -> tuple[np.ndarray, tuple[Notic
         raise PredictionError(
             "bad_mask", f"the mask is a {type(mask).__name__}; accepted: an array on the scan's grid, a Volume, a file"
         )
-    if isinstance(mask, Volume) and mask.shape != volume.shape and not (mask.spacing_known and volume.spacing_known):
+    if isinstance(mask, Volume) and _without_place(mask) and volume.orientation_known and not is_picture(volume):
+        mask = _as_shown(mask, volume, name)
+    elif isinstance(mask, Volume) and mask.shape != volume.shape and not (mask.spacing_known and volume.spacing_known):
         raise PredictionError(
             "bad_mask",
             f"{name} has shape {mask.shape}, the scan {volume.shape}, and without pixel size it cannot be placed; "
@@ -65,12 +72,41 @@ def native_mask(mask: MaskLike, volume: Volume) -> tuple[np.ndarray, tuple[Notic
     drawn, odd = _marked(mask.data, name, mask.format)
     told = ((notice.code, notice.message.replace(name, _short(name))) for notice in mask.warnings)
     notices = (*(Notice(code, f"mask: {message}") for code, message in told), *odd)
-    placeless = not (mask.spacing_known and volume.spacing_known) or "no_geometry" in {n.code for n in mask.warnings}
+    placeless = not (mask.orientation_known and volume.spacing_known)
     if mask.shape == volume.shape and (placeless or np.allclose(mask.affine, volume.affine, atol=1e-3)):
         inside = drawn
     else:
         inside = place_mask(drawn, mask.affine, volume)
     return _some(inside, name), notices
+
+
+def _without_place(mask: Volume) -> bool:
+    return mask.format in PICTURES and is_picture(mask) and not mask.orientation_known
+
+
+def _as_shown(picture: Volume, volume: Volume, name: str) -> Volume:
+    """A picture on the voxels of the one slice of a scan, as the slice is shown and put to the model.
+
+    Raises:
+        PredictionError: ``bad_mask``: several slices, or other rows and columns than the slice is shown with.
+    """
+    axes = display_axes(volume)
+    rows, columns, through = (axis for axis, _ in axes)
+    shown = (volume.shape[columns], volume.shape[rows], volume.shape[through])
+    if picture.shape != shown:
+        size = f"{shown} as it is shown" if shown[2] == 1 else f"{volume.shape}"
+        raise PredictionError(
+            "bad_mask",
+            f"{name} has shape {picture.shape}, the scan {size}, and without pixel size it cannot be placed; "
+            "give a mask on the scan's grid",
+        )
+    backwards = tuple(at for at, (_, back) in zip((1, 0, 2), axes, strict=True) if back)
+    text = f"{_short(name)}: a picture states no place; it lies on the slice as that is shown in the overlay"
+    return replace(
+        picture,
+        data=np.flip(picture.data, backwards).transpose(np.argsort([columns, rows, through])),
+        warnings=(*picture.warnings, Notice("no_geometry", text)),
+    )
 
 
 def _marked(data: np.ndarray, name: str, kind: str = "") -> tuple[np.ndarray, tuple[Notice, ...]]:
@@ -132,13 +168,21 @@ def _some(inside: np.ndarray, name: str) -> np.ndarray:
 
 
 def cells_of_mask(mask: np.ndarray, grid: ModelGrid, stride: int) -> tuple[np.ndarray, tuple[Notice, ...]]:
-    """Evidence cells that a native mask selects: those it covers at least half.
+    """Evidence cells that a native mask selects, boolean ``(*cells)``: those it covers by more than half.
 
-    A mask too small or thin for that selects the cells it covers at least half as well as the best, with a notice.
+    A cell that is covered by exactly half goes with its middle voxel: what a mask leaves is what its complement
+    selects. Where voxels are about as coarse as cells, those nearest to a cell stand for it, so that the mask of a
+    region selects the region; where they are coarser, the cells that lie in one go together (:meth:`ModelGrid.taken`).
+
+    A mask too small or thin for that selects the cells it covers by half or, with a notice, at least half as well as
+    the best; its complement does then not leave out the same.
 
     Raises:
         PredictionError: the mask lies outside what the model sees of the scan.
     """
+    cells = grid.taken(mask, stride)
+    if (cells & grid.owners(stride)).any():
+        return cells, ()
     coverage = np.where(grid.inside(stride), grid.coverage(mask, stride), 0.0)
     best = float(coverage.max())
     if best <= 0:

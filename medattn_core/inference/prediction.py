@@ -112,15 +112,14 @@ class Prediction:
 
     @property
     def present(self) -> tuple[str, ...]:
-        """Labels that are said to be there, most probable first: the one label, if it reaches the task's threshold
-        where there is one, or in ``multilabel`` all that reach it (one half by default); the quantity in regression."""
-        if self.task.kind == "multiclass":
-            threshold = self.task.threshold
-            said = threshold is None or self.probabilities[self.label] >= threshold
-            return (self.label,) if said else ()
-        if self.task.kind != "multilabel":
+        """Labels that are said to be there, most probable first (:meth:`medattn_core.tasks.TaskSpec.said`); the
+        quantity in regression."""
+        if self.task.kind == "regression":
             return (self.label,)
-        return tuple(label for label, probability in self._ranked() if probability >= self.task.said_from)
+        # By the logits, as `label`: near one, probabilities are equal as numbers.
+        said = self.task.said(self.task.probabilities(self.logits), best=int(np.argmax(self.logits)))
+        found = {label for label, yes in zip(self.task.labels, said, strict=True) if yes}
+        return tuple(label for label, _ in self._ranked() if label in found)
 
     @property
     def value(self) -> float | None:
@@ -171,11 +170,14 @@ class Prediction:
         return self.trust.confidence(self.probabilities[self.label]) if self.task.kind == "multiclass" else None
 
     @property
-    def abstained(self) -> bool:
-        """Whether the model is not sure enough to decide about :attr:`label`, by the rule from its validation data."""
+    def abstained(self) -> bool | None:
+        """Whether the model is not sure enough to decide about :attr:`label`, by the rule from its validation data;
+        None without such a rule."""
         if self.undecided is not None:
             return self.label in self.undecided
-        return self.task.kind == "multiclass" and self.trust.abstains(self.probabilities[self.label])
+        if self.task.kind != "multiclass" or self.trust.abstain_below is None:
+            return None
+        return self.trust.abstains(self.probabilities[self.label])
 
     @property
     def uncertainty(self) -> dict[str, Any] | None:
@@ -220,24 +222,28 @@ class Prediction:
             TaskError: unknown label.
         """
         label = label or self.label
-        if ("evidence", label, against) not in self._kept:
-            cells = self.contributions(label, against)
-            data = read_only(self.grid.spread(cells, self.stride))
-            total = float(data.sum(dtype=np.float64))
-            evidence = Evidence(
-                **self.volume.identity(),
-                data=data,
-                label=label,
-                against=against,
-                unit=(self.task.unit or "unit") if self.task.kind == "regression" else "logit",
-                total=total,
-                residual=float(cells.sum()) - total,
-            )
-            # Only the last map is kept: each is as large as the scan.
-            for key in [key for key in self._kept if key[0] == "evidence"]:
-                del self._kept[key]
-            self._kept["evidence", label, against] = evidence
-        return cast(Evidence, self._kept["evidence", label, against])
+        # Other threads may ask for other labels meanwhile: nothing that is kept is sure to be there a line later.
+        kept = self._kept.get(("evidence", label, against))
+        if kept is not None:
+            return cast(Evidence, kept)
+        cells = self.contributions(label, against)
+        data = read_only(self.grid.spread(cells, self.stride))
+        total = float(data.sum(dtype=np.float64))
+        evidence = Evidence(
+            **self.volume.identity(),
+            data=data,
+            label=label,
+            against=against,
+            unit=(self.task.unit or "unit") if self.task.kind == "regression" else "logit",
+            total=total,
+            residual=float(cells.sum()) - total,
+        )
+        # Only the last map is kept: each is as large as the scan.
+        own = ("evidence", label, against)
+        self._kept[own] = evidence
+        for key in [key for key in list(self._kept) if key[0] == "evidence" and key != own]:
+            self._kept.pop(key, None)
+        return evidence
 
     def regions(self, label: str | None = None, limit: int | None = None) -> list[Region]:
         """Connected parts of the positive evidence for a label, strongest first.

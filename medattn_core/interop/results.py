@@ -176,7 +176,7 @@ class SaveResults(Handler):
             outside = float(cells[~prediction.grid.inside(prediction.stride)].sum())
             if outside >= MIN_CONTRIBUTION and outside > OUTSIDE * float(cells.sum()):
                 codes.append("outside_evidence")
-        if prediction.task.kind == "multiclass" and not prediction.present:
+        if prediction.task.kind == "multiclass" and prediction.task.threshold is not None and not prediction.present:
             codes.append("below_threshold")
         if prediction.abstained or prediction.undecided:
             codes.append("abstained")

@@ -97,15 +97,14 @@ class View:
         if prediction.value is not None:
             return f"{self.evidence.label}  {number(prediction.value, 4)} {prediction.unit}".rstrip()
         shown = self.evidence.label
-        open_ = prediction.undecided if prediction.undecided is not None else (prediction.label,) * prediction.abstained
+        open_ = prediction.undecided or ((prediction.label,) if prediction.abstained else ())
         undecided = "undecided: " if shown in open_ else ""
         return f"{undecided}{shown}  {percent(prediction.probabilities[shown])}"
 
     @property
     def reported(self) -> bool:
-        """False where no probability reaches the task's threshold."""
-        threshold = self.prediction.task.threshold
-        return self.regression or threshold is None or max(self.prediction.probabilities.values()) >= threshold
+        """False where none of the labels is said."""
+        return bool(self.prediction.present)
 
     def amount(self, value: float) -> str:
         """A contribution with its sign: two decimals of a logit, four digits of a quantity."""

@@ -61,7 +61,10 @@ class Batches:
 
     def __len__(self) -> int:
         shares = len(self.targets) // self.processes
-        return max(1, math.ceil(shares / max(1, self.config.batch_size // self.processes)))
+        wanted = math.ceil(shares / max(1, self.config.batch_size // self.processes))
+        # Of three cases in batches of two one would be alone. Only who asks for batches of one gets them.
+        most = len(self.targets) if self.config.batch_size == 1 else shares * self.processes // 2
+        return max(1, min(wanted, most))
 
     def __iter__(self) -> Iterator[np.ndarray]:
         # Not before the first batch is asked for: `epoch` is set between making the iterator and that.

@@ -324,3 +324,10 @@ def check_before(
         raise TrainingError(
             "bad_config", f"network settings: images of {list(size)} do not pass ({' '.join(str(error).split())})"
         ) from error
+    smallest = training.size_at(0, size, network.coarsest_stride)
+    if training.batch_size == 1 and all(n <= network.coarsest_stride for n in smallest):
+        raise TrainingError(
+            "bad_config",
+            f"batch_size=1 with images of {list(smallest)}: what is left of one at stride {network.coarsest_stride} is "
+            "a single value, which has no batch statistics; accepted: 2 or more",
+        )

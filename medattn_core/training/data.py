@@ -15,6 +15,7 @@ from medattn_core.datalists.seen import doubts
 from medattn_core.errors import DataListError, Notice, TrainingError
 from medattn_core.tasks import TaskSpec
 from medattn_core.transforms.conform import conform
+from medattn_core.transforms.grid import plan_grid
 from medattn_core.transforms.statistics import image_statistics
 from medattn_core.volumes import read
 
@@ -37,6 +38,8 @@ class TrainingData:
         cropped: ``(N,)`` whether the model grid leaves out a part of the image.
         notices: file and warning of the reader, of the images of each case, where another scan may have been read.
         pictures: ``(N,)`` whether the image is a single slice.
+        cases: of the list, from which :mod:`medattn_core.training.whole` reads an image again.
+        task: of the model. Where its size is None prediction takes the whole image, and not that of :attr:`images`.
     """
 
     images: np.ndarray
@@ -49,6 +52,13 @@ class TrainingData:
     cropped: np.ndarray | None = None
     notices: tuple[tuple[tuple[Path, Notice], ...], ...] = ()
     pictures: np.ndarray | None = None
+    cases: tuple[Case, ...] = ()
+    task: TaskSpec | None = None
+
+    @property
+    def patients_named(self) -> bool:
+        """Whether the list says whose any of the cases is."""
+        return any(case.patient for case in self.cases)
 
     def __len__(self) -> int:
         return len(self.images)
@@ -75,6 +85,8 @@ class TrainingData:
             cropped=None if self.cropped is None else self.cropped[chosen],
             notices=tuple(self.notices[i] for i in np.arange(len(self))[chosen]) if self.notices else (),
             pictures=None if self.pictures is None else self.pictures[chosen],
+            cases=tuple(self.cases[i] for i in np.arange(len(self))[chosen]) if self.cases else (),
+            task=self.task,
         )
 
 
@@ -112,6 +124,8 @@ def prepare(
 ) -> TrainingData:
     """Read and conform every case to one fixed size.
 
+    The statistics are of the image that prediction takes: the whole one, where the task has no size.
+
     Args:
         cases: the data list.
         task: of the model.
@@ -140,7 +154,10 @@ def prepare(
                 f"{case.images[which]}: after intensity rule {task.intensities[which]} 99 % of it, and of every image "
                 "before it, is one value; set task.intensity to what the images hold (window, percentile)",
             )
-        statistics.append(image_statistics(conformed.image, volume))
+        # Where the whole image has the size of the batches, the two are one.
+        alike = task.size is not None or plan_grid(volume, task).shape == conformed.grid.shape
+        whole = conformed if alike else conform(volume, task, further)
+        statistics.append(image_statistics(whole.image, volume))
         image = conformed.image
         if flat and image.shape[-1] != 1:
             raise DataListError(
@@ -171,6 +188,8 @@ def prepare(
         cropped=np.array(cropped),
         notices=tuple(notices),
         pictures=np.array(pictures),
+        cases=tuple(cases),
+        task=task,
     )
 
 

@@ -12,6 +12,9 @@ from medattn_core.bundles.trust import InputCheck
 MARGIN = 0.25
 """Ranges of the statistics are widened by this share of themselves on both sides."""
 
+SHARE = "share of"
+"""How the names of the statistics begin that are at most one."""
+
 SPLITS = 11
 """Random draws of the halves that measure each other."""
 
@@ -61,7 +64,7 @@ def fit_input_check(
     return InputCheck(
         mean=mean,
         precision=precision,
-        limit=float(np.quantile(distances, quantile)),
+        limit=_limit(distances, quantile),
         ranges=_ranges(statistics),
         quantile=quantile,
     )
@@ -86,13 +89,44 @@ def _distances(features: np.ndarray, mean: np.ndarray, precision: np.ndarray) ->
     return cast(np.ndarray, np.sqrt(np.maximum(0.0, ((gap @ precision) * gap).sum(axis=1))))
 
 
+def _limit(distances: np.ndarray, quantile: float) -> float:
+    """Distance that a further scan stays within with probability ``quantile``, from those of ``(N,)`` held-out ones.
+
+    The ``ceil((N + 1) * quantile)``-th smallest, the conformal rank (Vovk 2005): the plain quantile of N scans is
+    passed more often by the next. Fewer than 99 scans have no such rank at 0.99, and their largest is passed by one
+    scan in N + 1. There the limit is at least the upper end of the prediction interval for one further observation
+    (Student's t, N - 1 degrees of freedom) of the cube root of the squared distance: the cube root of a chi-square
+    variable, as which the squared distances of normal features are spread, is nearly normal (Wilson and Hilferty 1931).
+    """
+    from scipy.stats import t
+
+    count, largest = len(distances), float(distances.max())
+    rank = int(np.ceil((count + 1) * quantile - 1e-9))
+    if rank <= count:
+        return float(np.sort(distances)[rank - 1])
+    roots = distances ** (2 / 3)
+    if count < 2:
+        return largest
+    end = roots.mean() + t.ppf(quantile, count - 1) * roots.std(ddof=1) * np.sqrt(1 + 1 / count)
+    return max(largest, float(end**1.5))
+
+
 def _ranges(statistics: Sequence[Mapping[str, float]]) -> dict[str, tuple[float, float]]:
-    """Lowest and highest of each statistic that every scan has, widened."""
+    """Lowest and highest of each statistic that every scan has, widened.
+
+    What is never negative is widened by a factor, so that each end has a margin of its own: taken off the lower end, a
+    share of the higher one would leave it below zero, and nothing could ever be too small.
+    """
     names = set(statistics[0]).intersection(*statistics[1:]) if statistics else set()
     found = {}
     for name in sorted(names):
         values = [float(s[name]) for s in statistics]
         low, high = min(values), max(values)
+        if low >= 0:
+            found[name] = low / (1 + MARGIN), high * (1 + MARGIN)
+            if name.startswith(SHARE):
+                found[name] = found[name][0], min(found[name][1], 1.0)
+            continue
         margin = MARGIN * max(high - low, abs(high), abs(low))
         found[name] = (low - margin, high + margin)
     return found

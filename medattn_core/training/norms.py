@@ -40,7 +40,8 @@ def settle(network: AttentionCNN, data: TrainingData, batch_size: int, seed: int
     gathered = [norm for norm in norms if isinstance(norm, GatheredNorm)]
     for several in gathered:
         several.alone = True
-    for number, chosen in enumerate(np.array_split(order, -(-len(data) // max(2, batch_size)))[:MOST], start=1):
+    parts = min(-(-len(data) // max(2, batch_size)), len(data) // 2)  # none of one case
+    for number, chosen in enumerate(np.array_split(order, parts)[:MOST], start=1):
         for norm in norms:
             norm.train().momentum = 1 / number  # the mean of all batches so far
         network.encode(torch.from_numpy(data.images[np.sort(chosen)].astype(np.float32)).to(device))

@@ -211,7 +211,7 @@ def plan_growth(settings: TrainingConfig, task: TaskSpec, given: dict[str, Any])
 def plan_start_size(
     settings: TrainingConfig, task: TaskSpec, size: Sequence[int], given: dict[str, Any]
 ) -> TrainingConfig:
-    """Large pictures start small, unless that is settled, or early stopping wants every epoch to count.
+    """Large pictures start small, unless that is settled, or every epoch counts: with early stopping, or few of them.
 
     Args:
         settings: of the training.
@@ -221,7 +221,8 @@ def plan_start_size(
     """
     if "start_size" in given or settings.patience > 0 or task.spatial_dims != 2 or min(size) < MANY_PIXELS:
         return settings
-    return replace(settings, start_size=START_SIZE)
+    growing = replace(settings, start_size=START_SIZE)
+    return growing if growing.full_size_from < settings.epochs else settings
 
 
 def _spread(count: int) -> list[int]:
@@ -335,7 +336,8 @@ def plan_network(
         "evidence_stride": 8,
         "width": 128,
         "pooling": "evidence",
-        "dropout": 0.1,
+        # The evidence for a value far from the bias is a large sum: a share of it left out is an error in every step.
+        "dropout": 0.0 if task.kind == "regression" else 0.1,
         "slicewise": task.slicewise,
     }
     if given.get("encoder", "compact") == "compact" and "encoder_options" not in given:

@@ -7,10 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
 
 from medattn_core.bundles.trust import InputCheck
-from medattn_core.networks.attention import attended_features
 from medattn_core.networks.attention_cnn import AttentionCNN
 from medattn_core.tasks import TaskSpec
 from medattn_core.training.calibration import (
@@ -28,6 +26,7 @@ from medattn_core.training.calibration import (
 from medattn_core.training.data import TrainingData
 from medattn_core.training.early_stop import macro_auc, ranking
 from medattn_core.training.input_check import fit_input_check
+from medattn_core.training.whole import features_of
 
 OF_SINGLE_NETWORKS = "of single networks, not of their mean: conservative, not measured"
 """What an ensemble's conformal sets, abstaining and temperature are measured on: no case is new to the whole of it."""
@@ -37,16 +36,24 @@ NEVER_ABSTAINS = "no rule to abstain: no threshold halves the errors and still d
 UNRULED = "no rule when {} is undecided: too few held-out cases with it or without it, or less than half decided"
 
 
+FEW_PATIENTS = (
+    "only {} held-out patient{}, whose cases are alike: what is stated for new patients may be kept less often"
+)
+"""The ranks of the conformal rules count cases: with few patients their coverage is lower than stated."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class HeldOut:
     """Outputs ``(N, K)`` of a model (logits before calibration, or values) on cases it has not seen, and the truth.
 
-    ``patients`` ``(N,)`` numbers whom each case is of; each is by itself by default.
+    ``patients`` ``(N,)`` numbers whom each case is of, the same in all folds; each is by itself by default. ``named``
+    says that the list told it.
     """
 
     outputs: np.ndarray
     targets: np.ndarray
     patients: np.ndarray | None = None
+    named: bool = False
 
 
 def assess(found: Sequence[HeldOut], task: TaskSpec) -> tuple[dict[str, float], dict[str, Any]]:
@@ -64,8 +71,16 @@ def assess(found: Sequence[HeldOut], task: TaskSpec) -> tuple[dict[str, float], 
         ``multilabel`` the accuracy is ``label_accuracy``: the share of right decisions at the threshold (one half by
         default), averaged over the labels and calibrated like the calibration error; beside it ``label_sensitivity``
         and ``label_specificity``. And the ``calibration`` of a bundle's metadata: probabilities are those of the
-        outputs divided by its ``temperature``, with the ``offset`` of each label added.
+        outputs divided by its ``temperature``, with the ``offset`` of each label added. Where the list names patients
+        each rule has their number beside that of its cases.
     """
+    metrics, calibration = _assess(found, task)
+    _add_patients(calibration, found)
+    return metrics, calibration
+
+
+def _assess(found: Sequence[HeldOut], task: TaskSpec) -> tuple[dict[str, float], dict[str, Any]]:
+    """:func:`assess` without regard to how many patients the cases are of."""
     outputs = np.concatenate([f.outputs for f in found])
     targets = np.concatenate([f.targets for f in found])
     if task.kind == "regression":
@@ -144,6 +159,22 @@ def _add_undecided(calibration: dict[str, Any], probabilities: np.ndarray, prese
         _add_note(calibration, UNRULED.format(", ".join(label for label in found if label not in rules)))
 
 
+def _add_patients(calibration: dict[str, Any], found: Sequence[HeldOut]) -> None:
+    """How many held-out patients the rules are from, to the record; to its note, where they are few.
+
+    The ranks of the conformal rules count cases, as if each were drawn by itself. Slices of one patient are not.
+    """
+    rules = [calibration[name] for name in ("confidence", "conformal", "abstain") if name in calibration]
+    numbers = [one.patients for one in found if one.patients is not None]
+    if not rules or len(numbers) < len(found) or not any(one.named for one in found):
+        return
+    count = len(np.unique(np.concatenate(numbers)))
+    for rule in rules:
+        rule["patients"] = count
+    if count < FEWEST:
+        _add_note(calibration, FEW_PATIENTS.format(count, "" if count == 1 else "s"))
+
+
 def _add_note(calibration: dict[str, Any], text: str) -> None:
     """After those that the record has."""
     calibration["note"] = "; ".join([*([calibration["note"]] if "note" in calibration else []), text])
@@ -177,19 +208,6 @@ def _crossed(parts: Sequence[HeldOut], index: int, task: TaskSpec, fewest: int) 
         fewest,
     )
     return task.probabilities(parts[index].outputs / temperature + offset)
-
-
-@torch.inference_mode()
-def features_of(network: AttentionCNN, data: TrainingData, batch: int = 16) -> np.ndarray:
-    """What the network looked at in each case, ``(N, F)``."""
-    network.eval()
-    device = next(network.parameters()).device
-    found = []
-    for start in range(0, len(data), batch):
-        image = torch.from_numpy(data.images[start : start + batch]).to(device).float()
-        features = network.features(image)
-        found.append(attended_features(features, network.pool(features).weights).cpu().numpy())
-    return np.concatenate(found)
 
 
 def learn_input_check(network: AttentionCNN, data: TrainingData, held_out: np.ndarray) -> InputCheck | None:

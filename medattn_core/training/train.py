@@ -33,7 +33,6 @@ from medattn_core.training.calibration import FEWEST, fold_scale
 from medattn_core.training.choice import choose
 from medattn_core.training.config import TrainingConfig, check_about, read_config
 from medattn_core.training.data import TrainingData, prepare
-from medattn_core.training.early_stop import outputs_on
 from medattn_core.training.from_bundle import bundle_named, origin_of
 from medattn_core.training.held_out import (
     HELD_OUT_SECTION,
@@ -53,6 +52,7 @@ from medattn_core.training.loop import Progress, fit
 from medattn_core.training.precision import fast_bf16
 from medattn_core.training.processes import Processes
 from medattn_core.training.reliability import HeldOut, assess, learn_input_check
+from medattn_core.training.whole import outputs_of
 from medattn_core.training.work import CHECKPOINT, check_work_is_own, clear_logs, clear_work, logs_of, work_of
 
 EACH_ON_ITS_OWN = (
@@ -213,8 +213,10 @@ def train(
         trained.load_state_dict(as_stored(trained.state_dict()))  # what is measured is what is saved
         if chosen.any():
             test = prepared.subset(chosen)
-            outputs = outputs_on(trained.to(processes.device), test)
-            found.append(HeldOut(outputs=outputs, targets=test.targets, patients=test.patients))
+            found.append(HeldOut(
+                outputs=outputs_of(trained.to(processes.device), test), targets=test.targets, patients=test.patients,
+                named=test.patients_named,
+            ))  # fmt: skip
         members.append(trained.to("cpu"))
     if processes.rank > 0:
         if not processes.agree(True):

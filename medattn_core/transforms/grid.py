@@ -21,7 +21,8 @@ import numpy as np
 
 from medattn_core.errors import Notice, VolumeError
 from medattn_core.tasks import TaskSpec
-from medattn_core.transforms.separable import apply_matrices
+from medattn_core.transforms.axis import Axis
+from medattn_core.transforms.separable import apply_matrices, plain
 from medattn_core.volumes import Volume, geometry
 
 MULTIPLE = 8
@@ -30,6 +31,9 @@ MULTIPLE = 8
 MAX_VOXELS = 512**3
 """Largest model grid, in voxels: beyond it a request is an error, not a machine out of memory."""
 
+_TIE = 1e-5
+"""How far from one half a share may be and still count as it: sums of float32."""
+
 # In-plane axes as a reader sees them on the screen: (world axis, direction) of rows, columns and slices.
 _PLANES = {
     2: ((1, -1), (0, -1), (2, 1)),  # axial: anterior up, patient's right on the left
@@ -37,105 +41,6 @@ _PLANES = {
     0: ((2, -1), (1, -1), (0, -1)),  # sagittal: superior up, facing left
 }
 _RAS = ((0, 1), (1, 1), (2, 1))
-
-
-@dataclass(frozen=True, kw_only=True)
-class Axis:
-    """One axis of the model grid.
-
-    Attributes:
-        native: native voxel axis it runs along.
-        flip: whether it runs against the native index.
-        count: native voxels along it.
-        size: model pixels along it.
-        step: native voxels a model pixel.
-    """
-
-    native: int
-    flip: bool
-    count: int
-    size: int
-    step: float
-
-    def centre(self, index: np.ndarray | float) -> np.ndarray:
-        """Native position (in voxels, along the axis direction) of continuous model index ``index``."""
-        return (self.count - 1) / 2 + (np.asarray(index, dtype=float) - (self.size - 1) / 2) * self.step
-
-    def cells(self, stride: int) -> int:
-        """Cells of ``stride`` pixels along it; the last may be cut off, as in the network."""
-        return -(-self.size // stride)
-
-    def inside(self, stride: int = 1) -> np.ndarray:
-        """Which cells of ``stride`` pixels have their centre inside the image, boolean ``(cells,)``."""
-        centres = self.centre(np.arange(self.cells(stride)) * stride + (stride - 1) / 2)
-        inside = (centres > -0.5 - 1e-9) & (centres < self.count - 0.5 + 1e-9)
-        if not inside.any():  # an image narrower than one cell
-            inside[np.argmin(np.abs(centres - (self.count - 1) / 2))] = True
-        return inside
-
-    def conform_matrix(self) -> np.ndarray:
-        """``(size, count)``, rows sum to one inside the image and are zero outside it."""
-        offsets = np.arange(self.count)[None] - self.centre(np.arange(self.size))[:, None]
-        if self.step > 1.0 + 1e-6:
-            # Linear interpolation averaged over a window that makes the kernel as wide as the pixel.
-            window = math.sqrt(self.step**2 - 1.0)
-            weights = (_hat_integral(offsets + window / 2) - _hat_integral(offsets - window / 2)) / window
-        else:
-            weights = np.maximum(0.0, 1.0 - np.abs(offsets))
-        total = weights.sum(axis=1, keepdims=True)
-        weights = np.divide(weights, total, out=np.zeros_like(weights), where=total > 1e-12)
-        weights[~self.inside()] = 0.0
-        return weights
-
-    def spread_matrix(self, stride: int) -> np.ndarray:
-        """``(count, cells)``, each column (a cell inside the image) sums to one: where its contribution goes."""
-        width = stride * self.step
-        if abs(width - 1.0) < 1e-6 and stride == 1 and self.size == self.count:
-            return np.eye(self.count)
-        cells = self.cells(stride)
-        centres = self.centre(np.arange(cells) * stride + (stride - 1) / 2)[None]
-        edges = np.arange(self.count + 1)[:, None] - 0.5
-        mass = np.diff(_bump_integral((edges - centres) / width), axis=0)
-        mass[:, ~self.inside(stride)] = 0.0
-        total = mass.sum(axis=0, keepdims=True)
-        return np.divide(mass, total, out=np.zeros_like(mass), where=total > 1e-12)
-
-    def block_matrix(self, stride: int) -> np.ndarray:
-        """``(cells, count)``, the share of each cell's own block that lies in each voxel; rows sum to one."""
-        width = stride * self.step
-        cells = self.cells(stride)
-        centres = self.centre(np.arange(cells) * stride + (stride - 1) / 2)[:, None]
-        edges = np.clip((np.arange(self.count + 1)[None] - 0.5 - centres) / width, -0.5, 0.5)
-        mass = np.diff(edges, axis=1)
-        mass[~self.inside(stride)] = 0.0
-        total = mass.sum(axis=1, keepdims=True)
-        return np.divide(mass, total, out=np.zeros_like(mass), where=total > 1e-12)
-
-    def nearest_cell(self, stride: int) -> tuple[np.ndarray, np.ndarray]:
-        """For each native voxel (along the axis direction) the nearest cell, and whether it lies in that cell's block.
-
-        Voxels outside every block are those that a model of fixed size does not see.
-        """
-        cells = np.flatnonzero(self.inside(stride))
-        centres = self.centre(cells * stride + (stride - 1) / 2)
-        distance = np.abs(np.arange(self.count)[:, None] - centres[None])
-        return cells[np.argmin(distance, axis=1)], distance.min(axis=1) <= max(stride * self.step, 1.0) / 2 + 1e-6
-
-
-def _hat_integral(x: np.ndarray) -> np.ndarray:
-    """Integral from minus infinity to x of ``max(0, 1 - |t|)``, the kernel of linear interpolation."""
-    x = np.clip(x, -1.0, 1.0)
-    return np.where(x < 0, 0.5 * (1 + x) ** 2, 1.0 - 0.5 * (1 - x) ** 2)
-
-
-def _bump_integral(x: np.ndarray) -> np.ndarray:
-    """Integral from minus infinity to x of the bump ``1 - smootherstep(|t|)`` on [-1, 1].
-
-    Bumps one cell apart add to one everywhere, as triangles do, but keep more of a cell's contribution in its own block
-    and have no creases (Perlin 2002: 6t^5 - 15t^4 + 10t^3).
-    """
-    t = np.minimum(np.abs(x), 1.0)
-    return 0.5 + np.sign(x) * (t - t**6 + 3 * t**5 - 2.5 * t**4)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -206,7 +111,7 @@ class ModelGrid:
     def conform(self, data: np.ndarray) -> np.ndarray:
         """Native voxels ``(I, J, K)`` to the model grid, float32; outside the image it is zero."""
         matrices = self._native_matrices([axis.conform_matrix() for axis in self.axes], 1)
-        return np.ascontiguousarray(np.transpose(apply_matrices(data, matrices), [axis.native for axis in self.axes]))
+        return plain(np.transpose(apply_matrices(data, matrices), [axis.native for axis in self.axes]))
 
     def attended(self, stride: int) -> np.ndarray:
         """Cells that the model may look at, boolean: those inside, and the padding where it was trained with it.
@@ -229,8 +134,11 @@ class ModelGrid:
 
     def coverage(self, mask: np.ndarray, stride: int) -> np.ndarray:
         """Share of each cell's own block that a native mask covers, float32 in [0, 1]."""
-        mask = self._to_model_axes(np.asarray(mask, dtype=bool))
         matrices = [axis.block_matrix(s) for axis, s in zip(self.axes, self.strides(stride), strict=True)]
+        return self._share(mask, stride, matrices)
+
+    def _share(self, mask: np.ndarray, stride: int, matrices: list[np.ndarray]) -> np.ndarray:
+        mask = self._to_model_axes(np.asarray(mask, dtype=bool))
         # A what-if has to be immediate: only the box around the voxels that are set (or not set) is worked through.
         inverse = 2 * np.count_nonzero(mask) > mask.size
         marked = ~mask if inverse else mask
@@ -241,24 +149,63 @@ class ModelGrid:
             share = apply_matrices(marked[box], [m[:, s] for m, s in zip(matrices, box, strict=True)])
         return np.where(self.inside(stride), 1.0 - share, 0.0).astype(np.float32) if inverse else share
 
+    def taken(self, mask: np.ndarray, stride: int) -> np.ndarray:
+        """Cells that a native mask takes, boolean ``(*cells)``: those it covers by more than half.
+
+        A cell that is covered by half goes with its middle voxel, so that each cell inside the image is taken either by
+        a mask or by its complement, and by one of them only.
+
+        The cells that a mask was painted from (:meth:`paint`) are taken, and of :meth:`owners` no others: along axes
+        whose voxels are too coarse to tell them by the shares in their blocks, the voxels of each cell count. Cells
+        that are no owners go with their middle voxel.
+        """
+        marked = np.asarray(mask, dtype=bool)
+        # The same sum for a mask and its complement: rounding could part them at the half.
+        inverse = bool(marked[0, 0, 0])
+        marked = ~marked if inverse else marked
+        over = self._share(marked, stride, self._told_apart(stride)) - 0.5
+        middle = [axis.middle(s) for axis, s in zip(self.axes, self.strides(stride), strict=True)]
+        clear = self.owners(stride) & (np.abs(over) > _TIE)
+        taken = np.where(clear, over > 0, self._to_model_axes(marked)[np.ix_(*middle)])
+        found: np.ndarray = self.inside(stride) & (taken != inverse)
+        return found
+
+    def owners(self, stride: int) -> np.ndarray:
+        """Cells that a voxel is nearest to, boolean ``(*cells)``: all inside the image where no voxel is coarser."""
+        rows, columns, slices = (a.owners(s) for a, s in zip(self.axes, self.strides(stride), strict=True))
+        found: np.ndarray = rows[:, None, None] & columns[:, None] & slices
+        return found
+
+    def _told_apart(self, stride: int) -> list[np.ndarray]:
+        """A matrix an axis: what its voxels are of a cell, shares of its block where those tell painted cells apart."""
+        along = list(zip(self.axes, self.strides(stride), strict=True))
+        matrices = [axis.block_matrix(s) for axis, s in along]
+        kept = np.array([axis.kept(s) for axis, s in along])
+        for worst in np.argsort(kept, kind="stable"):
+            if np.prod(kept) > 0.5 + 1e-3:
+                break
+            axis, s = along[worst]
+            matrices[worst], kept[worst] = axis.voxel_matrix(s), 1.0
+        return matrices
+
     def paint(self, cells: np.ndarray, stride: int) -> np.ndarray:
-        """A mask of cells ``(*cells)`` as the voxels of their blocks, boolean ``(I, J, K)``."""
-        nearest = [a.nearest_cell(s) for a, s in zip(self.axes, self.strides(stride), strict=True)]
+        """A mask of cells ``(*cells)`` as the voxels nearest to them, boolean ``(I, J, K)``."""
+        along = list(zip(self.axes, self.strides(stride), strict=True))
+        nearest = [axis.nearest_cell(s) for axis, s in along]
         rows, columns, slices = (near for _, near in nearest)
         seen = rows[:, None, None] & columns[:, None] & slices
         painted = cells[np.ix_(*[index for index, _ in nearest])] & seen
-        # Voxels coarser than cells are nearest to one of several: each cell has the voxel that it lies in.
-        steps = zip(self.axes, self.strides(stride), strict=True)
-        at = [np.clip(np.rint(a.centre(np.arange(a.cells(s)) * s + (s - 1) / 2)), 0, a.count - 1) for a, s in steps]
-        found = np.nonzero(cells & self.inside(stride))
-        painted[tuple(along.astype(int)[index] for along, index in zip(at, found, strict=True))] = True
-        return np.ascontiguousarray(self._to_native_axes(painted))
+        # Voxels coarser than cells are nearest to one of several: each of the others has the voxel that it lies in.
+        found = np.nonzero(cells & self.inside(stride) & ~self.owners(stride))
+        middle = [axis.middle(s)[index] for (axis, s), index in zip(along, found, strict=True)]
+        painted[tuple(middle)] = True
+        return plain(self._to_native_axes(painted))
 
     def cell_index(self, cell: tuple[int, ...] | np.ndarray, stride: int) -> np.ndarray:
         """Continuous native voxel index ``(3,)`` of a cell's centre."""
         index = np.zeros(3)
         for axis, s, i in zip(self.axes, self.strides(stride), cell, strict=True):
-            position = float(axis.centre(i * s + (s - 1) / 2))
+            position = axis.place(int(i), s)
             index[axis.native] = axis.count - 1 - position if axis.flip else position
         return index
 
@@ -282,9 +229,15 @@ def slice_axis(volume: Volume) -> int:
     return axes[2]
 
 
+def is_picture(volume: Volume) -> bool:
+    """Whether a flat image does not say how it lies in the body: of those formats NIfTI alone means it, if it states
+    it."""
+    return volume.spatial_dims == 2 and not (volume.format == "nifti" and volume.orientation_known)
+
+
 def display_axes(volume: Volume) -> list[tuple[int, bool]]:
     """Voxel axis of the rows, columns and slices of a picture as it is looked at, and whether it runs backwards."""
-    if volume.spatial_dims == 2 and not _oriented(volume):  # a picture: rows and columns as stored
+    if is_picture(volume):  # rows and columns as stored
         return [(1, False), (0, False), (2, False)]
     return _laid_out(volume, _PLANES[geometry.axis_order(volume.affine)[0].index(slice_axis(volume))])
 
@@ -358,11 +311,6 @@ def plan_grid(volume: Volume, task: TaskSpec) -> ModelGrid:
             "crop the scan to the organ, or check its spacing",
         )
     return grid
-
-
-def _oriented(volume: Volume) -> bool:
-    """Whether a flat image says how it lies in the body: of those formats NIfTI alone means it, if it states it."""
-    return volume.format == "nifti" and volume.orientation_known
 
 
 def _effective_spacing(volume: Volume, task: TaskSpec, notices: list[Notice]) -> np.ndarray:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
+    from numpy.typing import DTypeLike
     from torch import Tensor
 
 _AT_ONCE = 1 << 20
@@ -38,12 +39,12 @@ def apply_matrices(data: np.ndarray, matrices: Sequence[np.ndarray]) -> np.ndarr
     grows = sum(m.shape[0] for m in matrices) > sum(m.shape[1] for m in matrices)
     order = [2, 1, 0] if grows else sorted(range(3), key=lambda axis: -abs(data.strides[axis]))
     laid = np.transpose(data, order)
-    weights = [torch.from_numpy(np.ascontiguousarray(matrices[a], dtype=np.float32)) for a in order]
+    weights = [torch.from_numpy(plain(matrices[a], np.float32)) for a in order]
     todo = [i for i, a in enumerate(order) if not _is_identity(matrices[a])]
     # Of equal factors the fastest axis goes first while shrinking and last while growing: least memory touched.
     todo.sort(key=lambda i: _rank(weights[i], i))
     if todo == [] or todo[0] != 2 or laid.size <= _AT_ONCE:
-        result = torch.from_numpy(np.ascontiguousarray(laid, dtype=np.float32))
+        result = torch.from_numpy(plain(laid, np.float32))
     else:
         todo = todo[1:]
         result = _first(laid, weights[2])
@@ -51,6 +52,15 @@ def apply_matrices(data: np.ndarray, matrices: Sequence[np.ndarray]) -> np.ndarr
         result = _along(result, weights[axis], axis)
     back = result.contiguous().numpy().transpose(np.argsort(order))
     return np.asfortranarray(back)
+
+
+def plain(data: np.ndarray, dtype: DTypeLike | None = None) -> np.ndarray:
+    """``data`` in C order with strides that torch takes, a copy where they are not so.
+
+    NumPy calls an array contiguous whatever the stride of an axis of length 1, a flipped one included.
+    """
+    laid = np.ascontiguousarray(data, dtype=dtype)
+    return laid.copy(order="C") if min(laid.strides, default=0) < 0 else laid
 
 
 def _rank(weight: Tensor, axis: int) -> tuple[float, int]:
@@ -70,7 +80,7 @@ def _first(laid: np.ndarray, weight: Tensor) -> Tensor:
     step = max(1, _AT_ONCE // (laid.shape[1] * laid.shape[2]))
     transposed = weight.T
     for start in range(0, laid.shape[0], step):
-        part = np.ascontiguousarray(laid[start : start + step], dtype=np.float32)
+        part = plain(laid[start : start + step], np.float32)
         torch.matmul(torch.from_numpy(part), transposed, out=result[start : start + step])
     return result
 

@@ -87,7 +87,8 @@ def evidence(
     found = prediction.evidence(label, against)
     density = found.density()
     if path is not None:
-        words = f"MedAttn evidence for {found.label}, {found.density_unit}"
+        what = found.label if found.against is None else f"{found.label} against {found.against}"
+        words = f"MedAttn evidence for {what}, {found.density_unit}"
         volumes.write(density, path, description=words.encode("ascii", "replace")[:79].decode("ascii"))
     index = prediction.task.index(found.label)
     reference = max(abs(float(prediction.logits[index])), abs(float(prediction.bias[index])))

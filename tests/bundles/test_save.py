@@ -13,8 +13,9 @@ import pytest
 import torch
 
 from medattn_core.bundles import Bundle, load, load_network, model_card, save_bundle, seal
-from medattn_core.bundles.bundle import LISTED_FILES, METADATA
+from medattn_core.bundles.bundle import INPUT_CHECK, LISTED_FILES, METADATA
 from medattn_core.bundles.save import as_stored
+from medattn_core.bundles.trust import InputCheck
 from medattn_core.errors import BundleError
 from medattn_core.networks.attention_cnn import AttentionCNN
 from medattn_core.tasks import IntensityRule, TaskSpec
@@ -152,6 +153,41 @@ def test_seal_after_a_change_of_ones_own(make: Make) -> None:
     assert set(sealed.metadata["medattn"]["files"]) == {*LISTED_FILES, "models/model.ts"}
     assert not list((bundle.path / "configs").glob(".*"))
     load_network(load(bundle.path))
+
+
+def with_rules(make: Make, **changes: Any) -> Bundle:
+    """A bundle that knows when it is sure and what its scans are like."""
+    check = InputCheck(mean=np.zeros(32), precision=np.eye(32), limit=3.0, ranges={}, quantile=0.99)
+    conformal = {"coverage": 0.9, "quantile": 0.4}
+    return make(calibration={"temperature": 2.0, "conformal": conformal}, input_check=check, **changes)
+
+
+@pytest.mark.parametrize("changed", ["models/model.pt", "models/model_1.pt"])
+def test_seal_keeps_no_rules_of_other_weights(make: Make, network: AttentionCNN, changed: str) -> None:
+    members = [network.state_dict()]
+    bundle = with_rules(make, members=members)
+    (bundle.path / "docs" / "README.md").write_text("# Mine\n", encoding="utf-8")
+    assert seal(bundle.path).calibration["temperature"] == 2.0  # the weights are what they were
+    before = tree(bundle.path)
+    state = {name: value + 1 if name == "pooling.bias" else value for name, value in network.state_dict().items()}
+    torch.save(state, bundle.path / changed)
+    with pytest.raises(BundleError, match="drop_rules=True") as caught:
+        seal(bundle.path)
+    assert caught.value.code == "bad_argument"
+    assert str(bundle.path / changed) in caught.value.message
+    assert tree(bundle.path)[METADATA] == before[METADATA]
+    sealed = seal(bundle.path, drop_rules=True)
+    assert sealed.calibration == {}
+    assert sealed.input_check is None
+    assert INPUT_CHECK not in tree(bundle.path)
+    assert seal(bundle.path).metadata == sealed.metadata
+    load_network(sealed)
+
+
+def test_seal_of_other_weights_without_rules(make: Make, network: AttentionCNN) -> None:
+    bundle = make()
+    torch.save({n: v.half() if v.ndim == 4 else v for n, v in network.state_dict().items()}, bundle.weights_path)
+    load_network(seal(bundle.path))
 
 
 def test_seal_wants_a_bundle(tmp_path: Path) -> None:

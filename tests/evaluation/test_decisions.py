@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -22,16 +23,19 @@ SEVERAL = TaskSpec(name="t", kind="multilabel", labels=("a", "b"), activation="s
 
 
 def test_none_of_the_labels_is_an_answer_and_no_label_a() -> None:
-    """Two cases without a label: once none is said, once a label is."""
+    """Two cases without a label: once none is said, once a label is. Without a threshold a label always is."""
+    task = replace(EITHER, threshold=0.5)
     p = np.array([[0.9, 0.1], [0.2, 0.7], [0.3, 0.1], [0.8, 0.2]])
     truth = np.array([[1, 0], [0, 1], [0, 0], [0, 0]], float)
-    found = classification.scores(p, truth, EITHER)
+    assert classification.scores(p, truth, EITHER)["accuracy"] == 0.5
+    assert classification.scores(p, truth, EITHER)["sensitivity_-"] == 0.0
+    found = classification.scores(p, truth, task)
     assert found["accuracy"] == 0.75
     assert found["accuracy_most_probable"] == 1.0
     assert found["sensitivity_-"] == 0.5
     assert found["specificity_-"] == 1.0
     assert found["balanced_accuracy"] == pytest.approx((1 + 1 + 0.5) / 3)
-    matrix = classification.confusion(decisions(p, EITHER), truth > 0.5, EITHER)
+    matrix = classification.confusion(decisions(p, task), truth > 0.5, task)
     assert matrix["confusion_labels"] == ["a", "b", "-"]
     assert matrix["confusion_matrix"] == [[1, 0, 0], [0, 1, 0], [1, 0, 1]]
     assert matrix["confusion_by_label"]["a"] == {
@@ -53,10 +57,19 @@ def test_the_threshold_of_the_task_stands_in() -> None:
     assert decisions(np.array([[0.7, 0.1], [0.9, 0.1]]), task).tolist() == [[False, False], [True, False]]
 
 
-def test_softmax_always_names_a_label() -> None:
-    assert decisions(np.array([[0.4, 0.3, 0.3]]), THREE).tolist() == [[True, False, False]]
+def test_softmax_names_a_label_unless_it_has_a_threshold() -> None:
+    p, truth = np.array([[0.4, 0.3, 0.3], [0.1, 0.8, 0.1]]), np.eye(3)[:2]
+    assert decisions(p, THREE).tolist() == [[True, False, False], [False, True, False]]
     found = classification.confusion(np.eye(3, dtype=bool), np.eye(3, dtype=bool), THREE)
     assert found["confusion_labels"] == ["a", "b", "c"]
+    task = replace(THREE, threshold=0.5)
+    assert decisions(p, task).tolist() == [[False, False, False], [False, True, False]]
+    found = classification.confusion(decisions(p, task), truth > 0.5, task)
+    assert found["confusion_labels"] == ["a", "b", "c", "-"]
+    assert found["confusion_matrix"] == [[0, 0, 0, 1], [0, 1, 0, 0], [0, 0, 0, 0], [0, 0, 0, 0]]
+    scores = classification.scores(p, truth, task)
+    assert (scores["accuracy"], scores["accuracy_most_probable"]) == (0.5, 1.0)
+    assert choose(p, truth, task).none is None  # every case has a label: nothing to choose it on
 
 
 def test_each_label_of_several_has_its_own_threshold() -> None:

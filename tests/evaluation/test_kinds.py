@@ -8,13 +8,17 @@ import re
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import nibabel
 import numpy as np
 import pytest
+import torch
 
+from medattn_core.bundles import save_bundle
 from medattn_core.evaluation import Settings, evaluate, examples
-from medattn_core.inference import Predictor
+from medattn_core.inference import Prediction, Predictor
+from medattn_core.networks.attention_cnn import AttentionCNN
 from medattn_core.outputs import render
 from medattn_core.outputs.render import Caption
 from medattn_core.outputs.text import percent
@@ -94,6 +98,48 @@ def test_several_labels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     assert drawn[0].sides == (f"against {wrong}", f"for {wrong}")
     assert drawn[0].subtitle.endswith(f"; {wrong} {percent(float(row[f'probability_{wrong}']))}")
     assert "the label whose probability is furthest from what is true" in (tmp_path / "out/summary.html").read_text()
+
+
+@pytest.mark.parametrize("activation", ["sigmoid", "softmax"])
+def test_what_is_evaluated_is_what_is_predicted(tmp_path: Path, activation: str) -> None:
+    """With a threshold that some scans reach, and without one: then a label is said of each, however improbable."""
+    data = write_squares(tmp_path)
+    labels, network = ("bright", "dark"), {**SETTINGS["network"], "spatial_dims": 2, "in_channels": 1,
+                                           "out_channels": 2, "slicewise": True, "bias": [-3.0, -3.0]}  # fmt: skip
+    task = TaskSpec.from_dict({**SETTINGS["task"], "labels": labels, "activation": activation, "spatial_dims": 2})
+    torch.manual_seed(0)
+    model = AttentionCNN(**network)
+    with torch.no_grad():
+        model.pooling.value.weight.mul_(20.0)
+
+    def measured(name: str, threshold: float | None) -> tuple[dict[str, Any], list[dict[str, str]], list[Prediction]]:
+        bundle = save_bundle(
+            tmp_path / name, task=replace(task, threshold=threshold), network_settings=network,
+            state_dict=model.state_dict(), description="d", version="1.0.0", data_license="none",
+        )  # fmt: skip
+        quick = Settings(compared_cases=0, bootstrap=0, examples=0)
+        metrics = evaluate(bundle.path, data, tmp_path / f"{name}_out", settings=quick, device="cpu")
+        predictor = Predictor.from_bundle(bundle, device="cpu")
+        rows = table(tmp_path / f"{name}_out")
+        return metrics, rows, [predictor(row["image"]) for row in rows]
+
+    metrics, rows, predictions = measured("free", None)
+    assert [row["said"] for row in rows] == [one.label for one in predictions]
+    assert [one.present for one in predictions] == [(one.label,) for one in predictions]
+    assert metrics["classification"]["accuracy"]["value"] == np.mean([r["said"] == r["true"] for r in rows])
+    assert {row["abstained"] for row in rows} == {""}  # there is no rule
+    assert "The most probable label is said.<" in (tmp_path / "free_out" / "summary.html").read_text()
+    best = [max(one.probabilities.values()) for one in predictions]
+    assert activation == "softmax" or max(best) < 0.5
+    metrics, rows, predictions = measured("barred", float(np.median(best)))
+    assert [row["said"] for row in rows] == ["|".join(one.present) or "-" for one in predictions]
+    assert 0 < sum(row["said"] == "-" for row in rows) < len(rows)
+    for row, one in zip(rows, predictions, strict=True):
+        assert ("below_threshold" in [notice.code for notice in one.warnings]) == (row["said"] == "-")
+    matrix = np.array(metrics["confusion_matrix"])
+    assert metrics["confusion_labels"] == [*labels, "-"]
+    assert matrix[:, 2].sum() == sum(row["said"] == "-" for row in rows)
+    assert "none of them, if it has less than" in (tmp_path / "barred_out" / "summary.html").read_text()
 
 
 def test_words_of_a_picture() -> None:

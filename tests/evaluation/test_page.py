@@ -179,10 +179,12 @@ def test_a_threshold_of_two_labels_says_what_it_is_of() -> None:
         "another than the one said."
     )
     share = "b is said where its share of the two probabilities is 0.418 or more, chosen on val.csv, else a&lt;"
-    assert page._threshold(metrics) == f"{share}. {of_the_most_probable}"
-    metrics["confusion_labels"] = ["a<", "b", "-"]
     assert page._threshold(metrics) == f"{share}; none of them, if both have less than 0.499. {of_the_most_probable}"
-    settings |= {"decision_threshold": None, "none_below": None}
+    settings["none_below"] = None
+    assert page._threshold(metrics) == f"{share}. {of_the_most_probable}"
+    settings["decision_threshold"] = None
+    assert page._threshold(metrics) == "The most probable label is said."
+    settings["task_threshold"] = 0.5
     assert page._threshold(metrics) == "The most probable label is said; none of them, if it has less than 0.5."
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from itertools import pairwise
 
@@ -12,6 +13,7 @@ import pytest
 import torch
 
 from medattn_core.bundles import save_bundle
+from medattn_core.bundles.trust import Trust, Undecided
 from medattn_core.errors import MedAttnError, PredictionError, TaskError, VolumeError
 from medattn_core.inference import Predictor
 from medattn_core.networks.attention_cnn import AttentionCNN
@@ -310,6 +312,54 @@ def test_labels_of_a_multilabel_task_are_those_that_reach_the_threshold(predicti
         asked = replace(prediction, task=task)
         assert set(asked.present) == set(expected)
         assert words_of(asked).startswith(("none  (most probable", ranked[0])[bool(expected)])
+
+
+def test_a_single_label_is_said_from_one_half_on(prediction):
+    k = int(np.argmin(np.abs(prediction.logits)))
+    head = prediction.head
+    alone = replace(
+        prediction,
+        task=replace(prediction.task, labels=(prediction.task.labels[k],), threshold=None),
+        head=replace(head, scores=head.scores[[k]], values=head.values[[k]], bias=head.bias[[k]] - 50,
+                     null_scores=None if head.null_scores is None else head.null_scores[[k]]),
+    )  # fmt: skip
+    assert max(alone.probabilities.values()) < 0.5
+    assert alone.present == ()
+    assert replace(alone, head=replace(alone.head, bias=alone.head.bias + 100)).present == (alone.label,)
+
+
+def test_nothing_is_abstained_or_decided_without_a_rule(prediction):
+    bare = replace(prediction, trust=Trust())
+    assert bare.abstained is None
+    assert bare.to_dict()["abstained"] is None
+    assert replace(bare, trust=Trust(abstain_below=1.0)).abstained is True
+    assert replace(bare, trust=Trust(abstain_below=0.0)).abstained is False
+    each = replace(bare, task=replace(bare.task, kind="multilabel"))
+    assert each.abstained is None
+    rule = Undecided(present_from=1.0, absent_to=0.0)
+    assert replace(each, trust=Trust(coverage=0.9, undecided={each.label: rule})).abstained is False
+
+
+def test_threads_may_ask_for_the_maps_of_several_labels(prediction):
+    class Slow(dict):
+        """Gives the other threads their turn between keeping a map and what follows."""
+
+        def __setitem__(self, key, value):
+            super().__setitem__(key, value)
+            time.sleep(0.002)
+
+    shared = replace(prediction)
+    object.__setattr__(shared, "_kept", Slow())
+    want = {label: prediction.evidence(label).total for label in prediction.task.labels}
+
+    def ask(first):
+        labels = [prediction.task.labels[(first + turn) % 3] for turn in range(12)]
+        return [(label, shared.evidence(label)) for label in labels]
+
+    with ThreadPoolExecutor(3) as pool:
+        found = [pair for pairs in pool.map(ask, range(3)) for pair in pairs]
+    assert {(label, one.label, one.total) for label, one in found} == {(name, name, want[name]) for name in want}
+    assert sum(key[0] == "evidence" for key in shared._kept) <= 1  # each is as large as the scan
 
 
 def test_evidence_beside_the_scan_is_said(tmp_path):

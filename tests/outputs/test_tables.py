@@ -5,11 +5,13 @@ from __future__ import annotations
 import csv
 import io
 import json
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 
+from medattn_core.bundles.trust import Trust
 from medattn_core.errors import Notice, VolumeError
 from medattn_core.outputs import tables
 from medattn_core.volumes import Volume
@@ -59,6 +61,14 @@ def test_no_millimetres_where_the_scan_states_none(predict: Predict, picture: Vo
     assert [int(row[f"region_1_{axis}"]) for axis in "ijk"] == record["regions"][0]["voxel_index"]
     assert (row["region_1_r_mm"], row["region_1_volume_mm3"]) == ("", "")
     assert float(row["region_1_contribution"]) == record["regions"][0]["contribution"]
+
+
+def test_without_a_rule_nothing_is_abstained_nor_decided(predict: Predict, head_volume: Volume) -> None:
+    bare = predict(head_volume)
+    rules = (None, 0.0, 1.0)
+    records = [tables.record_of(replace(bare, trust=Trust(abstain_below=least)).to_dict()) for least in rules]
+    assert [one["abstained"] for one in json.loads(tables.to_json(records))] == [None, False, True]
+    assert [row["abstained"] for row in rows_of(records)] == ["", "False", "True"]
 
 
 def test_csv_is_the_same_flat(predict: Predict, head_volume: Volume) -> None:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import SimpleITK as sitk
 import torch
 
+from medattn_core.errors import TrainingError
 from medattn_core.tasks import TaskSpec
+from medattn_core.training import train
 from medattn_core.training.batches import Batches, epoch_order
 from medattn_core.training.config import TrainingConfig
 from medattn_core.training.data import TrainingData
@@ -24,8 +27,9 @@ def data(targets: np.ndarray) -> TrainingData:
 
 @pytest.mark.parametrize(("count", "size", "expected"), [
     (32, 8, [8] * 4), (33, 32, [17, 16]), (9, 8, [5, 4]), (40, 32, [20, 20]), (5, 32, [5]), (63, 32, [32, 31]),
+    (3, 2, [3]), (9, 2, [3, 2, 2, 2]), (3, 1, [1, 1, 1]), (1, 8, [1]),
 ])  # fmt: skip
-def test_every_case_has_its_turn_and_no_batch_is_one_case(count, size, expected):
+def test_every_case_has_its_turn_and_no_batch_is_one_case_unless_asked_for(count, size, expected):
     batches = Batches(data(np.eye(2)[np.arange(count) % 2]), TASK, TrainingConfig(batch_size=size, balanced=False))
     found = list(batches)
     assert [len(b) for b in found] == expected
@@ -54,3 +58,20 @@ def test_balanced_draws_of_several_labels_favour_the_rare_one():
     assert targets[order, 1].mean() > 0.3
     again = epoch_order(targets, balanced=True, generator=torch.Generator().manual_seed(0))
     assert order.tolist() == again.tolist()
+
+
+def test_images_of_one_cell_are_trained_on_in_batches_of_more_than_one(tmp_path):
+    """Nine images in batches of two make four batches: one alone would have no batch statistics."""
+    for index in range(9):
+        image = np.full((8, 8), 40 + 100 * (index % 2), np.uint8)
+        image[index % 3 : 5, 2:6] += 30
+        sitk.WriteImage(sitk.GetImageFromArray(image), str(tmp_path / f"{index}.png"))
+    rows = ["image,label", *(f"{index}.png,{'ab'[index % 2]}" for index in range(9))]
+    (tmp_path / "list.csv").write_text("\n".join(rows))
+    for size in (2, 1):
+        settings = {"task": {"size": [8, 8]}, "training": {"epochs": 1, "batch_size": size}}
+        if size == 2:
+            assert train(tmp_path / "list.csv", tmp_path / "out", config=settings, device="cpu").task.size == (8, 8)
+        else:
+            with pytest.raises(TrainingError, match=r"batch_size=1 .* no batch statistics; accepted: 2 or more"):
+                train(tmp_path / "list.csv", tmp_path / "other", config=settings, device="cpu")

@@ -8,7 +8,14 @@ import torch
 
 from medattn_core.networks.attention_cnn import AttentionCNN
 from medattn_core.tasks import TaskSpec
-from medattn_core.training.calibration import expected_calibration_error, fit_temperature, fold_scale
+from medattn_core.training.calibration import (
+    OFFSET_SPREAD,
+    PRIOR_SPREAD,
+    expected_calibration_error,
+    fit_scaling,
+    fit_temperature,
+    fold_scale,
+)
 
 SOFTMAX = TaskSpec(name="t", labels=("a", "b", "c"))
 SIGMOID = TaskSpec(name="t", labels=("a", "b", "c"), activation="sigmoid")
@@ -25,6 +32,22 @@ def test_the_temperature_of_overconfident_logits_is_found(task, temperature):
     else:
         targets = (rng.random(p.shape) < p).astype(float)
     assert fit_temperature(true * temperature, targets, task) == pytest.approx(temperature, rel=0.05)
+
+
+def test_the_scaling_of_many_labels_is_that_of_the_least_loss():
+    """At the least of the penalised loss every slope is zero, as written out here label by label."""
+    rng = np.random.default_rng(0)
+    count, labels = 500, 120
+    task = TaskSpec(name="t", kind="multilabel", activation="sigmoid", labels=tuple(map(str, range(labels))))
+    targets = (rng.random((count, labels)) < rng.uniform(0.005, 0.1, labels)).astype(float)
+    logits = rng.normal(3 * targets - 1.5, 1.5)
+    temperature, offset = fit_scaling(logits, targets, task)
+    excess = task.probabilities(logits / temperature + offset) - targets
+    slopes = excess.sum(axis=0) + offset / OFFSET_SPREAD**2  # times cases and labels
+    np.testing.assert_allclose(slopes, 0, atol=0.02)
+    of_temperature = -(excess * logits / temperature).sum() + labels * np.log(temperature) / PRIOR_SPREAD**2
+    assert abs(of_temperature) < 0.02 * labels
+    assert 0.5 < temperature < 1.0
 
 
 @pytest.mark.parametrize("offset", [7.0, np.array([7.0, 0.0, -3.0])])

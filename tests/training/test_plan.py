@@ -186,12 +186,19 @@ def test_large_pictures_start_small(picture):
         (TrainingConfig(), volumes, (224, 224, 224), {}, 1.0),
         (TrainingConfig(start_size=1.0), task, (224, 160), {"start_size": 1.0}, 1.0),
         (stopping, task, (224, 160), {}, 1.0),  # only epochs of the whole size count for it
+        (TrainingConfig(epochs=2), task, (224, 160), {}, 1.0),  # none of two would be of the whole size
+        (TrainingConfig(epochs=4), task, (224, 160), {}, 0.6),
     ):
         planned = plan_start_size(settings, of, size, given)
         assert planned.start_size == wanted
         assert any("grow from 0.6" in line for line in describe(task, (32, 32), plan_network(task, {}), planned)) == (
             wanted < 1
         )
+
+
+def test_a_regression_leaves_no_share_of_its_sum_out():
+    assert plan_network(quantity("mm3"), {})["dropout"] == 0
+    assert plan_network(quantity("mm3"), {"dropout": 0.1})["dropout"] == 0.1
 
 
 def test_what_is_given_about_growth_stays():

@@ -24,7 +24,7 @@ def gradients(network: AttentionCNN, image: torch.Tensor, *, half: bool) -> list
     return [p.grad for p in network.encoder.parameters() if p.grad is not None and p.dim() == 5]
 
 
-@pytest.mark.parametrize("size", [(24, 16, 16), (32, 24, 24), (24, 24, 8)])
+@pytest.mark.parametrize("size", [(24, 16, 16), (32, 24, 24), (24, 24, 8), (24, 9, 24)])
 def test_sound_sizes_have_the_gradients_of_float32(size: tuple[int, ...]) -> None:
     torch.manual_seed(0)
     network = AttentionCNN(spatial_dims=3, in_channels=1, out_channels=1, encoder_options=OPTIONS, evidence_stride=4)
@@ -42,6 +42,8 @@ def test_sound_sizes_have_the_gradients_of_float32(size: tuple[int, ...]) -> Non
     [
         ("cpu", (16, 64, 64), False),  # two cells along the first axis
         ("cpu", (8, 64, 64), False),  # one, and two at the stride before
+        ("cpu", (48, 8, 48), False),  # one along the second
+        ("cpu", (48, 8, 16), False),  # the same: a bus error, so it is never run
         ("cpu", (17, 16, 16), True),
         ("cpu", (16, 16), True),
         ("cuda", (16, 16, 16), True),

@@ -25,7 +25,14 @@ from medattn_core.training.config import TrainingConfig
 from medattn_core.training.data import TrainingData
 from medattn_core.training.early_stop import EarlyStop, macro_auc, ranking
 from medattn_core.training.input_check import fit_input_check
-from medattn_core.training.reliability import NEVER_ABSTAINS, OF_SINGLE_NETWORKS, UNRULED, HeldOut, assess
+from medattn_core.training.reliability import (
+    FEW_PATIENTS,
+    NEVER_ABSTAINS,
+    OF_SINGLE_NETWORKS,
+    UNRULED,
+    HeldOut,
+    assess,
+)
 
 TWO = TaskSpec(name="t", labels=("a", "b"), spatial_dims=2, spacing=(1, 1))
 FINDING = TaskSpec(name="t", kind="multilabel", activation="sigmoid", labels=("a",), spatial_dims=2, spacing=(1, 1))
@@ -151,6 +158,38 @@ def test_many_pictures_of_one_patient_are_halved_by_pictures() -> None:
     targets = np.eye(2)[rng.integers(0, 2, 60)]
     held = HeldOut(outputs=rng.normal(0, 1, (60, 2)) + targets, targets=targets, patients=np.zeros(60, int))
     assert np.isfinite(assess([held], TWO)[0]["ece"])
+
+
+@pytest.mark.parametrize(("patients", "few"), [(1, True), (19, True), (20, False)])
+def test_rules_from_few_patients_say_so(patients: int, few: bool) -> None:
+    """Slices of one patient are alike: sixty of them are no sixty draws."""
+    rng = np.random.default_rng(0)
+    targets = np.eye(2)[rng.integers(0, 2, 60)]
+    whose = np.arange(60) % patients + 100
+    held = HeldOut(outputs=rng.normal(0, 1, (60, 2)) + 2 * targets, targets=targets, patients=whose, named=True)
+    calibration = assess([held], TWO)[1]
+    assert {calibration[rule]["patients"] for rule in ("confidence", "conformal", "abstain")} == {patients}
+    said = FEW_PATIENTS.format(patients, "" if patients == 1 else "s")
+    assert (said in calibration.get("note", "")) is few
+    assert Trust.from_calibration(calibration, "here").coverage == 0.9
+    # A patient of two folds is one; a list that names none has cases alone.
+    both = [replace(held, outputs=held.outputs[half], targets=targets[half], patients=whose[half])
+            for half in (slice(0, 30), slice(30, 60))]  # fmt: skip
+    assert assess(both, TWO)[1]["conformal"]["patients"] == patients
+    unnamed = assess([replace(held, named=False)], TWO)[1]
+    assert "patients" not in unnamed["conformal"]
+    assert "note" not in unnamed
+
+
+def test_intervals_and_undecided_labels_from_few_patients_say_so() -> None:
+    rng = np.random.default_rng(0)
+    targets = rng.integers(0, 2, (80, 1)).astype(float)
+    held = HeldOut(outputs=rng.normal(4 * targets - 2, 1), targets=targets, patients=np.arange(80) // 16, named=True)
+    value = TaskSpec(name="v", kind="regression", activation="identity", labels=("v",), unit="mm3")
+    for task in (FINDING, value):
+        calibration = assess([held], task)[1]
+        assert calibration["conformal"]["patients"] == 5
+        assert FEW_PATIENTS.format(5, "s") in calibration["note"]
 
 
 @pytest.mark.parametrize(("least", "low"), [(0.0, 0.0), (-5.0, -20.0)])

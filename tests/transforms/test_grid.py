@@ -11,7 +11,7 @@ from medattn_core.errors import VolumeError
 from medattn_core.tasks import TaskSpec
 from medattn_core.transforms.grid import plan_grid, slice_axis
 from medattn_core.volumes import Volume, geometry
-from tests.strategies import AXIS_CODES, affines
+from tests.strategies import AXIS_CODES, affines, cells_on
 
 SLICEWISE = TaskSpec(
     name="s",
@@ -185,3 +185,49 @@ def test_a_grid_that_follows_the_image_has_no_cell_outside_it(affine, shape, tas
     assert grid.padded or grid.inside(8).all()
     assert task.size is None or grid.shape == task.size
     assert grid.cells(8) == tuple(-(-n // s) for n, s in zip(grid.shape, grid.strides(8), strict=True))
+
+
+@settings(max_examples=150, deadline=None)
+@given(affines(low=0.3, high=14.0), shapes, st.sampled_from([SLICEWISE, CUBE]), st.sampled_from([4, 8]), st.data())
+def test_the_mask_of_cells_takes_these_cells(affine, shape, task, stride, data):
+    """And its complement the others, on grids finer and coarser than cells."""
+    grid = plan_grid(volume(shape, affine), task)
+    owners, inside = grid.owners(stride), grid.inside(stride)
+    cells = data.draw(cells_on(owners))
+    taken = grid.taken(grid.paint(cells, stride), stride)
+    np.testing.assert_array_equal(taken & owners, cells)
+    np.testing.assert_array_equal(grid.taken(~grid.paint(cells, stride), stride), inside & ~taken)
+    anywhere = data.draw(cells_on(inside))
+    assert (grid.taken(grid.paint(anywhere, stride), stride) >= anywhere).all()
+
+
+@settings(max_examples=60, deadline=None)
+@given(affines(low=0.3, high=14.0), shapes, st.sampled_from([SLICEWISE, CUBE]), st.integers(0, 2**31))
+def test_a_cell_is_taken_by_a_mask_or_by_its_complement(affine, shape, task, seed):
+    """By one of them, also where cells are cut in half."""
+    grid = plan_grid(volume(shape, affine), task)
+    rng = np.random.default_rng(seed)
+    cut = np.indices(shape)[rng.integers(3)] < rng.integers(1, 25)
+    for mask in (cut, rng.random(shape) > 0.5):
+        np.testing.assert_array_equal(grid.taken(mask, 8) ^ grid.taken(~mask, 8), grid.inside(8))
+
+
+@settings(max_examples=60, deadline=None)
+@given(affines(low=0.2, high=0.35), shapes, st.sampled_from([SLICEWISE, CUBE]), st.integers(0, 2**31))
+def test_of_fine_voxels_the_share_of_the_block_counts(affine, shape, task, seed):
+    grid = plan_grid(volume(shape, affine), task)
+    rng = np.random.default_rng(seed)
+    grown = np.repeat(rng.random((5, 5, 5)) > 0.5, 10, axis=0).repeat(10, axis=1).repeat(10, axis=2)
+    mask = grown[: shape[0], : shape[1], : shape[2]]
+    share = grid.coverage(mask, 8)
+    clear = np.abs(share - 0.5) > 1e-4
+    np.testing.assert_array_equal(grid.taken(mask, 8)[clear], share[clear] > 0.5)
+
+
+def test_painted_voxels_have_plain_strides():
+    """A flipped axis of length 1 keeps its stride in NumPy, and torch takes none below zero."""
+    scan = volume((40, 40, 1), np.diag([1.5, 1.5, -5.0, 1.0]))
+    grid = plan_grid(scan, SLICEWISE)
+    assert grid.axes[2].flip
+    assert min(grid.paint(np.ones(grid.cells(8), bool), 8).strides) > 0
+    assert min(grid.conform(np.zeros(scan.shape, np.float32)[:, :, ::-1]).strides) > 0

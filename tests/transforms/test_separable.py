@@ -38,3 +38,25 @@ def test_large_scans_are_converted_in_parts(monkeypatch, order):
     matrices = [rng.normal(size=(n // 2, n)) for n in data.shape]
     expected = np.einsum("ai,bj,ck,ijk->abc", *matrices, data.astype(np.float64))
     np.testing.assert_allclose(separable.apply_matrices(data, matrices), expected, rtol=1e-4, atol=0.05)
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+@pytest.mark.parametrize("dtype", [np.float32, np.int16])
+@pytest.mark.parametrize("identity", [True, False])
+def test_an_axis_of_length_one_may_be_flipped(axis, dtype, identity):
+    """NumPy calls such an array contiguous, whatever the stride; torch takes none below zero."""
+    shape = [5, 7, 6]
+    shape[axis] = 1
+    data = np.flip(np.arange(np.prod(shape), dtype=dtype).reshape(shape), axis)
+    assert min(data.strides) < 0
+    matrices = [np.eye(n) if identity else np.full((2, n), 0.5) for n in shape]
+    expected = np.einsum("ai,bj,ck,ijk->abc", *matrices, data.astype(np.float64))
+    np.testing.assert_allclose(separable.apply_matrices(data, matrices), expected, rtol=1e-5)
+
+
+def test_plain_arrays_are_not_copied():
+    data = np.ones((2, 3, 1), np.float32)
+    assert separable.plain(data) is data
+    flipped = separable.plain(data[..., ::-1])
+    assert min(flipped.strides) > 0
+    np.testing.assert_array_equal(flipped, data)

@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import nibabel
 import numpy as np
 import pytest
 import torch
@@ -76,6 +77,7 @@ def test_a_quantity_from_two_channels(service: Service, scan: str, tmp_path: Pat
     without = ask(service, "what_if", prediction=told["prediction"], without=[])
     assert without["value"] == pytest.approx(want.value, rel=1e-6)
     assert without["label"] is None
+    assert told["abstained"] is None  # there is no rule
     if told["regions"]:
         answer = ask(service, "what_if", prediction=told["prediction"], without=[1])
         assert answer["value"] == pytest.approx(told["regions"][0]["probability_without"], rel=1e-6)
@@ -121,6 +123,19 @@ def test_a_changed_bundle_is_loaded_again_and_the_same_is_not(service: Service, 
     second = ask(service, "predict", path=scan, bundle=str(tmp_path / "two"))
     assert service._predictor is not predictor
     assert second["logits"]["a"] == pytest.approx(first["logits"]["a"] + 1, abs=1e-5)
+
+
+def test_the_map_against_a_label_says_so_in_its_file(service: Service, scan: str, tmp_path: Path) -> None:
+    made = bundle(tmp_path / "two", TaskSpec(name="two", labels=("a", "b"), spacing=(2.0, 2.0, 2.0)))
+    told = ask(service, "predict", path=scan, bundle=str(made.path))
+    assert told["abstained"] is None
+    path = str(tmp_path / "map.nii")
+    for against, words in (("b", b"MedAttn evidence for a against b, logit/mL"),
+                           (None, b"MedAttn evidence for a, logit/mL")):  # fmt: skip
+        more = {} if against is None else {"against": against}
+        found = ask(service, "evidence", prediction=told["prediction"], path=path, label="a", **more)
+        assert found["against"] == against
+        assert nibabel.load(path).header["descrip"].tobytes().rstrip(b"\0") == words
 
 
 def test_a_picture_without_pixel_size_has_no_millimetres(service: Service, tmp_path: Path) -> None:

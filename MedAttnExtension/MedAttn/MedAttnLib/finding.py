@@ -67,10 +67,7 @@ class Finding:
     @property
     def said(self) -> list[str]:
         """Labels that the model says are there and does not leave open, which may be none; the quantity."""
-        present, open_ = wording.present(self.result), self.result.get("undecided") or ()
-        if self.regression or present is None:
-            return self.labels if self.regression else [self.result["label"]]
-        return [label for label in present if label not in open_]
+        return self.labels if self.regression else wording.said(self.result)
 
     @property
     def labels(self) -> list[str]:

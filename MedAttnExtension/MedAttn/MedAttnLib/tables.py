@@ -7,7 +7,7 @@ from typing import Any
 
 import vtk
 
-from MedAttnLib import nodes
+from MedAttnLib import nodes, wording
 from MedAttnLib.texts import _
 
 
@@ -118,15 +118,13 @@ def batch(scene, rows: Sequence[dict]):
 
 def _said(row: dict) -> str:
     """What is said to be there and not left open, as in the panel; a scan that failed has nothing."""
-    if row.get("error") or row.get("kind") == "regression" or row.get("present") is None:
+    if row.get("error") or row.get("kind") == "regression":
         return row.get("label") or ""
-    open_ = row.get("undecided") or ()
-    sure = [label for label in row["present"] if label not in open_]
-    left = open_ or row.get("abstained")
-    return ", ".join(sure) or ("" if left else _("none"))
+    left = row.get("undecided") or row.get("abstained")
+    return ", ".join(wording.said(row)) or ("" if left else _("none"))
 
 
 def _open(row: dict) -> str:
-    """Whether the model could not decide; of labels that are judged by themselves, which it could not."""
+    """Labels about which the model could not decide: where one is said of several, the most probable."""
     each = row.get("undecided")
-    return ", ".join(each) if each is not None else _("yes") if row.get("abstained") else ""
+    return ", ".join(each) if each is not None else row["label"] if row.get("abstained") else ""

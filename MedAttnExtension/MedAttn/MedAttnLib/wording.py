@@ -89,11 +89,34 @@ def present(result: dict[str, Any]) -> list[str] | None:
     return None if result["kind"] == "regression" else result.get("present")
 
 
+def said(result: dict[str, Any]) -> list[str]:
+    """Labels that the model says are there and does not leave open, which may be none; not for quantities."""
+    found, open_ = present(result), result.get("undecided")
+    if open_ is None and result.get("abstained"):
+        return []
+    return [result["label"]] if found is None else [label for label in found if label not in (open_ or ())]
+
+
+def unreliable(result: dict[str, Any]) -> str:
+    """That shares measured on whole scans like those of training say nothing of this one, and why: rich text, the
+    sentence of the HTML report for its codes. Else empty."""
+    reasons = {
+        "unlike_training": _("the scan is unlike those the model was trained on"),
+        "masked": _("only a region of interest could speak"),
+    }
+    codes = {warning["code"] for warning in result.get("warnings") or ()}
+    # A line each, as in `note`.
+    why = f"<br>{_('and')} ".join(html.escape(reason) for code, reason in reasons.items() if code in codes)
+    return _("How often such a result is right is not known here:<br>{why}.").format(why=why) if why else ""
+
+
 def finding(result: dict[str, Any]) -> str:
     """The result in one line of rich text: what, how sure; and that nothing is decided, where that is so."""
     if result["kind"] == "regression":
         text = f"<b>{html.escape(str(result.get('quantity') or ''))}: {html.escape(answer(result))}</b>"
-        if result.get("interval"):
+        if result.get("interval") and unreliable(result):
+            text += f"<br>{unreliable(result)}"
+        elif result.get("interval"):
             low, high = (number(value, 4) for value in result["interval"])
             share = f"{100 * result['coverage']:.0f} %" if result.get("coverage") else ""
             text += "<br>" + _("{share} interval: {low} to {high}").format(share=share, low=low, high=high)
@@ -106,17 +129,17 @@ def finding(result: dict[str, Any]) -> str:
         return "<br>".join([f"<b>{text}</b>" for text in sure] + [_("<b>Undecided:</b> {labels}").format(labels=named)])
     if result.get("abstained"):
         return _("<b>Undecided.</b> Most likely: {answer}").format(answer=html.escape(best))
-    if found is not None and not found and result["kind"] == "multiclass":
+    if found is not None and not found and result["kind"] == "multiclass" and len(result["probabilities"]) > 1:
         return _("<b>Below the threshold.</b> Most likely: {answer}").format(answer=html.escape(best))
     if found is not None and not found:
         several = len(result["probabilities"]) > 1
-        said = _("None of the labels found.") if several else _("No {label} found.").format(label=result["label"])
+        none = _("None of the labels found.") if several else _("No {label} found.").format(label=result["label"])
         # Not "found: 62 %": the number is the probability of the label, not of its absence.
-        return f"<b>{html.escape(said)}</b> " + html.escape(_("Probability: {answer}").format(answer=best))
+        return f"<b>{html.escape(none)}</b> " + html.escape(_("Probability: {answer}").format(answer=best))
     text = f"<b>{html.escape(', '.join(answer(result, name) for name in found) if found else best)}</b>"
     if result.get("confidence") is not None:
         sure = _("Right in about {share} of such cases").format(share=percent(result["confidence"]))
-        text += f"<br>{html.escape(sure)}"
+        text += f"<br>{unreliable(result) or html.escape(sure)}"
     return text
 
 
@@ -136,8 +159,8 @@ def notices(result: dict[str, Any], changed: bool, live: bool, saved: bool = Fal
     """Everything that has to be read before the numbers, rich text; empty where there is nothing."""
     lines = []
     if result.get("undecided"):
-        said = _("The model cannot decide about: {labels}.").format(labels=", ".join(result["undecided"]))
-        lines.append(f"<b>{html.escape(said)}</b>")
+        left = _("The model cannot decide about: {labels}.").format(labels=", ".join(result["undecided"]))
+        lines.append(f"<b>{html.escape(left)}</b>")
     elif result.get("abstained"):
         lines.append("<b>" + html.escape(_("The model is not sure enough to decide.")) + "</b>")
     if changed:

@@ -126,14 +126,19 @@ def test_the_map_of_a_quantity_needs_no_label_in_its_name() -> None:
 
 def test_a_batch_says_what_was_found_and_in_which_unit(desk: Desk) -> None:
     detection = {"kind": "multilabel", "label": "mass", "probabilities": {"mass": 0.04, "edema": 0.02}}
+    tumour = {**detection, "kind": "multiclass", "undecided": None}
     rows = [
         {"volume": "a", **detection, "present": [], "undecided": []},
         {"volume": "b", **detection, "present": ["mass", "edema"], "undecided": ["edema"]},
         {"volume": "c", **detection, "present": [], "undecided": ["mass"]},
         {"volume": "d", "kind": "regression", "label": "size", "value": 3.0, "unit": "mm3", "present": None},
         {"volume": "e", "error": "[x] y"},
+        {"volume": "f", **tumour, "present": ["mass"], "abstained": True},
+        {"volume": "g", **tumour, "present": ["mass"], "abstained": None},
     ]
     table = tables.batch(desk.scene, rows)
     column = table.GetColumnIndex("Label")
-    assert [table.GetCellText(row, column) for row in range(5)] == ["none", "mass", "", "size", ""]
+    assert [table.GetCellText(row, column) for row in range(7)] == ["none", "mass", "", "size", "", "", "mass"]
+    column = table.GetColumnIndex("Undecided")
+    assert [table.GetCellText(row, column) for row in range(7)] == ["", "edema", "mass", "", "", "mass", ""]
     assert table.GetColumnUnitLabel("Value") == "mm3"

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import slicer
 from conftest import SAMPLES
-from MedAttnLib import roi, segments
+from MedAttnLib import roi, segments, wording
 from MedAttnLib.steps import TaskError
 from stand_ins import drive
 from stand_ins.desk import Desk
@@ -109,6 +109,9 @@ def test_segment_as_region_of_interest_is_the_mask_of_the_command_line(
     for name, probability in said["probabilities"].items():
         assert found.result["probabilities"][name] == pytest.approx(probability, abs=1e-5)
     assert "masked" in [warning["code"] for warning in found.result["warnings"]]
+    assert found.result["confidence"] is not None
+    assert "Right in about" not in wording.finding(found.result)
+    assert "only a region of interest could speak" in wording.finding(found.result)
 
 
 def test_roi_box(desk: Desk, logic: Any, brain: Any) -> None:

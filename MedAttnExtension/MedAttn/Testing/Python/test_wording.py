@@ -28,6 +28,7 @@ def multilabel(present: list[str] | None, **probabilities: float) -> dict[str, A
             "<b>Below the threshold.</b> Most likely: a 40.0 %",
         ),
         ({**multilabel([], a=0.4), "undecided": []}, "<b>No a found.</b> Probability: a 40.0 %"),
+        ({**multilabel([], a=0.4), "kind": "multiclass"}, "<b>No a found.</b> Probability: a 40.0 %"),
         ({**multilabel([], a=0.4), "undecided": ["a"], "abstained": True}, "<b>Undecided:</b> a 40.0 %"),
         (
             {**multilabel(["a", "b"], a=0.9, b=0.6, c=0.1), "undecided": ["b"], "abstained": False},
@@ -39,6 +40,31 @@ def test_what_is_not_found_is_said(result: dict[str, Any], text: str) -> None:
     assert wording.finding(result) == text
 
 
+NOT_KNOWN = "How often such a result is right is not known here:<br>"
+STRANGE, PART = "the scan is unlike those the model was trained on", "only a region of interest could speak"
+
+
+@pytest.mark.parametrize(
+    ("codes", "why"),
+    [
+        (("unlike_training",), STRANGE),
+        (("masked",), PART),
+        (("masked", "unlike_training", "turned"), f"{STRANGE}<br>and {PART}"),
+    ],
+)
+def test_no_reliability_is_claimed_that_does_not_hold(codes: tuple[str, ...], why: str) -> None:
+    doubts = {"warnings": [{"code": code, "message": "m"} for code in codes]}
+    label = {**multilabel(["a"], a=0.9, b=0.3), "kind": "multiclass", "confidence": 0.7}
+    assert wording.finding(label) == "<b>a 90.0 %</b><br>Right in about 70.0 % of such cases"
+    assert wording.finding({**label, **doubts}) == f"<b>a 90.0 %</b><br>{NOT_KNOWN}{why}."
+    size = {"kind": "regression", "quantity": "size", "value": 3.0, "unit": "mL", "coverage": 0.9, "interval": [1, 5]}
+    assert wording.finding(size) == "<b>size: 3 mL</b><br>90 % interval: 1 to 5"
+    assert wording.finding({**size, **doubts}) == f"<b>size: 3 mL</b><br>{NOT_KNOWN}{why}."
+    # Without a rule nothing is claimed, and nothing is to be taken back.
+    assert wording.finding({**label, **doubts, "confidence": None}) == "<b>a 90.0 %</b>"
+    assert wording.finding({**size, **doubts, "interval": None}) == "<b>size: 3 mL</b>"
+
+
 @pytest.mark.parametrize(
     ("result", "said"),
     [
@@ -48,6 +74,10 @@ def test_what_is_not_found_is_said(result: dict[str, Any], text: str) -> None:
         ({**multilabel(["mass", "edema"], edema=0.7, mass=0.8), "undecided": ["edema"]}, ["mass"]),
         ({**multilabel(["a"], a=0.4, b=0.3), "kind": "multiclass"}, ["a"]),
         ({**multilabel([], a=0.4, b=0.3), "kind": "multiclass"}, []),
+        ({**multilabel(["a"], a=0.4, b=0.3), "kind": "multiclass", "abstained": True, "undecided": None}, []),
+        ({**multilabel(["a"], a=0.4, b=0.3), "kind": "multiclass", "abstained": None, "undecided": None}, ["a"]),
+        ({**multilabel(["a"], a=0.9, b=0.6), "abstained": True, "undecided": ["b"]}, ["a"]),
+        ({**multilabel(None, a=0.4, b=0.3), "kind": "multiclass", "abstained": True}, []),
         ({"kind": "regression", "label": "volume", "present": None, "probabilities": {}}, ["volume"]),
     ],
 )
