@@ -5,10 +5,11 @@ from __future__ import annotations
 import numpy as np
 
 from medattn_core.datalists.case import Case
-from medattn_core.errors import DataListError
+from medattn_core.errors import DataListError, VolumeError
 from medattn_core.volumes import Volume
 from medattn_core.volumes.masks import marked, read_mask
 from medattn_core.volumes.placement import place_mask
+from medattn_core.volumes.shown import as_shown, lies_as_shown, size_as_shown
 
 
 def is_flat(volume: Volume) -> bool:
@@ -20,7 +21,7 @@ def location_of(case: Case, volume: Volume, mask: Volume | None = None) -> np.nd
     """Native mask of the finding, from the mask file or the box, float32; None where the case has neither.
 
     Which voxels of a mask are the finding says :func:`medattn_core.volumes.masks.marked`; one on another
-    grid is placed by its world coordinates.
+    grid is placed by its world coordinates. A picture states none: on a slice that does it lies as that is shown.
 
     Args:
         case: entry of a data list.
@@ -29,10 +30,19 @@ def location_of(case: Case, volume: Volume, mask: Volume | None = None) -> np.nd
 
     Raises:
         DataListError: a box for a volume of several slices, or for a slice that is not stored as columns x rows x 1.
-        VolumeError: the mask cannot be read, or holds voxels that are no numbers (``bad_mask``).
+        VolumeError: the mask cannot be read, or ``bad_mask``: voxels that are no numbers, or a picture of another size.
     """
     if case.mask is not None:
         mask = read_mask(case.mask) if mask is None else mask
+        if lies_as_shown(mask, volume):
+            if mask.shape != size_as_shown(volume):
+                raise VolumeError(
+                    "bad_mask",
+                    f"{case.mask}: a picture of shape {mask.shape} states no place, and {case.image} is shown with "
+                    f"{size_as_shown(volume)}; give a mask of that shape, or one with a place (NIfTI)",
+                )
+            mask = as_shown(mask, volume)
+            return marked(mask.data, mask.format).astype(np.float32)
         same = mask.shape == volume.shape and np.allclose(mask.affine, volume.affine, atol=1e-2)
         drawn = marked(mask.data, mask.format)
         return (drawn if same else place_mask(drawn, mask.affine, volume)).astype(np.float32)

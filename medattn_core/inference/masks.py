@@ -9,18 +9,16 @@ from pathlib import Path
 import numpy as np
 
 from medattn_core.errors import Notice, PredictionError, VolumeError
-from medattn_core.transforms.grid import ModelGrid, display_axes, is_picture
+from medattn_core.transforms.grid import ModelGrid
 from medattn_core.volumes import Volume
 from medattn_core.volumes.masks import LOSSY, marked, not_finite, read_mask
 from medattn_core.volumes.placement import place_mask
+from medattn_core.volumes.shown import as_shown, lies_as_shown, size_as_shown
 
 MaskLike = str | os.PathLike[str] | Volume | np.ndarray
 
 WHOLE = 1e-3
 """How far a number may be from a whole one and still count as one: files store labels with a slope, in float32."""
-
-PICTURES = ("png", "jpeg", "dicom")
-"""Formats whose flat images without a place are rows and columns as a screen shows them."""
 
 
 def native_mask(mask: MaskLike, volume: Volume) -> tuple[np.ndarray, tuple[Notice, ...]]:
@@ -28,8 +26,9 @@ def native_mask(mask: MaskLike, volume: Volume) -> tuple[np.ndarray, tuple[Notic
     :func:`medattn_core.volumes.masks.marked`.
 
     Volumes and files on another grid are placed by their world coordinates (:func:`place_mask`). A picture states no
-    place: on a scan that does, which has to be a single slice, it lies as that is shown (:func:`display_axes`), with a
-    notice. Others that state no place, of the scan's own shape, are taken voxel by voxel.
+    place: on a scan that does, which has to be a single slice, it lies as that is shown
+    (:func:`medattn_core.volumes.shown.display_axes`), with a notice. Others that state no place, of the scan's own
+    shape, are taken voxel by voxel.
 
     Raises:
         PredictionError: an array or picture of another shape, voxels that are no finite numbers, or a mask that touches
@@ -50,7 +49,7 @@ def native_mask(mask: MaskLike, volume: Volume) -> tuple[np.ndarray, tuple[Notic
         raise PredictionError(
             "bad_mask", f"the mask is a {type(mask).__name__}; accepted: an array on the scan's grid, a Volume, a file"
         )
-    if isinstance(mask, Volume) and _without_place(mask) and volume.orientation_known and not is_picture(volume):
+    if isinstance(mask, Volume) and lies_as_shown(mask, volume):
         mask = _as_shown(mask, volume, name)
     elif isinstance(mask, Volume) and mask.shape != volume.shape and not (mask.spacing_known and volume.spacing_known):
         raise PredictionError(
@@ -80,19 +79,13 @@ def native_mask(mask: MaskLike, volume: Volume) -> tuple[np.ndarray, tuple[Notic
     return _some(inside, name), notices
 
 
-def _without_place(mask: Volume) -> bool:
-    return mask.format in PICTURES and is_picture(mask) and not mask.orientation_known
-
-
 def _as_shown(picture: Volume, volume: Volume, name: str) -> Volume:
-    """A picture on the voxels of the one slice of a scan, as the slice is shown and put to the model.
+    """A picture on the voxels of the one slice of a scan, with a notice.
 
     Raises:
         PredictionError: ``bad_mask``: several slices, or other rows and columns than the slice is shown with.
     """
-    axes = display_axes(volume)
-    rows, columns, through = (axis for axis, _ in axes)
-    shown = (volume.shape[columns], volume.shape[rows], volume.shape[through])
+    shown = size_as_shown(volume)
     if picture.shape != shown:
         size = f"{shown} as it is shown" if shown[2] == 1 else f"{volume.shape}"
         raise PredictionError(
@@ -100,13 +93,8 @@ def _as_shown(picture: Volume, volume: Volume, name: str) -> Volume:
             f"{name} has shape {picture.shape}, the scan {size}, and without pixel size it cannot be placed; "
             "give a mask on the scan's grid",
         )
-    backwards = tuple(at for at, (_, back) in zip((1, 0, 2), axes, strict=True) if back)
     text = f"{_short(name)}: a picture states no place; it lies on the slice as that is shown in the overlay"
-    return replace(
-        picture,
-        data=np.flip(picture.data, backwards).transpose(np.argsort([columns, rows, through])),
-        warnings=(*picture.warnings, Notice("no_geometry", text)),
-    )
+    return replace(as_shown(picture, volume), warnings=(*picture.warnings, Notice("no_geometry", text)))
 
 
 def _marked(data: np.ndarray, name: str, kind: str = "") -> tuple[np.ndarray, tuple[Notice, ...]]:

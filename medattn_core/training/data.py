@@ -40,6 +40,7 @@ class TrainingData:
         pictures: ``(N,)`` whether the image is a single slice.
         cases: of the list, from which :mod:`medattn_core.training.whole` reads an image again.
         task: of the model. Where its size is None prediction takes the whole image, and not that of :attr:`images`.
+        complete: ``(N,)`` whether that of :attr:`images` is the whole one, and nothing else.
     """
 
     images: np.ndarray
@@ -54,6 +55,7 @@ class TrainingData:
     pictures: np.ndarray | None = None
     cases: tuple[Case, ...] = ()
     task: TaskSpec | None = None
+    complete: np.ndarray | None = None
 
     @property
     def patients_named(self) -> bool:
@@ -87,6 +89,7 @@ class TrainingData:
             pictures=None if self.pictures is None else self.pictures[chosen],
             cases=tuple(self.cases[i] for i in np.arange(len(self))[chosen]) if self.cases else (),
             task=self.task,
+            complete=None if self.complete is None else self.complete[chosen],
         )
 
 
@@ -138,7 +141,7 @@ def prepare(
     fixed = replace(task, size=tuple(size))
     flat = task.spatial_dims == 2
     images, targets, masks, located, cropped, statistics = [], [], [], [], [], []
-    notices, pictures = [], []
+    notices, pictures, complete = [], [], []
     empty = np.zeros(len(task.channels), int)
     for index, case in enumerate(cases):
         volume = read(case.image, modality=task.modality)
@@ -158,6 +161,7 @@ def prepare(
         alike = task.size is not None or plan_grid(volume, task).shape == conformed.grid.shape
         whole = conformed if alike else conform(volume, task, further)
         statistics.append(image_statistics(whole.image, volume))
+        complete.append(alike and bool(conformed.grid.inside().all()))
         image = conformed.image
         if flat and image.shape[-1] != 1:
             raise DataListError(
@@ -190,6 +194,7 @@ def prepare(
         pictures=np.array(pictures),
         cases=tuple(cases),
         task=task,
+        complete=np.array(complete),
     )
 
 

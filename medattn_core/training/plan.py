@@ -15,8 +15,9 @@ from medattn_core.errors import TrainingError
 from medattn_core.tasks import KINDS, TaskSpec, listed
 from medattn_core.training.config import TrainingConfig, check_grid
 from medattn_core.training.plan_intensity import modality_of_all, plan_channels
-from medattn_core.transforms.grid import MULTIPLE, display_axes
+from medattn_core.transforms.grid import MULTIPLE
 from medattn_core.volumes import Volume, geometry, read
+from medattn_core.volumes.shown import display_axes
 
 PRIOR = 0.1
 """Probability that a one-against-the-rest model starts from before it has seen anything."""

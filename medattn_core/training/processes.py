@@ -8,6 +8,7 @@ normalisation see the batch that one process would have seen.
 from __future__ import annotations
 
 import os
+from datetime import timedelta
 from typing import Any, cast
 
 import torch
@@ -32,7 +33,8 @@ class Processes:
         if self.count > 1 and not dist.is_initialized():
             if self.device.startswith("cuda"):
                 torch.cuda.set_device(self.device)
-            dist.init_process_group(backend(self.device))
+            # The others wait while the first measures what the bundle says of itself, of large lists for long.
+            dist.init_process_group(backend(self.device), timeout=timedelta(hours=12))
 
     def prepare(self, network: nn.Module) -> None:
         """Make batch normalisation use the statistics of all processes, from the same start."""

@@ -29,9 +29,14 @@ def outputs_of(network: AttentionCNN, data: TrainingData) -> np.ndarray:
     Raises:
         MedAttnError: a file is no longer what it was, or ``too_large``: its whole image does not fit into memory.
     """
-    if not _is_whole(data):
+    read = _to_read(data)
+    if not read.any():
         return outputs_on(network, data)
-    return np.stack([logits for logits, _ in _passes(network, data)])
+    found = np.empty((len(data), data.targets.shape[1]), np.float32)
+    if not read.all():
+        found[~read] = outputs_on(network, data.subset(~read))
+    found[read] = [logits for logits, _ in _passes(network, data.subset(read))]
+    return found
 
 
 def features_of(network: AttentionCNN, data: TrainingData, batch: int = 16) -> np.ndarray:
@@ -40,21 +45,31 @@ def features_of(network: AttentionCNN, data: TrainingData, batch: int = 16) -> n
     Raises:
         MedAttnError: as :func:`outputs_of`.
     """
-    if _is_whole(data):
+    read = _to_read(data)
+    if read.all():
         return np.stack([looked_at for _, looked_at in _passes(network, data)])
+    if read.any():
+        kept = features_of(network, data.subset(~read), batch)
+        found = np.empty((len(data), kept.shape[1]), kept.dtype)
+        found[~read] = kept
+        found[read] = [looked_at for _, looked_at in _passes(network, data.subset(read))]
+        return found
     network.eval()
     device = next(network.parameters()).device
-    found = []
+    parts = []
     with torch.inference_mode():
         for start in range(0, len(data), batch):
             image = torch.from_numpy(data.images[start : start + batch]).to(device).float()
             features = network.features(image)
-            found.append(attended_features(features, network.pool(features).weights).cpu().numpy())
-    return np.concatenate(found)
+            parts.append(attended_features(features, network.pool(features).weights).cpu().numpy())
+    return np.concatenate(parts)
 
 
-def _is_whole(data: TrainingData) -> bool:
-    return data.task is not None and data.task.size is None and len(data.cases) > 0
+def _to_read(data: TrainingData) -> np.ndarray:
+    """``(N,)`` whether the whole image of a case is another one than that of the batches."""
+    if data.task is None or data.task.size is not None or not data.cases:
+        return np.zeros(len(data), bool)
+    return np.ones(len(data), bool) if data.complete is None else ~data.complete
 
 
 def _passes(network: AttentionCNN, data: TrainingData) -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -71,7 +86,8 @@ def _passes(network: AttentionCNN, data: TrainingData) -> Iterator[tuple[np.ndar
             raise VolumeError(
                 "too_large",
                 f"{case.image}: {tuple(image.shape[1:])} pixels on the model grid do not fit into memory, and "
-                "prediction takes all of them; crop the images, or use a machine with more",
+                "prediction takes all of them; go on with more memory (--resume; what was trained is kept), or "
+                "train on smaller images",
             ) from error
 
 

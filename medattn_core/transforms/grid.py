@@ -14,7 +14,6 @@ Interpolating a map loses its sum; integrating it does not.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,7 +22,8 @@ from medattn_core.errors import Notice, VolumeError
 from medattn_core.tasks import TaskSpec
 from medattn_core.transforms.axis import Axis
 from medattn_core.transforms.separable import apply_matrices, plain
-from medattn_core.volumes import Volume, geometry
+from medattn_core.volumes import Volume
+from medattn_core.volumes.shown import display_axes, laid_out, slice_axis
 
 MULTIPLE = 8
 """Model grids are rounded up to this, the usual evidence stride: less than half a cell of it lies outside the scan."""
@@ -34,12 +34,6 @@ MAX_VOXELS = 512**3
 _TIE = 1e-5
 """How far from one half a share may be and still count as it: sums of float32."""
 
-# In-plane axes as a reader sees them on the screen: (world axis, direction) of rows, columns and slices.
-_PLANES = {
-    2: ((1, -1), (0, -1), (2, 1)),  # axial: anterior up, patient's right on the left
-    1: ((2, -1), (0, -1), (1, -1)),  # coronal: superior up, patient's right on the left
-    0: ((2, -1), (1, -1), (0, -1)),  # sagittal: superior up, facing left
-}
 _RAS = ((0, 1), (1, 1), (2, 1))
 
 
@@ -215,38 +209,6 @@ class ModelGrid:
         return float(abs(np.linalg.det(self.native_affine[:3, :3])) * steps)
 
 
-def slice_axis(volume: Volume) -> int:
-    """Native axis along which a volume was sliced: a single-slice axis, the thickest, else superior-inferior."""
-    single = [a for a in range(3) if volume.shape[a] == 1]
-    if single:
-        return 2 if 2 in single else single[-1]
-    spacing = volume.spacing
-    thickest = int(np.argmax(spacing))
-    others = [spacing[a] for a in range(3) if a != thickest]
-    if spacing[thickest] > 1.2 * max(others):
-        return thickest
-    axes, _ = geometry.axis_order(volume.affine)
-    return axes[2]
-
-
-def is_picture(volume: Volume) -> bool:
-    """Whether a flat image does not say how it lies in the body: of those formats NIfTI alone means it, if it states
-    it."""
-    return volume.spatial_dims == 2 and not (volume.format == "nifti" and volume.orientation_known)
-
-
-def display_axes(volume: Volume) -> list[tuple[int, bool]]:
-    """Voxel axis of the rows, columns and slices of a picture as it is looked at, and whether it runs backwards."""
-    if is_picture(volume):  # rows and columns as stored
-        return [(1, False), (0, False), (2, False)]
-    return _laid_out(volume, _PLANES[geometry.axis_order(volume.affine)[0].index(slice_axis(volume))])
-
-
-def _laid_out(volume: Volume, layout: Sequence[tuple[int, int]]) -> list[tuple[int, bool]]:
-    axes, signs = geometry.axis_order(volume.affine)
-    return [(axes[world], signs[world] != direction) for world, direction in layout]
-
-
 def plan_grid(volume: Volume, task: TaskSpec) -> ModelGrid:
     """Lay a scan on the grid of a task.
 
@@ -256,7 +218,7 @@ def plan_grid(volume: Volume, task: TaskSpec) -> ModelGrid:
     notices: list[Notice] = []
     spacing = _effective_spacing(volume, task, notices)
     if task.spatial_dims == 3:
-        planned = _laid_out(volume, _RAS)
+        planned = laid_out(volume, _RAS)
     else:
         through = slice_axis(volume)
         if not task.slicewise and volume.shape[through] > 1:

@@ -6,11 +6,13 @@ import json
 from pathlib import Path
 from typing import Any
 
+import nibabel as nib
 import numpy as np
 import pytest
 import SimpleITK as sitk
 
 from medattn_core import datalists
+from medattn_core.datalists import Case
 from medattn_core.errors import VolumeError
 from medattn_core.inference.masks import native_mask
 from medattn_core.volumes import read
@@ -106,3 +108,25 @@ def test_a_slice_stored_along_another_axis_is_flat_and_takes_no_box(tmp_path: Pa
     assert found.geometry["shortest side_voxels"] == (16, 16, 16)
     (error,) = checked(tmp_path, rows[0] | {"box": [2, 2, 4, 4]}, rows[1]).errors
     assert "a slice stored as 1 x 16 x 24 is not known; store it as columns x rows x 1" in error["message"]
+
+
+@pytest.mark.parametrize(("turned", "origin"), [((1, 1), (0, 0)), ((-1, -1), (30, 40)), ((1, -1), (0, 9))])
+def test_a_picture_lies_on_a_slice_with_a_place_as_that_is_shown(
+    tmp_path: Path, turned: tuple[int, int], origin: tuple[int, int]
+) -> None:
+    """What is drawn on the slice as a reader sees it: the bright spot, however the slice is stored and placed."""
+    data = np.full((60, 80, 1), 50, np.float32)
+    data[5:12, 60:72] = 200
+    affine = np.diag([*turned, 5.0, 1.0])
+    affine[:2, 3] = origin
+    nib.save(nib.Nifti1Image(data, affine), tmp_path / "slice.nii.gz")
+    # Anterior is up and the patient's right on the left: both are where R and A are largest.
+    seen = data[:, :, 0][:: -turned[0], :: -turned[1]]
+    mask = tmp_path / picture(tmp_path / "mask.png", (seen.T > 100).astype(np.uint8) * 255)
+    scan = read(tmp_path / "slice.nii.gz")
+    place = datalists.location_of(Case(image=tmp_path / "slice.nii.gz", mask=mask), scan)
+    assert place is not None
+    np.testing.assert_array_equal(place > 0, data > 100)
+    small = tmp_path / picture(tmp_path / "small.png", np.full((60, 80), 255, np.uint8))
+    with pytest.raises(VolumeError, match="states no place"):
+        datalists.location_of(Case(image=tmp_path / "slice.nii.gz", mask=small), scan)

@@ -115,7 +115,7 @@ def test_a_trained_bundle_states_the_error_of_its_predictions_and_knows_its_own_
 
 def test_a_file_that_is_gone_when_it_is_read_again_is_named(tmp_path: Path) -> None:
     predictor, data = bundle_of(write_discs(tmp_path, count=4), tmp_path / "discs", 8)
-    (tmp_path / "2.nii.gz").unlink()
-    with pytest.raises(MedAttnError, match=r"2\.nii\.gz") as caught:
+    (tmp_path / "3.nii.gz").unlink()
+    with pytest.raises(MedAttnError, match=r"3\.nii\.gz") as caught:
         outputs_of(predictor.network, data)
     assert caught.value.code == "not_found"

@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 
 from medattn_core.errors import VolumeError
 from medattn_core.tasks import TaskSpec
-from medattn_core.transforms.grid import plan_grid, slice_axis
+from medattn_core.transforms.grid import plan_grid
 from medattn_core.volumes import Volume, geometry
+from medattn_core.volumes.shown import slice_axis
 from tests.strategies import AXIS_CODES, affines, cells_on
 
 SLICEWISE = TaskSpec(
