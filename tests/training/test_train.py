@@ -19,6 +19,7 @@ from medattn_core.networks.attention_cnn import AttentionCNN
 from medattn_core.training import TrainingConfig, train
 from medattn_core.training.batches import epoch_order
 from medattn_core.training.data import prepare
+from medattn_core.training.early_stop import outputs_on
 from medattn_core.training.loop import fit
 from medattn_core.training.plan import plan_network, plan_task
 from tests.squares import SETTINGS
@@ -141,8 +142,8 @@ def test_what_is_measured_is_what_is_saved(squares, tmp_path):
     settings["network"]["encoder_options"]["widths"] = [8, 16, 16, 48]  # the last is stored in half precision
     bundle = train(path, tmp_path / "size", config=settings, device="cpu", validation_fold=0)
     held_out = datalists.load(path)[::2]
-    predictor = Predictor.from_bundle(bundle, device="cpu")
-    error = np.mean([abs(predictor(case.image).value - case.value) for case in held_out])
+    prepared = prepare(held_out, bundle.task, (64, 64))
+    error = np.abs(outputs_on(load_network(bundle), prepared) - prepared.targets).mean()
     assert bundle.metadata["eval_metrics"]["mae"] == pytest.approx(error, rel=1e-6)
 
 
