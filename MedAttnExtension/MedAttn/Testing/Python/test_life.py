@@ -116,7 +116,7 @@ def test_a_leak_is_a_slope_and_a_jump_is_none() -> None:
     assert abs(slope(list(noise + 40.0 * (np.arange(60) > 55)))) < 0.1
 
 
-@pytest.mark.parametrize("runs", [pytest.param(12, id="12"), pytest.param(100, id="100", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("runs", [pytest.param(36, id="36"), pytest.param(100, id="100", marks=pytest.mark.slow)])
 def test_many_runs_level_off(desk: Desk, own: MedAttnLogic, brain: Any, runs: int) -> None:
     """Nodes, memory and files as after the first runs; nothing is left when it is over."""
     folder = Path(own.engine.file("x")).parent
