@@ -17,11 +17,25 @@ _SUFFIXES = (
     *(".png", ".jpg", ".jpeg", ".dcm", ".dicom", ".ima", ".zip"),
 )
 _RESERVED = {"con", "prn", "aux", "nul", *(f"{port}{n}" for port in ("com", "lpt") for n in range(10))}
+_NAME_SIGN = "^"
+"""Between the parts of a person's name in DICOM."""
+
 _LONGEST = 120  # bytes; leaves room for suffixes within the 255 of common file systems
 
 
 def title_of(source: str) -> str:
-    """Last part of a path as typed: ``scans/brain1.nrrd`` -> ``brain1.nrrd``; ``.`` -> the name of the folder."""
+    """Last part of a path as typed: ``scans/brain1.nrrd`` -> ``brain1.nrrd``; ``.`` -> the name of the folder.
+
+    What holds the sign between the parts of a DICOM name is ``image`` (``DOE^JOHN``, ``image.nii.gz``): titles and file
+    names are passed on, and a folder of slices that an archive named after its patient is such a last part.
+    """
+    name = _last_part(source)
+    if _NAME_SIGN not in name:
+        return name
+    return "image" + next((name[-len(suffix) :] for suffix in _SUFFIXES if name.lower().endswith(suffix)), "")
+
+
+def _last_part(source: str) -> str:
     parts = [part for part in re.split(r"[/\\]" if os.name == "nt" else "/", source) if part]
     if not parts or parts[-1] in (".", ".."):
         return Path(source).resolve().name if parts or source else "image"
@@ -37,15 +51,19 @@ def without_folders(text: str, sources: Iterable[str | None]) -> str:
         text: the message.
         sources: paths as typed, or as found in a folder that was typed.
     """
+    paths = [source for source in sources if source]
     folders: set[str] = set()
-    for source in filter(None, sources):
+    for source in paths:
         typed, plain = os.path.dirname(source), PurePath(source)
         folders |= {typed, *(str(parent) for parent in plain.parents if parent.name)}
     longest_first = sorted((folder for folder in folders if folder.strip("./\\")), key=len, reverse=True)
-    if not longest_first:
-        return text
-    any_of = "|".join(re.escape(folder) for folder in longest_first)
-    return re.sub(rf"(?<![\w./\\-])(?:{any_of})[/{re.escape(os.sep)}]", "", text)
+    if longest_first:
+        any_of = "|".join(re.escape(folder) for folder in longest_first)
+        text = re.sub(rf"(?<![\w./\\-])(?:{any_of})[/{re.escape(os.sep)}]", "", text)
+    for source in paths:
+        if _NAME_SIGN in (name := _last_part(source)):
+            text = text.replace(name, title_of(source))
+    return text
 
 
 def name_of(source: str) -> str:

@@ -73,3 +73,19 @@ def test_folders_of_masks_and_channels_are_on_no_page(tiny: Path, scans: list[Pa
         page = (out / "report.html").read_text(encoding="utf-8")
         assert "JOHN" not in page
         assert named.name in page
+
+
+def test_a_folder_of_slices_named_after_its_patient_is_on_no_page_and_in_no_file_name(
+    tiny: Path, sample_data: Path, tmp_path: Path
+) -> None:
+    arch, out = tmp_path / "arch", tmp_path / "out"
+    for name in ("DOE^JOHN", "ROE^JANE"):
+        shutil.copytree(sample_data / "brain1_dicom", arch / name)
+    run([arch / "DOE^JOHN", arch / "ROE^JANE"], out, tiny, report=True)
+    files = [path.name for path in out.iterdir()]
+    assert {"image_report.html", "image_2_report.html"} <= set(files)
+    assert not [name for name in files if "JOHN" in name or "JANE" in name]
+    for page in out.glob("*.html"):
+        text = page.read_text(encoding="utf-8")
+        assert "JOHN" not in text
+        assert "JANE" not in text

@@ -29,6 +29,8 @@ from medattn_core.outputs import files
         ("con.nii", "con_"),
         ("CON.2.nii", "CON.2_"),
         ("", "image"),
+        ("arch/DOE^JOHN", "image"),
+        ("arch/DOE^JOHN.nii.gz", "image"),
         ("???.jpg", "image"),
         ("-rf.nii", "rf"),
         ("Ge\N{LATIN SMALL LETTER U WITH DIAERESIS}bt.nii", "Ge\N{LATIN SMALL LETTER U WITH DIAERESIS}bt"),
@@ -122,6 +124,8 @@ def test_names_that_are_not_utf8_leave_the_tables_readable(tmp_path):
         ("a/P/x.nii: cut", ["a/P//x.nii"], "x.nii: cut"),
         ("'a/P/x.nii' (a/P/y.nii)", ["a/P/x.nii"], "'x.nii' (y.nii)"),
         ("b/a/P/x.nii is another", ["a/P/x.nii"], "b/a/P/x.nii is another"),
+        ("arch/DOE^JOHN/IM1.dcm is no image", ["arch/DOE^JOHN"], "image/IM1.dcm is no image"),
+        ("DOE^JOHN.nii: cut", ["DOE^JOHN.nii"], "image.nii: cut"),
         (
             "1/2 of x.nii; it is 3 m/s. ../y",
             ["x.nii", "../x.nii", "/x.nii", ".", "", "/"],
