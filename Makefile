@@ -51,7 +51,7 @@ $(SLICER_STAMP): constraints.txt $(STAMP)
 
 demo: $(STAMP)
 	@$(BIN)/medattn predict sample_data/brain1_image.nrrd sample_data/brain1_dicom \
-		--bundle brain_tumor_t1ce --output $(DEMO_OUT) --report
+		--bundle brain_tumor_t1ce --output $(DEMO_OUT) --report --restart
 	@echo
 	@echo "Look at:"
 	@for file in $(DEMO_OUT)/*.html $(DEMO_OUT)/*.png $(DEMO_OUT)/*.nii.gz $(DEMO_OUT)/predictions.*; do \

@@ -82,7 +82,12 @@ def require_ray() -> Any:
 
 
 def predict_on_cluster(
-    jobs: Sequence[Job], output: Path, settings: Settings, *, begun: Callable[[Job], None]
+    jobs: Sequence[Job],
+    output: Path,
+    settings: Settings,
+    *,
+    begun: Callable[[Job], None],
+    reserve: Callable[[Job], None] = lambda job: None,
 ) -> Iterator[Done]:
     """Predict jobs on the cluster; results as they are finished.
 
@@ -91,6 +96,7 @@ def predict_on_cluster(
         output: folder of the results.
         settings: of the batch; ``workers`` 0 takes one actor a core, or one a GPU where the cluster has any.
         begun: called as a job is sent to an actor for the first time.
+        reserve: called just before, here: a file of the job may be written from then on.
 
     Raises:
         MedAttnError: ``missing_dependency``; ``worker_lost``: no actor can be started.
@@ -102,8 +108,13 @@ def predict_on_cluster(
             address=os.environ.get("RAY_ADDRESS"), log_to_driver=False, logging_level="ERROR", include_dashboard=False
         )
     team = _Team(ray, output, settings, len(jobs))
+
+    def first(job: Job) -> None:
+        reserve(job)
+        begun(job)
+
     try:
-        yield from team.run(deque(jobs), begun)
+        yield from team.run(deque(jobs), first)
     finally:
         team.end()
         if mine:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import os
 from collections import Counter
 from collections.abc import Sequence
@@ -9,13 +10,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from medattn_core.batch.settings import stamp
-from medattn_core.datalists import load, sections
+from medattn_core.datalists import COLUMNS, Case, load, sections
+from medattn_core.datalists.load import bare_cases
 from medattn_core.errors import DataListError, MedAttnError
 from medattn_core.inference.inputs import Expansion, expand
 from medattn_core.outputs import files
+from medattn_core.volumes import filenames
 
 _TABLES = (".csv", ".tsv", ".json")
 _TEXT = ".txt"
+_UNREAD = {name: f"\0{number}" for number, name in enumerate(COLUMNS) if name != "image"}
+"""Columns of the truth under names that no list has, so that they are left alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +66,7 @@ def jobs_of(
     """
     names = files.UniqueNames()
     return [
-        Job(index, path, names.take(files.name_of(str(path))), channels, mask, series)
+        Job(index, path, names.take(filenames.name_of(str(path))), channels, mask, series)
         for index, (path, channels) in enumerate(inputs)
     ]
 
@@ -126,18 +131,35 @@ def _lines(path: Path) -> list[str]:
     except OSError as error:
         raise DataListError("bad_datalist", f"{path}: it cannot be read ({error.strerror})") from error
     lines = [line.strip() for line in text.splitlines()]
-    typed = [str(path.parent / line) for line in lines if line and not line.startswith("#")]
+    typed = [_beside(path, line) for line in lines if line and not line.startswith("#")]
     if not typed:
         raise DataListError("bad_datalist", f"{path}: it lists no path; write one path a line")
     return typed
 
 
+def _beside(path: Path, line: str) -> str:
+    """A line relative to its list. Only the line may be a wildcard: brackets in the names of the list's folders are
+    letters."""
+    place = str(path.parent / line)
+    if not glob.has_magic(line) or os.path.lexists(place):
+        return place
+    wildcard = os.path.join(glob.escape(str(path.parent)), line)
+    return wildcard if glob.glob(wildcard, recursive=True) else place  # a row of what is not there says what was typed
+
+
 def _cases(path: Path) -> list[tuple[Path, tuple[Path, ...]]]:
-    cases = []
-    for section in sections(path) or ("training",):
-        # A file that is not there is a row of the results, as everywhere else.
-        cases += load(path, section=section, check_files=False)
-    return [(case.image, case.channels) for case in cases]
+    """Images and channels alone: a list of paths, or one whose truth is not ours to learn, can be predicted."""
+    cases: list[Case] = []
+    for section in sections(path):
+        bare = bare_cases(path, section)
+        cases += _bare_of_truth(path, section) if bare is None else bare
+    # Without a section: CSV, a bare list, and an object that lists no case, of which this says so.
+    return [(case.image, case.channels) for case in cases or _bare_of_truth(path, "training")]
+
+
+def _bare_of_truth(path: Path, section: str) -> list[Case]:
+    # A file that is not there is a row of the results, as everywhere else.
+    return load(path, section=section, check_files=False, columns=_UNREAD)
 
 
 def check_different(path: Path, channels: Sequence[Path]) -> None:

@@ -8,23 +8,24 @@ failure has ``shown``, too: its message for a page, which is passed on without f
 end of the process is no line; its scan is predicted again.
 
 Of a row that was dropped while files of its result still lie there, a line with ``batch`` alone stays (``dropped``): no
-other input gets their name, or a page of one patient would lie beside the map of another.
+other input gets their name, or a page of one patient would lie beside the map of another. Such a line is also on the
+disk before the files of a scan are written, so that a kill between them and the row leaves no file without its name.
 """
 
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import os
 import re
+import threading
 from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import replace
-from itertools import chain
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from medattn_core.batch.jobs import Job
+from medattn_core.batch.lines import RESULT, Lines, changed, dropped, line, place_of, reservation
 from medattn_core.batch.scanner import Done
 from medattn_core.errors import MedAttnError, VolumeError
 from medattn_core.outputs.files import UniqueNames, replacing, without_folders
@@ -34,16 +35,15 @@ _LOCK = ".predictions.lock"
 FINISHED, STOPPED = "finished", "stopped"
 _LEFT = re.compile(r"\.medattn-[0-9a-f]{32}\.part|\.[0-9a-f]{12}\.tmp")
 """Names under which files are written before they get their own; a killed process leaves them."""
-_OF_DROPPED = ("place", "name", "files")
-_RESULT = re.compile(r"[\w.\-]+_(evidence\.nii\.gz|overlay\.png|report\.html)")
 
 
 class Journal:
     """The rows of one batch on disk; in memory only where each begins.
 
-    Results of other inputs that earlier runs with the same model left in the folder keep their rows and their names,
-    whatever options they were made with: the tables say what the folder holds. A row whose files are gone goes; what is
-    left of them keeps its name.
+    Rows of other inputs that earlier runs with the same model left in the folder stay under their names, failures too
+    and whatever options they were made with: the tables say what the folder holds. A row whose files are gone goes;
+    what is left of them keeps its name. The row of an input that is done again, because it failed or has changed or an
+    option has, stays until the new one is there.
 
     Args:
         folder: of the results, which exists.
@@ -57,7 +57,7 @@ class Journal:
 
     Raises:
         MedAttnError: ``other_run``: the folder holds an unfinished batch of another bundle or other options, or
-            results of other inputs by another model; ``unwritable``: another process writes there, or the disk refuses.
+            results by another model; ``unwritable``: another process writes there, or the disk refuses.
     """
 
     def __init__(
@@ -70,18 +70,22 @@ class Journal:
         restart: bool = False,
     ) -> None:
         self.folder, self.path, self.run, self.model = folder, folder / NAME, run, dict(model or {})
-        self._of = len({_place(job.path) for job in jobs})  # rows of an input that is listed twice tell of one place
+        self._of = len({place_of(job.path) for job in jobs})  # rows of an input that is listed twice tell of one place
         self._places: dict[int, int] = {}
         self._kept: list[int] = []
+        self._old: dict[int, tuple[int, set[str]]] = {}
+        """Of inputs that are done again: where the row of before begins, and its files."""
+        self._begun: dict[int, Mapping[str, int]] = {}
+        self._untidy = False
+        self._writing = threading.Lock()
         self._lock = _locked(folder)
         try:
-            self._stopped = self._stopped_runs()
+            before = Lines(self.path)
+            self._stopped = self._stopped_runs(before)
             if not restart:
-                self._refuse_mixing({_place(job.path) for job in jobs})
-            self.jobs = self._named(jobs, restart)
-            stale = self._take_over({_place(job.path): job for job in self.jobs}, restart)
-            for old in stale:
-                (folder / old).unlink(missing_ok=True)
+                self._refuse_mixing(before, {place_of(job.path) for job in jobs})
+            self.jobs = self._named(before, jobs, restart)
+            self._take_over(before, {place_of(job.path): job for job in self.jobs}, restart)
             for left in folder.iterdir():
                 if _LEFT.fullmatch(left.name):
                     left.unlink(missing_ok=True)
@@ -94,13 +98,26 @@ class Journal:
             raise
 
     def __len__(self) -> int:
-        return len(self._kept) + len(self._places)
+        return len(self._kept) + len(self._places) + len(self._old)
 
     def __contains__(self, job: Job) -> bool:
         return job.index in self._places
 
+    def reserve(self, job: Job) -> None:
+        """Note, from any thread, that files of a job may be written from now on; after this no kill loses their name.
+
+        Raises:
+            VolumeError: ``unwritable``.
+        """
+        taken = reservation(self.folder, place_of(job.path), job.name)
+        self._untidy = True
+        self._begun[job.index] = taken["batch"]["files"]
+        self._write(taken)
+
     def append(self, done: Done) -> None:
         """Write a row; after this returns a kill does not lose it.
+
+        Of an earlier result, or of one that came to nothing, no file is left that is not in the row.
 
         Raises:
             VolumeError: ``unwritable``.
@@ -110,43 +127,84 @@ class Journal:
             "of": self._of,
             "model": self.model,
             "name": done.job.name,
-            "place": _place(done.job.path),
+            "place": place_of(done.job.path),
             **_beside(done.job),
             "stamp": done.stamp,
             "files": done.files,
         }
         if done.record["error"]:  # here all paths are known that its message may name
             batch["shown"] = without_folders(done.record["error"]["message"], map(str, done.job.files))
-        line = _line({**done.record, "batch": batch})
+        _, stale = self._old.get(done.job.index, (0, set()))
+        stale = stale | changed(self.folder, self._begun.get(done.job.index, {}))
         try:
-            place = self._file.tell()
-            self._file.write(line)
-            self._file.flush()
-            os.fsync(self._file.fileno())
+            for name in stale - set(done.files):
+                (self.folder / name).unlink(missing_ok=True)
+        except OSError as error:
+            raise unwritable(self.folder / name, error) from error
+        self._places[done.job.index] = self._write({**done.record, "batch": batch})
+        self._untidy |= self._old.pop(done.job.index, None) is not None
+        self._begun.pop(done.job.index, None)
+
+    def _write(self, row: Mapping[str, Any]) -> int:
+        """Append a line; where it begins."""
+        text = line(row)
+        try:
+            with self._writing:
+                place = self._file.tell()
+                self._file.write(text)
+                self._file.flush()
+                os.fsync(self._file.fileno())
         except OSError as error:
             raise unwritable(self.path, error) from error
-        self._places[done.job.index] = place
+        return place
 
-    def rows(self) -> Iterator[dict[str, Any]]:
-        """All rows, one at a time, with their key ``batch``: those of other inputs, then the inputs in their order."""
+    def rows(self, *, replaced: bool = True) -> Iterator[dict[str, Any]]:
+        """All rows, one at a time, with their key ``batch``: those of other inputs, then the inputs in their order.
+
+        Args:
+            replaced: those, too, that are to be replaced in this run.
+        """
+        own = ({index: place for index, (place, _) in self._old.items()} if replaced else {}) | self._places
         with open(self.path, "rb") as file:
-            for place in (*self._kept, *(self._places[index] for index in sorted(self._places))):
+            for place in (*self._kept, *(own[index] for index in sorted(own))):
                 file.seek(place)
                 yield json.loads(file.readline())
 
     def close(self) -> None:
         """Let other processes write here."""
         try:
-            with contextlib.suppress(OSError):  # what a full disk did not take was said by append
+            with contextlib.suppress(OSError), self._writing:  # what a full disk did not take was said by append
                 self._file.close()
+            if self._untidy and not self._begun:  # else a scan may still be under way
+                with contextlib.suppress(MedAttnError, OSError):  # as it is the next run reads it as well
+                    self._tidy()
         finally:
             self._lock.close()
 
-    def _refuse_mixing(self, inputs: Set[str]) -> None:
-        """Refuse to drop what an earlier run has done: an unfinished batch, or results of other inputs."""
+    def _tidy(self) -> None:
+        """A line a result again: without rows that were replaced, and names that are reserved for nothing."""
+        with self._anew() as kept:
+            for row in Lines(self.path):
+                if "dropped" not in row["batch"] or self._lies_there(row):
+                    kept.write(line(row))
+
+    @contextlib.contextmanager
+    def _anew(self) -> Iterator[BinaryIO]:
+        """A new journal, which takes the place of the old one when it is whole and on the disk."""
+        with replacing(self.path) as temporary, open(temporary, "wb") as kept:
+            yield kept
+            kept.flush()
+            os.fsync(kept.fileno())
+
+    def _refuse_mixing(self, before: Lines, inputs: Set[str]) -> None:
+        """Refuse to drop what an earlier run has done: an unfinished batch, or results by another model.
+
+        Those of the inputs of this run, too: they would go before the new ones are there, or lie in one table with them
+        if this run is stopped.
+        """
         lost: set[str] = set()
         other: dict[str, Any] | None = None
-        for row in _lines(self.path):
+        for row in before.rows():
             batch = row["batch"]
             if batch["run"] != self.run and self._was(row) == STOPPED:
                 made = f"bundle {row['bundle']} {row['bundle_version']}" if row["bundle"] else "another bundle"
@@ -155,22 +213,25 @@ class Journal:
                     f"{self.folder}: an unfinished batch lies there, of {made} with other files, options or version of "
                     "MedAttn than now; finish it as it was begun, choose another --output, or drop it with --restart",
                 )
-            if batch["place"] not in inputs and not self._same_model(row) and not row["error"] and self._complete(row):
+            if not self._same_model(row) and not row["error"] and self._complete(row):
                 other = row
                 lost.add(batch["place"])
         if other is not None:
-            many = "a result of another input lies" if len(lost) == 1 else f"results of {len(lost)} other inputs lie"
+            elsewhere = "" if lost & inputs else "other "
+            many = f"results of {len(lost)} {elsewhere}inputs lie" if len(lost) > 1 else "a result lies"
+            if elsewhere and len(lost) == 1:
+                many = "a result of another input lies"
             raise MedAttnError(
                 "other_run",
                 f"{self.folder}: {many} there, made with {_difference(other, self.model)}, and rows of both are not "
-                "mixed in one table; choose another --output, or drop theirs with --restart",
+                "mixed in one table; choose another --output, or drop those with --restart",
             )
 
-    def _named(self, jobs: Sequence[Job], restart: bool) -> list[Job]:
+    def _named(self, before: Lines, jobs: Sequence[Job], restart: bool) -> list[Job]:
         """Jobs under their names of before, else under free ones: scans of one name in different folders are common."""
-        inputs = {_place(job.path) for job in jobs}
+        inputs = {place_of(job.path) for job in jobs}
         names, own = UniqueNames(), dict[str, str]()
-        for row in chain(_dropped(self.path), _lines(self.path)):
+        for row in before:
             batch = row["batch"]
             if batch["place"] in inputs:
                 if not restart and "dropped" not in batch and self._same_model(row):
@@ -179,18 +240,18 @@ class Journal:
                 names.take(batch["name"])
         # An input in this folder that looks like a result is not written over.
         for path in {path for job in jobs for path in job.files}:
-            result = _RESULT.fullmatch(path.name)
+            result = RESULT.fullmatch(path.name)
             if result is not None and os.path.abspath(path.parent) == os.path.abspath(self.folder):
                 names.take(path.name.removesuffix(f"_{result[1]}"))
         held = {path: names.take(name) for path, name in own.items()}
         # Taken out: an input that is listed twice has one name of before.
-        return [replace(job, name=held.pop(_place(job.path), "") or names.take(job.name)) for job in jobs]
+        return [replace(job, name=held.pop(place_of(job.path), "") or names.take(job.name)) for job in jobs]
 
-    def _stopped_runs(self) -> set[str]:
+    def _stopped_runs(self, before: Lines) -> set[str]:
         """Runs that have fewer rows than they had inputs; of rows that were kept it is known already."""
         inputs: dict[str, set[str]] = {}
         of: dict[str, int] = {}
-        for row in _lines(self.path):
+        for row in before.rows():
             batch = row["batch"]
             if not batch.get("kept"):
                 inputs.setdefault(batch["run"], set()).add(batch["place"])
@@ -202,72 +263,71 @@ class Journal:
         kept: str | None = row["batch"].get("kept")
         return kept or (STOPPED if row["batch"]["run"] in self._stopped else FINISHED)
 
-    def _take_over(self, jobs: Mapping[str, Job], restart: bool) -> set[str]:
+    def _take_over(self, before: Lines, jobs: Mapping[str, Job], restart: bool) -> None:
         """Keep the rows that are still true, in a new file; note where they begin.
 
-        Returns:
-            Files of earlier results of inputs that are done again now: if one fails, the map of an earlier run must not
-            lie beside its error.
+        Files of results of these inputs that have no such row are removed, before the file that knows their names is
+        replaced: if one fails now, the map of an earlier run must not lie beside its error.
         """
         stale: set[str] = set()
         held: set[str] = set()
         needed = {os.path.abspath(path) for job in jobs.values() for path in job.files}
-        with replacing(self.path) as temporary, open(temporary, "wb") as kept:
-            for row in chain(_dropped(self.path), _lines(self.path)):
-                job = jobs.get(row["batch"]["place"])
-                dropped = "dropped" in row["batch"]
-                if job is None and not (dropped or restart) and self._stays(row):
-                    self._kept.append(kept.tell())
-                    row["batch"]["kept"] = self._was(row)
-                    held.update(row["batch"]["files"])
-                    kept.write(_line(row))
-                elif job is None and self._lies_there(row):
-                    held.update(row["batch"]["files"])
-                    kept.write(_line({"batch": {key: row["batch"][key] for key in _OF_DROPPED} | {"dropped": True}}))
-                if job is None or job.index in self._places:
+
+        def ours(names: Set[str]) -> set[str]:
+            """Only names that are written here, whatever the journal says, and no input."""
+            found = {name for name in names if RESULT.fullmatch(name)}
+            return {name for name in found if os.path.abspath(self.folder / name) not in needed}
+
+        with self._anew() as kept:
+            for row in before:
+                batch = row["batch"]
+                job, stays = jobs.get(batch["place"]), not restart and "dropped" not in batch and self._stays(row)
+                if job is None:
+                    if stays:
+                        self._kept.append(kept.tell())
+                        batch["kept"] = self._was(row)
+                    elif self._lies_there(row):
+                        row = dropped(batch)
+                    else:
+                        continue
+                elif job.index in self._places or job.index in self._old:
                     continue
-                if restart or dropped or not self._holds(row, job):
-                    stale.update(row["batch"]["files"])
+                elif not (stays and batch["name"] == job.name):
+                    stale.update(batch["files"])
                     continue
-                self._places[job.index] = kept.tell()
-                row["batch"]["of"] = self._of
-                row["batch"].pop("kept", None)
-                held.update(row["batch"]["files"])
-                kept.write(_line(row))
-            kept.flush()
-            os.fsync(kept.fileno())
-        # Only names that are written here, whatever the journal says, and no input.
-        return {
-            name
-            for name in stale - held
-            if _RESULT.fullmatch(name) and os.path.abspath(self.folder / name) not in needed
-        }
+                elif self._holds(row, job):
+                    self._places[job.index] = kept.tell()
+                    batch["of"] = self._of
+                    batch.pop("kept", None)
+                else:
+                    self._old[job.index] = kept.tell(), ours(set(batch["files"]))
+                    batch["kept"] = self._was(row)
+                held.update(batch["files"])
+                kept.write(line(row))
+            for name in ours(stale - held):
+                (self.folder / name).unlink(missing_ok=True)
 
     def _holds(self, row: Mapping[str, Any], job: Job) -> bool:
-        """Whether a row is this job's result with the same model. Failures are tried again: a disk may be back."""
+        """Whether a row that stays is what this run would make. Failures are tried again: a disk may be back."""
         batch = row["batch"]
-        if row["error"] or batch["run"] != self.run or batch["name"] != job.name:
+        if row["error"] or batch["run"] != self.run or batch["stamp"] != job.stamp(self.folder):
             return False
-        if batch["stamp"] != job.stamp(self.folder):
-            return False
-        if any(batch.get(key) != value for key, value in _beside(job).items()):  # two may have one size and time
-            return False
-        return self._complete(row)
+        return all(batch.get(key) == value for key, value in _beside(job).items())  # two may have one size and time
 
     def _stays(self, row: Mapping[str, Any]) -> bool:
-        """Whether a row of another input is a whole result of the same model. Of failures nothing is there.
+        """Whether a row is of the same model and its files are there; a failure has none.
 
         Its options may be others: a report or the type of the stored map changes no number, and its row says what
         computed it (``runtime``).
         """
-        return not row["error"] and self._same_model(row) and self._complete(row)
+        return self._same_model(row) and self._complete(row)
 
     def _same_model(self, row: Mapping[str, Any]) -> bool:
         return bool(row["batch"].get("model", {}) == self.model)
 
     def _lies_there(self, row: Mapping[str, Any]) -> bool:
         """Whether a file of a result is still there, be it whole or not."""
-        return any(_RESULT.fullmatch(name) and os.path.lexists(self.folder / name) for name in row["batch"]["files"])
+        return any(RESULT.fullmatch(name) and os.path.lexists(self.folder / name) for name in row["batch"]["files"])
 
     def _complete(self, row: Mapping[str, Any]) -> bool:
         with contextlib.suppress(OSError):
@@ -275,16 +335,11 @@ class Journal:
         return False
 
 
-def _place(path: str | os.PathLike[str]) -> str:
-    """Which file or folder a path means, whatever folder it was typed in; a hash, which names nobody."""
-    return hashlib.sha256(os.fsencode(os.path.abspath(path))).hexdigest()[:32]
-
-
 def _beside(job: Job) -> dict[str, Any]:
     """What besides its path tells an input from another."""
     return {
-        "channels": [_place(path) for path in job.channels],
-        "mask": None if job.mask is None else _place(job.mask),
+        "channels": [place_of(path) for path in job.channels],
+        "mask": None if job.mask is None else place_of(job.mask),
         "series": job.series,
     }
 
@@ -300,48 +355,6 @@ def _difference(row: Mapping[str, Any], model: Mapping[str, str]) -> str:
         "device": f"device {before.get('device')} (now {model.get('device')})",
     }
     return ", ".join(text for key, text in words.items() if before.get(key) != model.get(key))
-
-
-def _line(row: Mapping[str, Any]) -> bytes:
-    return json.dumps(row, ensure_ascii=False, allow_nan=False).encode("utf-8", errors="backslashreplace") + b"\n"
-
-
-def _lines(path: Path) -> Iterator[dict[str, Any]]:
-    """Rows of a journal; what is no row of one is passed over."""
-    for row in _objects(path):
-        try:
-            batch = row["batch"]
-            whole = {"run", "of", "name", "channels", "stamp", "files"} <= set(batch)
-            if "place" not in batch:  # of an older version, which knew what was typed alone
-                known_place = all(os.path.isabs(one) for one in (row["input"], *batch["channels"]))
-                batch["place"] = _place(row["input"]) if known_place else f"typed {row['input']}"
-                batch["channels"] = [_place(one) for one in batch["channels"]]
-            known = {"input", "error", "bundle", "bundle_version"} <= set(row)
-        except (ValueError, TypeError, KeyError):
-            continue
-        if whole and known:
-            yield row
-
-
-def _dropped(path: Path) -> Iterator[dict[str, Any]]:
-    """What a journal says of rows that were dropped."""
-    for row in _objects(path, begin=b'{"batch"'):
-        batch = row["batch"]
-        if isinstance(batch, dict) and {"dropped", *_OF_DROPPED} <= set(batch):
-            yield row
-
-
-def _objects(path: Path, *, begin: bytes = b"{") -> Iterator[dict[str, Any]]:
-    """Whole lines of a journal that are objects and begin so: of a million rows not each is read for its first key."""
-    try:
-        file = open(path, "rb")  # noqa: SIM115 (closed below; its absence is no error)
-    except FileNotFoundError:
-        return
-    with file:
-        for line in file:
-            if line.startswith(begin) and line.endswith(b"\n"):
-                with contextlib.suppress(ValueError):
-                    yield json.loads(line)
 
 
 def _locked(folder: Path) -> Any:

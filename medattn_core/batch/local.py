@@ -10,6 +10,7 @@ import os
 import queue
 import threading
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -70,6 +71,8 @@ def predict_here(
     *,
     count: int,
     begun: Callable[[Job], None],
+    reserve: Callable[[Job], None] = lambda job: None,
+    late: Callable[[Done], None] = lambda result: None,
 ) -> Iterator[Done]:
     """Predict jobs; results as they are finished.
 
@@ -82,6 +85,8 @@ def predict_here(
         settings: of the batch.
         count: inputs in all, finished ones too.
         begun: called in the asking thread when a job's turn comes.
+        reserve: called in a thread of the team before the first file of a job is written.
+        late: given, however this is ended early, what was finished by then or under way, and not taken.
 
     Raises:
         MedAttnError: ``bad_argument``: the memory does not hold the model.
@@ -100,6 +105,7 @@ def predict_here(
                 if job is None:
                     break
                 results.put(job)
+                reserve(job)
                 results.put(scanner(job))
             results.put(None)
         except BaseException as error:  # of the machinery, not of a scan
@@ -108,6 +114,7 @@ def predict_here(
     team = [threading.Thread(target=work, daemon=True) for _ in range(lanes + (_AHEAD if count > 1 else 0))]
     for thread in team:
         thread.start()
+    handed: Done | None = None
     try:
         running = len(team)
         while running:
@@ -119,12 +126,16 @@ def predict_here(
             elif isinstance(item, Job):
                 begun(item)
             else:
+                handed = item
                 yield item
+                handed = None
     finally:
         stop.set()
-        while any(thread.is_alive() for thread in team):
-            # What is under way is waited for, so that no file is left half written; its row is dropped.
-            try:
-                results.get(timeout=0.05)
-            except queue.Empty:
-                continue
+        if handed is not None:  # Ctrl-C may come before its row is written
+            late(handed)
+        # What is under way is waited for, so that no file is left half written or without its row.
+        while any(thread.is_alive() for thread in team) or not results.empty():
+            with suppress(queue.Empty):
+                item = results.get(timeout=0.05)
+                if isinstance(item, Done):
+                    late(item)

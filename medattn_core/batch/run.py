@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -58,8 +59,9 @@ def predict_many(
     """Predict inputs into a folder: predictions.jsonl as they finish, predictions.json and .csv at the end.
 
     Scans that an earlier run into this folder finished with the same bundle and options are not done again, and the
-    results of other inputs that the same bundle left there stay in the tables, whatever its options. However this ends,
-    the tables hold what was finished, except after a kill: then the next run writes them.
+    rows of other inputs that the same bundle left there stay in the tables, whatever its options; a result to be
+    replaced stays until it is. However this ends, the tables hold what was finished, except after a kill: then the next
+    run writes them.
 
     Args:
         inputs: paths with their further channels, as of :func:`medattn_core.batch.jobs.inputs_of`.
@@ -107,9 +109,18 @@ def predict_many(
         for stale in ("predictions.json", "report.html"):  # of an earlier run: it must not pass as this one's
             with suppress(OSError):
                 (folder / stale).unlink()
-        table = CsvStream(folder, journal.rows)
+        table = CsvStream(folder, partial(journal.rows, replaced=False))
+
+        def late(result: Done) -> None:
+            if result.job not in journal:
+                with suppress(MedAttnError):  # of a disk that is full now: the name of its files stays reserved
+                    journal.append(result)
+
         try:
-            results = _results(engine, predictor, left, folder, settings, len(jobs), lambda job: begun(job, progress))
+            results = _results(
+                engine, predictor, left, folder, settings, len(jobs), lambda job: begun(job, progress),
+                reserve=journal.reserve, late=late,
+            )  # fmt: skip
             with closing(results):
                 for result in results:
                     journal.append(result)
@@ -132,12 +143,15 @@ def _results(
     settings: Settings,
     count: int,
     begun: Callable[[Job], None],
+    *,
+    reserve: Callable[[Job], None],
+    late: Callable[[Done], None],
 ) -> Generator[Done, None, None]:
     if not left:
         return
     if engine == "ray":
         from medattn_core.batch.cluster import predict_on_cluster
 
-        yield from predict_on_cluster(left, folder, settings, begun=begun)
+        yield from predict_on_cluster(left, folder, settings, begun=begun, reserve=reserve)
     else:
-        yield from predict_here(predictor, left, folder, settings, count=count, begun=begun)
+        yield from predict_here(predictor, left, folder, settings, count=count, begun=begun, reserve=reserve, late=late)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from medattn_core.bundles.bundle import LICENSE
 from medattn_core.bundles.load import locate
 from medattn_core.errors import MedAttnError
 from medattn_core.inference.inputs import detached_data, is_result_name
@@ -18,6 +19,10 @@ from medattn_core.version import __version__
 
 if TYPE_CHECKING:
     from medattn_core.inference import Predictor
+
+_PARTS = ("configs", "docs", "models", "scripts")
+"""Folders of a bundle whose files are in its hash. Those of ``docs`` decide nothing, but the metadata of a bundle of
+MedAttn's list their hashes anyway, and without them the results of earlier versions would be of another bundle."""
 
 _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 
@@ -66,7 +71,7 @@ class Settings:
         return open_predictor(self.bundle, trust=self.trust, device=self.device, runtime=self.runtime, say=say)
 
     def model(self, device: str) -> dict[str, str]:
-        """What all rows of one table share: version of MedAttn, hash of every file of the bundle, kind of device.
+        """What all rows of one table share: version of MedAttn, hash of the bundle's files, kind of device.
 
         Args:
             device: where the network really runs, such as ``"cuda:0"``.
@@ -100,13 +105,21 @@ class Settings:
 
 
 def folder_hash(folder: Path) -> str:
-    """SHA-256 over the names and bytes of all files below a folder; what Python compiles is left out."""
+    """SHA-256 over the names and bytes of what makes up a bundle, and of nothing else that lies in its folder.
+
+    Results of a batch may lie there, and what a file manager leaves: neither may make it another bundle. Code counts
+    wherever it lies, as the folder is where a foreign bundle imports from; what Python compiles of it does not.
+    """
     digest = hashlib.sha256()
     for parent, folders, names in os.walk(folder):
-        folders[:] = sorted(name for name in folders if name != "__pycache__")
+        folders[:] = sorted(name for name in folders if name != "__pycache__" and not name.startswith("."))
         for name in sorted(names):
             path = Path(parent, name)
-            digest.update(f"{path.relative_to(folder).as_posix()}\0{path.stat().st_size}\0".encode())
+            inner = path.relative_to(folder)
+            ours = inner.parts[0] in (*_PARTS, LICENSE) or path.suffix == ".py"
+            if name.startswith(".") or not ours or not path.is_file():  # a link that leads nowhere is no file
+                continue
+            digest.update(f"{inner.as_posix()}\0{path.stat().st_size}\0".encode())
             with open(path, "rb") as file:
                 while block := file.read(1 << 20):
                     digest.update(block)

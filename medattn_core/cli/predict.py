@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import sys
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TextIO
 
 import typer
 
@@ -152,34 +155,63 @@ def predict(
             restart=restart,
             begun=printed.begun,
             done=printed.done,
-            say=say,
+            say=printed.say,
         )
         before = f", {summary.taken_over} of them before," if summary.taken_over else ""
         good = summary.count - summary.failed
-        say(f"{good} of {summary.count} predicted{before} in {summary.seconds:.1f} s; results in {output}")
+        printed.say(f"{good} of {summary.count} predicted{before} in {summary.seconds:.1f} s; results in {output}")
     if summary.failed:
         raise typer.Exit(FAILED)
 
 
 class _Printed:
-    """Results on stdout, all else on stderr."""
+    """Results on stdout, all else on stderr.
+
+    Either may end before the batch does (``| head -1``, a full disk). That costs what would have been printed there,
+    and no result: the batch goes on, and its exit status is its own.
+    """
 
     def __init__(self, count: int, width: int, verbose: bool) -> None:
         self._count, self._width, self._verbose = count, width, verbose
         self._begun = 0
+        self._ended: set[bool] = set()
 
     def begun(self, job: Job, progress: Progress) -> None:
         self._begun += 1
         place = self._count - progress.count + self._begun
-        say(f"[{place}/{self._count}] {job.path}{progress.words()}")
+        self.say(f"[{place}/{self._count}] {job.path}{progress.words()}")
 
     def done(self, result: Done) -> None:
         if self._verbose and result.trace:
-            say(result.trace)
+            self.say(result.trace)
         for notice in result.record["warnings"]:
-            say(f"warning [{notice['code']}] {notice['message']}")
+            self.say(f"warning [{notice['code']}] {notice['message']}")
         error = result.record["error"]
         if error:
-            say(f"error [{error['code']}] {' '.join(error['message'].split())}")
+            self.say(f"error [{error['code']}] {' '.join(error['message'].split())}")
         else:
-            typer.echo(f"{result.job.path!s:<{self._width}}  {result.said}  {result.seconds:.2f} s")
+            self._print(f"{result.job.path!s:<{self._width}}  {result.said}  {result.seconds:.2f} s")
+
+    def say(self, text: str) -> None:
+        self._print(text, err=True)
+
+    def _print(self, text: str, *, err: bool = False) -> None:
+        if err in self._ended:
+            return
+        try:
+            typer.echo(text, err=err)
+        except OSError as error:
+            self._ended.add(err)
+            _let_go(sys.stderr if err else sys.stdout)
+            if not err:
+                reason = error.strerror or type(error).__name__
+                self.say(f"standard output cannot be written ({reason}), the batch goes on without it")
+
+
+def _let_go(stream: TextIO) -> None:
+    """Lead a stream nowhere: what it still holds would raise when Python flushes it at its end."""
+    with contextlib.suppress(OSError):
+        number = stream.fileno()
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, number)
+        os.close(nowhere)

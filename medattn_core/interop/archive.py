@@ -181,7 +181,9 @@ def _write(entries: list[_Entry], read: _Open, target: Path, path: Path) -> None
 
 
 def _root(folder: Path, path: Path) -> Path:
-    inside = [entry for entry in folder.iterdir() if entry.is_dir()]
+    # macOS packs a folder __MACOSX beside what a person chose, and hidden entries.
+    seen = (entry for entry in folder.iterdir() if entry.name != "__MACOSX" and not entry.name.startswith("."))
+    inside = [entry for entry in seen if entry.is_dir()]
     for candidate in (folder, *(inside if len(inside) == 1 else ())):
         if (candidate / METADATA).is_file():
             return candidate

@@ -103,6 +103,7 @@ def inference(contents: Contents) -> dict[str, Any]:
             "_target_": "medattn_core.interop.engine.inputs_in",
             "folder": "@dataset_dir",
             "channels": len(task.channels),
+            "output": "@output_dir",
         },
         "preprocessing": _preprocessing(task),
         "dataset": {
@@ -121,6 +122,7 @@ def inference(contents: Contents) -> dict[str, Any]:
                 "task": task.to_dict(),
                 "inferer": "@inferer",
                 "metadata": "$os.path.join(@bundle_root, 'configs', 'metadata.json')",
+                "inputs": "@data",
             }
         ],
         "evaluator": _evaluator(),
@@ -138,7 +140,8 @@ def evaluate(contents: Contents) -> dict[str, Any]:
     """``configs/evaluate.json``: a data list in, ``metrics.json`` of what was held out of it.
 
     Scored on logits, as the documented metrics are. All of it stands under ``validate``, where federated learning looks
-    when it lays this file over ``train.json``, and switches the loader of the weights off.
+    when it lays this file over ``train.json``, and switches the loader of the weights off. Its empty lists stand in
+    place of those of ``train.json`` there: an evaluation neither seeds nor saves weights.
     """
     task = contents.task
     config = inference(contents)
@@ -181,6 +184,7 @@ def evaluate(contents: Contents) -> dict[str, Any]:
         "evaluator": "@validate#evaluator",
         "initialize": [],
         "run": ["$@validate#evaluator.run()"],
+        "finalize": [],
     }
 
 

@@ -18,20 +18,64 @@ import torch
 from monai.inferers import Inferer
 from torch import Tensor, nn
 
+from medattn_core.errors import VolumeError
+from medattn_core.inference.inputs import expand, is_result_name
 
-def inputs_in(folder: str, channels: int = 1) -> list[dict[str, Any]]:
+
+def inputs_in(folder: str, channels: int = 1, output: str | None = None) -> list[dict[str, Any]]:
     """One dictionary for each input of a folder, in the order of their names: image, source, and whose grid it has.
+
+    As for ``medattn predict``, results of earlier runs are no inputs: the folder of results, folders that hold nothing
+    but results, and result files in the folder of results or beside their table.
 
     Args:
         folder: files and DICOM folders; with several channels, one folder a case whose files, in the order of their
             names, are the channels.
         channels: of the task.
+        output: the folder of results.
+
+    Raises:
+        VolumeError: ``not_found``: there is no such folder; ``unreadable``: it may not be read; ``no_images``: nothing
+            in it is an input. A run over nothing would pass for one that ended well, with the results of the last.
     """
-    found = []
-    for path in paths_in(folder):
+    wanted = f"give a folder of {'cases, each a folder of its channels,' if channels > 1 else 'scans'} as dataset_dir"
+    if not os.path.isdir(folder):
+        what = "is no folder" if os.path.lexists(folder) else "there is no such folder"
+        raise VolumeError("not_found", f"{folder}: {what}; {wanted}")
+    try:
+        tabled = any(map(_is_table, os.listdir(folder)))
+    except OSError as error:
+        raise VolumeError("unreadable", f"{folder}: cannot be read ({error.strerror or error}); {wanted}") from error
+    results = Path(os.path.realpath(output)) if output is not None else None
+    there, found = paths_in(folder), []
+    for path in (path for path in there if not _is_result(path, results, tabled=tabled)):
         image = paths_in(path) if channels > 1 else path
         found.append({"image": image, "source": path, "grid": image[0] if channels > 1 and image else path})
+    if not found:
+        what = "holds nothing but results of earlier runs" if there else "the folder is empty"
+        raise VolumeError("no_images", f"{folder}: {what}; {wanted}")
     return found
+
+
+def _is_table(name: str) -> bool:
+    return name.startswith("predictions.") and is_result_name(name)
+
+
+def _is_result(path: str, results: Path | None, *, tabled: bool) -> bool:
+    """Whether an entry of the folder of inputs is, or holds nothing but, what an earlier run left.
+
+    Args:
+        path: of the entry.
+        results: the folder of results, its real path.
+        tabled: whether a table of results lies beside the entry.
+    """
+    real = Path(os.path.realpath(path))
+    if not real.is_dir():
+        return is_result_name(os.path.basename(path)) and (tabled or real.parent == results)
+    if results is not None and results.is_relative_to(real):
+        return results == real or not expand([path], exclude=results).inputs
+    # Only where there is a table to find: to expand reads the beginning of every file.
+    return any(any(map(_is_table, names)) for _, _, names in os.walk(real)) and not expand([path]).inputs
 
 
 def paths_in(folder: str) -> list[str]:

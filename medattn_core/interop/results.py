@@ -6,7 +6,8 @@ import csv
 import json
 import logging
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -19,13 +20,13 @@ from medattn_core.inference.head import Head, Pooled
 from medattn_core.inference.prediction import Prediction
 from medattn_core.inference.regions import MIN_CONTRIBUTION
 from medattn_core.interop.engine import EvidenceInferer, Handler
+from medattn_core.interop.naming import Names
 from medattn_core.interop.scans import cause
 from medattn_core.tasks import TaskSpec
 from medattn_core.transforms.dictionary import as_volume
 from medattn_core.transforms.grid import plan_grid
 from medattn_core.volumes import write
 
-_ENDINGS = re.compile(r"(\.nii)?(\.gz|\.nii|\.nrrd|\.nhdr|\.mha|\.mhd|\.png|\.jpe?g|\.dcm|\.zip)$", re.IGNORECASE)
 _FORMULA = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20")  # and their full-width forms
 
 DECISION = ("label", "present", "label_set", "abstained", "undecided")
@@ -40,7 +41,7 @@ def columns(task: TaskSpec) -> list[str]:
     labels = [] if task.kind == "regression" else [f"probability_{label}" for label in task.labels]
     return [
         *("input", "label", "label_set", "present", *labels, "value", "value_low", "value_high", "unit"),
-        *("coverage", "confidence", "abstained", "undecided", "evidence_label"),
+        *("coverage", "confidence", "abstained", "undecided", "evidence_path", "evidence_label"),
         *("warnings", "error_code", "error_message"),
     ]
 
@@ -79,14 +80,17 @@ class SaveResults(Handler):
     """Writes a row an input to ``predictions.csv``, and with evidence ``<name>_evidence.nii.gz``.
 
     The evidence is that of the most probable label, as a density (logit/mL, logit/cm2 for pictures, logit/pixel where
-    they state no pixel size, the target's unit per mL), the same that ``medattn predict`` writes. An input that could
-    not be used has a row with the reason.
+    they state no pixel size, the target's unit per mL), the same that ``medattn predict`` writes; the row names the
+    file. An input that could not be used, or whose evidence could not be written, has a row with the reason and no map:
+    one of its name from an earlier run is removed.
 
     Args:
         output_dir: made if absent.
         task: of the model, or its ``to_dict`` data.
         inferer: whose logits and evidence are written.
         metadata: ``configs/metadata.json`` with the bundle's rules to abstain and for label sets; None for no rules.
+        inputs: every input of the run, as :func:`medattn_core.interop.engine.inputs_in` gives them, so that no number
+            behind a repeated name makes the name of another; without them names are still given once.
     """
 
     def __init__(
@@ -95,12 +99,13 @@ class SaveResults(Handler):
         task: TaskSpec | Mapping[str, Any],
         inferer: EvidenceInferer,
         metadata: str | None = None,
+        inputs: Iterable[Mapping[str, Any]] = (),
     ) -> None:
         self.folder = Path(output_dir)
         self.task = task if isinstance(task, TaskSpec) else TaskSpec.from_dict(dict(task))
         self.inferer = inferer
         self.trust = Trust() if metadata is None else rules_in(metadata)
-        self.names: set[str] = set()
+        self.names = Names(str(one["source"]) for one in inputs if "source" in one)
         self.count = self.failed = 0
 
     @property
@@ -128,22 +133,24 @@ class SaveResults(Handler):
         """Write the evidence of an item of the batch; its row."""
         source = str(item["source"])
         self.count += 1
-        density = None
+        # Failed inputs have a name, too: what the others are called does not hang on them.
+        place = self.folder / f"{self.names.take(source)}_evidence.nii.gz"
         try:
             if item.get("error_code"):
                 raise MedAttnError(item["error_code"], item["error_message"])
             prediction = self._prediction(item, index)
             row = {"input": _cell(source), **row_of(prediction), "warnings": ";".join(self._warnings(item, prediction))}
             if prediction.pooled.contributions.size:
-                row["evidence_label"] = _cell(prediction.label)
-                density = prediction.evidence().density()
+                write(prediction.evidence().density(), place)
+                row |= {"evidence_path": _cell(place.name), "evidence_label": _cell(prediction.label)}
         except Exception as error:  # whatever is wrong with one scan, the next one is not to pay for it
             self.failed += 1
             found = cause(error, source)
             said = {"error_code": found.code, "error_message": found.message}
-            return {name: _cell(value) for name, value in ({"input": source} | said).items()}
-        if density is not None:
-            write(density, self.folder / f"{self._name(source)}_evidence.nii.gz")
+            row = {name: _cell(value) for name, value in ({"input": source} | said).items()}
+        if "evidence_path" not in row:
+            with suppress(OSError):  # what may not be removed is named by no row
+                place.unlink(missing_ok=True)  # of an earlier run: it would pass for the evidence of this one
         return row
 
     def _prediction(self, item: Mapping[str, Any], index: int) -> Prediction:
@@ -181,15 +188,6 @@ class SaveResults(Handler):
         if prediction.abstained or prediction.undecided:
             codes.append("abstained")
         return list(dict.fromkeys(codes))
-
-    def _name(self, source: str) -> str:
-        name = re.sub(r"[^\w.\-]+", "_", _ENDINGS.sub("", Path(source).name)).strip("._-") or "image"
-        free, count = name, 1
-        while free.casefold() in self.names:  # "scan_2" may be the name of another scan, too
-            count += 1
-            free = f"{name}_{count}"
-        self.names.add(free.casefold())
-        return free
 
 
 @dataclass(frozen=True)

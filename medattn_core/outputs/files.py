@@ -11,35 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path, PurePath
 
 from medattn_core.errors import VolumeError
-
-_SUFFIXES = (
-    *(".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd"),
-    *(".png", ".jpg", ".jpeg", ".dcm", ".dicom", ".ima", ".zip"),
-)
-_RESERVED = {"con", "prn", "aux", "nul", *(f"{port}{n}" for port in ("com", "lpt") for n in range(10))}
-_NAME_SIGN = "^"
-"""Between the parts of a person's name in DICOM."""
-
-_LONGEST = 120  # bytes; leaves room for suffixes within the 255 of common file systems
-
-
-def title_of(source: str) -> str:
-    """Last part of a path as typed: ``scans/brain1.nrrd`` -> ``brain1.nrrd``; ``.`` -> the name of the folder.
-
-    What holds the sign between the parts of a DICOM name is ``image`` (``DOE^JOHN``, ``image.nii.gz``): titles and file
-    names are passed on, and a folder of slices that an archive named after its patient is such a last part.
-    """
-    name = _last_part(source)
-    if _NAME_SIGN not in name:
-        return name
-    return "image" + next((name[-len(suffix) :] for suffix in _SUFFIXES if name.lower().endswith(suffix)), "")
-
-
-def _last_part(source: str) -> str:
-    parts = [part for part in re.split(r"[/\\]" if os.name == "nt" else "/", source) if part]
-    if not parts or parts[-1] in (".", ".."):
-        return Path(source).resolve().name if parts or source else "image"
-    return parts[-1]
+from medattn_core.volumes.filenames import NAME_SIGN, last_part, title_of
 
 
 def without_folders(text: str, sources: Iterable[str | None]) -> str:
@@ -61,33 +33,9 @@ def without_folders(text: str, sources: Iterable[str | None]) -> str:
         any_of = "|".join(re.escape(folder) for folder in longest_first)
         text = re.sub(rf"(?<![\w./\\-])(?:{any_of})[/{re.escape(os.sep)}]", "", text)
     for source in paths:
-        if _NAME_SIGN in (name := _last_part(source)):
+        if NAME_SIGN in (name := last_part(source)):
             text = text.replace(name, title_of(source))
     return text
-
-
-def name_of(source: str) -> str:
-    """Base name of the result files of an input.
-
-    The input's own name as typed (a DICOM folder gives the folder's name, never anything from a header), without
-    image suffixes, with characters replaced that some file system refuses.
-    """
-    name = title_of(source)
-    for suffix in _SUFFIXES:
-        if name.lower().endswith(suffix) and len(name) > len(suffix):
-            name = name[: -len(suffix)]
-            break
-    return clean_name(name)
-
-
-def clean_name(name: str) -> str:
-    """A name every common file system takes: letters, digits, ``.``, ``-`` and ``_``; at most 120 bytes."""
-    name = unicodedata.normalize("NFC", name)
-    name = re.sub(r"[^\w.\-]+", "_", name).strip("._-")
-    while len(name.encode("utf-8")) > _LONGEST:
-        name = name[:-1]
-    name = name.strip("._-") or "image"
-    return f"{name}_" if name.split(".")[0].casefold() in _RESERVED else name
 
 
 class UniqueNames:

@@ -7,9 +7,10 @@ from typing import Any
 from urllib.parse import quote
 
 from medattn_core.outputs import page
-from medattn_core.outputs.files import title_of, without_folders
+from medattn_core.outputs.files import without_folders
 from medattn_core.outputs.page import esc
 from medattn_core.outputs.text import number, percent
+from medattn_core.volumes.filenames import title_of
 
 
 def overview(records: Sequence[Mapping[str, Any]], pages: Sequence[str | None]) -> str:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import numpy as np
 
 from medattn_core.outputs import colour, page, render
-from medattn_core.outputs.files import title_of, without_folders
+from medattn_core.outputs.files import without_folders
 from medattn_core.outputs.legend import Legend
 from medattn_core.outputs.page import esc
 from medattn_core.outputs.planes import Frame, Plane
 from medattn_core.outputs.text import MINUS, number, percent, position_mm
 from medattn_core.outputs.view import SHOWN_REGIONS, View
 from medattn_core.volumes import geometry
+from medattn_core.volumes.filenames import title_of
 
 _CELL, _TALLEST = 480, 620  # pixels of one picture: sharp at a third of 1000 px on dense screens and in print
 _UNRELIABLE = {

@@ -10,10 +10,10 @@ import numpy as np
 
 from medattn_core.outputs import colour, planes
 from medattn_core.outputs.colour import Scale
-from medattn_core.outputs.files import title_of
 from medattn_core.outputs.planes import Plane
 from medattn_core.outputs.render import DOT, Caption
 from medattn_core.outputs.text import number, percent, signed, volume_ml
+from medattn_core.volumes.filenames import title_of
 
 if TYPE_CHECKING:
     from medattn_core.inference.prediction import Evidence, Prediction, Region

@@ -15,6 +15,7 @@ from medattn_core.outputs import files, render, tables
 from medattn_core.outputs.overview import overview
 from medattn_core.outputs.report import report as page_of
 from medattn_core.outputs.view import View
+from medattn_core.volumes import filenames
 
 if TYPE_CHECKING:
     from medattn_core.inference.prediction import Prediction
@@ -88,7 +89,7 @@ class ResultWriter:
         Raises:
             VolumeError: ``unwritable``, the tables cannot be written.
         """
-        wanted = files.name_of(prediction.volume.source) if name is None else files.clean_name(name)
+        wanted = filenames.name_of(prediction.volume.source) if name is None else filenames.clean_name(name)
         record, paths = self.write(prediction, self._names.take(wanted))
         self._append(record, paths["report"].name if "report" in paths else None)
         return paths

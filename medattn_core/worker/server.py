@@ -58,6 +58,7 @@ class Server:
             self._running = job
         try:
             result = self._service.handle(request, job.course)
+            job.course.settle()  # one that was told to stop must not answer with a result after all
             if request.type == "hello":
                 self._accept(request)
         except Exception as error:
@@ -116,8 +117,7 @@ class Server:
     def _cancel(self, target: Any) -> list[int | str]:
         with self._lock:
             jobs = [job for job in self._waiting if target is None or job.request.id == target]
-            for job in jobs:
-                job.course.stop()
+            jobs = [job for job in jobs if job.course.stop()]
             early = [job for job in jobs if job is not self._running]
             self._waiting = [job for job in self._waiting if job not in early]
         for job in early:

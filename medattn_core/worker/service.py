@@ -97,6 +97,7 @@ class Service:
                 bundles.append(describe.bundle(load(name)))
             except MedAttnError:
                 continue  # `load` says what is wrong with it, to whoever wants it
+        course.settle()
         self._greeted = True
         return {
             "protocol": PROTOCOL,
@@ -198,6 +199,7 @@ class Service:
         timings = {"load": loaded - start, **prediction.timings, "read": was_read - loaded}
         timings["total"] = time.perf_counter() - start
         told["timings_s"] = {stage: round(seconds, 4) for stage, seconds in timings.items()}
+        course.settle()  # before it takes the place of the last one, which a cancelled one leaves as it was
         self._prediction, self._number = replace(prediction, timings=timings), number
         return told
 
@@ -272,6 +274,7 @@ class Service:
         if batch not in (None, "new", "add"):
             raise MedAttnError("bad_argument", f"batch is {batch!r}; 'new', 'add' or nothing is accepted")
         course.at("save", 0.1, "saving")
+        course.settle()  # files that are half there would be worse than those that nobody wants any more
         if batch is None:
             files = save(prediction, folder, name=name, report=report)
         else:

@@ -25,11 +25,26 @@ class Course:
     def __init__(self, report: Report | None = None) -> None:
         self._report = report
         self._stop = threading.Event()
+        self._settled = False
+        self._lock = threading.Lock()
         self._fraction = 0.0
 
-    def stop(self) -> None:
-        """Ask for the end; from any thread."""
-        self._stop.set()
+    def stop(self) -> bool:
+        """Ask for the end; from any thread. Whether the request will end as cancelled: not if it is settled."""
+        with self._lock:
+            if not self._settled:
+                self._stop.set()
+            return not self._settled
+
+    def settle(self) -> None:
+        """From here on it is too late to stop it: what is done next is kept, or the answer is on its way.
+
+        Raises:
+            MedAttnError: ``cancelled``, the end was asked for before.
+        """
+        with self._lock:
+            self.check()
+            self._settled = True
 
     def check(self) -> None:
         """Raise where the end has been asked for.

@@ -9,7 +9,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from medattn_core.batch import Settings, Summary, predict_many
+from medattn_core.batch.journal import NAME
 
 
 def run(scans: Sequence[Path], output: Path, bundle: Path, *, engine: str = "local", **more: Any) -> Summary:
@@ -40,3 +43,28 @@ def maps(output: Path) -> dict[str, bytes]:
 def left_over(output: Path) -> list[str]:
     """Files that were being written."""
     return [path.name for path in output.iterdir() if path.suffix in (".tmp", ".part")]
+
+
+def interrupted(scans: Sequence[Path], output: Path, bundle: Path, *, after: int, **more: Any) -> int:
+    """A run that is interrupted when so many scans are done; rows that it leaves: what was under way is finished, too.
+
+    With one worker that is six more at most: two threads, and what waits between them and the table.
+    """
+    count = 0
+
+    def done(_: object) -> None:
+        nonlocal count
+        count += 1
+        if count == after:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(scans, output, bundle, done=done, **{"workers": 1, **more})
+    return len(records(output))
+
+
+def rows(output: Path) -> int:
+    """Lines of the journal that tell of a result, not of a name alone."""
+    journal = output / NAME
+    lines = journal.read_bytes().splitlines(keepends=True) if journal.exists() else []
+    return sum(line.endswith(b"\n") and not line.startswith(b'{"batch"') for line in lines)

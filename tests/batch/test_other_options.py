@@ -16,7 +16,7 @@ from medattn_core.batch.journal import NAME, Journal
 from medattn_core.batch.scanner import Done
 from medattn_core.errors import MedAttnError
 from medattn_core.outputs import tables
-from tests.batch.checks import maps, records, run
+from tests.batch.checks import interrupted, maps, records, run
 
 MODEL = {"version": "1.0", "bundle": "0123456789abcdef", "device": "cpu"}
 
@@ -137,26 +137,24 @@ def test_rows_of_other_inputs_stay_under_other_options(
     # What is asked for again is done as it is asked for now, whatever it is that differs.
     assert run([scans[1]], tmp_path, tiny, report=True, **options).taken_over == (0 if options else 1)
     assert run([scans[0]], tmp_path, tiny, **options).taken_over == 0
-    assert sorted(inputs(tmp_path)) == [str(path) for path in scans[:3]]
+    assert sorted(inputs(tmp_path)) == sorted(map(str, (*scans[:3], tmp_path / "gone.nii")))
     assert len(maps(tmp_path)) == 3
 
 
 def test_a_stopped_batch_is_protected_by_another_scan_of_its_bundle_too(
     tiny: Path, other: Path, scans: list[Path], tmp_path: Path
 ) -> None:
-    def stop(_: object) -> None:
-        raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        run(scans[:3], tmp_path, tiny, workers=1, done=stop)
-    run(scans[5:6], tmp_path, tiny)
+    interrupted(scans[:8], tmp_path, tiny, after=1)
+    run(scans[8:9], tmp_path, tiny)
     with pytest.raises(MedAttnError, match="an unfinished batch lies there"):
-        run(scans[6:7], tmp_path, other)
-    run(scans[:3], tmp_path, tiny)  # finished as it was begun
-    with pytest.raises(MedAttnError, match="results of 4 other inputs lie there"):
-        run(scans[6:7], tmp_path, other)
-    run([*scans[:3], scans[5]], tmp_path, other)  # all of them are asked for anew
-    assert len(records(tmp_path)) == 4
+        run(scans[9:10], tmp_path, other)
+    run(scans[:8], tmp_path, tiny)  # finished as it was begun
+    with pytest.raises(MedAttnError, match="results of 9 other inputs lie there"):
+        run(scans[9:10], tmp_path, other)
+    with pytest.raises(MedAttnError, match="results of 9 inputs lie there"):
+        run(scans[:9], tmp_path, other)  # all of them are asked for anew, but until they are made the old ones stay
+    run(scans[:9], tmp_path, other, restart=True)
+    assert len(records(tmp_path)) == 9
 
 
 def test_a_stopped_batch_goes_on_after_a_scan_with_a_mask(
@@ -164,18 +162,14 @@ def test_a_stopped_batch_goes_on_after_a_scan_with_a_mask(
 ) -> None:
     output = tmp_path / "out"
 
-    def stop(_: object) -> None:
-        raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        run(scans[5:8], output, tiny, workers=1, done=stop)
+    left = interrupted(scans[4:], output, tiny, after=1)
     run([scans[0]], output, tiny, mask=masks[0])
     with pytest.raises(MedAttnError, match="an unfinished batch lies there"):
         run([scans[1]], output, tiny, batch_size=2)
-    assert run(scans[5:8], output, tiny).taken_over == 1
-    assert inputs(output) == [str(scans[n]) for n in (0, 5, 6, 7)]
+    assert run(scans[4:], output, tiny).taken_over == left
+    assert inputs(output) == [str(scans[n]) for n in (0, *range(4, 12))]
     run([scans[1]], output, tiny, batch_size=2)
-    assert len(records(output)) == 5
+    assert len(records(output)) == 10
 
 
 @pytest.mark.parametrize(
@@ -197,8 +191,9 @@ def test_what_the_model_differs_in_is_said(tmp_path: Path, changed: dict[str, st
     for part in (str(tmp_path), "a result of another input", f"made with {words}, and", "--output", "--restart"):
         assert part in refused.value.message
     assert (tmp_path / NAME).read_bytes() == before
-    assert not finished(tmp_path, tmp_path / "one", model=MODEL | changed, run="2")  # its own row is replaced
-    assert len(rows(tmp_path)) == 1
+    with pytest.raises(MedAttnError, match=r"a result lies there, made with .*--restart"):
+        finished(tmp_path, tmp_path / "one", model=MODEL | changed, run="2")  # its own row is not replaced unasked
+    assert (tmp_path / NAME).read_bytes() == before
 
 
 def test_rows_of_a_version_that_noted_no_model_are_not_dropped_either(tmp_path: Path) -> None:
@@ -209,7 +204,8 @@ def test_rows_of_a_version_that_noted_no_model_are_not_dropped_either(tmp_path: 
     (tmp_path / NAME).write_text(json.dumps(row) + "\n", encoding="utf-8")
     with pytest.raises(MedAttnError, match=r"an earlier version of MedAttn.*--restart"):
         finished(tmp_path, tmp_path / "two")
-    assert not finished(tmp_path, tmp_path / "one", run="2")
+    with pytest.raises(MedAttnError, match=r"an earlier version of MedAttn.*--restart"):
+        finished(tmp_path, tmp_path / "one", run="2")
 
 
 def test_failures_and_lost_results_of_another_model_are_no_obstacle(tiny: Path, other: Path, scans: list[Path],

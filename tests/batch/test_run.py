@@ -17,7 +17,7 @@ from medattn_core.batch.finish import finish
 from medattn_core.batch.journal import NAME
 from medattn_core.errors import MedAttnError
 from medattn_core.outputs import tables
-from tests.batch.checks import left_over, maps, records, run, table
+from tests.batch.checks import interrupted, left_over, maps, records, rows, run, table
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -91,44 +91,34 @@ def test_failed_inputs_are_rows_and_tried_again(tiny: Path, scans: list[Path], t
     assert records(tmp_path / "out")[0]["error"] is None
 
 
-def interrupted(scans: list[Path], output: Path, bundle: Path, after: int) -> None:
-    """A run that ends in the middle."""
-    count = 0
-
-    def done(result: object) -> None:
-        nonlocal count
-        count += 1
-        if count == after:
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        run(scans, output, bundle, done=done)
-
-
 def test_an_interrupted_run_keeps_its_tables_and_goes_on(tiny: Path, scans: list[Path], tmp_path: Path) -> None:
-    interrupted(scans, tmp_path / "a", tiny, after=4)
-    assert len(records(tmp_path / "a")) == 4
-    summary = run(scans, tmp_path / "a", tiny)
-    assert summary.taken_over == 4
-    run(scans, tmp_path / "b", tiny)
+    left = interrupted(scans, tmp_path / "a", tiny, after=4)
+    assert 4 <= left < 12
+    summary = run(scans, tmp_path / "a", tiny, workers=1)
+    assert summary.taken_over == left
+    run(scans, tmp_path / "b", tiny, workers=1)
     assert table(tmp_path / "a") == table(tmp_path / "b")
     assert records(tmp_path / "a") == records(tmp_path / "b")
 
 
 def test_another_bundle_or_option_is_never_mixed_in(tiny: Path, other: Path, scans: list[Path], tmp_path: Path) -> None:
-    interrupted(scans, tmp_path, tiny, after=3)
+    left = interrupted(scans, tmp_path, tiny, after=3)
     for bundle, options in ((other, {}), (tiny, {"batch_size": 2}), (tiny, {"evidence_dtype": "float32"})):
         with pytest.raises(MedAttnError) as refused:
             run(scans, tmp_path, bundle, **options)
         assert refused.value.code == "other_run"
         assert str(tmp_path) in refused.value.message
-    assert len(records(tmp_path)) == 3  # nothing was lost by being refused
+    assert len(records(tmp_path)) == left  # nothing was lost by being refused
     summary = run(scans, tmp_path, other, restart=True)
     assert summary.taken_over == 0
     assert len({record["weights_sha256"] for record in records(tmp_path)}) == 1
-    # A finished run is replaced, as ever, and nothing of it taken over.
-    summary = run(scans, tmp_path, tiny)
-    assert summary.taken_over == 0
+    # A finished run of other options is replaced, and nothing of it taken over; one of another bundle is not, unasked.
+    assert run(scans, tmp_path, other, batch_size=2).taken_over == 0
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    with pytest.raises(MedAttnError, match=r"results of 12 inputs lie there, made with bundle tiny .*--restart"):
+        run(scans, tmp_path, tiny)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+    assert run(scans, tmp_path, tiny, restart=True).taken_over == 0
     assert len({record["weights_sha256"] for record in records(tmp_path)}) == 1
 
 
@@ -227,7 +217,7 @@ def test_channels_in_another_order_are_another_input(tmp_path: Path) -> None:
     for channels, kept in (((second, third), 0), ((second, third), 1), ((third, second), 0)):
         jobs = jobs_of([(first, channels)])
         journal = Journal(tmp_path, jobs, "0" * 16)
-        assert len(journal) == kept
+        assert (jobs[0] in journal) == kept
         if not kept:
             journal.append(Done(job=jobs[0], record=record, stamp=jobs[0].stamp(), files={}))
         journal.close()
@@ -288,8 +278,10 @@ def test_results_of_other_inputs_stay_in_the_tables(tiny: Path, other: Path, sca
     assert [record["input"] for record in records(tmp_path)] == [
         *(str(scan) for scan in scans[1:4]), str(tmp_path / "gone.nii"),
     ]  # fmt: skip
-    run(scans[1:2], tmp_path, tiny)  # the failure has left nothing, and the second scan is its own again
-    assert [record["input"] for record in records(tmp_path)] == [str(scans[n]) for n in (2, 3, 1)]
+    run(scans[1:2], tmp_path, tiny)  # the second scan is its own again
+    *kept, last = [record["input"] for record in records(tmp_path)]
+    assert sorted(kept) == sorted(map(str, (*scans[2:4], tmp_path / "gone.nii")))  # the failure, too
+    assert last == str(scans[1])
     before = (tmp_path / NAME).read_bytes()
     with pytest.raises(
         MedAttnError, match=r"results of 3 other inputs .* bundle tiny 0\.0\.1 \(now another"
@@ -297,7 +289,7 @@ def test_results_of_other_inputs_stay_in_the_tables(tiny: Path, other: Path, sca
         run(scans[4:5], tmp_path, other)  # never mixed in, and never dropped unasked
     assert refused.value.code == "other_run"
     assert (tmp_path / NAME).read_bytes() == before
-    assert len(records(tmp_path)) == 3
+    assert len(records(tmp_path)) == 4
     run(scans[5:6], tmp_path, other, restart=True)
     assert len(records(tmp_path)) == 1
 
@@ -337,24 +329,23 @@ def killed_runs(tiny: Path, scans: list[Path], folder: Path, kills: int, seed: i
     listed.write_text("".join(f"{path}\n" for path in scans), encoding="utf-8")
     command = [sys.executable, "-m", "medattn_core", "predict", str(listed), "--bundle", str(tiny)]
     command += ["--output", str(folder / "killed"), "--device", "cpu"]
-    journal = folder / "killed" / NAME
-    chance, rows = random.Random(seed), []
+    chance, left = random.Random(seed), []
     for kill in range(1, kills + 1):
         process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         # Until a share of the scans is done: time alone would mostly hit the loading of libraries.
         aim = min(len(scans) - 2, kill * len(scans) // (kills + 1) + chance.randint(0, 1))
         end = time.monotonic() + 120
         while time.monotonic() < end and process.poll() is None:
-            if journal.exists() and journal.read_bytes().count(b"\n") >= aim:
+            if rows(folder / "killed") >= aim:
                 break
             time.sleep(0.001)
         time.sleep(chance.uniform(0, 0.02))
         process.send_signal(signal.SIGKILL)
         process.wait()
-        rows.append(journal.read_bytes().count(b"\n"))
+        left.append(rows(folder / "killed"))
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     assert f"{len(scans)} of {len(scans)} predicted" in done.stderr
-    return rows
+    return left
 
 
 @pytest.mark.skipif(os.name == "nt", reason="SIGKILL is of POSIX")
@@ -367,9 +358,9 @@ def test_killed_again_and_again(tiny: Path, scans: list[Path], tmp_path: Path, k
             target.parent.mkdir(exist_ok=True)
             target.write_bytes(path.read_bytes())
             inputs.append(target)
-    rows = killed_runs(tiny, inputs, tmp_path, kills, seed=kills)
-    assert rows == sorted(rows)
-    assert rows[-1] > 0
+    left = killed_runs(tiny, inputs, tmp_path, kills, seed=kills)
+    assert left == sorted(left)
+    assert left[-1] > 0
     run(inputs, tmp_path / "whole", tiny)
     assert table(tmp_path / "killed") == table(tmp_path / "whole")
     assert records(tmp_path / "killed") == records(tmp_path / "whole")

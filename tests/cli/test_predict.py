@@ -230,7 +230,7 @@ def test_a_list_and_going_on_with_it(run: Run, tiny: Path, tmp_path: Path) -> No
     assert "3 of 3 predicted, 1 of them before, in" in ran.err
     assert re.search(r"^\[3/3\] \S+/[bc]\.nii", ran.err, re.MULTILINE)
     records = json.loads((output / "predictions.json").read_text(encoding="utf-8"))
-    assert [Path(record["input"]).name for record in records] == ["c.nii", "a.nii", "b.nii"]
+    assert [Path(record["input"]).name for record in records] == ["gone.nii", "c.nii", "a.nii", "b.nii"]
     # Another batch size is another run; this one is complete, so it is replaced and not refused.
     ran = run(*arguments, "--batch-size", "2")
     assert (ran.status, len(ran.out.splitlines())) == (0, 3)

@@ -147,6 +147,26 @@ def test_a_good_archive_opens_as_the_folder_it_was(exports: Exports, tmp_path: P
         unpack(path, tmp_path)
 
 
+def test_what_macos_packs_beside_a_bundle_is_no_second_folder(exports: Exports, tmp_path: Path) -> None:
+    bundle = exports("blobs")
+
+    def finder(file: zipfile.ZipFile) -> None:
+        for name in ("__MACOSX/bundle/._LICENSE", "__MACOSX/._bundle", ".Trashes/x", ".DS_Store", "bundle/.DS_Store"):
+            file.writestr(name, "x")
+
+    path = zipped(bundle.path, tmp_path / "a.zip", extra=finder)
+    with opened(path) as root:
+        assert (root / "models/model.pt").read_bytes() == bundle.weights_path.read_bytes()
+    report = verify(path)
+    assert report.good, report.lines()
+
+
+def test_two_folders_are_no_bundle(exports: Exports, tmp_path: Path) -> None:
+    path = zipped(exports("blobs").path, tmp_path / "a.zip", extra=lambda file: file.writestr("other/x", "x"))
+    with pytest.raises(BundleError, match="so it is no bundle"):
+        unpack(path, tmp_path / "out")
+
+
 def test_limits_hold_whatever_the_archive_says(
     exports: Exports, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -263,7 +263,7 @@ def test_two_processes_train_as_one(
 
 
 def test_federated_learning_takes_the_bundle(exports: Exports, lists: dict[str, Path], tmp_path: Path) -> None:
-    """MonaiAlgo initialises from train.json with evaluate.json over it, trains a round and evaluates.
+    """MonaiAlgo initialises from train.json with evaluate.json over it, trains a round, evaluates and ends.
 
     Of a single network: federated rounds exchange the weights of one, and train.json of an ensemble makes one.
     """
@@ -285,3 +285,14 @@ def test_federated_learning_takes_the_bundle(exports: Exports, lists: dict[str, 
     assert any(float(np.abs(np.asarray(value)).max(initial=0)) > 0 for value in update.weights.values())
     metrics = algorithm.evaluate(data=weights, extra={}).metrics
     assert 0 <= metrics["accuracy"] <= 1
+    # The end writes what was trained, once: the workflow that evaluates has nothing to save.
+    output = tmp_path / "bundle" / "models" / "retrained.pt"
+    algorithm.eval_workflow.finalize()
+    assert not output.exists()
+    trained = {key: value.clone() for key, value in algorithm.trainer.result().state_dict().items()}
+    algorithm.finalize()
+    written = torch.load(output, weights_only=True)
+    assert written.keys() == trained.keys()
+    for key, value in trained.items():
+        torch.testing.assert_close(written[key], value, atol=0, rtol=0)
+    assert load(tmp_path / "bundle").weights_sha256 == exports("blobs").weights_sha256, "the bundle's own weights stay"

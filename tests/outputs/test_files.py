@@ -5,56 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from medattn_core.errors import VolumeError
 from medattn_core.outputs import files
-
-
-@pytest.mark.parametrize(
-    ("source", "name"),
-    [
-        ("sample_data/brain1_image.nrrd", "brain1_image"),
-        ("a/b/scan.nii.gz", "scan"),
-        ("SCAN.NII.GZ", "SCAN"),
-        ("scan.v2.mha", "scan.v2"),
-        ("dicom/series 3/", "series_3"),
-        ("1.2.840.113.4", "1.2.840.113.4"),
-        ("study.zip", "study"),
-        ("im.dcm", "im"),
-        ("a/.nii", "nii"),
-        ("../../etc/passwd", "passwd"),
-        ("<b>x</b>.png", "b"),
-        ("con.nii", "con_"),
-        ("CON.2.nii", "CON.2_"),
-        ("", "image"),
-        ("arch/DOE^JOHN", "image"),
-        ("arch/DOE^JOHN.nii.gz", "image"),
-        ("???.jpg", "image"),
-        ("-rf.nii", "rf"),
-        ("Ge\N{LATIN SMALL LETTER U WITH DIAERESIS}bt.nii", "Ge\N{LATIN SMALL LETTER U WITH DIAERESIS}bt"),
-        ("Geu\N{COMBINING DIAERESIS}bt.nii", "Ge\N{LATIN SMALL LETTER U WITH DIAERESIS}bt"),
-    ],
-)
-def test_name_of(source: str, name: str) -> None:
-    assert files.name_of(source) == name
-
-
-def test_the_folder_here_has_its_own_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    folder = tmp_path / "series 9"
-    folder.mkdir()
-    monkeypatch.chdir(folder)
-    assert files.name_of(".") == "series_9"
-
-
-@given(st.text(max_size=300))
-def test_any_text_makes_a_usable_name(text: str) -> None:
-    name = files.clean_name(text)
-    assert name
-    assert len(name.encode()) <= 121
-    assert name[0] not in ".-"
-    assert not set(name) & set('/\\:*?"<>|\0\n\t ')
 
 
 def test_equal_names_are_told_apart_whatever_their_case() -> None:

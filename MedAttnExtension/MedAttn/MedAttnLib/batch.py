@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import traceback
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -12,7 +13,7 @@ from MedAttnLib.texts import _
 
 
 def steps(logic: Any, volumes: Sequence[Any], bundle: str, progress: Callable[[float, str], None]) -> Steps:
-    """Predict each volume; the table is in the scene from the first row on.
+    """Predict each volume; the table is in the scene from the first row on. One that fails is a row like any other.
 
     Returns:
         The table node.
@@ -39,6 +40,10 @@ def steps(logic: Any, volumes: Sequence[Any], bundle: str, progress: Callable[[f
             if error.code in ("cancelled", "worker_unavailable"):  # a scan that was removed is a row like any other
                 raise
             row["error"] = f"[{error.code}] {error.message}"
+        except Exception as error:  # whatever is wrong with one scan, the others are predicted
+            traceback.print_exc()  # into the Python console, as for a scan by itself
+            # The class alone: the text of a foreign exception may quote a name or a path.
+            row["error"] = f"[internal] {type(error).__name__}"
         row["seconds"] = time.perf_counter() - start
         rows.append(row)
         table = tables.batch(logic.scene, rows)

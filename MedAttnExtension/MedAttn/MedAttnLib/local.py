@@ -64,6 +64,7 @@ class LocalEngine(Engine):
             # By way of JSON, so that what comes back is exactly what a process would send.
             request = check(json.loads(json.dumps(pending.message, allow_nan=False)))
             result = json.loads(json.dumps(self._service.handle(request, self._course), allow_nan=False))
+            self._course.settle()
         except MedAttnError as error:
             self._fail(number, error.code, " ".join(error.message.split()))
         except Exception as error:

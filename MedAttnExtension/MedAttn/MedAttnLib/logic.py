@@ -17,7 +17,7 @@ from slicer.util import arrayFromVolume
 from MedAttnLib import batch, exchange, finding, geometry, nodes, results, roi, segments
 from MedAttnLib.finding import Finding
 from MedAttnLib.shown import Shown
-from MedAttnLib.steps import Runner, Steps, Task, TaskError, apart, ask
+from MedAttnLib.steps import Runner, Steps, Task, TaskError, apart, ask, on_disk
 from MedAttnLib.texts import _
 
 Done = Callable[[Any], None]
@@ -195,7 +195,7 @@ class MedAttnLogic(Shown):
         """
         if volume is not None and volume.GetScene() is None:
             raise TaskError("scan_removed", _("the volume was removed from the scene"))
-        if volume is None or volume.GetImageData() is None:
+        if volume is None or not nodes.has_voxels(volume):
             raise TaskError("bad_argument", _("no volume with voxels is chosen; load a scan and choose it"))
         if nodes.is_ours(volume):
             raise TaskError("bad_argument", _("that volume is an evidence map of MedAttn; choose the scan itself"))
@@ -218,7 +218,7 @@ class MedAttnLogic(Shown):
             )
 
     def _write(self, volume: Any, path: str, world: np.ndarray) -> Steps:
-        yield from exchange.write_scan_steps(path, arrayFromVolume(volume), world)
+        yield from on_disk(exchange.write_scan_steps(path, arrayFromVolume(volume), world))
 
     # --- asking again
 
@@ -333,7 +333,7 @@ class MedAttnLogic(Shown):
         Args:
             volume: the scan.
             folder: for the files; where one of them lies there already, a new folder in it, so that nothing is lost.
-            name: what the files of the scan begin with.
+            name: what the files of the scan begin with; characters that a file system refuses are replaced.
             nrrd: the evidence as NRRD too.
             report: pictures and a page too.
             done: called with the paths.
@@ -345,6 +345,7 @@ class MedAttnLogic(Shown):
         found = self._live(volume)
         if not folder or not name:
             raise TaskError("bad_argument", _("choose a folder and a name for the files"))
+        name = results.clean_name(name)  # as the engine does for its files: all are to be found under one name
         folder = results.free_folder(folder, name)
         answer = yield from ask(self.engine.save, found.prediction, folder=folder, name=name, report=report)
         files = dict(answer["files"])

@@ -92,6 +92,12 @@ def input_of(node):
     return node.GetNodeReference(INPUT)
 
 
+def has_voxels(node) -> bool:
+    """Whether there is something to predict: an image that was cropped to nothing has neither scalars nor voxels."""
+    image = node.GetImageData()
+    return image is not None and image.GetPointData().GetScalars() is not None and image.GetNumberOfPoints() > 0
+
+
 def scans(scene) -> list:
     """Volumes that can be predicted: grey volumes with voxels that are not ours, no labelmaps, no colour."""
     return [
@@ -100,7 +106,7 @@ def scans(scene) -> list:
         if node.GetClassName() == "vtkMRMLScalarVolumeNode"
         and not is_ours(node)
         and not node.GetHideFromEditors()
-        and node.GetImageData() is not None
+        and has_voxels(node)
     ]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import unicodedata
 from typing import Any
 
 from MedAttnLib import geometry, nodes, overlay, rendering, tables
@@ -13,6 +14,10 @@ from MedAttnLib.texts import _
 
 TABLES = ("predictions.json", "predictions.csv", "report.html")
 """Files of an export whose names do not begin with what the reader has chosen."""
+
+_RESERVED = {"con", "prn", "aux", "nul", *(f"{port}{n}" for port in ("com", "lpt") for n in range(10))}
+_LONGEST = 120
+"""Bytes of a name, as in the core."""
 
 
 def while_there(logic: Any, volume: Any, steps: Steps) -> Steps:
@@ -44,6 +49,19 @@ def check_voxels(volume: Any, found: Finding) -> None:
     if not same_voxels(found, volume):
         message = _("the voxels of the scan were changed after it was classified; press Apply again")
         raise TaskError("scan_changed", message)
+
+
+def clean_name(name: str) -> str:
+    """The name that the engine gives its files: ``medattn_core.volumes.filenames.clean_name``, which a test compares.
+
+    Written twice, because the module loads no medattn_core; without it, a name such as ``../up`` would lead elsewhere.
+    """
+    name = unicodedata.normalize("NFC", name)
+    name = re.sub(r"[^\w.\-]+", "_", name).strip("._-")
+    while len(name.encode("utf-8")) > _LONGEST:
+        name = name[:-1]
+    name = name.strip("._-") or "image"
+    return f"{name}_" if name.split(".")[0].casefold() in _RESERVED else name
 
 
 def map_name(name: str, found: Finding) -> str:

@@ -14,7 +14,7 @@ import slicer
 from vtk.util.numpy_support import vtk_to_numpy
 
 from MedAttnLib import geometry
-from MedAttnLib.steps import Steps, TaskError
+from MedAttnLib.steps import Steps, TaskError, on_disk
 from MedAttnLib.texts import _
 
 _ALIGNED = 1e-3
@@ -135,7 +135,7 @@ def write_steps(volume, node, segment_id: str, world: np.ndarray, path: str) -> 
         path: ends in .nrrd.
 
     Raises:
-        TaskError: ``empty_mask`` or ``bad_mask``.
+        TaskError: ``empty_mask`` or ``bad_mask``; ``unwritable``.
     """
     from MedAttnLib.exchange import write_scan_steps
 
@@ -151,4 +151,4 @@ def write_steps(volume, node, segment_id: str, world: np.ndarray, path: str) -> 
     yield
     mask = onto_grid(mask, shape, world)
     yield
-    yield from write_scan_steps(path, mask.voxels, mask.matrix)
+    yield from on_disk(write_scan_steps(path, mask.voxels, mask.matrix))

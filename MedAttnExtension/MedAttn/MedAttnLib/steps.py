@@ -8,9 +8,11 @@ milliseconds.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, field
 from typing import Any
+
+from MedAttnLib.texts import _
 
 WAIT = "wait"
 """Yielded by a task that has to wait for an answer."""
@@ -73,6 +75,19 @@ def ask(method: Callable[..., Any], *arguments: Any, **fields: Any) -> Steps:
     if answer.error is not None:
         raise TaskError(*answer.error)
     return answer.result
+
+
+def on_disk(steps: Iterator[Any]) -> Steps:
+    """Steps that write a file for the engine.
+
+    Raises:
+        TaskError: ``unwritable``: the disk refuses, as a full one does.
+    """
+    try:
+        yield from steps
+    except OSError as error:
+        text = _("the scan cannot be handed over: its temporary file cannot be written ({reason}); free space")
+        raise TaskError("unwritable", text.format(reason=error.strerror or type(error).__name__)) from error
 
 
 def apart(steps: Steps) -> Steps:
