@@ -19,6 +19,9 @@ from medattn_core.volumes import filenames
 
 _TABLES = (".csv", ".tsv", ".json")
 _TEXT = ".txt"
+_SPLITS = ("training", "validation", "test", "testing")
+"""Lists of paths in the JSON files of the Decathlon and of MONAI."""
+
 _UNREAD = {name: f"\0{number}" for number, name in enumerate(COLUMNS) if name != "image"}
 """Columns of the truth under names that no list has, so that they are left alone."""
 
@@ -152,7 +155,10 @@ def _cases(path: Path) -> list[tuple[Path, tuple[Path, ...]]]:
     cases: list[Case] = []
     for section in sections(path):
         bare = bare_cases(path, section)
-        cases += _bare_of_truth(path, section) if bare is None else bare
+        if bare is None:
+            cases += _bare_of_truth(path, section)
+        elif section in _SPLITS or any(case.image.exists() for case in bare):  # else words, such as names of authors
+            cases += bare
     # Without a section: CSV, a bare list, and an object that lists no case, of which this says so.
     return [(case.image, case.channels) for case in cases or _bare_of_truth(path, "training")]
 

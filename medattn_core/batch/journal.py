@@ -162,9 +162,14 @@ class Journal:
         """All rows, one at a time, with their key ``batch``: those of other inputs, then the inputs in their order.
 
         Args:
-            replaced: those, too, that are to be replaced in this run.
+            replaced: those, too, that are to be replaced in this run and whose files are still theirs.
         """
-        own = ({index: place for index, (place, _) in self._old.items()} if replaced else {}) | self._places
+        old = {
+            index: place
+            for index, (place, _) in self._old.items()
+            if replaced and not changed(self.folder, self._begun.get(index, {}))
+        }
+        own = old | self._places
         with open(self.path, "rb") as file:
             for place in (*self._kept, *(own[index] for index in sorted(own))):
                 file.seek(place)

@@ -11,18 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from medattn_core.bundles.bundle import LICENSE
 from medattn_core.bundles.load import locate
 from medattn_core.errors import MedAttnError
-from medattn_core.inference.inputs import detached_data, is_result_name
+from medattn_core.inference.inputs import RESULT_TABLES, detached_data, is_result_name
 from medattn_core.version import __version__
 
 if TYPE_CHECKING:
     from medattn_core.inference import Predictor
-
-_PARTS = ("configs", "docs", "models", "scripts")
-"""Folders of a bundle whose files are in its hash. Those of ``docs`` decide nothing, but the metadata of a bundle of
-MedAttn's list their hashes anyway, and without them the results of earlier versions would be of another bundle."""
 
 _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 
@@ -105,21 +100,24 @@ class Settings:
 
 
 def folder_hash(folder: Path) -> str:
-    """SHA-256 over the names and bytes of what makes up a bundle, and of nothing else that lies in its folder.
+    """SHA-256 over the names and bytes of the files of a bundle: a foreign one may read any of them.
 
-    Results of a batch may lie there, and what a file manager leaves: neither may make it another bundle. Code counts
-    wherever it lies, as the folder is where a foreign bundle imports from; what Python compiles of it does not.
+    Left out is what makes no other bundle: results of a batch, hidden files as file managers leave them, and what
+    Python compiles of its code.
     """
     digest = hashlib.sha256()
     for parent, folders, names in os.walk(folder):
+        results = not set(RESULT_TABLES).isdisjoint(names)
+        if results and Path(parent) != folder:
+            folders.clear()
+            continue
         folders[:] = sorted(name for name in folders if name != "__pycache__" and not name.startswith("."))
         for name in sorted(names):
             path = Path(parent, name)
-            inner = path.relative_to(folder)
-            ours = inner.parts[0] in (*_PARTS, LICENSE) or path.suffix == ".py"
-            if name.startswith(".") or not ours or not path.is_file():  # a link that leads nowhere is no file
+            result = results and (name in RESULT_TABLES or is_result_name(name))
+            if name.startswith(".") or result or not path.is_file():  # a link that leads nowhere is no file
                 continue
-            digest.update(f"{inner.as_posix()}\0{path.stat().st_size}\0".encode())
+            digest.update(f"{path.relative_to(folder).as_posix()}\0{path.stat().st_size}\0".encode())
             with open(path, "rb") as file:
                 while block := file.read(1 << 20):
                     digest.update(block)

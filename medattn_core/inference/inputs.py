@@ -26,7 +26,7 @@ from medattn_core.volumes.headers import parse_metaimage, parse_nrrd
 _SYSTEM_FILES = ("__macosx", "thumbs.db", "desktop.ini")
 _RESULTS = ("_evidence.nii.gz", "_overlay.png")
 """Ends of the names of result files that are images."""
-_RESULT_TABLES = ("predictions.jsonl", "predictions.json", "predictions.csv")
+RESULT_TABLES = ("predictions.jsonl", "predictions.json", "predictions.csv")
 """What lies beside results, of a batch or of a bundle's own workflow; one of them may have been taken away."""
 _MOST_HEADER = 1 << 20
 """A file with more bytes is no header of NRRD or MetaImage alone: its voxels are in it."""
@@ -120,12 +120,12 @@ def _without_voxels(skipped: Sequence[Path], inputs: Iterable[Path]) -> Sequence
 
 def is_result_name(name: str) -> bool:
     """Whether files with results are named so: maps, pictures, pages and tables."""
-    return name.endswith((*_RESULTS, "_report.html")) or name in (*_RESULT_TABLES, "report.html")
+    return name.endswith((*_RESULTS, "_report.html")) or name in (*RESULT_TABLES, "report.html")
 
 
 def _is_result(path: Path) -> bool:
     """Whether an earlier run wrote this file: by its name and the tables beside it."""
-    return is_result_name(path.name) and any(path.with_name(table).is_file() for table in _RESULT_TABLES)
+    return is_result_name(path.name) and any(path.with_name(table).is_file() for table in RESULT_TABLES)
 
 
 def _once(paths: Iterable[Path]) -> tuple[Path, ...]:

@@ -29,7 +29,10 @@ def test_results_in_the_bundle_are_gone_on_with(bundle: Path, scans: list[Path])
 
 def test_what_only_lies_there(bundle: Path) -> None:
     before = folder_hash(bundle)
-    for name in (".git/config", ".hidden.py", "notes.txt", "results/predictions.json", "scripts/__pycache__/a.pyc"):
+    for name in (
+        *(".git/config", ".hidden.py", "scripts/__pycache__/a.pyc"),
+        *("results/predictions.json", "results/maps/a.nii.gz", "predictions.csv", "x_evidence.nii.gz"),
+    ):
         path = bundle / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(b"x")
@@ -39,7 +42,11 @@ def test_what_only_lies_there(bundle: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["configs/other.json", "models/model.ts", "scripts/net.py", "scripts/table.json", "package/net.py"]
+    "name",
+    [
+        *("configs/other.json", "models/model.ts", "scripts/net.py", "scripts/table.json", "package/net.py"),
+        *("atlas/mean.npy", "atlas_evidence.nii.gz"),
+    ],
 )
 def test_what_decides(bundle: Path, name: str) -> None:
     seen = {folder_hash(bundle)}

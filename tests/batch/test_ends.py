@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -13,7 +14,8 @@ from typing import Any
 
 import pytest
 
-from medattn_core.batch.journal import NAME
+from medattn_core.batch.jobs import Job
+from medattn_core.batch.journal import NAME, Journal
 from tests.batch.checks import interrupted, maps, records, rows, run
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -198,3 +200,20 @@ def test_a_failure_keeps_its_row_until_it_is_predicted_again(tiny: Path, scans: 
     shutil.copy(scans[2], bad)
     assert run([bad], out, tiny).failed == 0
     assert [record["error"] for record in records(out)] == [None, None, None]
+
+
+def test_a_row_whose_files_are_written_over_is_in_no_table(tiny: Path, scans: list[Path], tmp_path: Path) -> None:
+    """As after a second Ctrl-C: the files of one scan are the new ones, and its new row is not written."""
+    out = tmp_path / "out"
+    run(scans[:2], out, tiny)
+    jobs = [Job(index, path, path.stem) for index, path in enumerate(scans[:2])]
+    model = json.loads((out / NAME).read_text(encoding="utf-8").splitlines()[-1])["batch"]["model"]
+    journal = Journal(out, jobs, "other options", model=model)
+    for job in journal.jobs:
+        journal.reserve(job)
+    assert len(list(journal.rows())) == 2
+    [name] = [name for name in maps(out) if name.startswith(f"{journal.jobs[1].name}_")]
+    (out / name).write_bytes(b"of another scan")
+    left = list(journal.rows())
+    journal.close()
+    assert [Path(row["input"]) for row in left] == [scans[0]]

@@ -37,6 +37,14 @@ def test_a_list_of_paths_alone(tmp_path: Path) -> None:
     assert paths(listed) == [tmp_path / "a.nii.gz", tmp_path / "b.nii.gz"]
 
 
+def test_words_in_a_list_are_no_scans(tmp_path: Path) -> None:
+    content = {"authors": ["A. B."], "classes": ["glioma", "none"], "training": [{"image": "a.nii", "label": "glioma"}]}
+    assert paths(written(tmp_path / "list.json", content)) == [tmp_path / "a.nii"]
+    (tmp_path / "b.nii").touch()
+    content["fold_1"] = ["b.nii", "c.nii"]
+    assert paths(written(tmp_path / "list.json", content)) == [tmp_path / n for n in ("a.nii", "b.nii", "c.nii")]
+
+
 def test_the_decathlon(tmp_path: Path) -> None:
     content = {
         "name": "Hippocampus",
