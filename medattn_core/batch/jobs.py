@@ -14,7 +14,6 @@ from medattn_core.datalists import COLUMNS, Case, load, sections
 from medattn_core.datalists.load import bare_cases
 from medattn_core.errors import DataListError, MedAttnError
 from medattn_core.inference.inputs import Expansion, expand
-from medattn_core.outputs import files
 from medattn_core.volumes import filenames
 
 _TABLES = (".csv", ".tsv", ".json")
@@ -67,7 +66,7 @@ def jobs_of(
 
     Names depend on the list alone; where a folder holds results already, its journal changes those that are taken.
     """
-    names = files.UniqueNames()
+    names = filenames.UniqueNames()
     return [
         Job(index, path, names.take(filenames.name_of(str(path))), channels, mask, series)
         for index, (path, channels) in enumerate(inputs)

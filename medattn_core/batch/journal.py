@@ -28,7 +28,8 @@ from medattn_core.batch.jobs import Job
 from medattn_core.batch.lines import RESULT, Lines, changed, dropped, line, place_of, reservation
 from medattn_core.batch.scanner import Done
 from medattn_core.errors import MedAttnError, VolumeError
-from medattn_core.outputs.files import UniqueNames, replacing, without_folders
+from medattn_core.outputs.files import replacing, without_folders
+from medattn_core.volumes.filenames import UniqueNames
 
 NAME = "predictions.jsonl"
 _LOCK = ".predictions.lock"

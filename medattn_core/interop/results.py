@@ -20,12 +20,12 @@ from medattn_core.inference.head import Head, Pooled
 from medattn_core.inference.prediction import Prediction
 from medattn_core.inference.regions import MIN_CONTRIBUTION
 from medattn_core.interop.engine import EvidenceInferer, Handler
-from medattn_core.interop.naming import Names
 from medattn_core.interop.scans import cause
 from medattn_core.tasks import TaskSpec
 from medattn_core.transforms.dictionary import as_volume
 from medattn_core.transforms.grid import plan_grid
 from medattn_core.volumes import write
+from medattn_core.volumes.filenames import UniqueNames, name_of
 
 _FORMULA = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20")  # and their full-width forms
 
@@ -105,7 +105,7 @@ class SaveResults(Handler):
         self.task = task if isinstance(task, TaskSpec) else TaskSpec.from_dict(dict(task))
         self.inferer = inferer
         self.trust = Trust() if metadata is None else rules_in(metadata)
-        self.names = Names(str(one["source"]) for one in inputs if "source" in one)
+        self.names = UniqueNames(name_of(str(one["source"])) for one in inputs if "source" in one)
         self.count = self.failed = 0
 
     @property
@@ -134,7 +134,7 @@ class SaveResults(Handler):
         source = str(item["source"])
         self.count += 1
         # Failed inputs have a name, too: what the others are called does not hang on them.
-        place = self.folder / f"{self.names.take(source)}_evidence.nii.gz"
+        place = self.folder / f"{self.names.take(name_of(source))}_evidence.nii.gz"
         try:
             if item.get("error_code"):
                 raise MedAttnError(item["error_code"], item["error_message"])

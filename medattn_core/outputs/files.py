@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import unicodedata
 import uuid
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -36,28 +35,6 @@ def without_folders(text: str, sources: Iterable[str | None]) -> str:
         if NAME_SIGN in (name := last_part(source)):
             text = text.replace(name, title_of(source))
     return text
-
-
-class UniqueNames:
-    """Gives each name once; later askers get ``name_2``, ``name_3``. Case does not distinguish (macOS, Windows)."""
-
-    def __init__(self) -> None:
-        self._taken: dict[str, int] = {}  # name -> the last number it was given with
-
-    def take(self, name: str) -> str:
-        """``name``, or the first free numbered variant of it."""
-        candidate, key = name, _folded(name)
-        count = self._taken.get(key, 1)  # numbers up to it are taken: ten thousand scan.nii are not searched each time
-        while _folded(candidate) in self._taken:
-            count += 1
-            candidate = f"{name}_{count}"
-        self._taken[_folded(candidate)] = 1
-        self._taken[key] = count
-        return candidate
-
-
-def _folded(name: str) -> str:
-    return unicodedata.normalize("NFC", name).casefold()
 
 
 @contextmanager

@@ -56,7 +56,7 @@ class ResultWriter:
         self.report = report
         self.records: list[dict[str, Any]] = []
         self._pages: list[str | None] = []
-        self._names = files.UniqueNames()
+        self._names = filenames.UniqueNames()
         self._written_at, self._cost = float("-inf"), 0.0
         self._dirty = False
 

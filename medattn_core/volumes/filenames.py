@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import unicodedata
+from collections.abc import Iterable
 from pathlib import Path
 
 _SUFFIXES = (
@@ -60,3 +61,31 @@ def clean_name(name: str) -> str:
         name = name[:-1]
     name = name.strip("._-") or "image"
     return f"{name}_" if name.split(".")[0].casefold() in _RESERVED else name
+
+
+class UniqueNames:
+    """Gives each name once; later askers get ``name_2``, ``name_3``. Case does not distinguish (macOS, Windows).
+
+    Args:
+        own: names that will be asked for, where they are known: no number makes one of them. Beside ``scan``, ``scan``
+            and ``scan_2`` the second is ``scan_3``.
+    """
+
+    def __init__(self, own: Iterable[str] = ()) -> None:
+        self._own = {_folded(name) for name in own}
+        self._taken: dict[str, int] = {}  # name -> the last number it was given with
+
+    def take(self, name: str) -> str:
+        """``name``, or the first free numbered variant of it."""
+        candidate, key = name, _folded(name)
+        count = self._taken.get(key, 1)  # numbers up to it are taken: ten thousand scan.nii are not searched each time
+        while _folded(candidate) in self._taken or (candidate != name and _folded(candidate) in self._own):
+            count += 1
+            candidate = f"{name}_{count}"
+        self._taken[_folded(candidate)] = 1
+        self._taken[key] = count
+        return candidate
+
+
+def _folded(name: str) -> str:
+    return unicodedata.normalize("NFC", name).casefold()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -66,4 +67,14 @@ def scans(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
         path = folder / f"scan{number:02}.nii.gz"
         volumes.write(volumes.Volume(data=data, affine=np.diag([4.0, 4.0, 5.0, 1.0])), path)
         paths.append(path)
+    return paths
+
+
+@pytest.fixture
+def alike(scans: list[Path], tmp_path: Path) -> list[Path]:
+    """Three patients' scans of one name."""
+    paths = [tmp_path / patient / "scan.nii.gz" for patient in "abc"]
+    for path, scan in zip(paths, scans[:3], strict=True):
+        path.parent.mkdir()
+        shutil.copy(scan, path)
     return paths

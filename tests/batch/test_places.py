@@ -75,16 +75,6 @@ def test_an_input_that_looks_like_a_result_is_not_written_over(
     assert all((tmp_path / path).is_file() for path in paths)
 
 
-@pytest.fixture
-def alike(scans: list[Path], tmp_path: Path) -> list[Path]:
-    """Three patients' scans of one name."""
-    paths = [tmp_path / patient / "scan.nii.gz" for patient in "abc"]
-    for path, scan in zip(paths, scans[:3], strict=True):
-        path.parent.mkdir()
-        shutil.copy(scan, path)
-    return paths
-
-
 def made(output: Path) -> set[str]:
     """Result files of all inputs."""
     return {path.name for path in output.glob("*_*")}

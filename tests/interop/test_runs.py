@@ -13,7 +13,7 @@ from PIL import Image
 
 from medattn_core.bundles import Bundle
 from medattn_core.errors import MedAttnError, VolumeError
-from medattn_core.interop import naming, results
+from medattn_core.interop import results
 from medattn_core.interop.engine import inputs_in
 from medattn_core.volumes import filenames
 from tests.interop.test_results import SIZE, bundle_of, read_rows, run, save
@@ -37,14 +37,6 @@ def table(folder: Path) -> dict[str, dict[str, str]]:
 
 
 # ---------------------------------------------------------------- names
-
-
-def test_no_number_makes_the_name_of_another_input() -> None:
-    sources = ["scan.jpg", "scan.nii.gz", "scan_2.nii.gz", "SCAN.png", "scan_2.png"]
-    known, unknown = naming.Names(sources), naming.Names()
-    assert [known.take(one) for one in sources] == ["scan", "scan_3", "scan_2", "SCAN_4", "scan_2_2"]
-    found = [unknown.take(one).casefold() for one in sources]
-    assert len(set(found)) == len(sources)
 
 
 def test_the_table_names_each_map(bundle: Bundle, tmp_path: Path) -> None:

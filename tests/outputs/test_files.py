@@ -10,32 +10,6 @@ from medattn_core.errors import VolumeError
 from medattn_core.outputs import files
 
 
-def test_equal_names_are_told_apart_whatever_their_case() -> None:
-    names = files.UniqueNames()
-    given_names = [names.take(name) for name in ("scan", "Scan", "scan_2", "scan", "other")]
-    assert given_names == ["scan", "Scan_2", "scan_2_2", "scan_3", "other"]
-    assert len({name.casefold() for name in given_names}) == 5
-
-
-def test_ten_thousand_scans_of_one_name_are_not_searched_each_time(monkeypatch) -> None:
-    asked = 0
-    folded = files._folded
-
-    def counting(name):
-        nonlocal asked
-        asked += 1
-        return folded(name)
-
-    monkeypatch.setattr(files, "_folded", counting)
-    names = files.UniqueNames()
-    taken = [names.take(name) for name in ("t1", "T1", "t1_2", "t1_3", "t1")]
-    assert taken == ["t1", "T1_2", "t1_2_2", "t1_3", "t1_4"]
-    taken = [names.take("scan") for _ in range(1000)]
-    assert taken[-1] == "scan_1000"
-    assert len(set(taken)) == 1000
-    assert asked < 10_000  # it was half a million
-
-
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
     path = files.write_text(tmp_path / "a.json", "old")
 
