@@ -86,6 +86,7 @@ CODES: dict[str, str] = {
     "abstained": "the model is not sure enough to decide, or not of every label, by the rule from its validation data",
     "not_additive": "the map is Grad-CAM of a foreign bundle: its voxels do not sum to the score",
     "unlike_training": "the scan is unlike those the model was trained on",
+    "input_gone": "the input is no longer there; the result is that of an earlier run",
     "other_run": "the output folder holds an unfinished batch of another bundle or other options, or results by "
     "another model",
     "worker_lost": "the process or machine that predicted the input was lost, again and again",

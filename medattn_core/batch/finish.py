@@ -9,7 +9,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, TextIO
 
-from medattn_core.batch.journal import Journal, unwritable
+from medattn_core.batch.journal import Journal
+from medattn_core.batch.lock import unwritable
 from medattn_core.outputs import files, tables
 from medattn_core.outputs.overview import overview
 

@@ -4,8 +4,9 @@ A line is the object of predictions.json with one more key, ``batch``: which run
 bundle and options; ``of``, its number of inputs), the ``model`` that all rows share, the ``channels``, ``mask`` and
 ``series`` besides the input, the ``stamp`` of all their files, the ``name`` and ``files`` of the result with their
 bytes, and ``kept`` where the input is none of the last run's: whether the run that it is of was finished. The line of a
-failure has ``shown``, too: its message for a page, which is passed on without folders. A line that was cut off by the
-end of the process is no line; its scan is predicted again.
+failure has ``shown``, too: its message for a page, which is passed on without folders; that of an input that was no
+longer there has ``gone`` and the result of before. A line that was cut off by the end of the process is no line; its
+scan is predicted again.
 
 Of a row that was dropped while files of its result still lie there, a line with ``batch`` alone stays (``dropped``): no
 other input gets their name, or a page of one patient would lie beside the map of another. Such a line is also on the
@@ -25,14 +26,14 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from medattn_core.batch.jobs import Job
-from medattn_core.batch.lines import RESULT, Lines, changed, dropped, line, place_of, reservation
+from medattn_core.batch.lines import RESULT, Lines, changed, dropped, line, of_before, place_of, reservation
+from medattn_core.batch.lock import locked, unwritable
 from medattn_core.batch.scanner import Done
-from medattn_core.errors import MedAttnError, VolumeError
+from medattn_core.errors import MedAttnError
 from medattn_core.outputs.files import replacing, without_folders
 from medattn_core.volumes.filenames import UniqueNames
 
 NAME = "predictions.jsonl"
-_LOCK = ".predictions.lock"
 FINISHED, STOPPED = "finished", "stopped"
 _LEFT = re.compile(r"\.medattn-[0-9a-f]{32}\.part|\.[0-9a-f]{12}\.tmp")
 """Names under which files are written before they get their own; a killed process leaves them."""
@@ -79,7 +80,7 @@ class Journal:
         self._begun: dict[int, Mapping[str, int]] = {}
         self._untidy = False
         self._writing = threading.Lock()
-        self._lock = _locked(folder)
+        self._lock = locked(folder)
         try:
             before = Lines(self.path)
             self._stopped = self._stopped_runs(before)
@@ -115,14 +116,21 @@ class Journal:
         self._begun[job.index] = taken["batch"]["files"]
         self._write(taken)
 
-    def append(self, done: Done) -> None:
+    def append(self, done: Done) -> Mapping[str, Any]:
         """Write a row; after this returns a kill does not lose it.
 
-        Of an earlier result, or of one that came to nothing, no file is left that is not in the row.
+        Of an earlier result, or of one that came to nothing, no file is left that is not in the row. An input whose
+        files are no longer there (a share that is not mounted) keeps its result of before, with a warning.
+
+        Returns:
+            What its row says, as in predictions.json.
 
         Raises:
             VolumeError: ``unwritable``.
         """
+        before = self._before(done)
+        if before is not None:
+            return self._settle(done.job, before)
         batch = {
             "run": self.run,
             "of": self._of,
@@ -142,9 +150,25 @@ class Journal:
                 (self.folder / name).unlink(missing_ok=True)
         except OSError as error:
             raise unwritable(self.folder / name, error) from error
-        self._places[done.job.index] = self._write({**done.record, "batch": batch})
-        self._untidy |= self._old.pop(done.job.index, None) is not None
-        self._begun.pop(done.job.index, None)
+        return self._settle(done.job, {**done.record, "batch": batch})
+
+    def _settle(self, job: Job, row: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The row of a job instead of what there was; what it says."""
+        self._places[job.index] = self._write(row)
+        self._untidy |= self._old.pop(job.index, None) is not None
+        self._begun.pop(job.index, None)
+        return {key: value for key, value in row.items() if key != "batch"}
+
+    def _before(self, done: Done) -> dict[str, Any] | None:
+        """The row of an input that is gone: its earlier result, where that answers the same question and is whole."""
+        index, error = done.job.index, done.record["error"]
+        if not error or error["code"] != "not_found" or index not in self._old:
+            return None
+        if changed(self.folder, self._begun.get(index, {})):
+            return None
+        with open(self.path, "rb") as file:
+            file.seek(self._old[index][0])
+            return of_before(json.loads(file.readline()), {"run": self.run, "of": self._of, **_beside(done.job)})
 
     def _write(self, row: Mapping[str, Any]) -> int:
         """Append a line; where it begins."""
@@ -316,7 +340,7 @@ class Journal:
     def _holds(self, row: Mapping[str, Any], job: Job) -> bool:
         """Whether a row that stays is what this run would make. Failures are tried again: a disk may be back."""
         batch = row["batch"]
-        if row["error"] or batch["run"] != self.run or batch["stamp"] != job.stamp(self.folder):
+        if row["error"] or batch.get("gone") or batch["run"] != self.run or batch["stamp"] != job.stamp(self.folder):
             return False
         return all(batch.get(key) == value for key, value in _beside(job).items())  # two may have one size and time
 
@@ -361,33 +385,3 @@ def _difference(row: Mapping[str, Any], model: Mapping[str, str]) -> str:
         "device": f"device {before.get('device')} (now {model.get('device')})",
     }
     return ", ".join(text for key, text in words.items() if before.get(key) != model.get(key))
-
-
-def _locked(folder: Path) -> Any:
-    """An open file that holds the folder; the system lets go of it however the process ends."""
-    path = folder / _LOCK
-    try:
-        file = open(path, "ab")  # noqa: SIM115 (open as long as the batch runs)
-    except OSError as error:
-        raise unwritable(path, error) from error
-    try:
-        import fcntl
-    except ImportError:  # Windows: no lock, as before
-        return file
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        file.close()
-        raise VolumeError(
-            "unwritable", f"{folder}: another medattn predict writes there; wait for it, or choose another --output"
-        ) from error
-    except OSError:  # a file system without locks
-        pass
-    return file
-
-
-def unwritable(path: Path, error: OSError) -> VolumeError:
-    """The error of a file of the batch that the disk or its permissions refuse."""
-    return VolumeError(
-        "unwritable", f"{path}: cannot be written ({error.strerror or error}); choose another folder or free space"
-    )

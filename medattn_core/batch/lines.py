@@ -15,6 +15,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from medattn_core.errors import Notice
+
 _KINDS = ("evidence.nii.gz", "overlay.png", "report.html")
 RESULT = re.compile(rf"[\w.\-]+_({'|'.join(map(re.escape, _KINDS))})")
 """Names of result files."""
@@ -66,6 +68,24 @@ def reservation(folder: Path, place: str, name: str) -> dict[str, Any]:
 def dropped(batch: Mapping[str, Any]) -> dict[str, Any]:
     """The line of a result that has no row, or none any more, while files of it may lie there."""
     return {"batch": {key: batch[key] for key in _OF_DROPPED} | {"dropped": True}}
+
+
+def of_before(row: dict[str, Any], batch: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The result of an input whose files are gone, with a warning; to be done again once they are back.
+
+    Args:
+        row: of before.
+        batch: of now: ``run``, ``of`` and what besides its path tells the input from another.
+
+    Returns:
+        None where it is no result, or one of the same path with another mask, channel or series.
+    """
+    if row["error"] or any(row["batch"].get(key) != batch[key] for key in batch if key not in ("run", "of")):
+        return None
+    text = "the input was no longer there when it was to be predicted again; this is the result of before"
+    notes = [note for note in row["warnings"] if note["code"] != "input_gone"]
+    of = {key: value for key, value in row["batch"].items() if key != "kept"} | dict(batch) | {"gone": True}
+    return {**row, "warnings": [*notes, Notice("input_gone", text).to_dict()], "batch": of}
 
 
 def changed(folder: Path, files: Mapping[str, int]) -> set[str]:

@@ -123,8 +123,7 @@ def predict_many(
             )  # fmt: skip
             with closing(results):
                 for result in results:
-                    journal.append(result)
-                    table.append(result.record)
+                    table.append(journal.append(result))
                     progress.finished()
                     summary.failed += result.record["error"] is not None
                     done(result)

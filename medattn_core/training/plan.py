@@ -19,14 +19,8 @@ from medattn_core.transforms.grid import MULTIPLE
 from medattn_core.volumes import Volume, geometry, read
 from medattn_core.volumes.shown import display_axes
 
-PRIOR = 0.1
-"""Probability that a one-against-the-rest model starts from before it has seen anything."""
-
 LOOK_AT = 20
 """Images that are opened to choose spacing, size and intensity rule, spread over the list."""
-
-LITTLE = 300
-"""Training cases below which a narrower network is chosen: a wide one knows them by heart."""
 
 UNIT_POWERS = {
     **dict.fromkeys(("um", "mm", "cm", "m"), 1),
@@ -38,19 +32,6 @@ UNIT_POWERS = {
 """Units of size, and the power of a zoom with which a value in them grows."""
 
 SPELLINGS = {"²": "2", "³": "3", "µ": "u", "μ": "u", "^": "", "*": "", " ": ""}
-
-NULL_SCORE = 9.0
-"""The least ``null_score`` at which regions hardly compete, so that a sum can grow with the extent of what is found."""
-
-START_SIZE = 0.6
-"""Share of the size at which training on large pictures starts: a fifth of the time less, no worse on T1CE."""
-
-MANY_PIXELS = 128
-"""Shortest side, in pixels of the model, from which pictures are worth starting small."""
-
-FEW_PIXELS = 48
-"""Shortest side, in pixels of the model, up to which the network strides more gently."""
-
 
 def plan_task(
     cases: Sequence[Case],
@@ -209,23 +190,6 @@ def plan_growth(settings: TrainingConfig, task: TaskSpec, given: dict[str, Any])
     return settings
 
 
-def plan_start_size(
-    settings: TrainingConfig, task: TaskSpec, size: Sequence[int], given: dict[str, Any]
-) -> TrainingConfig:
-    """Large pictures start small, unless that is settled, or every epoch counts: with early stopping, or few of them.
-
-    Args:
-        settings: of the training.
-        task: of the network.
-        size: of the training batches.
-        given: the ``training`` part of the configuration; its keys win.
-    """
-    if "start_size" in given or settings.patience > 0 or task.spatial_dims != 2 or min(size) < MANY_PIXELS:
-        return settings
-    growing = replace(settings, start_size=START_SIZE)
-    return growing if growing.full_size_from < settings.epochs else settings
-
-
 def _spread(count: int) -> list[int]:
     """Which cases of a list are looked at: evenly over all of it, the first and the last among them."""
     return [round(index) for index in np.linspace(0, count - 1, min(count, LOOK_AT)).tolist()]
@@ -316,50 +280,6 @@ def _extent(volume: Volume, dims: int, view: Any) -> np.ndarray:
 def _model_axes(volume: Volume, dims: int) -> list[int]:
     """Voxel axes that run along the axes of the model: rows and columns of a picture, or R, A, S."""
     return [axis for axis, _ in display_axes(volume)[:2]] if dims == 2 else geometry.axis_order(volume.affine)[0]
-
-
-def plan_network(
-    task: TaskSpec, given: dict[str, Any], *, size: Sequence[int] = (), cases: int | None = None
-) -> dict[str, Any]:
-    """Keyword arguments of AttentionCNN; ``given`` wins.
-
-    Args:
-        task: what the network takes and gives.
-        given: the ``network`` part of the configuration.
-        size: of the training batches: images of a few dozen pixels get a network that strides more gently.
-        cases: number of cases: few of them, or volumes, get a narrower one.
-    """
-    settings: dict[str, Any] = {
-        "spatial_dims": task.spatial_dims,
-        "in_channels": len(task.channels),
-        "out_channels": len(task.labels),
-        "encoder": "compact",
-        "evidence_stride": 8,
-        "width": 128,
-        "pooling": "evidence",
-        # The evidence for a value far from the bias is a large sum: a share of it left out is an error in every step.
-        "dropout": 0.0 if task.kind == "regression" else 0.1,
-        "slicewise": task.slicewise,
-    }
-    if given.get("encoder", "compact") == "compact" and "encoder_options" not in given:
-        options: dict[str, Any] = {}
-        if cases is not None and (cases < LITTLE or task.spatial_dims == 3):
-            options["widths"] = [16, 32, 64, 128]
-            settings["width"] = 64
-        if size and min(size) <= FEW_PIXELS:
-            # Three stages: a fourth would halve what is left to a cell or two, on which a kernel sees its padding.
-            options |= {"stem_stride": 2, "widths": options.get("widths", [32, 64, 128, 256])[:3], "blocks": [2, 2, 2]}
-            settings["evidence_stride"] = 4
-        if options:
-            settings["encoder_options"] = options
-    if plan_zoom_power(task) > 1 and given.get("pooling") != "average" and given.get("null_token", True):
-        # An area or a volume is a sum over all that there is.
-        stride = given.get("evidence_stride", settings["evidence_stride"])
-        cells = math.prod(max(1, n // stride) for n in size)
-        settings["null_score"] = max(NULL_SCORE, round(math.log(max(1, cells)) + 2, 1))
-    if task.activation == "sigmoid":
-        settings["bias"] = [math.log(PRIOR / (1 - PRIOR))] * len(task.labels)
-    return settings | given
 
 
 def describe(task: TaskSpec, size: tuple[int, ...], network: dict[str, Any], settings: TrainingConfig) -> list[str]:

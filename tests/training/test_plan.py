@@ -15,8 +15,9 @@ from medattn_core.errors import TrainingError
 from medattn_core.tasks import TaskSpec
 from medattn_core.training.config import TrainingConfig
 from medattn_core.training.data import prepare
-from medattn_core.training.plan import describe, plan_growth, plan_network, plan_start_size, plan_task, plan_zoom_power
+from medattn_core.training.plan import describe, plan_growth, plan_task, plan_zoom_power
 from medattn_core.training.plan_intensity import plan_channels, plan_intensity, plan_modality
+from medattn_core.training.plan_network import plan_network
 from medattn_core.transforms.conform import conform
 from medattn_core.volumes import Volume, read
 from medattn_core.volumes.write import write
@@ -176,49 +177,11 @@ def test_the_unit_says_how_a_value_grows(unit, power):
     assert (f"f^{power}" in line) if power else ("no size" in line)
 
 
-def test_large_pictures_start_small(picture):
-    task, _size = plan_task(listed(picture, "a", "b"), {}, "t")
-    volumes = replace(task, spatial_dims=3, spacing=(1, 1, 1), size=None)
-    stopping = TrainingConfig(patience=3)
-    for settings, of, size, given, wanted in (
-        (TrainingConfig(), task, (224, 160), {}, 0.6),
-        (TrainingConfig(), task, (224, 96), {}, 1.0),
-        (TrainingConfig(), volumes, (224, 224, 224), {}, 1.0),
-        (TrainingConfig(start_size=1.0), task, (224, 160), {"start_size": 1.0}, 1.0),
-        (stopping, task, (224, 160), {}, 1.0),  # only epochs of the whole size count for it
-        (TrainingConfig(epochs=2), task, (224, 160), {}, 1.0),  # none of two would be of the whole size
-        (TrainingConfig(epochs=4), task, (224, 160), {}, 0.6),
-    ):
-        planned = plan_start_size(settings, of, size, given)
-        assert planned.start_size == wanted
-        assert any("grow from 0.6" in line for line in describe(task, (32, 32), plan_network(task, {}), planned)) == (
-            wanted < 1
-        )
-
-
-def test_a_regression_leaves_no_share_of_its_sum_out():
-    assert plan_network(quantity("mm3"), {})["dropout"] == 0
-    assert plan_network(quantity("mm3"), {"dropout": 0.1})["dropout"] == 0.1
-
-
 def test_what_is_given_about_growth_stays():
     given = {"zoom_power": 0, "augmentation": {"scale": 1.5}}
     settings = plan_growth(TrainingConfig.from_dict(given), quantity("mm3"), given)
     assert settings.zoom_power == 0
     assert (settings.augmentation.scale, settings.augmentation.stretch) == (1.5, 1.0)
-
-
-def test_a_volume_is_a_sum_over_regions_that_hardly_compete():
-    assert plan_network(quantity("mm3"), {}, size=(32, 32))["null_score"] == 9.0
-    many = plan_network(quantity("mm3"), {}, size=(512, 512))["null_score"]
-    assert many == pytest.approx(np.log(64 * 64) + 2, abs=0.1)  # of the default stride, 8
-    assert plan_network(quantity("mm3"), {"null_score": 1.0}, size=(512, 512))["null_score"] == 1.0
-    for task, given in (
-        (quantity("mm"), {}),
-        (quantity("mm3"), {"pooling": "average"}),
-        (quantity("mm3"), {"null_token": False}),
-    ):
-        assert "null_score" not in plan_network(task, given)
 
 
 def test_settings_that_a_kind_of_task_cannot_obey_are_refused(picture):
@@ -244,19 +207,6 @@ def test_what_changes_nothing_in_a_regression_may_be_said():
         "losses": {"smoothing": 0},
     }  # balanced: as every bundle states it
     plan_growth(TrainingConfig.from_dict(given), quantity("mm3"), given)
-
-
-def test_the_network_is_sized_by_the_data(picture):
-    task, size = plan_task(listed(picture, "a", "b"), {}, "t")
-    few = plan_network(task, {}, size=size, cases=100)
-    assert few["encoder_options"]["widths"] == [16, 32, 64, 128]
-    assert "encoder_options" not in plan_network(task, {}, size=size, cases=5000)
-    small = plan_network(task, {}, size=(32, 32), cases=5000)
-    assert small["encoder_options"]["stem_stride"] == 2
-    assert small["evidence_stride"] == 4
-    given = {"encoder_options": {"widths": [8, 8], "blocks": [1, 1]}, "width": 8}
-    assert plan_network(task, given, size=(32, 32), cases=9)["encoder_options"] == given["encoder_options"]
-    assert any("widths [16, 32, 64, 128]" in line for line in describe(task, size, few, TrainingConfig()))
 
 
 @pytest.mark.parametrize(("given", "words"), [
