@@ -162,7 +162,7 @@ def _calibration(raw: dict, pooled: dict, config: Path, path: Path, means: dict[
         p = task.probabilities(own.outputs / others["temperature"])
         given.append(p.max(axis=1))
         rule = Trust.from_calibration(others, "held-out folds")
-        sure.append([rule.confidence(reported) for reported in p.max(axis=1)])
+        sure.append([rule.confidence(one.max(), task.labels[one.argmax()]) for one in p])
         right.append(own.outputs.argmax(axis=1) == own.targets.argmax(axis=1))
         sets = p >= 1 - others["conformal"]["quantile"]
         covered.append((sets & (own.targets > 0.5)).any(axis=1))

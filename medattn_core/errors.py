@@ -69,6 +69,8 @@ CODES: dict[str, str] = {
     "bad_datalist": "the data list is invalid",
     "bad_config": "a training setting is invalid",
     "bad_mask": "the mask cannot be used with this image",
+    "odd_mask": "the mask of a data list looks like a scan, or marks nearly all of it",
+    "mask_geometry": "the mask of a data list probably lies elsewhere than it was drawn: its geometry looks wrong",
     "empty_mask": "the mask selects nothing of the image",
     "unknown_label": "no label of that name in this task",
     "non_finite_logits": "the network gave NaN or infinite logits",
@@ -86,6 +88,7 @@ CODES: dict[str, str] = {
     "abstained": "the model is not sure enough to decide, or not of every label, by the rule from its validation data",
     "not_additive": "the map is Grad-CAM of a foreign bundle: its voxels do not sum to the score",
     "unlike_training": "the scan is unlike those the model was trained on",
+    "whole_volume": "the model was measured on single slices, not on whole volumes; how often it is right is not known",
     "input_gone": "the input is no longer there; the result is that of an earlier run",
     "other_run": "the output folder holds an unfinished batch of another bundle or other options, or results by "
     "another model",

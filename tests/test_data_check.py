@@ -151,14 +151,36 @@ def test_the_held_out_list_has_its_say(tmp_path: Path) -> None:
         checked("yes")
 
 
-def test_a_list_without_truth_can_be_predicted(tmp_path: Path) -> None:
+def test_a_list_without_truth_can_be_predicted_and_not_trained_on(tmp_path: Path) -> None:
     write_squares(tmp_path)
     path = tmp_path / "list.csv"
     path.write_text("image\n0.png\n1.png\n")
-    found = datalists.check(path)
+    (error,) = datalists.check(path).errors
+    assert "no column `label`" in error["message"]
+    assert error["message"].endswith("`medattn predict` takes the list as it is")
+    ran = invoke("data", "check", path)
+    assert ran.exit_code == 1
+    assert "ready" not in ran.stderr
+    listed = tmp_path / "list.json"
+    listed.write_text(json.dumps({"test": [{"image": "0.png"}], "training": [{"image": "1.png"}]}))
+    found = datalists.check(listed, section="test")
     assert not found.errors
     assert any(line.startswith("[no_truth]") for line in found.warnings)
-    assert "ready" not in invoke("data", "check", path).stderr
+
+
+def test_a_truth_by_another_name_is_pointed_at(tmp_path: Path) -> None:
+    """By the check and by training, in the same words."""
+    write_squares(tmp_path)
+    path = tmp_path / "list.csv"
+    path.write_text("image,site,class\n0.png,here,a\n1.png,there,b\n")
+    (error,) = datalists.check(path).errors
+    assert "is 'class' the label? Call the column `label`, or `value` if it is a quantity" in error["message"]
+    ran = invoke("train", "--data", path, "--output", tmp_path / "model")
+    assert ran.exit_code == 1
+    assert "is 'class' the label?" in ran.stderr
+    listed = tmp_path / "list.json"
+    listed.write_text(json.dumps([{"image": "0.png", "Diagnosis": "a"}]))
+    assert "is 'Diagnosis' the label?" in datalists.check(listed).errors[0]["message"]
 
 
 def test_a_box_beside_the_picture_is_noticed(tmp_path: Path) -> None:

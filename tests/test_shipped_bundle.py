@@ -9,9 +9,13 @@ import numpy as np
 import pytest
 
 from benchmarks.real_volumes import dilate
+from medattn_core.batch.scanner import words_of
 from medattn_core.bundles import load, shipped_names
+from medattn_core.errors import Notice
 from medattn_core.inference import Prediction, Predictor
 from medattn_core.outputs import save
+from medattn_core.outputs.report import report
+from medattn_core.outputs.view import View
 from medattn_core.volumes import Volume, read
 
 
@@ -71,6 +75,38 @@ def test_brain1_is_seen_where_its_tumour_is(brain1, sample_data):
     positive = np.clip(brain1.evidence().data, 0, None)
     assert positive[dilate(mask, brain1.volume.spacing, 5.0)].sum() >= 0.5 * positive.sum()
     exact(brain1)
+
+
+def test_the_rules_of_single_slices_claim_nothing_of_a_whole_volume(predictor, brain1, sample_data):
+    """They were measured on slices; what a user reads of a volume says so, the raw numbers are for `evaluate`."""
+    bundle = load("brain_tumor_t1ce")
+    assert bundle.calibration["slices"] == 1
+    assert list(bundle.metadata["changelog"]) == ["1.1.0", bundle.version]
+    assert "whole_volume" in {notice.code for notice in brain1.warnings}
+    assert (brain1.to_dict()["confidence"], brain1.to_dict()["label_set"]) == (None, None)
+    assert brain1.confidence is not None
+    assert brain1.label_set is not None
+    one = predictor(replace(brain1.volume, data=np.ascontiguousarray(brain1.volume.data[:, :, 12:13])))
+    assert "whole_volume" not in {notice.code for notice in one.warnings}
+    older = Predictor(bundle, *predictor.networks)
+    older.trust = replace(older.trust, slices=None)
+    assert "whole_volume" not in {notice.code for notice in older(sample_data / "brain1_image.nrrd").warnings}
+
+
+def test_what_says_not_to_rely_on_it_comes_first():
+    """Before what the reader and the grid say, on the page too."""
+    noise = np.random.default_rng(0).random((60, 70, 60)).astype(np.float32) * 300
+    seen = Notice("one_slice", "the reader says so")
+    prediction = Predictor.from_bundle("hippocampus_volume", device="cpu")(
+        Volume(data=noise, affine=np.eye(4), warnings=(seen,))
+    )
+    codes = [notice.code for notice in prediction.warnings]
+    assert codes[:3] == ["unlike_training", "one_slice", "cropped"]
+    page = report(View.of(prediction))
+    assert page.index("do not rely on it") < page.index("the reader says so")
+    assert prediction.to_dict()["interval"] is None
+    assert prediction.interval is not None
+    assert "(" not in words_of(prediction), "the command line gives no interval either"
 
 
 def test_the_dicom_series_gives_the_same_probabilities(predictor, brain1, sample_data):
@@ -162,3 +198,12 @@ def test_the_aneurysm_is_said_from_the_threshold_of_the_documented_accuracy():
         head = replace(prediction.head, bias=prediction.head.bias + logit - prediction.logits)
         asked = replace(prediction, head=head)
         assert (asked.present, asked.undecided) == (said, undecided)
+        number = f"{asked.probabilities['aneurysm']:.3f}"
+        assert words_of(asked) == (
+            f"undecided from 11.8 % to 36.2 %: aneurysm {number}" if undecided
+            else f"aneurysm {number}" if said
+            else f"no aneurysm  (aneurysm {number})"
+        )  # fmt: skip
+        assert "A label is said from 36.2 % on. It is undecided from 11.8 % to 36.2 %." in report(View.of(asked))
+        headline = View.of(asked).caption().title
+        assert headline.startswith("undecided: aneurysm" if undecided else "aneurysm" if said else "no aneurysm  (an")

@@ -33,8 +33,9 @@ class MedAttn(ScriptedLoadableModule):
         parent.contributors = ["The MedAttn developers"]
         parent.helpText = _(
             "Classifies a volume and shows the evidence: every voxel's contribution is part of a sum, and that sum is "
-            "the decision. Choose a scan and a model and press Apply. Tick a region off, or paint one, and read what "
-            "the model would say without it. Research use only: not a medical device."
+            "the decision. Choose a scan and a model and press Apply. Orange and red speak for the class, blue against "
+            "it, or for the class that it is compared with. Tick a region off, or paint one, and read what the model "
+            "would say without it. Research use only: not a medical device."
         )
         parent.acknowledgementText = _(
             "Sample volumes: PyRadiomics 3.0.1 (van Griethuysen et al., Cancer Research 77(21):e104, 2017). The model "

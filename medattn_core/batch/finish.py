@@ -16,7 +16,7 @@ from medattn_core.outputs.overview import overview
 
 _OVERVIEW = (
     *("input", "error", "warnings", "label", "present", "abstained", "undecided", "probabilities", "value", "unit"),
-    *("bundle", "bundle_version"),
+    *("interval", "coverage", "bundle", "bundle_version"),
 )
 
 

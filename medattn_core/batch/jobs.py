@@ -133,10 +133,16 @@ def _lines(path: Path) -> list[str]:
     except OSError as error:
         raise DataListError("bad_datalist", f"{path}: it cannot be read ({error.strerror})") from error
     lines = [line.strip() for line in text.splitlines()]
-    typed = [_beside(path, line) for line in lines if line and not line.startswith("#")]
+    typed = [_beside(path, _unquoted(path, line)) for line in lines if line and not line.startswith("#")]
     if not typed:
         raise DataListError("bad_datalist", f"{path}: it lists no path; write one path a line")
     return typed
+
+
+def _unquoted(path: Path, line: str) -> str:
+    """A path in quotes, as file managers copy it, without them; unless its name has them."""
+    quoted = len(line) > 2 and line[0] == line[-1] and line[0] in "\"'"
+    return line[1:-1] if quoted and not os.path.lexists(path.parent / line) else line
 
 
 def _beside(path: Path, line: str) -> str:

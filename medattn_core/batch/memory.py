@@ -155,9 +155,10 @@ def budget_of(memory: int) -> Budget:
     taken, limit = resident_bytes(), memory or default_limit()
     if memory and limit - taken < PER_SCAN:
         least = (taken + 2 * PER_SCAN) >> 20
+        stated = f"{memory >> 20} MB" if memory >= 1 << 20 else f"{memory} bytes"
         raise MedAttnError(
             "bad_argument",
-            f"--memory of {memory >> 20} MB: model and libraries hold {taken >> 20} MB; give {least} MB or more",
+            f"--memory of {stated}: model and libraries hold {taken >> 20} MB; give {least} MB or more",
         )
     return Budget(max(limit - taken, PER_SCAN), strict=bool(memory))
 

@@ -13,9 +13,11 @@ from medattn_core import volumes
 from medattn_core.batch.jobs import Job
 from medattn_core.batch.memory import Budget, expected_voxels, scan_bytes
 from medattn_core.batch.settings import Settings
+from medattn_core.bundles.claims import percent_of
 from medattn_core.errors import known_error
 from medattn_core.outputs import ResultWriter, tables
 from medattn_core.outputs.files import make_folder
+from medattn_core.outputs.text import none_of
 
 if TYPE_CHECKING:
     from medattn_core.inference import Prediction, Predictor
@@ -109,15 +111,17 @@ def words_of(prediction: Prediction) -> str:
     """The result in a few words."""
     if prediction.value is not None:
         said = f"{prediction.label}  {prediction.value:.4g} {prediction.unit}".rstrip()
-        between = prediction.interval
+        between = prediction.claims.interval
         return said if between is None else f"{said} ({between[0]:.4g} to {between[1]:.4g})"
+    shown = {label: f"{label} {probability:.3f}" for label, probability in prediction.probabilities.items()}
+    ends = {label: tuple(percent_of(end) for end in pair) for label, pair in prediction.limits.items()}
     if prediction.task.kind == "multilabel":
         open_ = prediction.undecided or ()
-        sure = [label for label in prediction.present if label not in open_]
-        named = "  ".join(f"{label} {prediction.probabilities[label]:.3f}" for label in sure)
-        if open_:
-            said = "  ".join(f"{label} {prediction.probabilities[label]:.3f}" for label in open_)
-            return f"{named}  undecided: {said}".strip()
-        return named or f"none  (most probable: {prediction.label} {prediction.probabilities[prediction.label]:.3f})"
+        named = [shown[label] for label in prediction.present if label not in open_]
+        left = [f"undecided from {ends[label][0]} to {ends[label][1]}: {shown[label]}" for label in open_]
+        if named or left:
+            return "  ".join(named + left)
+        likely = "" if len(shown) == 1 else "most probable: "
+        return f"{none_of(prediction.task.labels)}  ({likely}{shown[prediction.label]})"
     said = f"{prediction.label}  {prediction.probabilities[prediction.label]:.3f}"
-    return f"undecided: {said}" if prediction.abstained else said
+    return f"undecided below {ends[prediction.label][1]}: {said}" if prediction.abstained else said

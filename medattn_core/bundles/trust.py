@@ -46,6 +46,12 @@ class Undecided:
             return None if probability <= self.absent_to else True
         return None if probability >= self.present_from else False
 
+    def between(self, said_from: float) -> tuple[float, float] | None:
+        """From which to which probability :meth:`side` leaves the label open; None where it always decides."""
+        if self.present_from >= said_from > self.absent_to:
+            return None
+        return min(self.present_from, said_from), max(self.absent_to, said_from)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Trust:
@@ -60,6 +66,9 @@ class Trust:
         abstain_below: probability of the reported label below which the model does not decide.
         expected_accuracy: accuracy on the decided cases of the validation set.
         confidence_scale, confidence_offset: of the log-odds, see :meth:`confidence`.
+        confidence_labels: further offset where that label is reported.
+        slices: largest number of slices of a case that the rules are from, of a model that looks slice by slice; None
+            where it is not known.
     """
 
     coverage: float | None = None
@@ -71,6 +80,8 @@ class Trust:
     expected_accuracy: float | None = None
     confidence_scale: float | None = None
     confidence_offset: float = 0.0
+    confidence_labels: Mapping[str, float] = field(default_factory=dict)
+    slices: int | None = None
 
     @classmethod
     def from_calibration(cls, data: Mapping[str, Any], where: str) -> Trust:
@@ -81,6 +92,7 @@ class Trust:
         """
         conformal, abstain = _part(data, "conformal", where), _part(data, "abstain", where)
         confidence = _part(data, "confidence", where)
+        of_labels = _part(confidence, "labels", where)
 
         def number(part: Mapping[str, Any], key: str, top: float, low: float = 0.0) -> float | None:
             value = part.get(key)
@@ -115,10 +127,12 @@ class Trust:
             expected_accuracy=number(abstain, "accuracy", 1.0),
             confidence_scale=number(confidence, "scale", 1e6),
             confidence_offset=number(confidence, "offset", 1e6, -1e6) or 0.0,
+            confidence_labels={label: number(of_labels, label, 1e6, -1e6) or 0.0 for label in of_labels},
+            slices=_slices(data, where),
         )
 
-    def confidence(self, probability: float) -> float | None:
-        """How often a label reported with this probability is the right one; None without a rule.
+    def confidence(self, probability: float, label: str) -> float | None:
+        """How often this label, reported with this probability, is the right one; None without a rule.
 
         A probability of one label against the rest is another number: with two lukewarm labels it is low for both,
         and yet the warmer one is nearly always right.
@@ -127,6 +141,7 @@ class Trust:
             return None
         p = min(max(probability, 1e-12), 1 - 1e-12)
         logit = self.confidence_scale * np.log(p / (1 - p)) + self.confidence_offset
+        logit += self.confidence_labels.get(label, 0.0)
         return float(0.5 * (1 + np.tanh(0.5 * logit)))
 
     def label_set(self, probabilities: Mapping[str, float]) -> tuple[str, ...] | None:
@@ -230,6 +245,15 @@ class InputCheck:
             "unlike_training",
             f"the scan is unlike those the model was trained on: {'; '.join(strange)}; do not rely on it",
         )
+
+
+def _slices(data: Mapping[str, Any], where: str) -> int | None:
+    value = data.get("slices")
+    if value is None:
+        return None
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise BundleError("bad_bundle", f"{where}: calibration slices is {value!r}; a whole number from 1 is accepted")
+    return value
 
 
 def _part(data: Mapping[str, Any], name: str, where: str) -> Mapping[str, Any]:

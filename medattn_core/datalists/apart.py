@@ -8,6 +8,7 @@ from itertools import combinations
 from pathlib import Path
 
 from medattn_core.datalists.case import Case, label_names, spelling_of
+from medattn_core.datalists.patients import patients_of
 from medattn_core.datalists.together import ATLAS
 from medattn_core.errors import DataListError
 
@@ -33,7 +34,7 @@ def check_apart(path: Path, cases: Sequence[Case], held: Sequence[Case], *, sect
         raise DataListError("bad_datalist", f"{path}: an image is in {section!r} and in {HELD_OUT_SECTION!r}; drop one")
     if patients_of(cases) & patients_of(held):
         same = {case.patient for case in cases} & {case.patient for case in held} - {None}
-        how = "" if same else ", spelt with other capital letters"
+        how = "" if same else ", spelt with other capital letters or as 1 and 1.0"
         raise DataListError(
             "bad_datalist",
             f"{path}: a patient is in {section!r} and in {HELD_OUT_SECTION!r}{how}; put all images in one",
@@ -61,11 +62,6 @@ def check_apart(path: Path, cases: Sequence[Case], held: Sequence[Case], *, sect
 def _images(cases: Sequence[Case]) -> set[str]:
     """All files, further channels too, where links lead."""
     return {os.path.realpath(image) for case in cases for image in case.images}
-
-
-def patients_of(cases: Sequence[Case]) -> set[str]:
-    """Identifiers in small letters: `P1` and `p1` are one person in two spellings."""
-    return {case.patient.casefold() for case in cases if case.patient is not None}
 
 
 def shared(lists: Mapping[str, Sequence[Case]]) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Hashable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +13,8 @@ BOX_COLUMNS = ("box_x_px", "box_y_px", "box_width_px", "box_height_px")
 COLUMNS = ("image", "label", "value", "mask", *BOX_COLUMNS, "fold", "patient")
 SEPARATOR = "|"
 NO_LABEL = "-"
+NO_LABEL_WORDS = "none_of_the_labels"
+"""What :data:`NO_LABEL` is called in the names of scores."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,10 +61,13 @@ def label_names(cases: Iterable[Case]) -> tuple[str, ...]:
     return tuple(sorted({name for case in cases for name in case.labels or ()}))
 
 
-def spelling_of(label: str) -> Hashable:
-    """What two spellings of one label share: letters in either case, or the whole number (1, 1.0; not 1.1, 1.10)."""
-    whole = re.fullmatch(r"([+-]?\d+)\.0*", label)
-    return whole[1] if whole else label.casefold()
+def spelling_of(name: str) -> str:
+    """What two spellings of one label, or of one patient, share.
+
+    Letters in either case, or the whole number (1, 1.0; not 1.1, 1.10). Zeros in front are no spelling: 007 is not 7.
+    """
+    whole = re.fullmatch(r"([+-]?\d+)\.0*", name)
+    return whole[1] if whole else name.casefold()
 
 
 def one_of_several(cases: Iterable[Case]) -> bool:

@@ -8,29 +8,22 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import numpy as np
-
 from medattn_core.datalists.apart import HELD_OUT_SECTION, check_apart, shared
 from medattn_core.datalists.case import NO_LABEL, Case, label_names, one_of_several
 from medattn_core.datalists.checked import NONE, Checked
-from medattn_core.datalists.load import bare_cases, check_section, load, sections
+from medattn_core.datalists.load import bare_cases, check_section, load, other_names, sections
 from medattn_core.datalists.location import is_flat, location_of
+from medattn_core.datalists.patients import people_of, unnamed
 from medattn_core.datalists.seen import Masks, Notices, failed, holds
+from medattn_core.datalists.slips import slips
 from medattn_core.datalists.together import shared_channels
 from medattn_core.datalists.truth import nothing_to_learn, untaught
 from medattn_core.errors import DataListError, MedAttnError
 from medattn_core.volumes import Volume
-from medattn_core.volumes.masks import LOSSY, marked
 from medattn_core.volumes.placement import misplaced
 
 FEW = 10
 """A label with fewer cases cannot be learnt, let alone measured."""
-
-GREYS = {"jpeg": 2, "png": 16}
-"""Different values up to which a picture may be a mask. More are grey edges, or the noise of a lossy format."""
-
-NEARLY_ALL = 0.9
-"""Share of a scan above which a mask marks hardly a finding."""
 
 TRAINING = "training"
 """The list that has to teach something, and that ``validation`` is held out of; another one may be a test set."""
@@ -59,7 +52,7 @@ def check(path: str | Path, *, section: str = TRAINING, progress: Callable[[int,
     cases = load(path, section=section)
     found = Checked(
         cases=len(cases),
-        patients=len({case.patient or f"\0{i}" for i, case in enumerate(cases)}),
+        patients=len(set(people_of(cases))),
         channels=len(cases[0].images),
         masks=sum(case.mask is not None for case in cases),
         boxes=sum(case.box is not None for case in cases),
@@ -83,17 +76,11 @@ def check(path: str | Path, *, section: str = TRAINING, progress: Callable[[int,
     channel = shared_channels(train)
     found.warnings += [channel] if channel is not None else []
     _count(found, train, cases)
+    _count_patients(found, train, cases)
     both = sum(case.box is not None and case.mask is not None for case in cases)
     if both:
         what = "1 case has both a mask and a box" if both == 1 else f"{both} cases have both a mask and a box"
         found.warnings.append(f"[mask_and_box] {what}: the mask is used")
-    tiny = [case for case in cases if case.box is not None and case.mask is None and min(case.box[2:]) < 1]
-    if tiny:
-        what = "1 box covers" if len(tiny) == 1 else f"{len(tiny)} boxes cover"
-        found.warnings.append(
-            f"[tiny_box] {what} less than a pixel in width or height, such as that of {tiny[0].image}: fractions of "
-            "the image? Give pixels"
-        )
     placed = False
     masks, notices = Masks(), Notices()
     modalities: Counter[str] = Counter()
@@ -106,7 +93,7 @@ def check(path: str | Path, *, section: str = TRAINING, progress: Callable[[int,
         mask = notices.read(found, case.mask, mask=True) if case.mask is not None else None
         if mask is not None and channels[0] is not None and mask.shape != channels[0].shape:
             dimensions["with a mask on another grid"] += 1
-        masks.add(case, mask)
+        masks.add(case, mask, channels[0])
         placed |= _check_place(found, case, channels[0], mask)
         _check_channels(found, case, channels)
         for volume in (v for v in channels if v is not None):
@@ -172,8 +159,6 @@ def _count(found: Checked, cases: list[Case], together: list[Case]) -> None:
     if values:
         found.kind = "regression"
         found.values = (min(values), statistics.fmean(values), max(values))
-    elif not found.classes:
-        found.warnings.append("[no_truth] no label and no value: the list can be predicted, not trained on")
     names = set(found.classes)
     for label in sorted(names):
         parts = [part.strip() for part in re.split("[;,/+]", label)]
@@ -185,31 +170,34 @@ def _count(found: Checked, cases: list[Case], together: list[Case]) -> None:
     few = [f"{label} ({sum(counts.values())})" for label, counts in found.classes.items() if sum(counts.values()) < FEW]
     if few:
         found.warnings.append(f"[few_cases] fewer than {FEW} cases: {', '.join(few)}")
-    if any(case.patient is None for case in cases) and len(cases) > 1:
-        found.warnings.append("[no_patient] without `patient`, images of one person may fall into several folds")
-    patients = {case.patient for case in cases if case.patient is not None}
-    alike = len(patients) - len({patient.casefold() for patient in patients})
-    if alike:  # how they are called is nobody's business
-        what = "1 patient differs" if alike == 1 else f"{alike} patients differ"
-        found.warnings.append(
-            f"[patient_spelling] {what} from another by small and capital letters only: two of them, or one in two "
-            "spellings, whose images may then fall into several folds?"
-        )
+
+
+def _count_patients(found: Checked, cases: list[Case], together: list[Case]) -> None:
+    """Whose the images are, and what else the list alone tells."""
+    without = unnamed(cases)
+    found.warnings += [f"[no_patient] {without}"] if without is not None else []
+    found.warnings += [f"[{code}] {text}" for code, text in slips(together)]
 
 
 def _check_truth(
     found: Checked, path: Path, section: str, train: list[Case], held: list[Case], *, placed: bool
 ) -> None:
-    """Whether training would refuse the truth. A list without any is one to predict, and warned of already."""
+    """Whether training would refuse the truth."""
     same = found.values is not None and found.values[0] == found.values[2]
     if section != TRAINING and (same or len(found.classes) == 1):
         what = "value" if same else "label, or its absence"
         found.warnings.append(
             f"[one_answer] every case of {section!r} has the same {what}: little can be measured on it"
         )
-    if not found.kind or section != TRAINING:
+    if section != TRAINING:
+        if not found.kind:
+            found.warnings.append("[no_truth] no label and no value: the list can be predicted, not measured on")
         return
-    why = nothing_to_learn([*train, *held]) or untaught(train, held, placed=placed, section=section)
+    why = nothing_to_learn([*train, *held], other_names(path, section)) or untaught(
+        train, held, placed=placed, section=section
+    )
+    if why is not None and not found.kind:
+        why += "; `medattn predict` takes the list as it is"
     if why is not None:
         found.errors.append({"input": str(path), "code": "bad_datalist", "message": f"{path}: {why}"})
     elif same:
@@ -249,22 +237,6 @@ def _check_place(found: Checked, case: Case, image: Volume | None, mask: Volume 
             f"[{what}_without_label] {where} marks a finding, and no label is true of {scan} ({NO_LABEL!r}); name the "
             f"label, or leave the {what} out, unless it marks what only looks like a finding"
         )
-    if mask is not None:
-        whole = np.isfinite(mask.data).all() and not np.any(mask.data % 1)
-        share = float(marked(mask.data, mask.format).mean())
-        greys = len(np.unique(mask.data)) if mask.format in GREYS else 0
-        if greys > GREYS.get(mask.format, 0):
-            taken = "half of its largest value is" if mask.format in LOSSY else "0, with faint noise around it, is"
-            left = ", a region in a darker grey is not" if mask.format in LOSSY else ""
-            found.warnings.append(
-                f"[odd_mask] {case.mask}: it has {greys} grey values, as a lossy picture (JPEG) has; all that is above "
-                f"{taken} taken for the finding{left}: save it as PNG, of 0 and one other value"
-            )
-        elif not whole or share > NEARLY_ALL:
-            what = f"marks {share:.0%} of its voxels" if whole else "has values that are no whole numbers"
-            found.warnings.append(
-                f"[odd_mask] {case.mask}: it {what}; what is above 0 is taken for the finding: is it a mask?"
-            )
     if image is None or (case.mask is not None and mask is None):
         return case.mask is not None or case.box is not None  # an error already
     try:

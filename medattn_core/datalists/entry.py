@@ -11,6 +11,9 @@ from medattn_core.datalists.case import BOX_COLUMNS
 BOX = "box"
 """Key of JSON that holds the four numbers of a box; they may have their keys each, as in CSV."""
 
+NOTHING = ("nan", "NaN", "NAN", "-nan", "<NA>", "NaT", "#N/A", "#NA")
+"""How programs write an empty cell, which is neither a label nor a patient. `NA`, `None` and `null` may be one."""
+
 _FILES = ("image", "mask")
 
 
@@ -58,6 +61,21 @@ def tidy(entry: Mapping[str, Any]) -> dict[str, Any]:
     if sides:
         row[BOX] = [row.pop(name) for name in BOX_COLUMNS]
     return row
+
+
+def without_nothing(entry: Mapping[str, Any], names: Collection[str] | None) -> dict[str, Any]:
+    """A tidy entry without a label or patient that is one of :data:`NOTHING`.
+
+    Args:
+        entry: see :func:`tidy`.
+        names: accepted labels; one that is called so is a label.
+    """
+    kept = {"label": names or (), "patient": ()}
+    return {
+        key: value
+        for key, value in entry.items()
+        if key not in kept or not isinstance(value, str) or value not in NOTHING or value in kept[key]
+    }
 
 
 def is_empty(value: Any) -> bool:

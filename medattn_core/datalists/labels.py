@@ -36,6 +36,8 @@ def stated_names(path: Path, data: Mapping[str, Any]) -> list[str] | None:
     for name in names:
         if name in ("", NO_LABEL):
             raise bad(path, f"'labels' has {name!r}, which is none of the labels; give each a name of its own")
+        if len(name.splitlines()) > 1:
+            raise bad(path, f"'labels' has {name!r}, with a line break; write it in one line")
         if names.count(name) > 1:
             raise bad(path, f"'labels' has {name!r} twice; give each a name of its own")
     return names or None
@@ -106,6 +108,8 @@ def true_labels(folder: Path, given: Any, names: Sequence[str] | None) -> tuple[
                 raise ValueError(f"label {part}; 'labels' has the numbers 0 to {len(names) - 1}")
             part = names[part]
         name = str(part)
+        if len(name.splitlines()) > 1:  # a row of a table for each
+            raise ValueError(f"label {name!r} has a line break; write it in one line")
         if ("/" in name or name.endswith((".nii", ".nii.gz", ".nrrd"))) and (folder / name).is_file():
             raise ValueError(f"label {name!r} is a file; list segmentations as 'mask'")
         if names and name not in names:

@@ -3,7 +3,8 @@
 JSON is MONAI's: ``{"labels": [...], "training": [{"image": ..., "label": ..., "fold": 0}, ...]}``, or the bare list.
 CSV has a header with columns of :data:`COLUMNS`. Those are the keys of JSON, too, where ``box`` may hold all of a box.
 Other columns and keys are left alone, unless they are nearly one of these. Paths are relative to the list.
-Text is stripped of white space around it; null, NaN and blank text of JSON are what an empty cell of CSV is.
+Text is stripped of white space around it; null, NaN and blank text of JSON are what an empty cell of CSV is, and so are
+the words for it that are no name (`nan`, `<NA>`) of a label or patient.
 
 A label is a name, or in JSON the number of one in ``labels``. Several (multi-label) are a JSON list of names or of
 zeros and ones in the order of ``labels``, or names joined by ``|`` in CSV; none of them is ``-``, or ``[]`` in JSON.
@@ -22,7 +23,7 @@ from typing import Any
 from medattn_core.datalists.apart import HELD_OUT_SECTION
 from medattn_core.datalists.case import BOX_COLUMNS, COLUMNS, Case, bad
 from medattn_core.datalists.csv_rows import csv_rows, known
-from medattn_core.datalists.entry import BOX, check_names, is_empty, tidy
+from medattn_core.datalists.entry import BOX, check_names, is_empty, tidy, without_nothing
 from medattn_core.datalists.labels import check_numbers, stated_names, true_labels
 from medattn_core.datalists.together import check_files as check_exist
 from medattn_core.datalists.together import check_together
@@ -73,7 +74,7 @@ def load(
     cases, entries = [], []
     for where, row in rows:
         try:
-            entry = tidy(_renamed(row, columns or {}))
+            entry = without_nothing(tidy(_renamed(row, columns or {})), labels)
             cases.append(_case(path.parent, entry, labels))
         except ValueError as error:
             raise bad(path, f"{where}: {error}") from error
@@ -119,6 +120,18 @@ def sections(path: str | Path) -> tuple[str, ...]:
     """
     data = _json(Path(path))
     return tuple(key for key, value in data.items() if key != "labels" and isinstance(value, list) and value)
+
+
+def other_names(path: str | Path, section: str) -> list[str]:
+    """Columns or keys of a list that have no meaning here, in their order.
+
+    Raises:
+        DataListError: ``bad_datalist``: it cannot be read.
+    """
+    path = Path(path)
+    text = _text(path)
+    rows = _json_rows(path, text, section, {})[0] if path.suffix.lower() == ".json" else csv_rows(path, text, {})
+    return list(dict.fromkeys(key for _, row in rows for key in row if key not in (*COLUMNS, BOX)))
 
 
 def bare_cases(path: str | Path, section: str) -> list[Case] | None:

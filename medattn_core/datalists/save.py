@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from medattn_core.datalists.case import BOX_COLUMNS, COLUMNS, NO_LABEL, SEPARATOR, Case, bad, label_names
+from medattn_core.datalists.entry import NOTHING
 from medattn_core.errors import DataListError
 
 
@@ -26,6 +27,8 @@ def save(cases: Iterable[Case], path: str | Path, *, section: str = "training") 
     path, cases = Path(path), list(cases)
     if NO_LABEL in label_names(cases):
         raise bad(path, f"label {NO_LABEL!r} would be read as none of the labels; give it a name")
+    if any(case.patient in NOTHING for case in cases):
+        raise bad(path, "a patient has one of the names of an empty cell (nan, <NA>); give it another one")
     rows = [_row(path.parent, case) for case in cases]
     if path.suffix.lower() == ".json":
         text = json.dumps({"labels": list(label_names(cases)), section: rows}, indent=1, ensure_ascii=False) + "\n"
@@ -73,6 +76,8 @@ def _csv_text(path: Path, rows: list[dict[str, Any]]) -> str:
         parts = label if isinstance(label, list) else [label]
         if any(SEPARATOR in str(part) for part in parts):
             raise bad(path, f"label {label!r} cannot be written in CSV ({SEPARATOR!r} joins labels); use .json")
+        if label in NOTHING:
+            raise bad(path, f"label {label!r} would be read as an empty cell of CSV; rename it, or use .json")
         if isinstance(label, list):
             row["label"] = SEPARATOR.join(label) or NO_LABEL
         if isinstance(row["image"], list):

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from medattn_core.datalists.case import Case, label_names
 from medattn_core.datalists.checked import Checked
+from medattn_core.datalists.mask_doubts import mask_doubts
 from medattn_core.errors import MedAttnError, Notice
 from medattn_core.volumes import Volume, read
 from medattn_core.volumes.masks import marked, read_mask
@@ -93,19 +94,27 @@ class Masks:
 
     drawn: set[str] = field(default_factory=set)
     empty: list[Case] = field(default_factory=list)
+    doubts: dict[tuple[str, str], list[tuple[Path, str]]] = field(default_factory=dict)
 
-    def add(self, case: Case, mask: Volume | None) -> None:
+    def add(self, case: Case, mask: Volume | None, image: Volume | None = None) -> None:
         """Take the mask of a case into account."""
-        if mask is None:
+        if mask is None or case.mask is None:
             return
         if holds(mask):
             self.drawn.update(case.labels or ())
+            for doubt in mask_doubts(case, image, mask):
+                self.doubts.setdefault((doubt.notice.code, doubt.kind), []).append((case.mask, doubt.notice.message))
         elif case.labels != ():  # where no label is true there is nothing to draw
             self.empty.append(case)
 
     def warnings(self) -> list[str]:
-        """One line each where the finding should be drawn, one line for all others."""
-        found = [
+        """One line a kind of doubt; one for each empty mask whose finding others draw, and one for all others."""
+        found = []
+        for (code, _), told in self.doubts.items():
+            files = len({file for file, _ in told})
+            count = f"{files} mask{'' if files == 1 else 's'}{f' of {len(told)} cases' if files < len(told) else ''}"
+            found.append(doubt_line(code, count, *told[0]))
+        found += [
             f"[empty_mask] {case.mask}: the mask is empty, so training will not use it; draw the finding, or leave the "
             "mask out"
             for case in self.empty

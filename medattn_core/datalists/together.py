@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from medattn_core.datalists.case import Case, bad, spelling_of
+from medattn_core.datalists.patients import person_of
 
 ATLAS = "right for an atlas or an earlier scan of the same patient; else name the channel that belongs to each"
 """What to think of a further channel that is used twice."""
@@ -36,7 +37,7 @@ def check_together(path: Path, places: list[str], cases: list[Case]) -> None:
         raise bad(path, f"{places[different[0]]}: {counts[0]} image(s), but {places[0]} has {counts[1]} channels")
     images: dict[str, str] = {}
     patients: dict[str, tuple[str, int | None, str]] = {}
-    spellings: dict[Hashable, tuple[str, str]] = {}
+    spellings: dict[str, tuple[str, str]] = {}
     for where, case in zip(places, cases, strict=True):
         first = images.setdefault(os.path.realpath(case.image), where)  # links are followed
         if first != where:
@@ -45,11 +46,12 @@ def check_together(path: Path, places: list[str], cases: list[Case]) -> None:
             spelling, first = spellings.setdefault(spelling_of(name), (name, where))
             if spelling != name:
                 raise bad(path, f"{where}: label {name!r}, but {spelling!r} in {first}; write one of them")
-        if case.patient is not None:
-            known = patients.setdefault(case.patient.casefold(), (case.patient, case.fold, where))
+        person = person_of(case)
+        if case.patient is not None and person is not None:
+            known = patients.setdefault(person, (case.patient, case.fold, where))
             spelling, fold, first = known
             if spelling != case.patient and fold != case.fold:  # the name is not said
-                what = "the same patient in two spellings (small and capital letters) in another fold"
+                what = "the same patient in two spellings (small and capital letters, or 1 and 1.0) in another fold"
                 raise bad(path, f"{where}: {what}, the other in {first}; write one of them")
             if fold != case.fold:
                 raise bad(path, f"{where}: fold {case.fold}, but {first} is the same patient in fold {fold}")

@@ -7,19 +7,28 @@ from collections.abc import Sequence
 from medattn_core.datalists.apart import HELD_OUT_SECTION
 from medattn_core.datalists.case import NO_LABEL, Case, label_names, one_of_several
 
+GUESSES = (
+    "category", "class", "class_name", "classes", "classification", "diagnoses", "diagnosis", "dx", "finding",
+    "findings", "ground_truth", "gt", "outcome", "pathology", "target", "targets", "truth", "y",
+)  # fmt: skip
+"""Names in small letters of columns that probably are the truth."""
 
-def nothing_to_learn(cases: Sequence[Case]) -> str | None:
+
+def nothing_to_learn(cases: Sequence[Case], others: Sequence[str] = ()) -> str | None:
     """Why nothing can be learnt from the cases, in words; None where something can.
 
     One label everywhere can be learnt where a case has a mask or box: it is told from what lies outside of them.
 
     Args:
         cases: all that are trained on or held out.
+        others: columns of the list that have no meaning here; one of them may be the truth.
     """
     values = {case.value for case in cases if case.value is not None}
     labels = label_names(cases)
     if not values and all(case.labels is None for case in cases):
-        return "no column `label` (classification) or `value` (regression); training needs one"
+        named = [name for name in others if name.strip().casefold() in GUESSES]
+        hint = f"; is {named[0]!r} the label? Call the column `label`, or `value` if it is a quantity" if named else ""
+        return f"no column `label` (classification) or `value` (regression); training needs one{hint}"
     if len(values) == 1:
         return "every case has the same value: there is nothing to learn"
     if not values and not labels:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from medattn_core import datalists
 from medattn_core.datalists import Case
-from medattn_core.datalists.apart import patients_of
+from medattn_core.datalists.patients import patients_of, person_of
 from medattn_core.errors import DataListError
 from medattn_core.tasks import TaskSpec
 from medattn_core.training.data import targets_of
@@ -98,5 +98,5 @@ def check_apart(chosen_on: Sequence[Case], measured: Sequence[Case], where: str,
 
 
 def patient_of(case: Case, index: int) -> str:
-    """The patient; an image without one counts as a patient of its own."""
-    return case.patient or f"\0{index}"
+    """The patient in one spelling; an image without one counts as a patient of its own."""
+    return person_of(case) or f"\0{index}"

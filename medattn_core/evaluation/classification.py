@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from medattn_core.datalists.case import NO_LABEL
+from medattn_core.datalists.case import NO_LABEL, NO_LABEL_WORDS
 from medattn_core.evaluation.decisions import Rule, any_label, can_say_none, decisions
 from medattn_core.tasks import TaskSpec
-from medattn_core.training.calibration import expected_calibration_error
+from medattn_core.training.calibration import calibration_error_by_label, expected_calibration_error
 
 
 def right(said: np.ndarray, truth: np.ndarray, task: TaskSpec) -> np.ndarray:
@@ -40,8 +40,8 @@ def scores(
             None takes the probabilities.
 
     Returns:
-        Metric to value, NaN where the cases do not allow it (a label that none or all of them have). The label ``-``
-        stands for none of them.
+        Metric to value, NaN where the cases do not allow it (a label that none or all of them have). A score of
+        none of them has :data:`medattn_core.datalists.case.NO_LABEL_WORDS` where others have the label.
     """
     from sklearn.metrics import average_precision_score, roc_auc_score
 
@@ -61,12 +61,12 @@ def scores(
     none: dict[str, float] = {}
     if one and can_say_none(task):
         sensitivity, specificity = _both(~any_label(said), ~any_label(truth))
-        none = {f"sensitivity_{NO_LABEL}": sensitivity, f"specificity_{NO_LABEL}": specificity}
+        none = {f"sensitivity_{NO_LABEL_WORDS}": sensitivity, f"specificity_{NO_LABEL_WORDS}": specificity}
         shown = any_label(truth)
         best = truth[np.arange(len(truth)), probabilities.argmax(axis=1)]
         found["accuracy_most_probable"] = float(best[shown].mean()) if shown.any() else float("nan")
     if one:
-        found["balanced_accuracy"] = _mean([*each["sensitivity"], none.get(f"sensitivity_{NO_LABEL}", np.nan)])
+        found["balanced_accuracy"] = _mean([*each["sensitivity"], none.get(f"sensitivity_{NO_LABEL_WORDS}", np.nan)])
     else:  # a label that none or all of the cases have has one of the two only, and is in no mean
         pairs = zip(each["sensitivity"], each["specificity"], strict=True)
         found["balanced_accuracy"] = _mean([sum(pair) / 2 for pair in pairs])
@@ -87,7 +87,7 @@ def denominators(truth: np.ndarray, task: TaskSpec) -> dict[str, np.ndarray]:
     """For each score of :func:`scores` that is a share of cases: which of them it is a share of, ``(N,)`` boolean."""
     every = np.ones(len(truth), bool)
     found = {"accuracy": every, "accuracy_most_probable": any_label(truth)}
-    labels = {label: truth[:, k] for k, label in enumerate(task.labels)} | {NO_LABEL: ~any_label(truth)}
+    labels = {label: truth[:, k] for k, label in enumerate(task.labels)} | {NO_LABEL_WORDS: ~any_label(truth)}
     for label, has in labels.items():
         for name in ("", "at_threshold_"):
             found |= {f"sensitivity_{name}{label}": has, f"specificity_{name}{label}": ~has}
@@ -137,12 +137,16 @@ def _answer(chosen: np.ndarray) -> np.ndarray:
 
 
 def calibration(probabilities: np.ndarray, truth: np.ndarray, task: TaskSpec) -> dict[str, float]:
-    """Expected calibration error of the reported label (of every label in multi-label) and the Brier score (1950)."""
+    """Expected calibration error of the reported label (of every label in multi-label) and the Brier score (1950).
+
+    Where one of several labels is reported, also the mean over them of the error of each label's own probability: too
+    sure of one and not enough of another cancel in the first.
+    """
     reported, correct = reported_probability(probabilities, truth, task)
-    return {
-        "ece": expected_calibration_error(reported, correct.astype(float)),
-        "brier": float(((probabilities - truth) ** 2).sum(axis=1).mean()),
-    }
+    found = {"ece": expected_calibration_error(reported, correct.astype(float))}
+    if task.takes_one and len(task.labels) > 1:
+        found["ece_by_label"] = calibration_error_by_label(probabilities, truth.astype(float))
+    return found | {"brier": float(((probabilities - truth) ** 2).sum(axis=1).mean())}
 
 
 def reported_probability(probabilities: np.ndarray, truth: np.ndarray, task: TaskSpec) -> tuple[np.ndarray, np.ndarray]:

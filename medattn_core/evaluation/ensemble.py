@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -22,9 +23,10 @@ class Mean(nn.Module):
         self.members = nn.ModuleList(networks)
         self.evidence_stride = networks[0].evidence_stride
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Logits ``(B, K)`` of images ``(B, C, *spatial)``."""
-        return torch.stack([member(x) for member in self.members]).mean(dim=0)
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Logits ``(B, K)`` of images ``(B, C, *spatial)``, of the evidence cells ``(B, *cells)`` of a mask alone."""
+        members = cast("list[AttentionCNN]", list(self.members))
+        return torch.stack([member.attend(x, mask).logits for member in members]).mean(dim=0)
 
 
 def device_of(network: nn.Module) -> torch.device:

@@ -8,11 +8,13 @@ from pathlib import Path
 
 import numpy as np
 
-from medattn_core.evaluation.run import Seen
+from medattn_core.datalists import Case
+from medattn_core.datalists.case import NO_LABEL
+from medattn_core.evaluation.run import Seen, finding, true_labels
 from medattn_core.inference import Prediction, Predictor
 from medattn_core.outputs import files, render
 from medattn_core.outputs.render import Caption
-from medattn_core.outputs.text import number, percent
+from medattn_core.outputs.text import none_of, number, percent, pretty
 from medattn_core.outputs.view import View
 from medattn_core.tasks import TaskSpec
 
@@ -65,7 +67,8 @@ def draw(
             row, case = seen.rows[index], seen.numbers[index]
             try:
                 prediction = predictor(seen.cases[index].images)
-                words = _picture(path, prediction, case, row, _label(prediction, targets[index], kind))
+                inside = _marked(seen.cases[index], prediction, targets[index])
+                words = _picture(path, prediction, case, row, _label(prediction, targets[index], kind), inside)
             except Exception as error:  # a picture less; the numbers are there
                 logger.warning("example %s %d was not drawn", kind, rank, exc_info=error)
                 path.unlink(missing_ok=True)
@@ -82,28 +85,36 @@ def _label(prediction: Prediction, target: np.ndarray, kind: str) -> str:
     return task.labels[int(np.abs(task.probabilities(prediction.logits) - target).argmax())]
 
 
-def _picture(path: Path, prediction: Prediction, case: int, row: dict[str, object], label: str) -> str:
+def _marked(case: Case, prediction: Prediction, target: np.ndarray) -> np.ndarray | None:
+    """The known finding, as far as the scores of the map use it: what is wrong with others is said there."""
+    try:
+        return finding(case, prediction, true_labels(target, prediction))
+    except Exception:  # whatever it is: a line less, the picture is there
+        return None
+
+
+def _picture(
+    path: Path, prediction: Prediction, case: int, row: dict[str, object], label: str, inside: np.ndarray | None
+) -> str:
     view = View(prediction, prediction.evidence(label))
     first = view.regions[0] if view.regions else None
     if prediction.value is not None:
-        unit = f" {prediction.unit}" if prediction.unit else ""
+        unit = f" {pretty(prediction.unit)}" if prediction.unit else ""
         words = f"true {number(float(str(row['true'])), 4)}{unit}, predicted {number(prediction.value, 4)}{unit}"
     else:
         words = _answer(prediction, row, label)
     caption = Caption(title=f"Case {case}", subtitle=words, sides=view.sides)
-    picture = render.overlay(view.planes(first), view.window, view.scale, caption, mark=first is not None, width=WIDTH)
+    shown = view.planes(first, inside)
+    picture = render.overlay(shown, view.window, view.scale, caption, mark=first is not None, width=WIDTH)
     files.write_bytes(path, render.png(picture))
     return words
 
 
 def _answer(prediction: Prediction, row: dict[str, object], label: str) -> str:
     """What is true, what was said, and the probability of the label whose map is drawn."""
-    true, said = (_words(str(row[name])) for name in ("true", "said"))
+    none = none_of(prediction.task.labels)
+    true, said = (none if row[name] == NO_LABEL else str(row[name]).replace("|", ", ") for name in ("true", "said"))
     words, given = f"true: {true}, said: {said}", percent(prediction.probabilities[label])
     if not prediction.task.takes_one:
         return f"{words}; {label} {given}"
     return f"{words}{'' if row['said'] == label else f' (most probable: {label})'}, {given}"
-
-
-def _words(labels: str) -> str:
-    return "none" if labels == "-" else labels.replace("|", ", ")

@@ -45,6 +45,7 @@ def curves(
     label: int,
     task: TaskSpec,
     shares: tuple[float, ...] = SHARES,
+    allowed: np.ndarray | None = None,
 ) -> dict[str, np.ndarray]:
     """Output for a label while the highest pixels of a map are deleted from the image, or put back into a blurred one.
 
@@ -56,6 +57,7 @@ def curves(
         label: index of the output.
         task: of the network.
         shares: of the pixels inside.
+        allowed: boolean, evidence cells that may be attended, as in the prediction; all by default.
 
     Returns:
         ``deletion`` and ``insertion``: probability (regression: value) at each share.
@@ -73,7 +75,8 @@ def curves(
     with torch.inference_mode():
         for start in range(0, len(batch), 6):
             x: Tensor = torch.from_numpy(np.stack(batch[start : start + 6]).astype(np.float32)).to(device)
-            outputs.append(network(x).cpu().numpy())
+            some = {} if allowed is None or allowed.all() else {"mask": _cells(allowed, len(x), device)}
+            outputs.append(network(x, **some).cpu().numpy())
     values = task.probabilities(np.concatenate(outputs))[:, label]
     return {"deletion": values[0::2], "insertion": values[1::2]}
 
@@ -103,11 +106,16 @@ def randomised(network: AttentionCNN, seed: int = 0) -> AttentionCNN:
     return fresh.to(device).eval()
 
 
-def random_contributions(network: AttentionCNN, image: np.ndarray, label: int) -> np.ndarray:
-    """Contribution of each evidence cell ``(cells,)`` of one image ``(C, *spatial)``, in the network's order."""
+def _cells(allowed: np.ndarray, count: int, device: torch.device) -> Tensor:
+    """The same cells for each image of a batch."""
+    return torch.tensor(allowed, device=device).expand(count, *allowed.shape)
+
+
+def random_contributions(network: AttentionCNN, image: np.ndarray, label: int, allowed: np.ndarray) -> np.ndarray:
+    """Contribution of each evidence cell ``(cells,)`` of one image ``(C, *spatial)`` that may look at ``allowed``."""
     x = torch.from_numpy(np.ascontiguousarray(image[None], np.float32)).to(device_of(network))
     with torch.inference_mode():
-        cells: Tensor = network.attend(x).contributions[0, label]
+        cells: Tensor = network.attend(x, _cells(allowed, 1, x.device)).contributions[0, label]
     return cells.cpu().numpy()
 
 

@@ -150,10 +150,14 @@ def add_comparison(
             located[method] = localisation.scores(native, inside, threshold)
     own = fidelity.on_model_grid(prediction.contributions(key[1]), conformed.grid, prediction.stride)
     maps = {"evidence": own[..., 0] if flat else own, **found}
-    curves = {name: fidelity.curves(comparison.whole, image, m, within, index, task) for name, m in maps.items()}
     allowed = prediction.head.allowed
+    regions = allowed[..., 0] if flat else allowed
+    curves = {
+        name: fidelity.curves(comparison.whole, image, pixels, within, index, task, allowed=regions)
+        for name, pixels in maps.items()
+    }
     cells = prediction.contributions(key[1])[allowed]
-    drawn = [fidelity.random_contributions(network, image, index) for network in comparison.random]
+    drawn = [fidelity.random_contributions(network, image, index, regions) for network in comparison.random]
     rho = [fidelity.rank_correlation(cells, other.reshape(allowed.shape)[allowed]) for other in drawn]
     for method, row in located.items():
         scores.located.setdefault(method, {})[key] = row

@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from medattn_core.bundles import Bundle
-from medattn_core.datalists.case import NO_LABEL
+from medattn_core.datalists.case import NO_LABEL, NO_LABEL_WORDS
 from medattn_core.evaluation import page_maps
 from medattn_core.evaluation.examples import Example
 from medattn_core.evaluation.page_maps import share
 from medattn_core.outputs.files import without_folders
 from medattn_core.outputs.page import banner, document, esc, facts, image, table
-from medattn_core.outputs.text import number
+from medattn_core.outputs.text import none_of, number, pretty
 
 SAID = {
     "accuracy": "right label",
@@ -22,6 +22,7 @@ SAID = {
     "auc": "area under the ROC curve",
     "average_precision": "average precision",
     "ece": "calibration error of the probability",
+    "ece_by_label": "calibration error, mean of the labels' own",
     "ece_confidence": "calibration error of the confidence",
     "brier": "Brier score",
     "set_coverage": "truth not excluded",
@@ -173,7 +174,7 @@ def _intervals(metrics: Mapping[str, Any]) -> str:
 def _short(metrics: Mapping[str, Any], scores: Mapping[str, Any]) -> str:
     count, labels = metrics["cases"], metrics["task"]["labels"]
     if metrics["task"]["kind"] == "regression":
-        unit = f" {metrics['task']['unit']}" if metrics["task"]["unit"] else ""
+        unit = f" {pretty(metrics['task']['unit'])}" if metrics["task"]["unit"] else ""
         mae, mean = scores["mae"], scores["mae_of_the_mean"]["value"]
         return esc(
             f"Over {_count(count, 'case')} the predicted {labels[0]} was off by {number(mae['value'])}{unit} on average"
@@ -224,7 +225,7 @@ def _cell(name: str, score: Mapping[str, Any], unit: str) -> tuple[str, str]:
         if name in SHARES or name.startswith(("sensitivity", "specificity")):
             return share(value)
         if name in ("mae", "rmse", "mean_error", "mae_of_the_mean"):
-            return f"{number(value, 4)}{f' {unit}' if unit else ''}"
+            return f"{number(value, 4)}{f' {pretty(unit)}' if unit else ''}"
         return page_maps.figure(value)
 
     low, high = score.get("low"), score.get("high")
@@ -248,7 +249,7 @@ def _labels(scores: Mapping[str, Any], task: Mapping[str, Any], settings: Mappin
     if task["kind"] == "regression":
         return []
     rows = []
-    labels = [*task["labels"], *([NO_LABEL] if f"sensitivity_{NO_LABEL}" in scores else [])]
+    labels = [*task["labels"], *([NO_LABEL_WORDS] if f"sensitivity_{NO_LABEL_WORDS}" in scores else [])]
     thresholds = settings["label_thresholds"] or {}
     measured = any(f"sensitivity_at_threshold_{label}" in scores for label in labels)
     for label in labels:
@@ -256,7 +257,7 @@ def _labels(scores: Mapping[str, Any], task: Mapping[str, Any], settings: Mappin
         names += ["sensitivity_at_threshold", "specificity_at_threshold"] if measured else []
         cells = [_cell(name, scores[f"{name}_{label}"], "") if f"{name}_{label}" in scores else ("", "")
                  for name in names]  # fmt: skip
-        row = ["none of them" if label == NO_LABEL else esc(label)]
+        row = [esc(none_of(task["labels"]) if label == NO_LABEL_WORDS else label)]
         row += [f'{esc(value)}<br><small class="soft">{esc(interval)}</small>' for value, interval in cells]
         if thresholds:
             chosen = thresholds.get(label)
@@ -313,11 +314,11 @@ def _threshold(metrics: Mapping[str, Any]) -> str:
     least = settings["task_threshold"] if settings["none_below"] is None else settings["none_below"]
     none = None if least is None else f"less than {least:.3g}"
     if settings["decision_threshold"] is None:
-        return f"The most probable label is said{f'; none of them, if it has {none}' if none else ''}."
+        return f"The most probable label is said{f'; none of the labels, if it has {none}' if none else ''}."
     first, second = (esc(label) for label in task["labels"])
     return (
         f"{second} is said where its share of the two probabilities is {settings['decision_threshold']:.3f} or more, "
-        f"chosen on {esc(chosen)}, else {first}{f'; none of them, if both have {none}' if none else ''}. "
+        f"chosen on {esc(chosen)}, else {first}{f'; none of the labels, if both have {none}' if none else ''}. "
         "Calibration, confidence, label sets and what is not decided are of the most probable label, which may be "
         "another than the one said."
     )

@@ -7,6 +7,7 @@ from typing import Any
 
 from medattn_core.evaluation.pictures import NAMES
 from medattn_core.outputs.page import esc, table
+from medattn_core.outputs.text import pretty
 
 MEASURES = ("pointing", "energy", "iou", "auprc")
 FAITH = (("loss without its top 10 %", True), ("evidence loses more", False), ("area, deletion", True),
@@ -35,7 +36,7 @@ def place(found: Mapping[str, Any], settings: Mapping[str, Any], errors: int, re
         return [_unused(errors)] if errors else []
     rows = [_row("evidence, all marked findings", found["evidence"])]
     if "evidence_on_sample" in found:
-        rows.append(_row("evidence, the compared ones", found["evidence_on_sample"]))
+        rows.append(_row("evidence, on the sample", found["evidence_on_sample"]))
         rows += [_row(NAMES[m], found[m]) for m in NAMES if m in found and m != "evidence"]
     least = found["iou_threshold"]
     where = (
@@ -43,14 +44,15 @@ def place(found: Mapping[str, Any], settings: Mapping[str, Any], errors: int, re
         if least is not None
         else "half of the peak, not chosen"
     )
+    sample = ", on the sample: cases drawn at random to be compared" if "evidence_on_sample" in found else ""
     of_truth = "" if regression else " All maps are those for the true label, also where another one was said."
     text = [
         "<h2>Does the map lie on the finding?</h2>",
         table(["map", "peak inside", "share inside", "overlap (IoU)", "voxel AUPRC", "findings"], rows, (1, 2, 3, 4, 5),
               first=0),
         '<p class="note">Peak inside: the strongest voxel lies in the marked finding. Share inside: of the positive '
-        f"map. Overlap: of the map above {esc(where)}.{of_truth} Other methods explain the same network. Below each "
-        "number: 95 % interval over patients.</p>",
+        f"map. Overlap: of the map above {esc(where)}.{of_truth} Other methods explain the same network{sample}. "
+        "Below each number: 95 % interval over patients.</p>",
     ]  # fmt: skip
     if errors:
         text.append(_unused(errors))
@@ -106,7 +108,7 @@ def _gap(gap: Mapping[str, float]) -> str:
 
 def faith(found: Mapping[str, Any], regression: bool, unit: str = "") -> list[str]:
     """Does the map show what the model uses? The numbers are probabilities, of a regression in its unit."""
-    suffix = f", {unit}" if regression and unit else ""
+    suffix = f", {pretty(unit)}" if regression and unit else ""
     rows = []
     for method in NAMES:
         if method in found:

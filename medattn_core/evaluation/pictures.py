@@ -11,6 +11,7 @@ import numpy as np
 from medattn_core.datalists.case import NO_LABEL
 from medattn_core.evaluation import classification, plots
 from medattn_core.outputs import files
+from medattn_core.outputs.text import none_of, pretty
 from medattn_core.tasks import TaskSpec
 from medattn_core.training.early_stop import ranking
 
@@ -66,7 +67,7 @@ def draw(
         drawn[name] = folder / FILES[name]
 
     if task.kind == "regression":
-        keep("scatter", plots.scatter, targets[:, 0], outputs[:, 0], task.unit)
+        keep("scatter", plots.scatter, targets[:, 0], outputs[:, 0], pretty(task.unit))
     else:
         p, truth = task.probabilities(outputs), targets > 0.5
         mixed = [k for k in range(p.shape[1]) if truth[:, k].any() and not truth[:, k].all()]
@@ -82,12 +83,12 @@ def draw(
             right = truth[np.arange(len(p)), p.argmax(axis=1)]
             keep("reliability_confidence", plots.reliability, confidence[shown], right[shown], given="confidence")
         if "confusion_matrix" in metrics:
-            labels = ["none" if label == NO_LABEL else label for label in metrics["confusion_labels"]]
+            labels = [none_of(task.labels) if label == NO_LABEL else label for label in metrics["confusion_labels"]]
             keep("confusion", plots.confusion, np.array(metrics["confusion_matrix"]), labels)
     faith = metrics["fidelity"]
     methods = [name for name in NAMES if name in faith]
     regression = task.kind == "regression"
-    suffix = f", {task.unit}" if task.unit else ""
+    suffix = f", {pretty(task.unit)}" if task.unit else ""
     for kind in ("deletion", "insertion") if methods else ():
         keep(
             kind, plots.lines, [100 * s for s in faith["shares"]], {NAMES[m]: faith[m][kind] for m in methods},

@@ -102,7 +102,7 @@ def run(
         seen.targets.append(target)
         seen.stated.append(Stated.of(prediction))
         seen.maps.patients[index] = patient_of(case, index)
-        labels = _true_labels(target, prediction)
+        labels = true_labels(target, prediction)
         row = _row(case, index + 1, prediction)
         inside = _place(seen, case, index, prediction, labels, overlap, lesions, row)
         compared = comparison if index in sample else None
@@ -140,7 +140,8 @@ def _of_stacks(stacks: Sequence[Case], sample: int) -> PredictionError:
     )
 
 
-def _true_labels(target: np.ndarray, prediction: Prediction) -> list[str]:
+def true_labels(target: np.ndarray, prediction: Prediction) -> list[str]:
+    """The labels that a case shows; of a regression its quantity."""
     if prediction.task.kind == "regression":
         return list(prediction.task.labels)
     return [label for label, t in zip(prediction.task.labels, target, strict=True) if t > 0.5]
@@ -174,7 +175,7 @@ def _place(
     inside = None
     try:
         if case.mask is not None or case.box is not None:
-            inside = _finding(case, prediction, labels)
+            inside = finding(case, prediction, labels)
         if inside is not None:
             key = (index, labels[0])
             row |= {f"map_{name}": v for name, v in maps.add_place(seen.maps, key, prediction, inside, overlap).items()}
@@ -186,7 +187,12 @@ def _place(
     return inside
 
 
-def _finding(case: Case, prediction: Prediction, labels: list[str]) -> np.ndarray | None:
+def finding(case: Case, prediction: Prediction, labels: list[str]) -> np.ndarray | None:
+    """The marked finding of a case on the scan's voxels, boolean; None where none is known.
+
+    Raises:
+        MedAttnError: its mask or box cannot be used.
+    """
     mask = None
     if case.mask is not None:
         mask = read_mask(case.mask)

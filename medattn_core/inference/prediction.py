@@ -7,6 +7,7 @@ from typing import Any, cast
 
 import numpy as np
 
+from medattn_core.bundles.claims import Claims, limits
 from medattn_core.bundles.trust import Trust
 from medattn_core.errors import Notice, PredictionError
 from medattn_core.inference.evidence import Evidence
@@ -167,7 +168,9 @@ class Prediction:
     @property
     def confidence(self) -> float | None:
         """Probability that :attr:`label` is the right one, from held-out cases; None without such a rule."""
-        return self.trust.confidence(self.probabilities[self.label]) if self.task.kind == "multiclass" else None
+        if self.task.kind != "multiclass":
+            return None
+        return self.trust.confidence(self.probabilities[self.label], self.label)
 
     @property
     def abstained(self) -> bool | None:
@@ -178,6 +181,17 @@ class Prediction:
         if self.task.kind != "multiclass" or self.trust.abstain_below is None:
             return None
         return self.trust.abstains(self.probabilities[self.label])
+
+    @property
+    def claims(self) -> Claims:
+        """What may be said of it from what was measured on other scans; nothing where :attr:`warnings` forbid it."""
+        told = Claims(label_set=self.label_set, interval=self.interval, confidence=self.confidence)
+        return told.with_warnings(self.warnings)
+
+    @property
+    def limits(self) -> dict[str, tuple[float, float]]:
+        """Between which probabilities each label is undecided; labels without such a rule are left out."""
+        return limits(self.task, self.trust)
 
     @property
     def uncertainty(self) -> dict[str, Any] | None:
@@ -273,7 +287,7 @@ class Prediction:
                     label=label,
                     contribution=float(cells[part].sum()),
                     weight=float(self.pooled.weights[index][part].sum()),
-                    probability_without=self._probability_without(part, index),
+                    probability_without=float(self.task.probabilities(self._logits_of(~part))[index]),
                     world_position_mm=tuple(float(x) for x in geometry.to_world(self.volume.affine, position)),  # type: ignore[arg-type]
                     voxel_index=tuple(int(i) for i in nearest),  # type: ignore[arg-type]
                     volume_mm3=float(mask.sum()) * voxel,
@@ -291,9 +305,6 @@ class Prediction:
         if ("scan", "", None) not in self._kept:
             self._kept["scan", "", None] = ScanMark.of(self.volume)
         return cast(ScanMark, self._kept["scan", "", None])
-
-    def _probability_without(self, cells: np.ndarray, index: int) -> float:
-        return float(self.task.probabilities(self._logits_of(~cells))[index])
 
     def _logits_of(self, keep: np.ndarray) -> np.ndarray:
         """Logits of some of the cells, ``(K,)``: of none of them the bias."""
@@ -370,10 +381,8 @@ class Prediction:
             "logits": {k: float(v) for k, v in zip(labels, self.logits, strict=True)},
             "bias": {k: float(v) for k, v in zip(labels, self.bias, strict=True)},
             "uncertainty": self.uncertainty,
-            "label_set": list(self.label_set) if self.label_set is not None else None,
-            "interval": list(self.interval) if self.interval is not None else None,
+            **self.claims.to_dict(),
             "coverage": self.trust.coverage,
-            "confidence": self.confidence,
             "abstained": self.abstained,
             "undecided": list(self.undecided) if self.undecided is not None else None,
             "evidence": {

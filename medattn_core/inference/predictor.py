@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from medattn_core.bundles import Bundle, load, load_networks
+from medattn_core.bundles.claims import apart, percent_of, whole_volume
 from medattn_core.bundles.device import resolve_device
 from medattn_core.bundles.trust import Trust
 from medattn_core.errors import Notice, PredictionError, VolumeError
@@ -141,7 +142,8 @@ class Predictor:
         if wrong:
             raise PredictionError(
                 "bad_argument",
-                f"source is a {type(wrong[0]).__name__}; accepted: a path, or Volume(data=array, affine=matrix)",
+                f"source is {'an empty' if isinstance(wrong[0], (list, tuple)) and not wrong[0] else 'a'} "
+                f"{type(wrong[0]).__name__}; accepted: a path, or Volume(data=array, affine=matrix)",
             )
         modality = self.task.modality
         first = sources[0]
@@ -169,7 +171,7 @@ class Predictor:
         heads, looked_at = zip(*(self._head(n, conformed, allowed, volume) for n in self.networks), strict=True)
         if self.bundle.input_check is not None:
             notice = self.bundle.input_check.notice(looked_at[0], image_statistics(conformed.image, volume))
-            notices += [notice] if notice else []
+            notices[:0] = [notice] if notice else []  # what says not to rely on it comes before all else
         after_network = time.perf_counter()
         prediction = Prediction(
             volume=volume,
@@ -190,7 +192,7 @@ class Predictor:
                 "network": after_network - after_conform,
             },
         )
-        return _with_doubts(_with_outside(prediction))
+        return _with_doubts(_with_outside(_with_whole(prediction)))
 
     def _head(
         self, network: AttentionCNN, conformed: Conformed, allowed: np.ndarray, volume: Volume
@@ -264,6 +266,12 @@ def _amount(inside: np.ndarray, volume: Volume) -> str:
     return f"{voxels * geometry.voxel_volume_ml(volume.affine):.3g} mL"
 
 
+def _with_whole(prediction: Prediction) -> Prediction:
+    """The prediction with a warning where it is of a volume, and the model was measured on single slices."""
+    notice = whole_volume(prediction.task, prediction.trust, prediction.grid.shape[2])
+    return replace(prediction, warnings=(*prediction.warnings, notice)) if notice else prediction
+
+
 def _with_outside(prediction: Prediction) -> Prediction:
     """The prediction with a warning where much of what decides lies outside the scan."""
     cells = np.abs(prediction.contributions())
@@ -281,7 +289,7 @@ def _with_outside(prediction: Prediction) -> Prediction:
 def _with_doubts(prediction: Prediction) -> Prediction:
     """The prediction with a warning where its best label is not probable enough, or some cannot be decided."""
     if prediction.undecided:
-        said = ", ".join(f"{label} ({prediction.probabilities[label]:.2f})" for label in prediction.undecided)
+        said = ", ".join(_between(prediction, label) for label in prediction.undecided)
         notice = Notice("abstained", f"not decided: {said}; too close to tell whether it is there")
         return replace(prediction, warnings=(*prediction.warnings, notice))
     if prediction.task.kind != "multiclass":
@@ -290,19 +298,17 @@ def _with_doubts(prediction: Prediction) -> Prediction:
     best = prediction.probabilities[prediction.label]
     notices = []
     if threshold is not None and best < threshold:
-        found, least = _apart(best, threshold)
-        what = f"no label reaches {least}; the most likely, {prediction.label}, has {found}"
+        found, least = apart(best, threshold)
+        what = f"no label reaches the {least} that the task asks for; the most likely, {prediction.label}, has {found}"
         notices.append(Notice("below_threshold", what))
     if prediction.abstained:
-        found, least = _apart(best, cast(float, trust.abstain_below))
-        what = f"not decided: {prediction.label} has {found}, and the model decides from {least}"
+        found, least = apart(best, cast(float, trust.abstain_below))
+        what = f"not decided: {prediction.label} has {found}, and the model decides from {least} on"
         notices.append(Notice("abstained", what))
     return replace(prediction, warnings=(*prediction.warnings, *notices)) if notices else prediction
 
 
-def _apart(probability: float, limit: float) -> tuple[str, str]:
-    """Both with two decimals, or as many more as it takes to tell one from the other."""
-    digits = 2
-    while f"{probability:.{digits}f}" == f"{limit:.{digits}f}" and digits < 17:
-        digits += 1
-    return f"{probability:.{digits}f}", f"{limit:.{digits}f}"
+def _between(prediction: Prediction, label: str) -> str:
+    """A label that is left open, with its probability and the limits that it lies between."""
+    low, high = (percent_of(end) for end in prediction.limits[label])
+    return f"{label} ({percent_of(prediction.probabilities[label])}, undecided from {low} to {high})"

@@ -11,6 +11,7 @@ from typing import Any
 
 from medattn_core.bundles import Bundle
 from medattn_core.bundles.card import predict_command
+from medattn_core.datalists.case import NO_LABEL, NO_LABEL_WORDS
 from medattn_core.errors import BundleError
 
 _USE = """## Use with MONAI
@@ -71,7 +72,7 @@ def read_metrics(path: Path, bundle: Bundle) -> Measured:
             )
         found = {**data.get("classification", {}), **data.get("regression", {})}
         scores = {
-            name: {key: score[key] for key in ("value", "low", "high") if score.get(key) is not None}
+            _today(name): {key: score[key] for key in ("value", "low", "high") if score.get(key) is not None}
             for name, score in found.items()
             if isinstance(score, dict) and score.get("value") is not None
         }
@@ -80,6 +81,11 @@ def read_metrics(path: Path, bundle: Bundle) -> Measured:
         raise BundleError(
             "bad_argument", f"{path}: no metrics.json of `medattn evaluate` ({type(error).__name__}); give such a file"
         ) from error
+
+
+def _today(name: str) -> str:
+    """The name of a score; in older files those of none of the labels end in its sign."""
+    return f"{name.removesuffix(NO_LABEL)}{NO_LABEL_WORDS}" if name.endswith(f"_{NO_LABEL}") else name
 
 
 def _which(data: Mapping[str, Any]) -> str:

@@ -8,14 +8,15 @@ import logging
 import re
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 
+from medattn_core.bundles.claims import whole_volume
 from medattn_core.bundles.trust import Trust
-from medattn_core.errors import MedAttnError, PredictionError
+from medattn_core.errors import CODES, MedAttnError, Notice, PredictionError
 from medattn_core.inference.head import Head, Pooled
 from medattn_core.inference.prediction import Prediction
 from medattn_core.inference.regions import MIN_CONTRIBUTION
@@ -52,17 +53,24 @@ def row_of(prediction: Prediction) -> dict[str, str]:
     ``label`` is the most probable one, as everywhere; what is said of the scan is in ``present``.
     """
     row: dict[str, Any] = {}
+    claims = prediction.claims
     if prediction.task.kind == "regression":
-        low, high = prediction.interval or (None, None)
+        low, high = claims.interval or (None, None)
         row |= {"value": prediction.value, "unit": prediction.unit, "value_low": low, "value_high": high}
     else:
         row |= {"label": prediction.label, "present": "|".join(prediction.present)}
         row |= {f"probability_{label}": p for label, p in prediction.probabilities.items()}
-        row |= {"confidence": prediction.confidence}
-    for name, labels in (("label_set", prediction.label_set), ("undecided", prediction.undecided)):
+        row |= {"confidence": claims.confidence}
+    for name, labels in (("label_set", claims.label_set), ("undecided", prediction.undecided)):
         row[name] = None if labels is None else "|".join(labels)
     row |= {"coverage": prediction.trust.coverage, "abstained": prediction.abstained}
     return {name: _cell(value) for name, value in row.items()}
+
+
+def without_input_check(prediction: Prediction) -> Prediction:
+    """A prediction as a run knows it, which has no input check: its warning takes back what is claimed of the scan."""
+    known = tuple(notice for notice in prediction.warnings if notice.code != "unlike_training")
+    return replace(prediction, warnings=known)
 
 
 def rules_in(metadata: str | Path) -> Trust:
@@ -139,7 +147,9 @@ class SaveResults(Handler):
             if item.get("error_code"):
                 raise MedAttnError(item["error_code"], item["error_message"])
             prediction = self._prediction(item, index)
-            row = {"input": _cell(source), **row_of(prediction), "warnings": ";".join(self._warnings(item, prediction))}
+            codes = self._warnings(item, prediction)
+            known = replace(prediction, warnings=tuple(Notice(code, CODES[code]) for code in codes))
+            row = {"input": _cell(source), **row_of(known), "warnings": ";".join(codes)}
             if prediction.pooled.contributions.size:
                 write(prediction.evidence().density(), place)
                 row |= {"evidence_path": _cell(place.name), "evidence_label": _cell(prediction.label)}
@@ -178,6 +188,8 @@ class SaveResults(Handler):
     def _warnings(self, item: Mapping[str, Any], prediction: Prediction) -> list[str]:
         """Codes, those of the scan first, then those of the result, in Predictor's order."""
         codes = [code for code in str(item.get("warnings", "")).split(";") if code]
+        notice = whole_volume(prediction.task, prediction.trust, prediction.grid.shape[2])
+        codes += [notice.code] if notice else []
         cells = np.abs(prediction.contributions())
         if cells.size:
             outside = float(cells[~prediction.grid.inside(prediction.stride)].sum())

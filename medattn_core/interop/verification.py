@@ -27,7 +27,7 @@ from medattn_core.interop import code, configs, formats, parity, schema, workflo
 from medattn_core.interop.archive import opened
 from medattn_core.interop.engine import paths_in
 from medattn_core.interop.report import Report
-from medattn_core.interop.results import DECISION, row_of
+from medattn_core.interop.results import DECISION, row_of, without_input_check
 from medattn_core.volumes import write
 
 COMPLETE = (LICENSE, METADATA, INFERENCE, TRAIN, EVALUATE, configs.MULTI_GPU_TRAIN, configs.LOGGING, WEIGHTS, CARD,
@@ -286,7 +286,7 @@ def _same_decisions(table: Path, predictions: Sequence[Prediction]) -> None:
     if len(rows) != len(predictions):
         raise BundleError("bad_bundle", f"predictions.csv has {len(rows)} row(s) for {len(predictions)} input(s)")
     for row, prediction in zip(rows, predictions, strict=True):
-        wanted = {} if _close(prediction) else row_of(prediction)
+        wanted = {} if _close(prediction) else row_of(without_input_check(prediction))
         for column in (name for name in DECISION if name in wanted):
             ours, theirs = wanted[column], row.get(column)
             # Labels that are as likely may come in another order.

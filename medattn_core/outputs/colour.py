@@ -13,7 +13,7 @@ One scale serves all pictures of a prediction.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -23,6 +23,8 @@ FULL = 2.5
 """Total contribution of one side, in logit, from which its peak may reach full colour."""
 OPACITY = 0.7
 """Opacity at full colour: the anatomy stays readable underneath."""
+FAINT = 0.12
+"""Opacity that an eye does not find on a textured scan."""
 _PEAK_SHARE = 0.02
 _STEPS = np.array([1.0, 1.2, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0])
 
@@ -57,6 +59,12 @@ class Scale:
     visible: float
     unit: str
     caps: tuple[float, float] = (1.0, 1.0)
+
+    @property
+    def coloured(self) -> tuple[bool, bool]:
+        """Whether anything of a side (against, for) can be coloured."""
+        start = self.visible / self.limit
+        return self.caps[0] > start, self.caps[1] > start
 
     def ticks(self) -> list[float]:
         """Legend values, from against to for."""
@@ -132,7 +140,10 @@ def blend(grey: np.ndarray, colours: np.ndarray) -> np.ndarray:
 
 
 def bar(scale: Scale, width: int, height: int) -> np.ndarray:
-    """The legend's colour bar ``(height, width, 3)``: what a density looks like on mid-grey tissue, -limit to limit."""
+    """The legend's colour bar ``(height, width, 3)``: what a density looks like on mid-grey tissue, -limit to limit.
+
+    A side that is capped shows no colour that its map cannot have, and one that is never coloured stays grey.
+    """
     values = (np.arange(width) + 0.5) / width * 2.0 * scale.limit - scale.limit
-    row = blend(np.full(width, 96, dtype=np.uint8), rgba(values, replace(scale, caps=(1.0, 1.0))))
+    row = blend(np.full(width, 96, dtype=np.uint8), rgba(values, scale))
     return np.broadcast_to(row, (height, width, 3)).copy()

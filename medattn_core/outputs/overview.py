@@ -6,11 +6,18 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
 
+from medattn_core.bundles.claims import UNMEASURED
+from medattn_core.errors import CODES
 from medattn_core.outputs import page
 from medattn_core.outputs.files import without_folders
 from medattn_core.outputs.page import esc
-from medattn_core.outputs.text import number, percent
+from medattn_core.outputs.text import none_of, number, percent, pretty
 from medattn_core.volumes.filenames import title_of
+
+LABEL_COLUMNS, LETTERS = 4, 80
+"""Labels, and letters of all of them, up to which each has a column: more push each other off the paper."""
+SHOWN_LABELS = 4
+"""Of more labels, how many of a scan are shown at least: those said, then the most probable."""
 
 
 def overview(records: Sequence[Mapping[str, Any]], pages: Sequence[str | None]) -> str:
@@ -24,37 +31,81 @@ def overview(records: Sequence[Mapping[str, Any]], pages: Sequence[str | None]) 
     failed = sum(record["error"] is not None for record in records)
     warned = sum(bool(record["warnings"]) and record["error"] is None for record in records)
     labels = list(dict.fromkeys(label for record in records for label in (record["probabilities"] or {})))
-    values = any(record["value"] is not None for record in records)
-    head = ["Input", *(esc(label) for label in labels), *(["Value"] if values else []), "Result", "Notes"]
-    rows = [_row(record, link, labels, values) for record, link in zip(records, pages, strict=True)]
+    columns = labels if len(labels) <= LABEL_COLUMNS and sum(map(len, labels)) <= LETTERS else None
+    head = ["Input", "Result", "Notes", *(["Most probable"] if columns is None else map(esc, columns))]
+    rows = [_row(record, link, columns) for record, link in zip(records, pages, strict=True)]
     counts = [f"{len(records) - failed} predicted"]
     counts += [f"{warned} with warnings"] if warned else []
     counts += [f"{failed} failed"] if failed else []
     models = sorted({f"{r['bundle']} {r['bundle_version']}" for r in records if r["bundle"]})
-    parts = [f'<p class="kind">{esc(", ".join(models))}</p>', f"<h1>{len(records)} inputs</h1>"]
+    title = f"{len(records)} input{'' if len(records) == 1 else 's'}"
+    parts = [f'<p class="kind">{esc(", ".join(models))}</p>', f"<h1>{title}</h1>"]
     parts.append(f'<p class="soft">{", ".join(counts)}</p>')
-    parts.append(page.table(head, rows, numeric=range(1, 1 + len(labels) + values), css="inputs"))
-    return page.document(f"{len(records)} inputs \N{EN DASH} MedAttn", parts)
+    numeric = range(3, len(head)) if columns else ()
+    parts.append(page.table(head, rows, numeric=numeric, css="inputs", named=True))
+    return page.document(f"{title} \N{EN DASH} MedAttn", [*parts, *_about(records)])
 
 
-def _row(record: Mapping[str, Any], link: str | None, labels: Sequence[str], values: bool) -> list[str]:
+def _row(record: Mapping[str, Any], link: str | None, columns: Sequence[str] | None) -> list[str]:
     title = title_of(record["input"] or "")
     name = esc(title) if link is None else f'<a href="{esc(quote(link))}">{esc(title)}</a>'
-    cells = [f'<span title="{esc(title)}">{name}</span>']
+    first = f'<span title="{esc(title)}">{name}</span>'
     probabilities = record["probabilities"] or {}
-    cells += [esc(percent(probabilities[label])) if label in probabilities else "" for label in labels]
-    if values:
-        value = record["value"]
-        cells.append("" if value is None else esc(f"{number(value, 4)} {record['unit'] or ''}".rstrip()))
+    if columns is None:
+        cells = [_most_probable(record)]
+    else:
+        cells = [esc(percent(probabilities[label])) if label in probabilities else "" for label in columns]
     error = record["error"]
     if error is not None:
         message = without_folders(error["message"], (record["input"] or "",))
-        return [*cells, "failed", f"{esc(message)} <code>{esc(error['code'])}</code>"]
+        return [first, "failed", f"<span>{esc(message)} <code>{esc(error['code'])}</code></span>", *cells]
     codes = dict.fromkeys(warning["code"] for warning in record["warnings"])
+    # Codes break between their words alone.
+    notes = " ".join(f"<code>{esc(code).replace('_', '_<wbr>')}</code>" for code in codes)
+    notes = f"<span>{notes}</span>" if notes else ""
+    if record["value"] is not None:
+        return [first, _quantity(record), notes, *cells]
     result = esc(_result(record))
     if "below_threshold" in codes:
         result += ' <span class="soft">(below threshold)</span>'
-    return [*cells, result, " ".join(f"<code>{esc(code)}</code>" for code in codes)]
+    return [first, f"<span>{result}</span>", notes, *cells]
+
+
+def _most_probable(record: Mapping[str, Any]) -> str:
+    """A few of many labels: all that are said, and others while there is room."""
+    ranked = sorted((record["probabilities"] or {}).items(), key=lambda item: -item[1])
+    said = {*(record.get("present") or ()), *(record.get("undecided") or ())}
+    others = [label for label, _ in ranked if label not in said]
+    shown = said | set(others[: max(0, SHOWN_LABELS - len(said))])
+    found = [(esc(label), esc(percent(p))) for label, p in ranked if label in shown]
+    rows = [f"<li><span>{label}</span><span>{share}</span></li>" for label, share in found]
+    left = len(ranked) - len(rows)
+    rows += [f'<li class="soft">{left} less probable</li>'] if left else []
+    return f"<ul>{''.join(rows)}</ul>" if rows else ""
+
+
+def _quantity(record: Mapping[str, Any]) -> str:
+    """The value, and its interval where one is given and holds."""
+    unit = esc(pretty(record["unit"] or ""))
+    text = f"<strong>{esc(number(record['value'], 4))} {unit}".rstrip() + "</strong>"
+    codes = {warning["code"] for warning in record["warnings"]}
+    if record["interval"] is not None and not codes & UNMEASURED.keys():  # older results state it there too
+        low, high = (esc(number(end, 4)) for end in record["interval"])
+        share = f"{100 * record['coverage']:g} % interval: " if record["coverage"] else "interval: "
+        text += f' <small class="soft">{share}{low} to {high} {unit}'.rstrip() + "</small>"
+    return f"<span>{text}</span>"
+
+
+def _about(records: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What the percentages are, and what the codes of the notes mean."""
+    parts = []
+    sums = [sum(record["probabilities"].values()) for record in records if len(record["probabilities"] or ()) > 1]
+    if any(abs(total - 1.0) > 0.01 for total in sums):
+        text = "Each label is judged against everything else: the percentages of a scan need not sum to 100."
+        parts.append(f'<p class="note">{text}</p>')
+    codes = dict.fromkeys(warning["code"] for record in records for warning in record["warnings"])
+    known = [(code, esc(CODES[code])) for code in codes if code in CODES]  # older results may have others
+    return [*parts, "<h2>The notes</h2>", page.facts(known)] if known else parts
 
 
 def _result(record: Mapping[str, Any]) -> str:
@@ -67,4 +118,4 @@ def _result(record: Mapping[str, Any]) -> str:
         return f"undecided: {record['label']}"
     sure = ", ".join(label for label in present if label not in open_)
     left = f"undecided: {', '.join(open_)}" if open_ else ""
-    return "; ".join(part for part in (sure, left) if part) or "none"
+    return "; ".join(part for part in (sure, left) if part) or none_of(list(record["probabilities"] or {}))

@@ -35,8 +35,16 @@ th, td { text-align: left; padding: 8px 14px 8px 0; border-bottom: 1px solid var
 th { font-weight: 500; color: var(--soft); font-size: 0.9rem; vertical-align: bottom; }
 td.n, th.n { text-align: right; white-space: nowrap; }
 .inputs td { vertical-align: top; }
-.inputs td:first-child, .inputs td:last-child { overflow-wrap: anywhere; min-width: 11em; padding-right: 14px; }
+.inputs th, .inputs td { overflow-wrap: anywhere; }
+.inputs th { min-width: 6.5em; }
+.inputs th.n { min-width: 8em; white-space: normal; }
+.inputs th:nth-child(4):not(.n) { width: 36%; min-width: 15em; }
+.inputs small { display: block; }
+.inputs ul { list-style: none; margin: 0; padding: 0; }
+.inputs li { display: flex; justify-content: space-between; gap: 12px; }
+.inputs li span:last-child { white-space: nowrap; }
 tr.first td { font-weight: 600; }
+.probability td:first-child { overflow-wrap: anywhere; }
 .probability td:nth-child(2) { width: 52%; }
 .probability td:last-child { padding-right: 0; }
 .bar { height: 14px; background: #eef0f2; border-radius: 2px; overflow: hidden; }
@@ -57,7 +65,8 @@ figcaption { font-size: 0.88rem; margin-top: 5px; }
 .legend { max-width: 480px; margin: 14px 0 4px; font-size: 0.88rem; }
 .legend img { display: block; width: 100%; height: 16px; image-rendering: auto; }
 .legend div { display: flex; justify-content: space-between; font-variant-numeric: tabular-nums; }
-.legend .ends { display: grid; grid-template-columns: 1fr auto 1fr; gap: 8px; }
+.legend .ends { display: grid; grid-template-columns: minmax(0, 1fr) auto minmax(0, 1fr); gap: 8px;
+  overflow-wrap: anywhere; }
 .legend .ends span:last-child { text-align: right; }
 .legend .ticks span { flex: 0 0 0; display: flex; justify-content: center; white-space: nowrap; }
 .legend .ticks span:first-child { justify-content: flex-start; }
@@ -76,12 +85,21 @@ footer strong { color: var(--ink); font-weight: 600; }
   dd { margin-bottom: 8px; }
   .probability td:nth-child(2) { width: 40%; }
   .sum { white-space: normal; }
+  .inputs, .inputs tbody, .inputs tr, .inputs td { display: block; }
+  .inputs thead { display: none; }
+  .inputs tr { padding: 10px 0; border-bottom: 1px solid var(--line); }
+  .inputs td, .inputs td.n { display: grid; grid-template-columns: minmax(0, 2fr) minmax(0, 3fr); gap: 12px;
+    padding: 3px 0; border: 0; text-align: left; white-space: normal; }
+  .inputs td:empty, .inputs td.n:empty { display: none; }
+  .inputs td::before { content: attr(data-head); color: var(--soft); font-size: 0.9rem; }
 }
 @media print {
   * { -webkit-print-color-adjust: exact; print-color-adjust: exact; }
   body { background: #fff; font-size: 11pt; }
   main { max-width: none; padding: 0; min-height: 0; }
   h2, h3 { break-after: avoid; }
+  .together, .inputs tr { break-inside: avoid; }
+  .wide { overflow: visible; }
   #show, #show + label { display: none; }
   .planes { grid-template-columns: repeat(3, 1fr); gap: 8px; break-inside: avoid; }
 }
@@ -141,11 +159,17 @@ def table(
     *,
     first: int | None = None,
     css: str = "",
+    named: bool = False,
 ) -> str:
-    """A table of HTML cells; columns in ``numeric`` are right-aligned, row ``first`` is emphasised."""
+    """A table of HTML cells; columns in ``numeric`` are right-aligned, row ``first`` is emphasised.
+
+    With ``named`` each cell knows the name of its column (escaped text), for screens too narrow for columns.
+    """
 
     def cell(tag: str, column: int, content: str) -> str:
-        return f'<{tag} class="n">{content}</{tag}>' if column in numeric else f"<{tag}>{content}</{tag}>"
+        kind = ' class="n"' if column in numeric else ""
+        kind += f' data-head="{head[column]}"' if named and tag == "td" else ""
+        return f"<{tag}{kind}>{content}</{tag}>"
 
     lines = [f'<div class="wide"><table class="{css}">' if css else '<div class="wide"><table>']
     if head:

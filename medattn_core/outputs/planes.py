@@ -2,7 +2,8 @@
 
 Radiological convention: axial and coronal pictures are seen from the feet and from the front, so the patient's right
 lies on the left; anterior is up in axial, superior is up in coronal and sagittal; sagittal pictures face left.
-Oblique grids are shown on their own nearest planes: nothing is resampled out of plane, and the caption says so.
+Oblique grids are shown on their own nearest planes: nothing is resampled out of plane, and the caption says so. A plane
+is oblique by its normal: turned within itself it shows the same slice, and its caption says "turned".
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from medattn_core.volumes import geometry
 from medattn_core.volumes.volume import Volume
 
 OBLIQUE_DEGREES = 5.0
-"""Tilt of a voxel axis from which a plane is called oblique."""
+"""Angle from which a plane is called oblique, turned or sheared."""
 
 _NAMES = ("sagittal", "coronal", "axial")  # by the world axis R, A, S that the plane is normal to
 _LETTERS = (("R", "L"), ("A", "P"), ("S", "I"))
@@ -77,9 +78,19 @@ class Frame:
         return geometry.to_world(self.affine, (np.array(self.shape) - 1) / 2)
 
     def tilt(self, normal: int) -> float:
-        """Largest angle in degrees between the two axes in a plane and the world axes they stand for."""
-        cosines = [abs(self.affine[a, a]) / self.spacing[a] for a in range(3) if a != normal]
-        return float(np.degrees(np.arccos(np.clip(min(cosines), -1.0, 1.0))))
+        """Angle in degrees between the normal of a plane and the world axis that it stands for."""
+        first, second = (self.affine[:3, axis] / self.spacing[axis] for axis in range(3) if axis != normal)
+        across = np.cross(first, second)
+        return _degrees(abs(across[normal]) / float(np.linalg.norm(across)))
+
+    def turned(self, normal: int) -> float:
+        """Angle in degrees by which the axes in a plane are both off their world axes, the smaller of the two."""
+        return min(_degrees(abs(self.affine[a, a]) / self.spacing[a]) for a in range(3) if a != normal)
+
+    def sheared(self, normal: int) -> float:
+        """Departure in degrees of the two axes in a plane from a right angle."""
+        first, second = (self.affine[:3, axis] / self.spacing[axis] for axis in range(3) if axis != normal)
+        return 90.0 - _degrees(abs(float(first @ second)))
 
     def letters(self, axis: int) -> tuple[str, str]:
         """Sides that turned axis ``axis`` runs to and comes from; two letters where it runs well in between."""
@@ -112,6 +123,7 @@ class Plane:
         mark: ``(row, column)`` of the point, in voxels from the top left corner of the picture.
         letters: left, right, top, bottom; empty where unknown.
         scaled: whether millimetres are millimetres.
+        outline: ``(rows, columns)`` boolean, what is to be outlined; None for nothing.
     """
 
     name: str
@@ -122,12 +134,20 @@ class Plane:
     mark: tuple[float, float]
     letters: tuple[str, str, str, str]
     scaled: bool = True
+    outline: np.ndarray | None = None
 
 
-def planes_through(volume: Volume, density: np.ndarray, world: np.ndarray | None) -> list[Plane]:
+def _degrees(cosine: float) -> float:
+    return float(np.degrees(np.arccos(min(cosine, 1.0))))
+
+
+def planes_through(
+    volume: Volume, density: np.ndarray, world: np.ndarray | None, outline: np.ndarray | None = None
+) -> list[Plane]:
     """The planes of a volume and a map on its grid through a RAS position (the middle for None).
 
-    Three planes of a volume: axial, coronal, sagittal. One of a slice or 2D picture.
+    Three planes of a volume: axial, coronal, sagittal. One of a slice or 2D picture. ``outline`` is a boolean mask on
+    the same grid, whose border is to be drawn.
     """
     frame = Frame.of(volume)
     point = frame.centre() if world is None else np.asarray(world, dtype=float)
@@ -145,6 +165,7 @@ def planes_through(volume: Volume, density: np.ndarray, world: np.ndarray | None
                 caption=_caption(frame, normal, index),
                 image=image[pick].T,
                 density=evidence[pick].T,
+                outline=None if outline is None else frame.turn(outline)[pick].T,
                 size_mm=(
                     float(frame.shape[down] * frame.spacing[down]),
                     float(frame.shape[across] * frame.spacing[across]),
@@ -163,9 +184,10 @@ def _caption(frame: Frame, normal: int, index: tuple[int, int, int]) -> str:
         slices = f" \N{MIDDLE DOT} slice {(at if frame.signs[normal] > 0 else of - 1 - at) + 1}" if of > 1 else ""
         return f"The file states no {'orientation' if frame.scaled else 'orientation or pixel size'}{slices}"
     name = _NAMES[normal].capitalize()
-    tilt = frame.tilt(normal)
-    if tilt > OBLIQUE_DEGREES:
-        name += f", oblique {tilt:.0f}\N{DEGREE SIGN}"
+    for word, angle in (("oblique", frame.tilt), ("sheared", frame.sheared), ("turned", frame.turned)):
+        if angle(normal) > OBLIQUE_DEGREES:
+            name += f", {word} {angle(normal):.0f}\N{DEGREE SIGN}"
+            break
     place = geometry.to_world(frame.affine, np.array(index))
     return f"{name} \N{MIDDLE DOT} {letter_mm(float(place[normal]), normal)} mm"
 

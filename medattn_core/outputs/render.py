@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from PIL.ImageDraw import ImageDraw
 
 INK, SOFT, WARN = (28, 33, 40), (94, 102, 112), (148, 84, 0)
+OUTLINE = (90, 235, 120)
+"""Of a known finding: neither a grey nor a colour of the evidence."""
 DOT = " \N{MIDDLE DOT} "
 """Between the parts of a caption."""
 _BARS_MM = (1, 2, 5, 10, 20, 50, 100, 200)
@@ -79,11 +81,21 @@ def layers(
     inner = slice(top, top + rows), slice(left, left + columns)
     base[inner] = planes.grey(planes.resize(plane.image, rows, columns), limits)
     over[inner] = colour.rgba(planes.resize(plane.density, rows, columns), scale)
+    if plane.outline is not None:
+        border = _border(planes.resize(plane.outline, rows, columns) >= 0.5)
+        over[inner][border] = (*OUTLINE, 255)
     if mark:
         y = top + plane.mark[0] / plane.image.shape[0] * rows
         x = left + plane.mark[1] / plane.image.shape[1] * columns
         _ticks(over, y, x, max(1, round(width / 320)))
     return base, over
+
+
+def _border(inside: np.ndarray) -> np.ndarray:
+    """The outermost pixels of what is inside, one wide; the edge of the picture is none."""
+    padded = np.pad(inside, 1, mode="edge")
+    core = padded[:-2, 1:-1] & padded[2:, 1:-1] & padded[1:-1, :-2] & padded[1:-1, 2:]
+    return inside & ~core
 
 
 def compose(base: np.ndarray, over: np.ndarray) -> np.ndarray:
@@ -201,6 +213,8 @@ def overlay(
 ) -> Image:
     """The overlay picture: title, planes side by side at one scale, captions, legend with values.
 
+    What the planes outline is called a marked finding.
+
     Args:
         shown: one or three planes.
         limits: grey window.
@@ -238,24 +252,42 @@ def overlay(
         image.paste(annotate(panel, plane, cell[2]), (left, head))
         words = fit(draw, plane.caption, under, cell[0])
         draw.text((left, head + cell[1] + 10), words, fill=INK, font=under)
-    _legend(
-        image, draw, Legend.of(scale), colour.bar(scale, min(460, room), 20), caption.sides, margin, head + cell[1] + 54
-    )
+    top = head + cell[1] + 54
+    bar = colour.bar(scale, min(460, room), 20)
+    _legend(image, draw, Legend.of(scale), bar, caption.sides, margin, top)
+    if any(plane.outline is not None for plane in shown):
+        seen = any(plane.outline is not None and plane.outline.any() for plane in shown)
+        _marked(draw, margin + bar.shape[1] + 24, top + 36, image.width - margin, seen=seen)
     return image
+
+
+def _marked(draw: ImageDraw, left: int, middle: int, end: int, *, seen: bool) -> None:
+    """The word for the outline, beside the colour bar; without the line where none of the planes meets the finding."""
+    if seen:
+        draw.rectangle((left, middle - 7, left + 14, middle + 7), fill=(96, 96, 96), outline=OUTLINE, width=2)
+        left += 22
+    words, font = shrink(draw, "marked finding" if seen else "the marked finding is elsewhere", 16, end - left)
+    draw.text((left, middle), words, fill=INK, font=font, anchor="lm")
 
 
 def _legend(
     image: Image, draw: ImageDraw, legend: Legend, bar: np.ndarray, sides: tuple[str, str], left: int, top: int
 ) -> None:
-    """Colour bar ``(height, width, 3)`` with what its ends mean, its values, and the last line of the picture."""
+    """Colour bar ``(height, width, 3)`` with what its ends mean, its values, and the last line of the picture.
+
+    Long names of a label would be cut at both ends to the same: it is then written once, below.
+    """
     from PIL import Image
 
     high, wide = bar.shape[:2]
-    _, font = shrink(draw, max(sides, key=len), 16, wide / 2 - 8)
-    for side, x, anchor in zip(sides, (left, left + wide), ("ls", "rs"), strict=True):
-        draw.text((x, top + 16), fit(draw, side, font, wide / 2 - 8), fill=SOFT, font=font, anchor=anchor)
-    image.paste(Image.fromarray(bar), (left, top + 26))
     below, font = top + 26 + high, _font(16)
+    if any(draw.textlength(plain(side), font=font) > wide / 2 - 8 for side in sides):
+        words, small = shrink(draw, f"evidence {sides[1]}", 16, image.width - 2 * left)
+        draw.text((left, below + 44), words, fill=SOFT, font=small, anchor="ls")
+        sides = (sides[0].partition(" ")[0], sides[1].partition(" ")[0])
+    for side, x, anchor in zip(sides, (left, left + wide), ("ls", "rs"), strict=True):
+        draw.text((x, top + 16), side, fill=SOFT, font=font, anchor=anchor)
+    image.paste(Image.fromarray(bar), (left, top + 26))
     for share, text in _ticks_that_fit(draw, legend.ticks, font, wide):
         x = left + round(wide * share)
         draw.line((x, below, x, below + 5), fill=SOFT, width=1)

@@ -4,22 +4,18 @@ from __future__ import annotations
 
 import numpy as np
 
+from medattn_core.bundles.claims import apart, percent_of
 from medattn_core.outputs import colour, page, render
 from medattn_core.outputs.files import without_folders
 from medattn_core.outputs.legend import Legend
 from medattn_core.outputs.page import esc
 from medattn_core.outputs.planes import Frame, Plane
-from medattn_core.outputs.text import MINUS, number, percent, position_mm
+from medattn_core.outputs.text import MINUS, decimals_of, none_of, number, percent, position_mm, pretty, terms
 from medattn_core.outputs.view import SHOWN_REGIONS, View
 from medattn_core.volumes import geometry
 from medattn_core.volumes.filenames import title_of
 
 _CELL, _TALLEST = 480, 620  # pixels of one picture: sharp at a third of 1000 px on dense screens and in print
-_UNRELIABLE = {
-    "unlike_training": "the scan is unlike those the model was trained on",
-    "masked": "only a region of interest could speak",
-}
-"""Warnings with which the shares that were measured on other scans do not hold, and why."""
 
 
 def report(view: View) -> str:
@@ -49,7 +45,7 @@ def _probabilities(view: View) -> list[str]:
     for label, probability in ranked:
         rows.append([esc(label), page.meter(probability), esc(percent(probability))])
     parts = [
-        "<h2>Calibrated probabilities</h2>",
+        "<h2>Calibrated probabilities</h2>" if not _unreliable(view) else "<h2>Probabilities</h2>",
         page.table([], rows, numeric=(2,), first=first, css="probability"),
     ]
     task = prediction.task
@@ -59,17 +55,27 @@ def _probabilities(view: View) -> list[str]:
         text = "The labels exclude each other: these sum to one, also for an image that shows none of them."
     else:
         text = ""
-    if task.threshold is not None:
-        share = f"{100 * task.threshold:.4g} %"
-        if task.kind == "multilabel":
-            text += f" A label is said from {share} on."
-        else:
-            text += f" Where none reaches {share}, take the result as undecided."
-        if not view.reported:
-            text += " No label reaches it here."
-    if text:
+    text += f" {_limits(view)}"
+    if text.strip():
         parts.append(f'<p class="note">{esc(text.strip())}</p>')
     return parts + _credible(view)
+
+
+def _limits(view: View) -> str:
+    """From which probability on a label is said, and between which ones it is undecided."""
+    prediction, task = view.prediction, view.prediction.task
+    ends = prediction.limits
+    if task.takes_one:
+        if not ends:
+            return ""
+        best, decided_from = prediction.probabilities[prediction.label], ends[prediction.label][1]
+        text = f"The model decides from {apart(best, decided_from)[1]} on: where no label reaches it, it is undecided."
+        return f"{text} No label reaches it here." if best < decided_from else text
+    text = f"A label is said from {percent_of(task.said_from)} on."
+    each = {label: f"undecided from {percent_of(low)} to {percent_of(high)}" for label, (low, high) in ends.items()}
+    if each and len(task.labels) == 1:
+        return f"{text} It is {each[task.labels[0]]}."
+    return f"{text} But {', '.join(f'{label} is {words}' for label, words in each.items())}." if each else text
 
 
 def _credible(view: View) -> list[str]:
@@ -80,6 +86,9 @@ def _credible(view: View) -> list[str]:
         parts.append(_decided(view, share))
     elif prediction.abstained:
         parts.append("<p><strong>Undecided:</strong> the model is not sure enough to name a label.</p>")
+    elif not view.reported and not prediction.task.takes_one:
+        answer = none_of(prediction.task.labels)
+        parts.append(f"<p><strong>{esc(answer[0].upper() + answer[1:])}.</strong></p>")
     parts += _reliability(view, share)
     spread = prediction.uncertainty
     if spread and prediction.value is None:
@@ -94,28 +103,35 @@ def _spread(members: int, what: str, by: str) -> str:
 
 
 def _unreliable(view: View) -> str:
-    """That what was measured on whole scans like those of training says nothing of this one, and why; else nothing."""
-    codes = {notice.code for notice in view.prediction.warnings}
-    why = " and ".join(text for code, text in _UNRELIABLE.items() if code in codes)
+    """That what was measured on other scans says nothing of this one, and why; else nothing."""
+    why = " and ".join(view.prediction.claims.unmeasured.values())
     return f"How often such a result is right is not known here: {why}." if why else ""
 
 
 def _reliability(view: View, share: str) -> list[str]:
     """How often the label given is right, and which labels are credible."""
-    prediction, parts = view.prediction, []
-    if prediction.confidence is not None and not prediction.abstained and view.reported:
+    prediction, claims, parts = view.prediction, view.prediction.claims, []
+    if prediction.undecided is not None:  # what is decided of each label says it
+        return []
+    if instead := _unreliable(view):
+        return [f"<p>{instead}</p>"]
+    if claims.confidence is not None and not prediction.abstained and view.reported:
         parts.append(
-            f"<p>Of cases like this one, <strong>{esc(percent(prediction.confidence))}</strong> of the labels given "
+            f"<p>Of cases like this one, <strong>{esc(percent(claims.confidence))}</strong> of the labels given "
             "were right.</p>"
         )
-    if prediction.label_set is not None and prediction.undecided is None:
-        named = ", ".join(prediction.label_set) or "none of the labels"
+    if claims.label_set:
         parts.append(
-            f"<p>Credible at {esc(share)}: <strong>{esc(named)}</strong> "
+            f"<p>Credible at {esc(share)}: <strong>{esc(', '.join(claims.label_set))}</strong> "
             '<span class="soft">(of scans like those it was tested on, this share has the truth among them)</span></p>'
         )
-    instead = _unreliable(view)
-    return [f"<p>{instead}</p>"] if parts and instead else parts
+    elif claims.label_set is not None:
+        parts.append(
+            f"<p><strong>No label is credible at {esc(share)}.</strong> "
+            '<span class="soft">None is as probable as the true one was in this share of the scans it was tested on.'
+            "</span></p>"
+        )
+    return parts
 
 
 def _decided(view: View, share: str) -> str:
@@ -142,41 +158,45 @@ def _value(view: View) -> list[str]:
     value = float("nan") if prediction.value is None else prediction.value
     parts = [
         f"<h2>{esc(prediction.label or view.evidence.label)}</h2>",
-        f'<p class="value">{esc(number(value, 4))} {esc(prediction.unit)}</p>',
+        f'<p class="value">{esc(number(value, 4))} {esc(pretty(prediction.unit))}</p>',
         *_interval(view),
     ]
     spread = prediction.uncertainty
     if spread:
-        by = f"{number(spread['value_std'])} {prediction.unit}".rstrip()
+        by = f"{number(spread['value_std'])} {pretty(prediction.unit)}".rstrip()
         parts.append(_spread(spread["members"], "their values", by))
     return parts
 
 
 def _interval(view: View) -> list[str]:
-    prediction = view.prediction
-    if prediction.interval is None:
-        return []
+    prediction, interval = view.prediction, view.prediction.claims.interval
     if instead := _unreliable(view):
         return [f"<p>{instead}</p>"]
-    low, high = (esc(number(end, 4)) for end in prediction.interval)
+    if interval is None:
+        return []
+    low, high = (esc(number(end, 4)) for end in interval)
     share = f"{100 * (prediction.trust.coverage or 0.0):g} %"
-    return [f"<p>{share} interval: <strong>{low} to {high} {esc(prediction.unit)}</strong></p>"]
+    return [f"<p>{share} interval: <strong>{low} to {high} {esc(pretty(prediction.unit))}</strong></p>"]
 
 
 def _evidence(view: View) -> list[str]:
     label = view.evidence.label
-    parts = [f"<h2>Evidence for {esc(label)}</h2>", *_legend(view)]
+    parts = [f"<h2>Evidence for {esc(label)}</h2>"]
     parts.append('<input type="checkbox" id="show" checked><label for="show">Show the evidence on the image</label>')
-    parts.append('<div class="pictures">')
+    # The colour scale and the first pictures stay together on paper.
+    parts += ['<div class="pictures">', '<div class="together">', *_legend(view)]
     if not view.regions:
         text = f"No region speaks for {label}: the planes go through the middle of the image."
         parts += [f"<p>{esc(text)}</p>", _pictures(view, view.planes(None), f"evidence for {label}", mark=False)]
     for region in view.regions[:SHOWN_REGIONS]:
         size = esc(f"{view.amount(region.contribution)} {view.unit}, {view.size(region)}")
+        size += "" if view.coloured(region) else "; too weak to be seen in colour, the mark shows its place"
         parts.append(f"<h3>Region {region.rank} <small>{size}</small></h3>")
         words = f"evidence for {label}, region {region.rank}"
         parts.append(_pictures(view, view.planes(region), words, mark=True))
-    parts.append("</div>")
+        if region is view.regions[0]:
+            parts.append("</div>")
+    parts.append("</div>" if view.regions else "</div></div>")
     return parts
 
 
@@ -202,10 +222,12 @@ def _pictures(view: View, shown: list[Plane], words: str, *, mark: bool) -> str:
 
 def _legend(view: View) -> list[str]:
     scale, (negative, positive), legend = view.scale, view.sides, Legend.of(view.scale)
-    unit = (f"10<sup>{legend.power}</sup> ".replace("-", MINUS) if legend.power else "") + esc(legend.unit)
+    unit = (f"10<sup>{legend.power}</sup> ".replace("-", MINUS) if legend.power else "") + esc(pretty(legend.unit))
     times = "\N{MULTIPLICATION SIGN} " if legend.power else ""
     picture = page.image(render.png_of(colour.bar(scale, 960, 4)), "colour scale of the evidence")
     ticks = "".join(f"<span>{tick}</span>" for tick in legend.ticks)
+    weak = " or ".join(_says(side) for side, there in zip(view.sides, scale.coloured, strict=True) if not there)
+    weak = f" All that {weak} is too little to be coloured." if weak and view.evidence.additive else ""
     return [
         '<div class="legend">',
         f'<div class="soft ends"><span>{esc(negative)}</span><span>{unit}</span><span>{esc(positive)}</span></div>',
@@ -213,8 +235,13 @@ def _legend(view: View) -> list[str]:
         f'<div class="ticks">{ticks}</div>',
         "</div>",
         f'<p class="note">Below \N{PLUS-MINUS SIGN}{legend.visible} {times}{unit} nothing is coloured. '
-        "The scale is the same in all pictures of this page, and a map with little evidence in total stays grey.</p>",
+        f"The scale is the same in all pictures of this page, and little evidence in total stays grey.{esc(weak)}</p>",
     ]
+
+
+def _says(side: str) -> str:
+    """An end of the scale as a clause: ``"speaks against glioma"``, ``"lowers the value"``."""
+    return side if side.endswith(" the value") else f"speaks {side}"
 
 
 def _regions(view: View) -> list[str]:
@@ -240,7 +267,11 @@ def _regions(view: View) -> list[str]:
         f"Contribution ({esc(view.unit)})",
         "Value without it" if view.regression else "Probability without it",
     ]
-    return ["<h2>Regions</h2>", page.table(head, rows, numeric=(2, 3, 4))]
+    parts = ["<h2>Regions</h2>", page.table(head, rows, numeric=(2, 3, 4))]
+    if known:
+        text = "The peak is the middle of the strongest cell of the map; the pictures name the slices nearest to it."
+        parts.append(f'<p class="note">{text}</p>')
+    return parts
 
 
 def _pixel(index: tuple[int, ...], shape: tuple[int, ...]) -> str:
@@ -261,10 +292,7 @@ def _reading(view: View) -> list[str]:
     index = prediction.task.index(evidence.label)
     logit, bias = float(prediction.logits[index]), float(prediction.bias[index])
     what = "value" if view.regression else "logit"
-    equation = (
-        f"{view.amount(bias)} bias {_term(view, evidence.total)} evidence {_term(view, evidence.residual)} residual "
-        f"= <strong>{view.amount(logit)}</strong> {what}"
-    )
+    equation = _equation(view, bias, logit)
     if not view.regression:
         others = ", against the other labels'" if prediction.task.activation == "softmax" else ""
         equation += (
@@ -287,8 +315,20 @@ def _reading(view: View) -> list[str]:
     return ["<h2>How to read this</h2>", f"<p>{text}</p>", f'<p class="sum">{equation}</p>', f"<p>{more}</p>"]
 
 
-def _term(view: View, value: float) -> str:
-    return f"{MINUS if value < 0 else '+'} {view.amount(abs(value)).lstrip('+')}"
+def _equation(view: View, bias: float, result: float) -> str:
+    """The sum, all of it to the same decimals: what rounds to nothing there, as residuals do, is 0."""
+    values = (bias, view.evidence.total, view.evidence.residual, result)
+    texts = terms(values, decimals_of(values) if view.regression else 2)
+    signs = [MINUS if value < 0 and text != "0" else "+" for value, text in zip(values, texts, strict=True)]
+    # A logit has its sign always; a quantity above zero has none.
+    first, last = (
+        text if text == "0" or (view.regression and sign == "+") else sign + text
+        for sign, text in ((signs[0], texts[0]), (signs[3], texts[3]))
+    )
+    unit = view.prediction.unit
+    of = (pretty(unit) or "value") if view.regression else "logit"
+    inner = f"{signs[1]} {texts[1]} evidence {signs[2]} {texts[2]} residual"
+    return f"{first} bias {inner} = <strong>{last}</strong> {esc(of)}"
 
 
 def _origin(view: View) -> list[str]:

@@ -116,7 +116,10 @@ def flat(record: Mapping[str, Any]) -> dict[str, Any]:
     at = first.get("voxel_index") or [None, None, None]
     row.update(zip(("region_1_i", "region_1_j", "region_1_k"), at, strict=True))
     row.update(zip(("region_1_r_mm", "region_1_a_mm", "region_1_s_mm"), place, strict=True))
-    row.update({f"region_1_{key}": first.get(key) for key in ("volume_mm3", "contribution", "probability_without")})
+    row.update({f"region_1_{key}": first.get(key) for key in ("volume_mm3", "contribution")})
+    if record["error"] is None:  # an input that failed does not know which of the two it would have
+        kind = "probability" if record["value"] is None else "value"
+        row[f"region_1_{kind}_without"] = first.get("probability_without")
     row["warnings"] = ";".join(dict.fromkeys(warning["code"] for warning in record["warnings"]))
     error = record["error"] or {}
     row.update({"error_code": error.get("code"), "error_message": error.get("message")})

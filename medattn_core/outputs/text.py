@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 
 import numpy as np
@@ -20,6 +21,11 @@ def percent(probability: float) -> str:
     if probability < 0.0005:
         return "< 0.1 %"
     return f"{100 * probability:.1f} %"
+
+
+def none_of(labels: Sequence[str]) -> str:
+    """That none of the labels is there: ``"no aneurysm"``, or ``"none of the labels"`` of several."""
+    return f"no {labels[0]}" if len(labels) == 1 else "none of the labels"
 
 
 def number(value: float, digits: int = 3) -> str:
@@ -48,6 +54,24 @@ def signed(value: float, digits: int = 2) -> str:
         return "not known"
     text = f"{value:+.{digits}f}"
     return f"{0:.{digits}f}" if float(text) == 0 else text.replace("-", MINUS)
+
+
+def terms(values: Sequence[float], decimals: int) -> list[str]:
+    """Parts of one sum without their signs, all to the same decimals: one that rounds to nothing there is ``"0"``."""
+    texts = [f"{abs(value):.{decimals}f}" if math.isfinite(value) else "not known" for value in values]
+    return ["0" if text.strip("0.") == "" else text for text in texts]
+
+
+def decimals_of(values: Sequence[float], digits: int = 4) -> int:
+    """Decimals with which the largest of several numbers has so many significant digits."""
+    largest = max((abs(value) for value in values if math.isfinite(value)), default=0.0)
+    return max(0, digits - 1 - math.floor(math.log10(largest))) if largest > 0 else 0
+
+
+def pretty(unit: str) -> str:
+    """A unit with its powers raised, for pages: ``"mm3/mL"`` -> ``"mm³/mL"``. Files keep what the task says."""
+    raised = {"2": "\N{SUPERSCRIPT TWO}", "3": "\N{SUPERSCRIPT THREE}"}
+    return re.sub(r"\b([cdkmnu\u00b5\u03bc]?m)([23])\b", lambda found: found[1] + raised[found[2]], unit)
 
 
 def letter_mm(world: float, axis: int) -> str:

@@ -12,7 +12,7 @@ from medattn_core.outputs import colour, planes
 from medattn_core.outputs.colour import Scale
 from medattn_core.outputs.planes import Plane
 from medattn_core.outputs.render import DOT, Caption
-from medattn_core.outputs.text import number, percent, signed, volume_ml
+from medattn_core.outputs.text import none_of, number, percent, pretty, signed, volume_ml
 from medattn_core.volumes.filenames import title_of
 
 if TYPE_CHECKING:
@@ -56,8 +56,8 @@ class View:
 
     @property
     def unit(self) -> str:
-        """Unit of contributions: ``"logit"``, or that of the quantity."""
-        return self.evidence.unit
+        """Unit of contributions for a person: ``"logit"``, or that of the quantity."""
+        return pretty(self.evidence.unit)
 
     @property
     def voxel_size(self) -> float:
@@ -80,10 +80,18 @@ class View:
             return float(rule.lower), float(rule.upper)
         return planes.window(self.prediction.volume)
 
-    def planes(self, region: Region | None) -> list[Plane]:
-        """Planes through a region's peak; without a region through the middle of the image."""
+    def planes(self, region: Region | None, outline: np.ndarray | None = None) -> list[Plane]:
+        """Planes through a region's peak; without a region through the middle of the image.
+
+        ``outline`` is a boolean mask on the grid of the scan, such as a known finding.
+        """
         world = None if region is None else np.asarray(region.world_position_mm, dtype=float)
-        return planes.planes_through(self.prediction.volume, self.density.data, world)
+        return planes.planes_through(self.prediction.volume, self.density.data, world, outline)
+
+    def coloured(self, region: Region) -> bool:
+        """Whether a region is strong enough, anywhere, for an eye to see its colour."""
+        opacity = colour.rgba(self.density.data[region.mask], self.scale)[..., 3]
+        return bool(opacity.max(initial=0) >= 255 * colour.FAINT)
 
     @property
     def title(self) -> str:
@@ -92,14 +100,23 @@ class View:
 
     @property
     def finding(self) -> str:
-        """The result in a few words: ``"glioma  93.4 %"`` or ``"volume  3310 mm3"``."""
+        """The result in a few words: ``"glioma  93.4 %"``, ``"no aneurysm  (aneurysm 0.3 %)"``, ``"volume  3310 mm3"``.
+
+        It stands above a picture that travels alone: a probability without what is said would read like a finding.
+        """
         prediction = self.prediction
         if prediction.value is not None:
             return f"{self.evidence.label}  {number(prediction.value, 4)} {prediction.unit}".rstrip()
         shown = self.evidence.label
         open_ = prediction.undecided or ((prediction.label,) if prediction.abstained else ())
-        undecided = "undecided: " if shown in open_ else ""
-        return f"{undecided}{shown}  {percent(prediction.probabilities[shown])}"
+        share = percent(prediction.probabilities[shown])
+        if open_:
+            return f"undecided: {shown}  {share}" if shown in open_ else f"{shown}  {share}"
+        if self.reported:
+            return f"{shown}  {share}"
+        if prediction.task.takes_one:
+            return f"below the threshold: {shown}  {share}"
+        return f"{none_of(prediction.task.labels)}  ({shown} {share})"
 
     @property
     def reported(self) -> bool:
@@ -122,7 +139,7 @@ class View:
     def without(self, region: Region) -> str:
         """The answer without a region, for a person."""
         if self.regression:
-            return f"{number(region.probability_without, 4)} {self.prediction.unit}".rstrip()
+            return f"{number(region.probability_without, 4)} {pretty(self.prediction.unit)}".rstrip()
         return percent(region.probability_without)
 
     def size(self, region: Region) -> str:
@@ -141,9 +158,7 @@ class View:
         if self.regions:
             first = self.regions[0]
             rank = f"strongest of {len(self.regions)} regions" if len(self.regions) > 1 else "one region"
-            parts.append(
-                f"{rank}: {self.amount(first.contribution)} {self.unit}, {self.size(first)}".replace("\u00b2", "2")
-            )
+            parts.append(f"{rank}: {self.amount(first.contribution)} {self.unit}, {self.size(first)}")
             parts.append(f"{'value' if self.regression else 'probability'} without it {self.without(first)}")
         else:
             parts.append("no region of evidence; planes through the middle of the image")

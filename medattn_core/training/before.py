@@ -324,7 +324,7 @@ def check_before(
         raise TrainingError(
             "bad_config", f"network settings: images of {list(size)} do not pass ({' '.join(str(error).split())})"
         ) from error
-    smallest = training.size_at(0, size, network.coarsest_stride)
+    smallest = training.size_at(0, tuple(size), network.coarsest_stride, network.evidence_stride)
     if training.batch_size == 1 and all(n <= network.coarsest_stride for n in smallest):
         raise TrainingError(
             "bad_config",

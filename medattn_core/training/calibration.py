@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, cast
 
 import numpy as np
@@ -26,10 +27,12 @@ TEMPERATURES = (0.25, 4.0)
 PRIOR_SPREAD = 0.5
 """Standard deviation of the prior on log T: as good as nothing against hundreds of cases, much against thirty."""
 
-
 OFFSET_SPREAD = 2.0
 """Standard deviation of the prior on an offset of a logit: a finding of one case in ten drawn as often as the rest is
 off by log 9, 2.2."""
+
+LABEL_SPREAD = 1.0
+"""Standard deviation of the prior on how the confidence in one label differs from that in the others."""
 
 
 def negative_log_likelihood(logits: np.ndarray, targets: np.ndarray, task: TaskSpec) -> float:
@@ -40,68 +43,49 @@ def negative_log_likelihood(logits: np.ndarray, targets: np.ndarray, task: TaskS
     return float(-(targets * np.log(p) + (1 - targets) * np.log(1 - p)).mean())
 
 
-def fit_temperature(logits: np.ndarray, targets: np.ndarray, task: TaskSpec, fewest: int = FEWEST) -> float:
-    """Temperature T that minimises the likelihood loss of ``logits / T`` on held-out cases (Guo et al. 2017).
-
-    With a normal prior on log T around zero: cases that happen to be told apart without an error would else ask for
-    infinitely sharp probabilities. Golden-section search over log T within :data:`TEMPERATURES`.
-
-    Args:
-        logits: ``(N, K)`` of cases the model was not trained on.
-        targets: ``(N, K)`` one- or multi-hot.
-        task: of the model.
-        fewest: with fewer cases T is 1.
-    """
-    if len(logits) < fewest:
-        return 1.0
-    ratio = (np.sqrt(5) - 1) / 2
-    low, high = np.log(TEMPERATURES)
-    # The likelihood of sigmoids is a mean over classes too, which are not independent cases: N counts cases.
-    weight = 0.5 / (PRIOR_SPREAD**2 * len(logits))
-    for _ in range(60):
-        left, right = high - ratio * (high - low), low + ratio * (high - low)
-        loss = [
-            negative_log_likelihood(logits / np.exp(t), targets, task) + weight * float(t) ** 2 for t in (left, right)
-        ]
-        if loss[0] < loss[1]:
-            high = right
-        else:
-            low = left
-    return float(np.exp((low + high) / 2))
-
-
 def fit_scaling(
     logits: np.ndarray, targets: np.ndarray, task: TaskSpec, fewest: int = FEWEST
 ) -> tuple[float, np.ndarray]:
     """Temperature and offset of each label on held-out cases: calibrated are ``logits / T + offset``.
 
-    Where each label is judged by itself, drawing the classes equally often in training makes a rare finding look
-    likelier than it is, which no temperature mends: there an offset of each label is fitted with it (Platt 1999), with
-    a normal prior around zero. Elsewhere it is zero.
+    They minimise the likelihood loss (Guo et al. 2017), with a normal prior on log T around zero: cases that happen to
+    be told apart without an error would else ask for infinitely sharp probabilities. Drawing the classes equally often
+    in training makes a rare one look likelier than it is, which no temperature mends: the offsets do (Platt 1999), with
+    a normal prior around zero, too. Probabilities of one label against the rest of which the highest is named
+    (``multiclass`` with sigmoids) get none: they are measured against the prior that background has.
 
     Args:
-        logits, targets, task, fewest: see :func:`fit_temperature`.
+        logits: ``(N, K)`` of cases the model was not trained on.
+        targets: ``(N, K)`` one- or multi-hot.
+        task: of the model.
+        fewest: with fewer cases T is 1, and no offset given.
 
     Returns:
-        T and ``(K,)``.
+        T within :data:`TEMPERATURES`, and ``(K,)``.
     """
     from scipy.optimize import minimize
+    from scipy.special import logsumexp
 
     logits, labels = np.asarray(logits, np.float64), logits.shape[1]
-    if task.kind != "multilabel" or len(logits) < fewest:
-        return fit_temperature(logits, targets, task, fewest), np.zeros(labels)
+    if len(logits) < fewest:
+        return 1.0, np.zeros(labels)
+    shifted = task.kind == "multilabel" or task.activation == "softmax"
+    one = task.activation == "softmax"  # a case is one term of the loss, else the mean of its labels' terms
     low, high = np.log(TEMPERATURES)
-    weights = np.array([0.5 / PRIOR_SPREAD**2, *[0.5 / (OFFSET_SPREAD**2 * labels)] * labels]) / len(logits)
+    # The likelihood of sigmoids is a mean over labels too, which are not independent cases: N counts cases.
+    spread = OFFSET_SPREAD**2 * (1 if one else labels)
+    weights = np.array([0.5 / PRIOR_SPREAD**2, *[0.5 / spread] * labels]) / len(logits)
 
     def loss(x: np.ndarray) -> tuple[float, np.ndarray]:
         """With its gradient: differences would take a pass of all cases for each label, and stall among hundreds."""
         divided = logits / np.exp(x[0])
         scaled = divided + x[1:]
-        value = np.logaddexp(0, scaled).mean() - (targets * scaled).mean() + (weights * x**2).sum()
-        slope = (task.probabilities(scaled) - targets) / logits.size
+        terms = logsumexp(scaled, axis=1, keepdims=True) if one else np.logaddexp(0, scaled)
+        value = (terms.sum() - (targets * scaled).sum()) / terms.size + (weights * x**2).sum()
+        slope = (task.probabilities(scaled) - targets) / terms.size
         return float(value), np.array([-(slope * divided).sum(), *slope.sum(axis=0)]) + 2 * weights * x
 
-    bounds = [(low, high), *[(None, None)] * labels]
+    bounds = [(low, high), *[(None, None) if shifted else (0.0, 0.0)] * labels]
     # The slope of one offset is a label's share of the mean: tolerances that are small beside it.
     ends = {"gtol": 1e-9, "ftol": 1e-14, "maxiter": 1000}
     found = minimize(loss, np.zeros(1 + labels), jac=True, method="L-BFGS-B", bounds=bounds, options=ends).x
@@ -130,32 +114,59 @@ def expected_calibration_error(probability: np.ndarray, correct: np.ndarray, bin
     return float(sum(gaps))
 
 
-def fit_confidence(probabilities: np.ndarray, targets: np.ndarray) -> dict[str, float]:
+def calibration_error_by_label(probabilities: np.ndarray, targets: np.ndarray) -> float:
+    """Mean over the labels of the ECE of each label's probability (classwise ECE, Kull et al. 2019).
+
+    Args:
+        probabilities: ``(N, K)``.
+        targets: ``(N, K)`` one- or multi-hot.
+    """
+    labels = zip(probabilities.T, targets.T, strict=True)
+    return float(np.mean([expected_calibration_error(*one) for one in labels]))
+
+
+def fit_confidence(probabilities: np.ndarray, targets: np.ndarray, labels: Sequence[str]) -> dict[str, Any]:
     """How often the reported label is right at each probability: top-label calibration (Gupta and Ramdas 2022).
 
-    A logistic curve over the log-odds of the reported probability, with the targets of Platt (1999).
+    A logistic curve over the log-odds of the reported probability, with the targets of Platt (1999), and a shift of it
+    for each label that is reported, with a normal prior around zero: a rare one is wrong more often than a common one
+    that is as probable.
 
     Args:
         probabilities: ``(N, K)`` calibrated, of cases the model was not trained on.
         targets: ``(N, K)`` one-hot.
+        labels: K names.
 
     Returns:
-        ``scale`` and ``offset`` of the log-odds, and ``cases``. The curve never falls.
+        ``scale`` and ``offset`` of the log-odds, the further offset of each label (``labels``), and ``cases``. The
+        curves never fall.
     """
     from scipy.optimize import minimize
 
     reported = np.clip(probabilities.max(axis=1), 1e-12, 1 - 1e-12)
     top = np.log(reported / (1 - reported))
-    right = probabilities.argmax(axis=1) == targets.argmax(axis=1)
+    named = probabilities.argmax(axis=1)
+    right = named == targets.argmax(axis=1)
     yes, no = int(right.sum()), int((~right).sum())
     wanted = np.where(right, (yes + 1) / (yes + 2), 1 / (no + 2))  # Platt's targets: no certainty from few cases
+    weight = 0.5 / (LABEL_SPREAD**2 * len(top))
 
-    def loss(curve: np.ndarray) -> float:
-        z = np.exp(curve[0]) * top + curve[1]
-        return float(np.mean(np.logaddexp(0, z) - wanted * z))
+    def loss(curve: np.ndarray) -> tuple[float, np.ndarray]:
+        scale, shift = np.exp(curve[0]), curve[2:]
+        z = scale * top + curve[1] + shift[named]
+        slope = (1 / (1 + np.exp(-np.clip(z, -700, 700))) - wanted) / len(top)
+        of_labels = np.bincount(named, slope, len(shift)) + 2 * weight * shift
+        value = float(np.mean(np.logaddexp(0, z) - wanted * z) + weight * (shift**2).sum())
+        return value, np.array([scale * (slope * top).sum(), slope.sum(), *of_labels])
 
-    found = minimize(loss, np.zeros(2), method="Nelder-Mead").x
-    return {"scale": float(np.exp(found[0])), "offset": float(found[1]), "cases": len(top)}
+    start = np.zeros(2 + len(labels))
+    ends = {"gtol": 1e-9, "ftol": 1e-14, "maxiter": 1000}
+    bounds = [(-10.0, 10.0), *[(None, None)] * (1 + len(labels))]
+    found = minimize(loss, start, jac=True, method="L-BFGS-B", bounds=bounds, options=ends).x
+    return {
+        "scale": float(np.exp(found[0])), "offset": float(found[1]),
+        "labels": dict(zip(labels, found[2:].tolist(), strict=True)), "cases": len(top),
+    }  # fmt: skip
 
 
 def fit_conformal(probabilities: np.ndarray, targets: np.ndarray, coverage: float = COVERAGE) -> dict[str, float]:

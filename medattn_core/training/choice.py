@@ -72,11 +72,11 @@ def choose(
         what = f"of bundle {start.name}, which it is to start from"
         raise TrainingError(error.code, f"{error.message} ({what})") from error
     settings = plan_growth(settings, task, training_given)
-    settings = plan_start_size(settings, task, size, training_given)
     known = known_labels(task, start) if start is not None else []
     if start is not None and known and "null_score" in start.network:
         network_given = {"null_score": start.network["null_score"]} | network_given
     network = plan_network(task, network_given, size=size, cases=int((~held_out).sum()))
+    settings = plan_start_size(settings, task, size, network, training_given)
     if start is not None and known and "bias" not in network_given:
         network["bias"] = _biases(start, task, known, network.get("bias"))
     for line in describe(task, size, network, settings):

@@ -97,23 +97,38 @@ class TrainingConfig:
         if not 0 <= self.ema_decay < 1:
             raise TrainingError("bad_config", f"ema_decay={self.ema_decay}; accepted: from 0 to below 1")
 
-    @property
-    def full_size_from(self) -> int:
-        """Epochs, counted from 0, that end before the images have their whole size; 0 where they always have."""
-        return math.ceil(0.7 * self.epochs) if self.start_size < 1 else 0
+    def full_size_from(self, size: tuple[int, ...], coarsest: int, evidence: int) -> int:
+        """The first epoch, counted from 0, of images of the whole size; the number of epochs where none is."""
+        grown = (self.size_at(epoch, size, coarsest, evidence) for epoch in range(self.epochs))
+        return next((epoch for epoch, found in enumerate(grown) if found == tuple(size)), self.epochs)
 
     def for_device(self, device: str) -> TrainingConfig:
         """The same with ``auto`` settled for a device."""
         return self if self.precision != "auto" else replace(self, precision="bf16" if fast_bf16(device) else "fp32")
 
-    def size_at(self, epoch: int, size: tuple[int, ...], multiple: int) -> tuple[int, ...]:
-        """Size of the images in an epoch, counted from 0: whole multiples of a stride, or all of ``size``.
+    def size_at(self, epoch: int, size: tuple[int, ...], coarsest: int, evidence: int) -> tuple[int, ...]:
+        """Size of the images in an epoch, counted from 0.
 
-        Never fewer than three of them: on fewer cells a convolution sees its padding more than the image.
+        One share of all axes, or images would be squeezed out of shape: the longest is a multiple of the coarsest
+        stride, the others are the nearest multiple of an evidence cell, or of eight pixels; so is the longest where an
+        axis would have fewer than three of the coarsest stride, on which a convolution sees more padding than image.
+
+        Args:
+            epoch: counted from 0.
+            size: the whole one.
+            coarsest, evidence: strides of the network.
         """
         done = min(1.0, epoch / max(1.0, 0.7 * self.epochs))
         share = self.start_size + (1 - self.start_size) * done
-        return tuple(min(n, max(3, round(n * share / multiple)) * multiple) if share < 1 else n for n in size)
+        if share >= 1:
+            return tuple(size)
+        longest, least, cell = max(size), 3 * coarsest, min(coarsest, max(8, evidence))
+        floor = min(1.0, least / min(size))
+        grown = round(longest * share / coarsest) * coarsest
+        if grown < longest * floor:
+            grown = math.ceil(longest * floor / cell) * cell
+        share = grown / longest
+        return tuple(min(n, max(least, round(n * share / cell) * cell)) if share < 1 else n for n in size)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON data."""

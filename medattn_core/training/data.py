@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 
 from medattn_core.datalists import Case, load, location_of
+from medattn_core.datalists.mask_doubts import mask_doubts
+from medattn_core.datalists.patients import people_of
 from medattn_core.datalists.seen import doubts
 from medattn_core.errors import DataListError, Notice, TrainingError
 from medattn_core.tasks import TaskSpec
@@ -18,6 +20,7 @@ from medattn_core.transforms.conform import conform
 from medattn_core.transforms.grid import plan_grid
 from medattn_core.transforms.statistics import image_statistics
 from medattn_core.volumes import read
+from medattn_core.volumes.masks import read_mask
 
 LOOK_AT_FIRST = 5
 """Images after which a rule that leaves nothing of any of them is an error."""
@@ -168,7 +171,8 @@ def prepare(
                 "bad_datalist",
                 f"{case.image}: {image.shape[-1]} slices; this task is trained on single slices, give one a file",
             )
-        native = location_of(case, volume)
+        drawn = None if case.mask is None else read_mask(case.mask)
+        native = location_of(case, volume, drawn)
         mask = np.zeros(image.shape[1:], np.float32)
         if native is not None:
             mask = conformed.grid.conform(native)
@@ -177,7 +181,10 @@ def prepare(
         targets.append(targets_of(case, task))
         located.append(native is not None and bool(mask.any()))
         cropped.append(any(notice.code == "cropped" for notice in conformed.grid.notices))
-        notices.append(tuple((file, one) for file, own in zip(case.images, raw, strict=True) for one in doubts(own)))
+        told = [(file, one) for file, own in zip(case.images, raw, strict=True) for one in doubts(own)]
+        if case.mask is not None and drawn is not None and native is not None and native.any():
+            told += [(case.mask, doubt.notice) for doubt in mask_doubts(case, volume, drawn)]
+        notices.append(tuple(told))
         pictures.append(volume.data.shape[2] == 1)
         if progress is not None:
             progress(index + 1, len(cases))
@@ -200,8 +207,7 @@ def prepare(
 
 def patient_numbers(cases: Sequence[Case]) -> np.ndarray:
     """A number for each patient ``(N,)``; a case without one is a patient by itself."""
-    names = [case.patient or f"\0{index}" for index, case in enumerate(cases)]
-    return np.unique(names, return_inverse=True)[1]
+    return np.unique(people_of(cases), return_inverse=True)[1]
 
 
 def _is_emptied(values: np.ndarray, raw: np.ndarray) -> bool:

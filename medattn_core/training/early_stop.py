@@ -66,10 +66,16 @@ class EarlyStop:
     Args:
         config, validation, task: of the training.
         watch: measure without stopping or choosing, for the curve of the logs.
+        full_from: first epoch of images of the whole size.
     """
 
     def __init__(
-        self, config: TrainingConfig, validation: TrainingData | None, task: TaskSpec, watch: bool = False
+        self,
+        config: TrainingConfig,
+        validation: TrainingData | None,
+        task: TaskSpec,
+        watch: bool = False,
+        full_from: int = 0,
     ) -> None:
         self.patience = config.patience if validation is not None else 0
         self.validation, self.task = validation, task
@@ -77,7 +83,7 @@ class EarlyStop:
         self.last: float | None = None
         self.watch = watch
         self.weights: dict[str, Any] | None = None
-        self.full_from = config.full_size_from
+        self.full_from = full_from
 
     @property
     def measures(self) -> bool:

@@ -7,11 +7,12 @@ from collections.abc import Sequence
 import numpy as np
 
 from medattn_core.datalists import Case
+from medattn_core.datalists.patients import people_of
 from medattn_core.errors import TrainingError
 
 
 def assign(cases: Sequence[Case], folds: int, seed: int = 0) -> np.ndarray:
-    """Fold number of every case ``(N,)``; the images of one patient share one.
+    """Fold number of every case ``(N,)``; the images of one patient, however spelt, share one.
 
     Where every case of the list names a fold, these are taken. Else classes are spread evenly over the folds
     (StratifiedGroupKFold, for which cases of several labels are one class; GroupKFold for values); a case without a
@@ -31,7 +32,7 @@ def assign(cases: Sequence[Case], folds: int, seed: int = 0) -> np.ndarray:
                 "the folds out of the list"
             )  # fmt: skip
         return np.array(listed)
-    groups = np.array([case.patient or f"\0{index}" for index, case in enumerate(cases)])
+    groups = np.array(people_of(cases))
     if len(set(groups.tolist())) < folds:
         raise TrainingError("bad_argument", f"folds={folds}, but there are only {len(set(groups.tolist()))} patients")
     from sklearn.model_selection import GroupKFold, StratifiedGroupKFold

@@ -15,7 +15,10 @@ import numpy as np
 from medattn_core import datalists
 from medattn_core.datalists import HELD_OUT_SECTION, Case, check_apart, check_section
 from medattn_core.datalists.case import NO_LABEL
+from medattn_core.datalists.load import other_names
+from medattn_core.datalists.patients import unnamed
 from medattn_core.datalists.seen import doubt_line
+from medattn_core.datalists.slips import slips
 from medattn_core.errors import DataListError, Notice, TrainingError
 from medattn_core.tasks import TaskSpec
 from medattn_core.training.data import TrainingData, patient_numbers, targets_of
@@ -60,6 +63,9 @@ def gather(
     if folds is not None:
         if validation_fold is not None:
             raise TrainingError("bad_argument", "folds and validation_fold: one of them, not both")
+        without = unnamed(cases)
+        if without is not None:
+            say(without)
         number = assign(cases, folds, seed)
         masks = [number == fold for fold in sorted(set(number.tolist()))]
         return cases, masks, "the held-out folds of the cross-validation"
@@ -88,15 +94,23 @@ def fingerprint(path: Path, cases: Sequence[Case], held_out: Sequence[np.ndarray
     return found.hexdigest()
 
 
-def check_truth(path: Path, cases: Sequence[Case], say: Callable[[str], None]) -> None:
-    """Whether there is something to learn: what `medattn data check` warns of.
+def check_truth(path: Path, cases: Sequence[Case], say: Callable[[str], None], *, section: str | None = None) -> None:
+    """Whether there is something to learn, and what `medattn data check` warns of.
+
+    Args:
+        path: data list.
+        cases: all of them.
+        say: called with lines for a person.
+        section: list within a JSON object, to look for a truth by another name; None looks for none.
 
     Raises:
         DataListError: ``bad_datalist``: no truth, or the same for every case.
     """
-    why = datalists.nothing_to_learn(cases)
-    if why:
-        raise DataListError("bad_datalist", f"{path}: {why}")
+    if datalists.nothing_to_learn(cases):
+        others = () if section is None else other_names(path, section)
+        raise DataListError("bad_datalist", f"{path}: {datalists.nothing_to_learn(cases, others)}")
+    for _, text in slips(cases):
+        say(text)
     labels = datalists.label_names(cases)
     if len(labels) == 1 and all(case.labels for case in cases):
         say(f"every case has the label {labels[0]!r}: what it is not is learnt from outside the masks and boxes alone")

@@ -130,7 +130,11 @@ def build_trainer(
     }
     # A third of a step's work a case and view: the curve costs less than a tenth of the epoch, or patience asks for it.
     looks = 0 if validation is None else len(validation) * (1 + len(network.views))
-    stop = EarlyStop(config, validation, task, watch=0 < 4 * looks <= len(data))
+    strides = network.coarsest_stride, network.evidence_stride
+    stop = EarlyStop(
+        config, validation, task, watch=0 < 4 * looks <= len(data),
+        full_from=config.full_size_from(data.images.shape[2:], *strides),
+    )  # fmt: skip
     first_epoch = 0
     if resume and checkpoint is not None and checkpoint.exists():
         first_epoch = checkpoints.restore(checkpoint, identity, network, average, optimizer, stop)
@@ -140,7 +144,7 @@ def build_trainer(
         step = engine.state.iteration - 1
         for group in optimizer.param_groups:
             group["lr"] = config.learning_rate * _rate(step, warmup, total)
-        size = config.size_at(batches.epoch, data.images.shape[2:], network.coarsest_stride)
+        size = config.size_at(batches.epoch, data.images.shape[2:], *strides)
         losses = _losses(
             network, data, chosen, size, task, config, batches.generator, device, memory_format, processes, units
         )
@@ -315,7 +319,9 @@ def _losses(
     target = torch.from_numpy(data.targets[chosen]).to(device)
     image, moved, longer = config.augmentation(image, mask, generator, size, task.spacing)
     if config.zoom_power:
-        target = units.zoomed(target, longer.to(device).unsqueeze(1) ** config.zoom_power)
+        # On fewer pixels everything is as much smaller as after a zoom.
+        smaller = (math.prod(size) / math.prod(data.images.shape[2:])) ** (1 / task.spatial_dims)
+        target = units.zoomed(target, (smaller * longer.to(device).unsqueeze(1)) ** config.zoom_power)
     image = processes.part(image).contiguous(memory_format=memory_format)
     half = config.precision == "bf16" and sound_bf16(device, size, network.coarsest_stride)
     with torch.autocast(torch.device(device).type, dtype=torch.bfloat16, enabled=half):

@@ -33,6 +33,7 @@ UNIT_POWERS = {
 
 SPELLINGS = {"²": "2", "³": "3", "µ": "u", "μ": "u", "^": "", "*": "", " ": ""}
 
+
 def plan_task(
     cases: Sequence[Case],
     given: dict[str, Any],
@@ -75,6 +76,8 @@ def plan_task(
     else:
         settings |= _classification(cases, given, labels, say)
     settings |= given
+    if settings.get("unit") and not regression:
+        say(f"task: the unit {settings.pop('unit')!r} is ignored: labels have none")
     named = listed("channels", settings.get("channels", "image"))
     if len(named) != len(cases[0].images):
         raise TrainingError(

@@ -84,26 +84,27 @@ def plan_network(
 
 
 def plan_start_size(
-    settings: TrainingConfig, task: TaskSpec, size: Sequence[int], given: dict[str, Any]
+    settings: TrainingConfig, task: TaskSpec, size: Sequence[int], network: dict[str, Any], given: dict[str, Any]
 ) -> TrainingConfig:
-    """Large pictures, and fine volumes, start small, unless that is settled, or every epoch counts: with early
-    stopping, or few of them.
+    """Large pictures, and fine volumes, start small, unless that is settled, a value grows with what is seen of it, or
+    every epoch counts: with early stopping, or few of them.
 
     Args:
         settings: of the training.
-        task: of the network.
+        task: what is asked for.
         size: of the training batches.
+        network: its settings, of :func:`plan_network`.
         given: the ``training`` part of the configuration; its keys win.
     """
-    if "start_size" in given or settings.patience > 0:
+    if "start_size" in given or settings.patience > 0 or settings.zoom_power:
         return settings
-    if fine_volume(task, size):
-        growing = replace(settings, start_size=VOLUME_START_SIZE)
-    elif task.spatial_dims == 2 and min(size) >= MANY_PIXELS:
-        growing = replace(settings, start_size=START_SIZE)
-    else:
+    # With another stem most sizes in between would have too few cells at the coarsest stride.
+    fine = fine_volume(task, size) and dict(network.get("encoder_options") or {}).get("stem_stride") == 2
+    large = task.spatial_dims == 2 and min(size) >= MANY_PIXELS
+    growing = math.ceil(0.7 * settings.epochs) < settings.epochs  # the last epochs have the whole size
+    if not growing or not (fine or large):
         return settings
-    return growing if growing.full_size_from < settings.epochs else settings
+    return replace(settings, start_size=VOLUME_START_SIZE if fine else START_SIZE)
 
 
 def fine_volume(task: TaskSpec, size: Sequence[int]) -> bool:

@@ -15,6 +15,7 @@ from medattn_core.training.calibration import (
     COVERAGE,
     FEWEST,
     at_a_bound,
+    calibration_error_by_label,
     expected_calibration_error,
     fit_abstain,
     fit_confidence,
@@ -47,13 +48,14 @@ class HeldOut:
     """Outputs ``(N, K)`` of a model (logits before calibration, or values) on cases it has not seen, and the truth.
 
     ``patients`` ``(N,)`` numbers whom each case is of, the same in all folds; each is by itself by default. ``named``
-    says that the list told it.
+    says that the list told it. ``slices`` is the largest number of slices of a case.
     """
 
     outputs: np.ndarray
     targets: np.ndarray
     patients: np.ndarray | None = None
     named: bool = False
+    slices: int = 1
 
 
 def assess(found: Sequence[HeldOut], task: TaskSpec) -> tuple[dict[str, float], dict[str, Any]]:
@@ -68,13 +70,18 @@ def assess(found: Sequence[HeldOut], task: TaskSpec) -> tuple[dict[str, float], 
 
     Returns:
         Metrics by name; one that the cases cannot show (an AUC without both kinds of cases) is not among them. In
-        ``multilabel`` the accuracy is ``label_accuracy``: the share of right decisions at the threshold (one half by
-        default), averaged over the labels and calibrated like the calibration error; beside it ``label_sensitivity``
-        and ``label_specificity``. And the ``calibration`` of a bundle's metadata: probabilities are those of the
-        outputs divided by its ``temperature``, with the ``offset`` of each label added. Where the list names patients
-        each rule has their number beside that of its cases.
+        ``multiclass`` there are ``accuracy``, ``balanced_accuracy`` and, of each label's probability by itself,
+        ``ece_by_label``, calibrated like the calibration error ``ece``. In ``multilabel`` the accuracy is
+        ``label_accuracy``: the share of right decisions at the threshold (one half by default), averaged over the
+        labels and calibrated like the calibration error; beside it ``label_sensitivity`` and ``label_specificity``.
+        And the ``calibration`` of a bundle's metadata: probabilities are those of the outputs divided by its
+        ``temperature``, with the ``offset`` of each label added. Where the list names patients each rule has their
+        number beside that of its cases. Of a slicewise model it has the largest number of
+        ``slices`` of a case: of whole volumes single slices say nothing.
     """
     metrics, calibration = _assess(found, task)
+    if task.slicewise:
+        calibration["slices"] = max(one.slices for one in found)
     _add_patients(calibration, found)
     return metrics, calibration
 
@@ -106,9 +113,10 @@ def _assess(found: Sequence[HeldOut], task: TaskSpec) -> tuple[dict[str, float],
     # Calibrated where the model itself is, and not where it is not.
     fewest = FEWEST // 2 if len(outputs) >= FEWEST else len(outputs) + 1
     crossed = [_crossed(parts, index, task, fewest) for index in range(len(parts))]
+    if len(outputs) >= FEWEST and offset.any():
+        calibration["offset"] = dict(zip(task.labels, offset.tolist(), strict=True))
     if task.kind != "multiclass":
         if len(outputs) >= FEWEST:
-            calibration["offset"] = dict(zip(task.labels, offset.tolist(), strict=True))
             _add_undecided(calibration, probabilities, targets > 0.5, task)
         # One decision a label: a softmax-like choice of the largest would be right wherever there is one label.
         said = np.concatenate([p >= task.said_from for p in crossed])
@@ -122,14 +130,18 @@ def _assess(found: Sequence[HeldOut], task: TaskSpec) -> tuple[dict[str, float],
         each = [(p.ravel(), one.targets.ravel() > 0.5) for p, one in zip(crossed, parts, strict=True)]
         metrics["ece"] = float(np.mean([expected_calibration_error(*pair) for pair in each]))
         return metrics, calibration
-    metrics["accuracy"] = float((outputs.argmax(axis=1) == targets.argmax(axis=1)).mean())
-    tops = [
-        expected_calibration_error(p.max(axis=1), one.outputs.argmax(axis=1) == one.targets.argmax(axis=1))
-        for p, one in zip(crossed, parts, strict=True)
-    ]
+    right = [p.argmax(axis=1) == one.targets.argmax(axis=1) for p, one in zip(crossed, parts, strict=True)]
+    metrics["accuracy"] = float(np.concatenate(right).mean())
+    truth = np.concatenate([one.targets.argmax(axis=1) for one in parts])
+    each_label = [np.concatenate(right)[truth == k].mean() for k in np.unique(truth)]
+    metrics["balanced_accuracy"] = float(np.mean(each_label))
+    tops = [expected_calibration_error(p.max(axis=1), hit) for p, hit in zip(crossed, right, strict=True)]
     metrics["ece"] = float(np.mean(tops))
+    # Too sure of one label and not enough of another: these cancel among the most probable ones.
+    by_label = [calibration_error_by_label(p, one.targets) for p, one in zip(crossed, parts, strict=True)]
+    metrics["ece_by_label"] = float(np.mean(by_label))
     if len(outputs) >= FEWEST:
-        calibration["confidence"] = fit_confidence(probabilities, targets)
+        calibration["confidence"] = fit_confidence(probabilities, targets, task.labels)
         calibration["conformal"] = fit_conformal(probabilities, targets)
         abstain = fit_abstain(probabilities, targets)
         if abstain is not None:

@@ -149,7 +149,7 @@ def train(
     cases, held_out, where = gather(
         data, section=section, folds=folds, validation_fold=validation_fold, seed=settings.seed, say=say
     )
-    check_truth(data, cases, say)
+    check_truth(data, cases, say, section=section)
     task, size, network_settings, settings = choose(
         data, cases, output.name, parts, settings, start=start, held_out=held_out[0], say=say
     )

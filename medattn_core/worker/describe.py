@@ -70,6 +70,8 @@ def result(prediction: Prediction, number: str) -> dict[str, Any]:
             "prediction": number,
             "kind": prediction.task.kind,
             "quantity": prediction.label if regression else None,
+            "unmeasured": dict(prediction.claims.unmeasured),
+            "limits": prediction.limits,
             "regions": regions(prediction),
         }
     )

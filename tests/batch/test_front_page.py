@@ -33,8 +33,8 @@ def test_a_scan_that_is_not_decided_is_not_shown_as_decided(tiny: Path, scans: l
     run(scans[:2], tmp_path / "out", unsure, report=True)
     for record, row in zip(records(tmp_path / "out"), rows_of(tmp_path / "out"), strict=True):
         assert record["abstained"]
-        assert row[-2] == f"undecided: {record['label']} (below threshold)"
-        assert row[-1].split() == ["below_threshold", "abstained"]
+        assert row[1] == f"undecided: {record['label']} (below threshold)"
+        assert row[2].split() == ["below_threshold", "abstained"]
 
 
 def test_folders_of_patients_are_in_the_tables_and_on_no_page(tiny: Path, scans: list[Path], tmp_path: Path) -> None:
@@ -53,7 +53,7 @@ def test_folders_of_patients_are_in_the_tables_and_on_no_page(tiny: Path, scans:
     for page in pages:
         assert "JOHN" not in page
         assert "2024-01-01" not in page
-    assert [row[-1].partition(":")[0] for row in rows_of(out)][1:] == ["broken.nii.gz", "absent.nii.gz"]
+    assert [row[2].partition(":")[0] for row in rows_of(out)][1:] == ["broken.nii.gz", "absent.nii.gz"]
 
 
 def test_folders_of_masks_and_channels_are_on_no_page(tiny: Path, scans: list[Path], tmp_path: Path) -> None:
@@ -89,3 +89,11 @@ def test_a_folder_of_slices_named_after_its_patient_is_on_no_page_and_in_no_file
         text = page.read_text(encoding="utf-8")
         assert "JOHN" not in text
         assert "JANE" not in text
+
+
+def test_quantities_have_their_unit_and_interval_on_the_page(scans: list[Path], tmp_path: Path) -> None:
+    run(scans[:2], tmp_path, "hippocampus_volume", report=True)  # anything that is a volume
+    for record, row in zip(records(tmp_path), rows_of(tmp_path), strict=True):
+        assert row[1].startswith(f"{record['value']:.4g} mm³".replace("e+0", ""))
+        assert "unlike_training" in row[2]
+        assert "interval" not in row[1]  # which does not hold for what the model does not know

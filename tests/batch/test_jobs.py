@@ -23,6 +23,14 @@ def test_a_text_list(scans: list[Path], tmp_path: Path) -> None:
     assert paths(scans[1], listed) == [scans[1], tmp_path / "near.nii.gz", tmp_path / "absent.nii"]
 
 
+def test_a_path_in_quotes_is_the_path(scans: list[Path], tmp_path: Path) -> None:
+    """As file managers copy it; a name that has quotes keeps them."""
+    (tmp_path / "'own'").write_bytes(scans[0].read_bytes())
+    listed = tmp_path / "scans.txt"
+    listed.write_text(f"\"{scans[1]}\"\n'absent.nii'\n'own'\n")
+    assert paths(listed) == [scans[1], tmp_path / "absent.nii", tmp_path / "'own'"]
+
+
 def test_data_lists_of_both_kinds_with_channels(tmp_path: Path) -> None:
     table = tmp_path / "list.csv"
     table.write_text("image,label\na.nii|a_flair.nii,x\nb.nii|b_flair.nii,y\n", encoding="utf-8")

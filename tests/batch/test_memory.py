@@ -88,6 +88,8 @@ def test_too_little_for_the_model_is_said() -> None:
     with pytest.raises(MedAttnError, match="MB or more") as refused:
         budget_of(1 << 20)
     assert refused.value.code == "bad_argument"
+    with pytest.raises(MedAttnError, match="--memory of 1024 bytes: model"):
+        budget_of(1024)
     assert budget_of(0).limit > memory.PER_SCAN
 
 

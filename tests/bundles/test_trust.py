@@ -1,11 +1,11 @@
-"""The input check of a bundle: numbers that are none are refused, and what the shipped ones call too small."""
+"""Rules and input check of a bundle: numbers that are none are refused, and what the shipped ones call too small."""
 
 from __future__ import annotations
 
 import pytest
 
 from medattn_core.bundles import load, shipped_names
-from medattn_core.bundles.trust import InputCheck
+from medattn_core.bundles.trust import InputCheck, Trust
 from medattn_core.errors import BundleError
 
 
@@ -30,3 +30,12 @@ def test_a_shipped_bundle_warns_of_a_scan_that_is_nearly_empty(name: str) -> Non
     said = check.notice(check.mean, middle | {"share of foreground": 1 / 64**3})
     assert said is not None
     assert "share of foreground is 3.81e-06" in said.message
+
+
+def test_the_slices_that_the_rules_are_from_are_a_number_of_slices() -> None:
+    assert Trust.from_calibration({"slices": 1}, "here").slices == 1
+    assert Trust.from_calibration({}, "here").slices is None
+    for wrong in (0, -1, 1.0, True, "1", [1]):
+        with pytest.raises(BundleError, match="calibration slices") as caught:
+            Trust.from_calibration({"slices": wrong}, "here")
+        assert caught.value.code == "bad_bundle"

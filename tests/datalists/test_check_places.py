@@ -43,7 +43,7 @@ def test_boxes_in_fractions_of_the_image_are_noticed(tmp_path: Path) -> None:
     found = checked(tmp_path, *({"image": name, "box": box} for name, box in zip(names, boxes, strict=True)))
     (warning,) = coded(found, "tiny_box")
     assert "2 boxes cover less than a pixel" in warning
-    assert "0.png: fractions of the image?" in warning
+    assert "0.png: it looks like fractions of the image, and boxes are in pixels" in warning
 
 
 def test_a_mask_in_a_lossy_picture_is_noticed(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from medattn_core import datalists
+from medattn_core.errors import DataListError
 from tests.conftest import Write
 from tests.test_datalists import refused
 
@@ -63,5 +64,28 @@ def test_a_number_in_two_spellings_is_one_label(write: Write) -> None:
     assert "row 3: label '1.0', but '1' in row 2; write one of them" in refused(path)
     path = write("list.csv", "image,label\na.nii,1.1\nb.nii,1.10\n")
     assert datalists.label_names(datalists.load(path)) == ("1.1", "1.10")
-    path = write("list.csv", "image,label\na.nii,1\nb.nii,2.0\nc.nii,nan\n")
-    assert [case.label for case in datalists.load(path)] == ["1", "2.0", "nan"]
+    path = write("list.csv", "image,label\na.nii,1\nb.nii,2.0\nc.nii,NA\n")
+    assert [case.label for case in datalists.load(path)] == ["1", "2.0", "NA"]
+
+
+@pytest.mark.parametrize("word", ["nan", "NaN", "<NA>", "#N/A"])
+def test_a_word_for_an_empty_cell_is_no_label(write: Write, word: str) -> None:
+    """Unless the list says that it is one."""
+    path = write("list.csv", f"image,label\na.nii,x\nb.nii,{word}\n")
+    assert "row 3: no label, but row 2 has one" in refused(path)
+    path = write("list.json", [{"image": "a.nii", "label": "x"}, {"image": "b.nii", "label": word}])
+    assert "training[1]: no label, but training[0] has one" in refused(path)
+    path = write("list.json", {"labels": ["x", word], "training": entries("x", word)})
+    assert [case.label for case in datalists.load(path)] == ["x", word]
+    cases = datalists.load(path)
+    datalists.save(cases, path)
+    assert datalists.load(path) == cases
+    with pytest.raises(DataListError, match=r"would be read as an empty cell of CSV; rename it, or use \.json"):
+        datalists.save(cases, path.with_suffix(".csv"))
+
+
+def test_a_label_is_one_line(write: Write) -> None:
+    path = write("list.csv", 'image,label\na.nii,x\nb.nii,"y\nz"\n')
+    assert "label 'y\\nz' has a line break; write it in one line" in refused(path)
+    path = write("list.json", {"labels": ["x", "y\nz"], "training": entries(0, 1)})
+    assert "'labels' has 'y\\nz', with a line break" in refused(path)

@@ -19,14 +19,16 @@ PATIENTS = "image,label,fold,patient\na.nii,x,0,Erika\nb.nii,y,{fold},erika\n"
 
 
 def test_a_patient_in_two_spellings_is_in_one_fold(write: Write) -> None:
-    """Short identifiers may differ in capital letters and be two people, who are then together or said to be alike."""
+    """Short identifiers may differ in capital letters and be two people: they are kept together, and that is said."""
     message = refused(write("list.csv", PATIENTS.format(fold=1)))
-    assert "row 3: the same patient in two spellings (small and capital letters) in another fold" in message
+    assert (
+        "row 3: the same patient in two spellings (small and capital letters, or 1 and 1.0) in another fold" in message
+    )
     assert "rika" not in message
     path = write("list.csv", PATIENTS.format(fold=0))
     assert len(datalists.load(path)) == 2
     (line,) = [line for line in datalists.check(path).warnings if line.startswith("[patient_spelling]")]
-    assert "1 patient differs from another" in line
+    assert "1 patient is spelt in several ways" in line
     assert "rika" not in line
 
 

@@ -28,12 +28,12 @@ def test_none_of_the_labels_is_an_answer_and_no_label_a() -> None:
     p = np.array([[0.9, 0.1], [0.2, 0.7], [0.3, 0.1], [0.8, 0.2]])
     truth = np.array([[1, 0], [0, 1], [0, 0], [0, 0]], float)
     assert classification.scores(p, truth, EITHER)["accuracy"] == 0.5
-    assert classification.scores(p, truth, EITHER)["sensitivity_-"] == 0.0
+    assert classification.scores(p, truth, EITHER)["sensitivity_none_of_the_labels"] == 0.0
     found = classification.scores(p, truth, task)
     assert found["accuracy"] == 0.75
     assert found["accuracy_most_probable"] == 1.0
-    assert found["sensitivity_-"] == 0.5
-    assert found["specificity_-"] == 1.0
+    assert found["sensitivity_none_of_the_labels"] == 0.5
+    assert found["specificity_none_of_the_labels"] == 1.0
     assert found["balanced_accuracy"] == pytest.approx((1 + 1 + 0.5) / 3)
     matrix = classification.confusion(decisions(p, task), truth > 0.5, task)
     assert matrix["confusion_labels"] == ["a", "b", "-"]

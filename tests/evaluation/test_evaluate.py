@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 import torch
+from PIL import Image
 
 from medattn_core import datalists
 from medattn_core.bundles import load, load_network
@@ -20,6 +21,7 @@ from medattn_core.evaluation import Settings, evaluate, fidelity, localisation, 
 from medattn_core.evaluation.maps import RANDOM_NETWORKS
 from medattn_core.evaluation.saliency import PEERS, Peers
 from medattn_core.inference import Predictor
+from medattn_core.outputs import render
 from medattn_core.training import train
 from medattn_core.transforms.conform import conform
 from medattn_core.volumes import Volume, read, write
@@ -135,9 +137,32 @@ def test_random_networks_have_no_common_map(trained: tuple[Path, Path], folds: t
         prediction = predictor(case.image)
         image = conform(prediction.volume, predictor.task, ()).image[..., 0]
         cells = prediction.contributions(case.label).ravel()
-        index = predictor.task.index(case.label)
-        rho += [fidelity.rank_correlation(cells, fidelity.random_contributions(n, image, index)) for n in random]
+        index, allowed = predictor.task.index(case.label), prediction.head.allowed[..., 0]
+        drawn = [fidelity.random_contributions(network, image, index, allowed) for network in random]
+        rho += [fidelity.rank_correlation(cells, other) for other in drawn]
     assert abs(np.mean(rho)) < 0.2
+
+
+def test_examples_outline_the_marked_finding(measured: tuple[dict, Path]) -> None:
+    """All cases have a box: each picture has its line, and the same colour beside the word."""
+    for path in sorted(measured[1].glob("example_*.png")):
+        line = (np.asarray(Image.open(path).convert("RGB")) == render.OUTLINE).all(axis=2)
+        assert line[:-190].sum() > 50, path.name
+        assert 20 < line[-190:].sum() < 200, path.name
+
+
+def test_an_example_without_a_usable_finding_is_drawn_all_the_same(trained: tuple[Path, Path], tmp_path: Path) -> None:
+    (tmp_path / "mask.png").write_bytes(b"nothing")
+    image = str(trained[1].parent / "{}.png")
+    rows = [{"image": image.format(i), "label": ("dark", "bright")[i], "mask": "mask.png"} for i in range(2)]
+    path = write_list(tmp_path / "list.csv", rows)
+    settings = Settings(compared_cases=0, bootstrap=0, examples=1)
+    metrics = evaluate(trained[0], path, tmp_path / "out", settings=settings, device="cpu")
+    assert len(metrics["place_errors"]) == 2
+    drawn = sorted((tmp_path / "out").glob("example_*.png"))
+    assert [one.name for one in drawn] == ["example_best_1.png", "example_worst_1.png"]
+    for one in drawn:
+        assert not (np.asarray(Image.open(one).convert("RGB")) == render.OUTLINE).all(axis=2).any()
 
 
 def test_page_is_for_a_reader(measured: tuple[dict, Path]) -> None:
@@ -363,8 +388,8 @@ def test_regression(tmp_path: Path) -> None:
     page = (tmp_path / "out" / "summary.html").read_text()
     assert metrics["localisation"]["evidence"]["cases"] == 2
     assert "froc" not in metrics["localisation"]  # an organ is no single lesion
-    assert "mm3 on average" in page
-    assert "loss without its top 10 %, mm3" in page
-    assert "area, insertion, mm3" in page
+    assert "mm\u00b3 on average" in page
+    assert "loss without its top 10 %, mm\u00b3" in page
+    assert "area, insertion, mm\u00b3" in page
     assert "probability" not in page.split("In short")[1]  # a value has none
     assert "label" not in page.split("In short")[1]

@@ -139,7 +139,7 @@ def test_what_is_evaluated_is_what_is_predicted(tmp_path: Path, activation: str)
     matrix = np.array(metrics["confusion_matrix"])
     assert metrics["confusion_labels"] == [*labels, "-"]
     assert matrix[:, 2].sum() == sum(row["said"] == "-" for row in rows)
-    assert "none of them, if it has less than" in (tmp_path / "barred_out" / "summary.html").read_text()
+    assert "none of the labels, if it has less than" in (tmp_path / "barred_out" / "summary.html").read_text()
 
 
 def test_words_of_a_picture() -> None:
@@ -161,9 +161,9 @@ def test_words_of_a_picture() -> None:
     row = {"true": "a|b", "said": "a"}
     assert examples._answer(shown["each"], row, "b") == "true: a, b, said: a; b 0.1 %"
     none = {"true": "a", "said": "-"}
-    assert examples._answer(shown["one"], none, "a") == "true: a, said: none (most probable: a), 88.0 %"
+    assert examples._answer(shown["one"], none, "a") == "true: a, said: none of the labels (most probable: a), 88.0 %"
     assert examples._answer(shown["one"], {"true": "a", "said": "a"}, "a") == "true: a, said: a, 88.0 %"
-    assert examples._answer(shown["alone"], none, "a") == "true: a, said: none; a 88.0 %"
+    assert examples._answer(shown["alone"], none, "a") == "true: a, said: no a; a 88.0 %"
 
 
 @pytest.fixture(scope="module")

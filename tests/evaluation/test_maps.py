@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -9,15 +10,18 @@ import pytest
 import torch
 from torch import nn
 
+from medattn_core.bundles import save_bundle
 from medattn_core.errors import PredictionError
 from medattn_core.evaluation import fidelity, localisation, map_summary, page_maps
 from medattn_core.evaluation.ensemble import Mean
 from medattn_core.evaluation.lesions import Lesions
-from medattn_core.evaluation.maps import MapScores, add_repeats
+from medattn_core.evaluation.maps import Comparison, MapScores, add_comparison, add_repeats
 from medattn_core.evaluation.saliency import Peers, last_stage
+from medattn_core.inference import Predictor
 from medattn_core.networks.attention_cnn import AttentionCNN
 from medattn_core.networks.encoders import ENCODERS
 from medattn_core.tasks import TaskSpec
+from medattn_core.volumes import Volume
 
 VALUE = TaskSpec(name="t", kind="regression", activation="identity", labels=("v",), spatial_dims=2, spacing=(1, 1))
 SMALL = {"encoder_options": {"widths": [4, 4, 4, 4], "blocks": [1, 1, 1, 1]}, "width": 4}
@@ -88,7 +92,8 @@ def test_other_methods_on_cuda() -> None:
     maps = Peers(network, ("gradcam", "gradcampp", "occlusion", "integrated_gradients")).maps(image, 1)
     assert {m.shape for m in maps.values()} == {(32, 32)}
     fidelity.curves(Mean([network]), image, image[0], np.ones((32, 32), bool), 1, VALUE)
-    assert fidelity.random_contributions(fidelity.randomised(network), image, 1).ndim
+    allowed = np.ones((8, 8), bool)
+    assert fidelity.random_contributions(fidelity.randomised(network), image, 1, allowed).ndim
 
 
 def test_other_methods_explain_all_members() -> None:
@@ -314,3 +319,34 @@ def test_the_peak_is_in_the_middle_of_the_strongest_cell() -> None:
     inside = np.zeros(evidence.shape, bool)
     inside[6, 10] = True
     assert localisation.scores(evidence, inside)["pointing"] == 1
+
+
+@pytest.mark.parametrize("pooling", ["evidence", "average"])
+def test_the_curves_begin_at_what_was_predicted(tmp_path: Path, pooling: str) -> None:
+    """Of a slice whose size is no multiple of the stride, cells in the padding are not attended, here neither."""
+    labels = {"labels": ("a", "b"), "spatial_dims": 2, "spacing": (1, 1), "slicewise": True}
+    task = TaskSpec(name="t", intensity={"rule": "window", "lower": 0, "upper": 255}, **labels)
+    settings = {
+        "spatial_dims": 2, "in_channels": 1, "out_channels": 2, "width": 8, "slicewise": True, "evidence_stride": 4,
+        "encoder_options": {"stem_stride": 2, "widths": [8, 8, 8], "blocks": [1, 1, 1]}, "pooling": pooling,
+    }  # fmt: skip
+    torch.manual_seed(0)
+    network = AttentionCNN(**settings)
+    torch.nn.init.normal_(network.pooling.value.weight, std=3.0)
+    folder = save_bundle(
+        tmp_path / "t", task=task, network_settings=settings, state_dict=network.state_dict(), description="untrained",
+        version="0.0.1",
+    )  # fmt: skip
+    predictor = Predictor.from_bundle(folder, device="cpu")
+    data = np.random.default_rng(0).integers(0, 255, (41, 33, 1)).astype(np.float32)
+    prediction = predictor(Volume(data=data, affine=np.eye(4)))
+    assert not prediction.head.allowed.all()
+    scores, comparison = MapScores(), Comparison.of(predictor.networks, (), 0)
+    add_comparison(scores, (0, "a"), prediction, (), comparison, None, None)
+    (found,) = scores.curves["evidence"].values()
+    assert found["deletion"][0] == pytest.approx(prediction.probabilities["a"], abs=1e-6)
+    assert found["insertion"][-1] == pytest.approx(prediction.probabilities["a"], abs=1e-6)
+    allowed = prediction.head.allowed[..., 0]
+    image = np.zeros((1, 4 * allowed.shape[0], 4 * allowed.shape[1]))
+    cells = fidelity.random_contributions(comparison.random[0], image, 0, allowed)
+    assert (cells.reshape(allowed.shape)[~allowed] == 0).all()

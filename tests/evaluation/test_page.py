@@ -179,13 +179,64 @@ def test_a_threshold_of_two_labels_says_what_it_is_of() -> None:
         "another than the one said."
     )
     share = "b is said where its share of the two probabilities is 0.418 or more, chosen on val.csv, else a&lt;"
-    assert page._threshold(metrics) == f"{share}; none of them, if both have less than 0.499. {of_the_most_probable}"
+    assert (
+        page._threshold(metrics) == f"{share}; none of the labels, if both have less than 0.499. {of_the_most_probable}"
+    )
     settings["none_below"] = None
     assert page._threshold(metrics) == f"{share}. {of_the_most_probable}"
     settings["decision_threshold"] = None
     assert page._threshold(metrics) == "The most probable label is said."
     settings["task_threshold"] = 0.5
-    assert page._threshold(metrics) == "The most probable label is said; none of them, if it has less than 0.5."
+    assert page._threshold(metrics) == "The most probable label is said; none of the labels, if it has less than 0.5."
+
+
+def test_none_of_the_labels_has_one_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the table of labels, in the picture and, with underscores, in the scores."""
+    task = TaskSpec(name="t", labels=("a", "b"), activation="sigmoid", threshold=0.5, spatial_dims=2, spacing=(1, 1))
+    metrics = scored(task, np.array([[1, 0]] * 4 + [[0, 0]] * 4, float))
+    assert metrics["classification"]["specificity_none_of_the_labels"]["value"] == 1.0
+    assert not any(name.endswith("_-") for name in metrics["classification"])
+    (_, rows) = page._labels(metrics["classification"], metrics["task"], {"label_thresholds": None})
+    assert "<td>none of the labels</td>" in rows
+    names: list[list[str]] = []
+    confusion = plots.confusion
+
+    def kept(path: Path, matrix: np.ndarray, labels: list[str]) -> Path:
+        names.append(labels)
+        return confusion(path, matrix, labels)
+
+    monkeypatch.setattr(plots, "confusion", kept)
+    pictures.draw(tmp_path, {**metrics, "fidelity": {}}, np.zeros((8, 2)), np.eye(8, 2), task)
+    assert names == [["a", "b", "none of the labels"]]
+
+
+def test_units_are_shown_alike(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    task = {"kind": "regression", "labels": ["v"], "unit": "mm3"}
+    rows = page._scores({"mae": {"value": 2.0}}, task)
+    assert '<td class="n">2 mm\u00b3</td>' in rows
+    text = page._short({"cases": 1, "task": task, "localisation": {}}, {"mae": {"value": 2.0},
+                                                                       "mae_of_the_mean": {"value": 3.0}})  # fmt: skip
+    assert text.count(" mm\u00b3") == 2
+    axes: list[str] = []
+    finish = plots._finish
+
+    def kept(figure: object, drawn: object, path: Path, x: str, y: str, **more: Any) -> Path:
+        axes.extend((x, y))
+        return finish(figure, drawn, path, x, y, **more)
+
+    monkeypatch.setattr(plots, "_finish", kept)
+    spec = TaskSpec(name="t", kind="regression", activation="identity", labels=("v",), unit="mm3", spatial_dims=2,
+                    spacing=(1, 1))  # fmt: skip
+    pictures.draw(tmp_path, {"fidelity": {}, "localisation": {}}, np.ones((3, 1)), np.ones((3, 1)), spec)
+    assert axes == ["true, mm\u00b3", "predicted, mm\u00b3"]
+
+
+def test_the_sample_is_called_one() -> None:
+    row = {**dict.fromkeys(page_maps.MEASURES, 0.5), "intervals": {}, "cases": 3}
+    text = "".join(page_maps.place({"evidence": row, "evidence_on_sample": row, "iou_threshold": None}, {}, 0))
+    assert "<td>evidence, on the sample</td>" in text
+    assert "on the sample: cases drawn at random to be compared" in text
+    assert "sample" not in "".join(page_maps.place({"evidence": row, "iou_threshold": None}, {}, 0))
 
 
 def test_the_sign_of_a_mean_error_is_explained() -> None:

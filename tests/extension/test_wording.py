@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import html
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
+from medattn_core.bundles.claims import UNMEASURED, percent_of
+from medattn_core.errors import Notice
 from medattn_core.inference import Prediction, Predictor
 from medattn_core.outputs.report import report
 from medattn_core.outputs.view import View
-from medattn_core.volumes import Volume
+from medattn_core.volumes import Volume, read
 from medattn_core.worker import describe
 
 CLAIMS = ("interval:", "Right in about", "of the labels given were right")
@@ -42,12 +45,29 @@ def test_noise_has_no_interval() -> None:
 
 def test_a_region_of_interest_has_no_confidence(sample_data: Path) -> None:
     predict = Predictor.from_bundle("brain_tumor_t1ce", device="cpu")
-    whole = predict(sample_data / "brain1_image.nrrd")
-    assert whole.confidence is not None
-    claims = [[claim for claim in CLAIMS if claim in text] for text in both(whole)]
+    scan = read(sample_data / "brain1_image.nrrd")
+    whole = predict(scan)
+    panel, page = both(whole)
+    assert not_known(panel) == not_known(page)
+    assert "measured on single slices, not on whole volumes" in not_known(panel)
+    mask = np.asarray(whole.regions()[0].mask)
+    best = int(mask.sum(axis=(0, 1)).argmax())
+    one = replace(scan, data=np.ascontiguousarray(scan.data[:, :, best : best + 1]))
+    slice_ = replace(predict(one), warnings=())
+    assert not slice_.abstained  # it would state no confidence anyway
+    claims = [[claim for claim in CLAIMS if claim in text] for text in both(slice_)]
     assert claims == [["Right in about"], ["of the labels given were right"]]
-    part = predict(sample_data / "brain1_image.nrrd", mask=np.asarray(whole.regions()[0].mask))
-    assert not part.abstained  # it would state no confidence anyway
+    part = replace(slice_, warnings=(Notice("masked", "m"),))
     panel, page = both(part)
     assert not_known(panel) == not_known(page)
     assert "only a region of interest could speak" in not_known(panel)
+
+
+def test_limits_and_reasons_are_those_of_the_report() -> None:
+    from MedAttnLib import wording
+
+    for limit in (0.3624, 0.5, 0.0, 1.0, 0.0004, 0.99996, 0.91586):
+        assert wording.limit(limit) == percent_of(limit)
+    for code, reason in UNMEASURED.items():
+        said = wording.unreliable({"unmeasured": {code: "another"}})
+        assert reason in said

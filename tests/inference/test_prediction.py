@@ -311,7 +311,7 @@ def test_labels_of_a_multilabel_task_are_those_that_reach_the_threshold(predicti
         task = replace(prediction.task, kind="multilabel", activation="sigmoid", threshold=least)
         asked = replace(prediction, task=task)
         assert set(asked.present) == set(expected)
-        assert words_of(asked).startswith(("none  (most probable", ranked[0])[bool(expected)])
+        assert words_of(asked).startswith(("none of the labels  (most probable: ", ranked[0])[bool(expected)])
 
 
 def test_a_single_label_is_said_from_one_half_on(prediction):

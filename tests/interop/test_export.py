@@ -23,6 +23,7 @@ from medattn_core.bundles.bundle import METADATA
 from medattn_core.errors import BundleError
 from medattn_core.inference import Predictor
 from medattn_core.interop import describe, export
+from medattn_core.interop.card import read_metrics
 from medattn_core.interop.schema import check_against
 from medattn_core.interop.verification import COMPLETE
 from tests.interop.conftest import EVERY, MODELS, SMALL, Exports
@@ -270,6 +271,17 @@ def test_one_score_without_an_interval_beside_others(originals: dict[str, Bundle
     assert "| accuracy | 0.9 | 0.8 to 0.95 |" in card
     assert "| auc | 0.91 |  |" in card
     assert "bootstrap over patients. Where there is none: the bootstrap has no spread" in card
+
+
+def test_scores_of_none_of_the_labels_are_read_under_their_older_name(
+    originals: dict[str, Bundle], tmp_path: Path
+) -> None:
+    path = tmp_path / "metrics.json"
+    path.write_text(
+        json.dumps({"classification": {"specificity_-": {"value": 0.9}, "auc": {"value": 0.8}}, "cases": 9})
+    )
+    found = read_metrics(path, next(iter(originals.values()))).scores
+    assert found == {"specificity_none_of_the_labels": {"value": 0.9}, "auc": {"value": 0.8}, "cases": 9}
 
 
 def test_what_lies_there_is_not_overwritten(originals: dict[str, Bundle], tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import csv
 import json
 import logging
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ import pytest
 import torch
 
 from medattn_core.bundles import Bundle, save_bundle, seal
-from medattn_core.errors import MedAttnError
+from medattn_core.errors import MedAttnError, Notice
 from medattn_core.inference import Predictor, predictor
 from medattn_core.interop import export, results, verify
 from medattn_core.interop.scans import Scans
@@ -124,6 +125,40 @@ def test_the_table_says_what_predict_says(tmp_path: Path, kind: str) -> None:
         assert {p.abstained or bool(p.undecided) for p in predictions} == {True, False}
 
 
+def test_a_whole_volume_is_warned_of_as_predict_does(tmp_path: Path) -> None:
+    """By a model that was measured on single slices: its rules to abstain stay, its shares are left out."""
+    rules = {**RULES["multiclass"], "slices": 1}
+    task = TaskSpec(
+        name="slices",
+        labels=LABELS,
+        spatial_dims=2,
+        spacing=(1, 1),
+        slicewise=True,
+        slice_spacing=1.0,
+        intensity=WINDOW,
+    )
+    settings = {"spatial_dims": 2, "in_channels": 1, "out_channels": 3, "slicewise": True,
+                "encoder_options": {"widths": [4, 4, 4, 4], "blocks": [1, 1, 1, 1]}}  # fmt: skip
+    made = save_bundle(
+        tmp_path / "slices", task=task, network_settings=settings, state_dict=AttentionCNN(**settings).state_dict(),
+        description="", version="1", calibration=rules,
+    )  # fmt: skip
+    bundle = export(made.path, tmp_path / "slices_classification")
+    (tmp_path / "scans").mkdir()
+    data = np.random.default_rng(0).integers(0, 200, (32, 32, 3)).astype(np.int16)
+    for name, scan in (("one", data[:, :, :1]), ("whole", data)):
+        save(tmp_path / "scans" / f"{name}.nii.gz", scan)
+    run(bundle.path, tmp_path / "scans", tmp_path / "out")
+    one, whole = read_rows(tmp_path / "out" / "predictions.csv")
+    assert "whole_volume" not in one["warnings"]
+    assert "" not in (one["confidence"], one["label_set"], one["abstained"])
+    assert "whole_volume" in whole["warnings"].split(";")
+    assert (whole["confidence"], whole["label_set"]) == ("", "")
+    assert whole["abstained"] != ""
+    predicted = Predictor.from_bundle(bundle, device="cpu")(tmp_path / "scans" / "whole.nii.gz")
+    assert whole["warnings"].split(";") == [notice.code for notice in predicted.warnings]
+
+
 def test_names_that_are_written_twice_are_the_same() -> None:
     assert results.OUTSIDE == predictor.OUTSIDE
     for value in ("=c", "-x", " @a", "a\nb", "a", None, True):
@@ -200,6 +235,15 @@ def test_nothing_passes_for_an_image(changes: dict[str, Any], shape: tuple[int, 
         assert "DOE" not in str(item)
         assert item["image"].shape == shape
         assert torch.isnan(item["image"]).all()
+
+
+def test_a_scan_that_is_unlike_the_training_is_no_fault_of_the_table(tmp_path: Path) -> None:
+    """MONAI's run has no input check, so it takes nothing back that Predictor does."""
+    bundle = bundle_of(tmp_path, "multiclass")
+    prediction = Predictor.from_bundle(bundle, device="cpu")(write_scans(tmp_path / "scans", 1) / "scan0.nii.gz")
+    strange = replace(prediction, warnings=(*prediction.warnings, Notice("unlike_training", "m")))
+    assert results.row_of(strange)["label_set"] == ""
+    assert results.row_of(results.without_input_check(strange)) == results.row_of(prediction)
 
 
 def test_verify_compares_the_decision(tmp_path: Path) -> None:

@@ -99,6 +99,18 @@ def test_legend_bar_shows_the_colours_of_its_ticks() -> None:
         assert np.abs(bar[0, place].astype(int) - wanted).max() <= 3
 
 
+@pytest.mark.parametrize(("caps", "coloured"), [((0.05, 0.6), (False, True)), ((1.0, 0.2), (True, False))])
+def test_the_legend_has_no_colour_that_the_map_cannot_have(
+    caps: tuple[float, float], coloured: tuple[bool, bool]
+) -> None:
+    scale = colour.Scale(limit=0.3, visible=0.06, unit="logit/mL", caps=caps)
+    row = colour.bar(scale, 401, 1)[0].astype(int)
+    assert scale.coloured == coloured
+    assert (bool(np.ptp(row[:200], axis=1).any()), bool(np.ptp(row[201:], axis=1).any())) == coloured
+    strongest = colour.blend(np.array(96, dtype=np.uint8), colour.rgba(np.array([-9.0, 9.0]), scale))
+    assert np.abs(row[[0, -1]] - strongest).max() <= 3
+
+
 def test_legend_numbers_are_short() -> None:
     for peak in (0.0123, 0.277, 1.01, 34.5, 9.99):
         density = np.zeros(1000)

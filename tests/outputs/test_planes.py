@@ -112,10 +112,40 @@ def test_oblique_is_said_from_five_degrees(degrees: float) -> None:
     oblique[:3, :3] = rotation((np.radians(degrees), 0.0, 0.0)) @ affine[:3, :3]
     volume = Volume(data=data, affine=oblique)
     shown = planes.planes_through(volume, density, oblique[:3, :3] @ np.array(PEAK) + oblique[:3, 3])
-    for plane in shown:
-        assert (f"oblique {degrees:.0f}°" in plane.caption) == (degrees > 5)
+    for plane in shown:  # the turn is about the right-left axis: sagittal slices stay sagittal
+        word = "turned" if plane.name == "sagittal" else "oblique"
+        assert (f"{word} {degrees:.0f}°" in plane.caption) == (degrees > 5)
+        assert ("oblique" in plane.caption) == (degrees > 5 and plane.name != "sagittal")
         assert plane.density.max() == 80.0
     assert shown[0].letters == (("R", "L", "A", "P") if degrees < 15 else ("R", "L", "AS", "PI"))
+
+
+def test_a_plane_is_oblique_by_its_normal() -> None:
+    """Turned about the head-feet axis the slices are still axial; sheared as under a gantry tilt none lies askew."""
+    data, density, affine = phantom()
+    turned = affine.copy()
+    turned[:3, :3] = rotation((0.0, 0.0, np.radians(20.0))) @ affine[:3, :3]
+    shown = planes.planes_through(Volume(data=data, affine=turned), density, None)
+    words = [plane.caption.partition(" \N{MIDDLE DOT} ")[0] for plane in shown]
+    assert words == ["Axial, turned 20°", "Coronal, oblique 20°", "Sagittal, oblique 20°"]
+    frame = planes.Frame.of(Volume(data=data, affine=turned))
+    assert [frame.tilt(normal) for normal in range(3)] == pytest.approx([20.0, 20.0, 0.0], abs=1e-4)
+    leaning = affine.copy()
+    leaning[1, 2] = -np.tan(np.radians(18.0)) * SPACING[2]  # the stack of slices leans back
+    shown = planes.planes_through(Volume(data=data, affine=leaning), density, None)
+    words = [plane.caption.partition(" \N{MIDDLE DOT} ")[0] for plane in shown]
+    assert words == ["Axial", "Coronal, oblique 18°", "Sagittal, sheared 18°"]
+
+
+def test_an_outline_is_turned_as_the_image_is() -> None:
+    data, density, affine = phantom()
+    for permutation, signs in AXIS_CODES:
+        volume, _ = native(permutation, signs)
+        marked = volume.data > 1200
+        for plane in planes.planes_through(volume, volume.data, world_of(PEAK), marked):
+            assert plane.outline is not None
+            assert np.array_equal(plane.outline, plane.image > 1200)
+    assert planes.planes_through(Volume(data=data, affine=affine), density, None)[0].outline is None
 
 
 def test_a_slice_is_one_picture_in_its_own_plane() -> None:

@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
+from medattn_core.bundles.claims import percent_of
 from medattn_core.bundles.trust import Trust, Undecided
 from medattn_core.errors import Notice
 from medattn_core.inference.head import Ensemble
+from medattn_core.inference.predictor import _with_doubts
 from medattn_core.outputs.report import report
 from medattn_core.outputs.text import number, percent, position_mm, signed
 from medattn_core.outputs.view import View
@@ -118,13 +120,66 @@ def test_regression_page(predict: Predict, head_volume: Volume) -> None:
     assert "mL/mL" in words
 
 
+def test_a_regression_is_a_sum_with_equal_decimals_and_a_unit(predict: Predict, head_volume: Volume) -> None:
+    """The residual of a scan within the field of view is rounding, and reads as nothing."""
+    prediction = predict(head_volume, activation="identity", labels=("size",), unit="mm3", bias=0.0, gain=4e5)
+    view = View.of(prediction)
+    value = prediction.value
+    assert value is not None
+    assert 1000 < value < 10000
+    assert 0 < abs(view.evidence.residual) < 0.5
+    page = report(view)
+    total = f"{view.evidence.total:.0f}"
+    assert f"0 bias + {total} evidence + 0 residual = <strong>{value:.0f}</strong> mm\u00b3</p>" in page
+    assert "mm3" not in page
+    assert "mm\u00b3/mL" in page
+    small = predict(head_volume, activation="identity", labels=("size",), unit="mm3", bias=30.0, gain=1.0)
+    evidence = View.of(small).evidence.total
+    sign = "\N{MINUS SIGN}" if evidence < 0 else "+"
+    assert f"30.00 bias {sign} {abs(evidence):.2f} evidence" in words_of(report(View.of(small)))
+
+
+def test_a_region_without_colour_says_so(predict: Predict, head_volume: Volume) -> None:
+    """Its pictures show a mark and nothing in it."""
+    view = View.of(predict(head_volume))
+    assert view.coloured(view.regions[0])
+    assert "too weak to be seen" not in report(view)
+    peak = float(view.density.data[view.regions[0].mask].max())
+    faint = View.of(predict(head_volume))
+    vars(faint)["scale"] = replace(view.scale, limit=peak * 4.9, visible=peak * 0.98)  # a cached property
+    assert not faint.coloured(faint.regions[0])
+    words = words_of(report(faint))
+    assert words.count("too weak to be seen in colour, the mark shows its place") >= 1
+
+
+def test_a_side_without_colour_says_so(predict: Predict, head_volume: Volume) -> None:
+    view = View.of(predict(head_volume))
+    label = view.evidence.label
+    assert view.scale.coloured == (False, True)
+    assert f"All that speaks against {label} is too little to be coloured." in words_of(report(view))
+    vars(view)["scale"] = replace(view.scale, caps=(1.0, 1.0))  # a cached property
+    assert "is too little to be coloured" not in words_of(report(view))
+
+
+def test_the_places_of_peak_and_pictures_are_told_apart(predict: Predict, head_volume: Volume) -> None:
+    """Cells of the map are coarser than slices, so their middle may lie between two."""
+    view = View.of(predict(head_volume))
+    words = words_of(report(view))
+    assert "The peak is the middle of the strongest cell of the map; the pictures name the slices" in words
+    peak = view.regions[0].world_position_mm
+    for plane, axis in zip(view.planes(view.regions[0]), (2, 1, 0), strict=True):
+        letter, place = plane.caption.split()[-3:-1]
+        shown = float(place) * (1 if letter in "RAS" else -1)
+        assert abs(shown - peak[axis]) <= (1.0, 1.0, 3.0)[axis] + 0.051  # half of a voxel
+
+
 def test_picture_page(predict: Predict, picture: Volume) -> None:
     view = View.of(predict(picture))
     words = words_of(report(view))
     assert "logit/pixel" in words
     assert re.search(r"\+\d+\.\d+ logit, \d+ pixels", words)
     sized = View.of(predict(replace(picture, spacing_known=True)))
-    assert "logit/cm2" in words_of(report(sized))
+    assert "logit/cm\u00b2" in words_of(report(sized))
     for unsized in (words, view.caption().subtitle):
         assert not re.search(r"\b(mm|cm|mL)", unsized)
     assert re.search(r"column \d+, row \d+", words)
@@ -152,11 +207,70 @@ def test_empty_map_page(predict: Predict, head_volume: Volume) -> None:
 
 def test_a_threshold_of_several_labels_is_where_each_is_said(predict: Predict, head_volume: Volume) -> None:
     prediction = predict(head_volume, threshold=0.7882)
-    assert "Where none reaches 78.82 %, take the result as undecided." in words_of(report(View.of(prediction)))
+    limit = "The model decides from 78.8 % on: where no label reaches it, it is undecided."
+    assert limit in words_of(report(View.of(prediction)))
     prediction = replace(prediction, task=replace(prediction.task, kind="multilabel"))
     words = words_of(report(View.of(prediction)))
-    assert "A label is said from 78.82 % on." in words
+    assert "A label is said from 78.8 % on." in words
     assert "undecided" not in words
+
+
+@pytest.mark.parametrize("least", [0.001, 0.9999])
+def test_one_limit_decides_on_pages_of_what_is_decided_and_of_what_is_not(
+    predict: Predict, head_volume: Volume, least: float
+) -> None:
+    """The rule to abstain is the limit where there is one, and every number of the page is in percent."""
+    prediction = replace(predict(head_volume, threshold=0.0005), trust=Trust(abstain_below=least))
+    prediction = _with_doubts(replace(prediction, warnings=()))
+    words = words_of(report(View.of(prediction)))
+    assert prediction.abstained == (least > 0.5)
+    assert words.count(f"The model decides from {percent_of(least)} on: ") == 1
+    assert ("No label reaches it here." in words) == prediction.abstained
+    assert ("Undecided: the model is not sure enough" in words) == prediction.abstained
+    assert (f"and the model decides from {percent_of(least)} on" in words) == prediction.abstained
+    assert "0.05 %" not in words, "the threshold of the task decides nothing"
+
+
+def test_between_which_limits_a_label_is_undecided(predict: Predict, head_volume: Volume) -> None:
+    rule = Undecided(present_from=0.11829512, absent_to=0.1442132961)
+    one = predict(head_volume, labels=("aneurysm",), threshold=0.3624)
+    rules = Trust(coverage=0.9, undecided={"aneurysm": rule})
+    one = replace(one, task=replace(one.task, kind="multilabel"), trust=rules)
+    for logit in (-5.0, -1.5, 3.0):
+        said = replace(one, head=replace(one.head, bias=one.head.bias + logit - one.logits))
+        page = words_of(report(View.of(said)))
+        assert "A label is said from 36.2 % on. It is undecided from 11.8 % to 36.2 %." in page
+        assert ("Undecided: aneurysm." in page) == (logit == -1.5)
+        assert ("Decided: no aneurysm." in page) == (logit == -5.0)
+        title = View.of(said).caption().title
+        assert title.startswith({-5.0: "no aneurysm  (aneurysm 0.7 %)", -1.5: "undecided: aneurysm"}.get(logit, "aneu"))
+    several = predict(head_volume, threshold=0.5)
+    label = several.task.labels[1]
+    several = replace(
+        several, task=replace(several.task, kind="multilabel"), trust=Trust(coverage=0.9, undecided={label: rule})
+    )
+    assert f"But {label} is undecided from 11.8 % to 50 %." in words_of(report(View.of(several)))
+
+
+def test_that_nothing_is_there_is_said_in_the_same_words(predict: Predict, head_volume: Volume) -> None:
+    """On the page without a rule, and above the picture, which travels alone."""
+    for labels, answer in ((("aneurysm",), "no aneurysm"), (("edema", "mass"), "none of the labels")):
+        absent = predict(head_volume, labels=labels, gain=1.0, bias=-5.0)
+        absent = replace(absent, task=replace(absent.task, kind="multilabel"))
+        assert f"{answer[0].upper()}{answer[1:]}." in words_of(report(View.of(absent)))
+        share = percent(absent.probabilities[absent.label])
+        assert View.of(absent).finding == f"{answer}  ({absent.label} {share})"
+    low = predict(head_volume, gain=1.0, threshold=0.9)
+    assert View.of(low).finding.startswith(f"below the threshold: {low.label}  ")
+
+
+def test_no_label_may_be_credible(predict: Predict, head_volume: Volume) -> None:
+    none = replace(predict(head_volume, gain=1.0), trust=Trust(coverage=0.9, quantile=0.01))
+    assert none.label_set == ()
+    words = words_of(report(View.of(none)))
+    assert "No label is credible at 90 %." in words
+    assert "Credible at" not in words
+    assert "the truth among them" not in words
 
 
 def test_a_label_that_cannot_be_decided_is_said_and_one_that_can_too(predict: Predict, head_volume: Volume) -> None:
@@ -180,7 +294,11 @@ def test_a_label_that_cannot_be_decided_is_said_and_one_that_can_too(predict: Pr
 
 @pytest.mark.parametrize(
     ("code", "why"),
-    [("unlike_training", "unlike those the model was trained on"), ("masked", "only a region of interest could speak")],
+    [
+        ("unlike_training", "unlike those the model was trained on"),
+        ("masked", "only a region of interest could speak"),
+        ("whole_volume", "it was measured on single slices, not on whole volumes"),
+    ],
 )
 def test_no_reliability_is_claimed_that_does_not_hold(
     predict: Predict, head_volume: Volume, code: str, why: str
@@ -264,3 +382,16 @@ def test_everything_from_outside_is_escaped(predict: Predict, head_volume: Volum
     checker = parsed(page)
     assert all(name in {"src", "alt", "class"} for tag, attrs in checker.tags if tag == "img" for name in attrs)
     assert evil in words_of(page)
+
+
+@pytest.mark.parametrize("gain", [1.0, 800.0])
+def test_the_colour_scale_is_printed_with_the_first_pictures(
+    predict: Predict, head_volume: Volume, gain: float
+) -> None:
+    page = report(View.of(predict(head_volume, gain=gain)))
+    assert ".together, .inputs tr { break-inside: avoid; }" in page
+    inner = page[page.index('<div class="together">') : page.index("<h2>How to read")]
+    assert inner.index('class="legend"') < inner.index('class="planes"')
+    before_pictures = inner[: inner.index('class="planes"')]
+    assert before_pictures.count("<div") - before_pictures.count("</div>") == 2  # still within, and the one it opens
+    parsed(page)

@@ -87,6 +87,8 @@ def test_csv_is_the_same_flat(predict: Predict, head_volume: Volume) -> None:
     assert good_row["error_code"] == ""
     assert int(good_row["region_count"]) == len(record["regions"])
     assert float(good_row["region_1_contribution"]) == record["regions"][0]["contribution"]
+    assert float(good_row["region_1_probability_without"]) == record["regions"][0]["probability_without"]
+    assert "region_1_value_without" not in good_row
     place = [float(good_row[f"region_1_{axis}_mm"]) for axis in "ras"]
     assert place == record["regions"][0]["world_position_mm"]
     assert float(good_row["time_s"]) == pytest.approx(0.6)
@@ -111,6 +113,12 @@ def test_regression_has_value_and_unit(predict: Predict, head_volume: Volume) ->
     assert row["unit"] == "mL"
     assert row["evidence_unit"] == "mL/mL"
     assert not any(column.startswith("probability_") for column in row)
+    # What is left without a region is a quantity as well, and the column says so, also beside an input that failed.
+    assert float(row["region_1_value_without"]) == prediction.regions()[0].probability_without
+    bad = tables.error_record("b.nii", VolumeError("empty_file", "b.nii: has no bytes"))
+    both = rows_of([bad, tables.record_of(prediction.to_dict())])
+    assert [one["region_1_value_without"] for one in both] == ["", row["region_1_value_without"]]
+    assert "region_1_probability_without" not in both[0]
 
 
 def test_no_nan_in_json() -> None:

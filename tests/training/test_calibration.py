@@ -11,9 +11,9 @@ from medattn_core.tasks import TaskSpec
 from medattn_core.training.calibration import (
     OFFSET_SPREAD,
     PRIOR_SPREAD,
+    calibration_error_by_label,
     expected_calibration_error,
     fit_scaling,
-    fit_temperature,
     fold_scale,
 )
 
@@ -31,7 +31,31 @@ def test_the_temperature_of_overconfident_logits_is_found(task, temperature):
         targets = np.eye(3)[[rng.choice(3, p=row) for row in p]]
     else:
         targets = (rng.random(p.shape) < p).astype(float)
-    assert fit_temperature(true * temperature, targets, task) == pytest.approx(temperature, rel=0.05)
+    found, offset = fit_scaling(true * temperature, targets, task)
+    assert found == pytest.approx(temperature, rel=0.05)
+    np.testing.assert_allclose(offset, 0, atol=0.05)
+
+
+def test_a_rare_class_that_was_drawn_as_often_as_the_rest_gets_its_frequency_back():
+    """Softmax of three classes, of which training saw equal numbers; one case in twenty is of the first."""
+    rng = np.random.default_rng(0)
+    prior = np.array([0.05, 0.35, 0.6])
+
+    def draw(count):
+        classes = rng.choice(3, count, p=prior)
+        x = rng.normal(np.eye(3)[classes] * 2, 1)  # of normals: log-odds 2x, up to what all classes share
+        return 2 * x * 1.5, np.eye(3)[classes]
+
+    logits, targets = draw(4000)
+    temperature, offset = fit_scaling(logits, targets, SOFTMAX)
+    assert temperature == pytest.approx(1.5, rel=0.1)
+    np.testing.assert_allclose(offset - offset.mean(), np.log(prior) - np.log(prior).mean(), atol=0.3)
+    assert abs(offset.sum()) < 0.05  # what all share changes nothing, and the prior wants it small
+    logits, targets = draw(20_000)
+    raw, p = SOFTMAX.probabilities(logits / temperature), SOFTMAX.probabilities(logits / temperature + offset)
+    np.testing.assert_allclose(p.mean(axis=0), prior, atol=0.02)
+    assert raw.mean(axis=0)[0] > 1.5 * prior[0]
+    assert calibration_error_by_label(p, targets) < 0.02 < calibration_error_by_label(raw, targets)
 
 
 def test_the_scaling_of_many_labels_is_that_of_the_least_loss():

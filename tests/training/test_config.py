@@ -6,8 +6,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from hypothesis import given as drawn
+from hypothesis import strategies as st
 
 from medattn_core.cli.shared import FAILED, WRONG_USAGE, reported
 from medattn_core.errors import BundleError, MedAttnError, TaskError, TrainingError
@@ -209,3 +212,39 @@ def test_wrong_settings_are_wrong_usage(error: MedAttnError, status: int) -> Non
     with pytest.raises(typer.Exit) as caught, reported(verbose=False):
         raise error
     assert caught.value.exit_code == status
+
+
+@drawn(
+    start=st.floats(0.05, 1.0), epochs=st.integers(1, 60), coarsest=st.sampled_from([8, 16, 32]),
+    evidence=st.sampled_from([4, 8]), size=st.lists(st.integers(8, 256), min_size=2, max_size=3),
+)  # fmt: skip
+def test_images_grow_to_their_size_and_never_shrink(
+    start: float, epochs: int, coarsest: int, evidence: int, size: list[int]
+) -> None:
+    config = TrainingConfig(epochs=epochs, start_size=start)
+    grown = np.array([config.size_at(epoch, tuple(size), coarsest, evidence) for epoch in range(epochs + 1)])
+    assert (np.diff(grown, axis=0) >= 0).all()
+    assert tuple(grown[-1]) == tuple(size)
+    smaller = grown[grown != np.array(size)]
+    assert (smaller % 8 == 0).all()
+    assert (smaller >= 3 * coarsest).all()
+    # None is squeezed but for the rounding to eight pixels, four up or down of any two axes.
+    shares = grown / np.array(size)
+    assert (shares.max(axis=1) - shares.min(axis=1) <= 8 / min(size) + 1e-9).all()
+    first = config.full_size_from(tuple(size), coarsest, evidence)
+    assert (grown[first:] == np.array(size)).all()
+    assert first == 0 or (grown[first - 1] != np.array(size)).any()
+
+
+def test_images_of_unlike_sides_keep_their_shape_and_squares_their_steps() -> None:
+    config = TrainingConfig(epochs=40, start_size=0.5)
+    assert config.size_at(0, (96, 56, 56), 16, 8) == (88, 48, 48)
+    assert TrainingConfig(start_size=0.6).size_at(0, (224, 128), 32, 8) == (168, 96)
+    steps = [config.size_at(epoch, (224, 224), 32, 8)[0] for epoch in range(40)]
+    assert sorted(set(steps)) == [128, 160, 192, 224]
+    assert config.full_size_from((64, 64), 32, 8) == 0  # three cells of the stride are more than there is
+
+
+def test_a_start_size_of_nothing_is_refused() -> None:
+    with pytest.raises(TrainingError, match=r"start_size=0; accepted: above 0, up to 1"):
+        TrainingConfig(start_size=0)

@@ -139,9 +139,13 @@ def test_a_zoomed_value_is_its_multiple(value: float, factor: float) -> None:
     assert float(zoomed) * units.spread + units.mean == pytest.approx(value * factor)
 
 
+@pytest.mark.parametrize("size", [(32, 32), (16, 16), (16, 32)], ids=str)
 @pytest.mark.parametrize("power", [0, 1, 2, 3])
-def test_training_asks_for_the_value_of_the_zoomed_image(power: int) -> None:
-    """The loss of a network that says the mean is that of the values after the zoom that was drawn."""
+def test_training_asks_for_the_value_of_the_zoomed_image(power: int, size: tuple[int, int]) -> None:
+    """The loss of a network that says the mean is that of the values after the zoom that was drawn.
+
+    Images that are still growing are smaller by as much again.
+    """
     images = np.ones((4, 1, 32, 32), np.float16)
     targets = np.array([[100.0], [200.0], [300.0], [400.0]], np.float32)
     units = Units.of(data(images, targets))
@@ -157,8 +161,9 @@ def test_training_asks_for_the_value_of_the_zoomed_image(power: int) -> None:
     config = TrainingConfig(batch_size=4, zoom_power=power, precision="fp32", augmentation=Augmentation(scale=2.0))
     images32 = torch.from_numpy(images.astype(np.float32))
     longer = config.augmentation(images32, torch.zeros_like(images32), torch.Generator().manual_seed(3))[2].numpy()
+    longer = longer * np.sqrt(size[0] * size[1] / 32**2)
     losses = _losses(
-        network, standard, np.arange(4), (32, 32), task, config, torch.Generator().manual_seed(3), "cpu",
+        network, standard, np.arange(4), size, task, config, torch.Generator().manual_seed(3), "cpu",
         torch.contiguous_format, Processes("cpu"), units,
     )  # fmt: skip
     away = np.abs((targets[:, 0] * longer**power - units.mean) / units.spread)
@@ -236,15 +241,36 @@ def test_confidence_is_how_often_the_named_label_is_right() -> None:
         right = rng.random(count) < 1 / (1 + np.exp(-(0.5 * logits.max(1) + 2)))
         return 1 / (1 + np.exp(-logits)), np.eye(3)[np.where(right, top, (top + 1) % 3)]
 
-    rule = fit_confidence(*draw(2000))
+    rule = fit_confidence(*draw(2000), "abc")
     trust = Trust.from_calibration({"confidence": rule}, "here")
     assert trust.confidence_scale == pytest.approx(0.5, abs=0.15)
     p, truth = draw(4000)
-    given = np.array([trust.confidence(x) for x in p.max(1)])
+    given = np.array([trust.confidence(x.max(), "abc"[x.argmax()]) for x in p])
     assert expected_calibration_error(given, p.argmax(1) == truth.argmax(1)) < 0.03
-    assert Trust().confidence(0.9) is None
-    certain = fit_confidence(np.eye(2), np.eye(2))  # two cases, both right: not certain for that
-    assert Trust.from_calibration({"confidence": certain}, "here").confidence(1.0) < 0.9
+    assert Trust().confidence(0.9, "a") is None
+    certain = fit_confidence(np.eye(2), np.eye(2), "ab")  # two cases, both right: not certain for that
+    assert Trust.from_calibration({"confidence": certain}, "here").confidence(1.0, "a") < 0.9
+
+
+def test_confidence_in_a_rare_label_is_that_of_the_rare_label() -> None:
+    """One against the rest, drawn as often as the common one: as probable, it is wrong more often."""
+    rng = np.random.default_rng(0)
+
+    def draw(count: int) -> tuple[np.ndarray, np.ndarray]:
+        rare = (rng.random(count) < 0.1).astype(int)
+        logits = rng.normal((rare * 2 - 1.0) * 2, 2)
+        return 1 / (1 + np.exp(-np.stack([-logits, logits], axis=1))), np.eye(2)[rare]
+
+    trust = Trust.from_calibration({"confidence": fit_confidence(*draw(2000), ("common", "rare"))}, "here")
+    assert trust.confidence(0.9, "rare") < trust.confidence(0.9, "common") - 0.3
+    p, truth = draw(4000)
+    for index, label in enumerate(("common", "rare")):
+        said = p.argmax(1) == index
+        given = np.array([trust.confidence(x, label) for x in p[said].max(1)])
+        assert given.mean() == pytest.approx(truth[said, index].mean(), abs=0.05)
+    for wrong in ({"labels": {"a": "much"}}, {"labels": [1]}):
+        with pytest.raises(BundleError, match="calibration"):
+            Trust.from_calibration({"confidence": {"scale": 1.0, "offset": 0.0, **wrong}}, "here")
 
 
 def test_abstaining_reaches_the_accuracy_it_promises_where_it_can() -> None:
@@ -323,24 +349,6 @@ def test_yaml_settings_are_json_settings(tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match="no such configuration") as caught:
         read_config(tmp_path / "none.yaml")
     assert caught.value.code == "not_found"
-
-
-@given(
-    start=st.floats(0.05, 1.0), epochs=st.integers(1, 60), multiple=st.sampled_from([8, 16, 32]),
-    size=st.lists(st.integers(8, 256), min_size=2, max_size=3),
-)  # fmt: skip
-def test_images_grow_to_their_size_and_never_shrink(start: float, epochs: int, multiple: int, size: list[int]) -> None:
-    config = TrainingConfig(epochs=epochs, start_size=start)
-    grown = np.array([config.size_at(epoch, tuple(size), multiple) for epoch in range(epochs + 1)])
-    assert (np.diff(grown, axis=0) >= 0).all()
-    assert tuple(grown[-1]) == tuple(size)
-    smaller = grown[grown != np.array(size)]
-    assert (smaller % multiple == 0).all()
-
-
-def test_a_start_size_of_nothing_is_refused() -> None:
-    with pytest.raises(TrainingError, match=r"start_size=0; accepted: above 0, up to 1"):
-        TrainingConfig(start_size=0)
 
 
 def test_an_input_check_of_another_width_is_silent_and_a_wrong_limit_refused() -> None:

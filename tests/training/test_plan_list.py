@@ -67,6 +67,13 @@ def test_slices_stored_along_another_axis_are_pictures(tmp_path: Path) -> None:
         assert prepare(cases, task, size).images.shape == (2, 1, *size)
 
 
+def test_a_unit_of_labels_is_ignored_and_said(two: list[Case]) -> None:
+    said: list[str] = []
+    task, _ = plan_task(two, {"unit": "mm3"}, "t", say=said.append)
+    assert task.unit == ""
+    assert "task: the unit 'mm3' is ignored: labels have none" in said
+
+
 @pytest.mark.parametrize("kind", ["multiclass", "multilabel"])
 def test_a_kind_that_contradicts_values(two: list[Case], kind: str) -> None:
     values = [Case(image=case.image, value=float(number)) for number, case in enumerate(two)]

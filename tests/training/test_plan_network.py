@@ -34,7 +34,7 @@ def test_large_pictures_start_small():
         (TrainingConfig(epochs=2), task, (224, 160), {}, 1.0),  # none of two would be of the whole size
         (TrainingConfig(epochs=4), task, (224, 160), {}, 0.6),
     ):
-        planned = plan_start_size(settings, of, size, given)
+        planned = plan_start_size(settings, of, size, plan_network(of, {}, size=size, cases=1000), given)
         assert planned.start_size == wanted
         assert any("grow from 0.6" in line for line in describe(task, (32, 32), plan_network(task, {}), planned)) == (
             wanted < 1
@@ -83,12 +83,21 @@ def test_fine_volumes_start_small_and_halve_once_at_first():
     ):
         network = plan_network(task, {}, size=size, cases=1000)
         options = network["encoder_options"]
-        settings = plan_start_size(TrainingConfig(), task, size, {})
+        settings = plan_start_size(TrainingConfig(), task, size, network, {})
         assert (settings.start_size == 0.5) == fine
         assert (options.get("stem_stride") == 2) == (fine or min(size) <= 48)
         assert (len(options["widths"]) == 4 and network["evidence_stride"] == 8) == (min(size) > 48)
     given = {"encoder_options": {"widths": [8, 8], "blocks": [1, 1]}}
-    assert plan_network(task, given, size=(64, 64, 64), cases=9)["encoder_options"] == given["encoder_options"]
-    assert plan_start_size(TrainingConfig(patience=3), task, (64, 64, 64), {}).start_size == 1
-    assert plan_start_size(TrainingConfig(), task, (64, 64, 64), {"start_size": 1.0}).start_size == 1
+    size = (64, 64, 64)
+    own = plan_network(task, given, size=size, cases=9)
+    assert own["encoder_options"] == given["encoder_options"]
+    planned = plan_network(task, {}, size=size, cases=9)
+    for settings, network, training in (
+        (TrainingConfig(), own, {}),  # a stem that halves twice leaves few cells of small images
+        (TrainingConfig(), planned | {"encoder": "resnet18", "encoder_options": None}, {}),
+        (TrainingConfig(patience=3), planned, {}),
+        (TrainingConfig(), planned, {"start_size": 1.0}),
+        (TrainingConfig(zoom_power=3), planned, {}),  # a volume is a sum over what is seen of it
+    ):
+        assert plan_start_size(settings, task, size, network, training).start_size == 1
     assert "stem_stride" not in plan_network(labels(2), {}, size=(64, 64), cases=9)["encoder_options"]

@@ -18,7 +18,7 @@ from medattn_core.training.calibration import (
     expected_calibration_error,
     fit_conformal,
     fit_conformal_value,
-    fit_temperature,
+    fit_scaling,
     fit_undecided,
 )
 from medattn_core.training.config import TrainingConfig
@@ -44,10 +44,10 @@ def separable(count: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def test_few_cases_choose_no_temperature_and_separable_ones_no_extreme() -> None:
-    assert fit_temperature(*separable(19), TWO) == 1.0
-    assert 0.3 < fit_temperature(*separable(40), TWO) < 1.0
+    assert fit_scaling(*separable(19), TWO)[0] == 1.0
+    assert 0.3 < fit_scaling(*separable(40), TWO)[0] < 1.0
     assert TEMPERATURES == (0.25, 4.0)
-    assert at_a_bound(fit_temperature(*separable(100_000), TWO))
+    assert at_a_bound(fit_scaling(*separable(100_000), TWO)[0])
     assert not at_a_bound(1.0)
 
 
@@ -190,6 +190,14 @@ def test_intervals_and_undecided_labels_from_few_patients_say_so() -> None:
         calibration = assess([held], task)[1]
         assert calibration["conformal"]["patients"] == 5
         assert FEW_PATIENTS.format(5, "s") in calibration["note"]
+
+
+def test_a_slicewise_model_says_of_how_many_slices_its_rules_are() -> None:
+    outputs, targets = separable(40)
+    held = [HeldOut(outputs=outputs, targets=targets, slices=slices) for slices in (1, 3)]
+    assert "slices" not in assess(held, TWO)[1]
+    assert assess(held, replace(TWO, slicewise=True))[1]["slices"] == 3
+    assert assess(held[:1], replace(TWO, slicewise=True))[1]["slices"] == 1
 
 
 @pytest.mark.parametrize(("least", "low"), [(0.0, 0.0), (-5.0, -20.0)])

@@ -21,7 +21,8 @@ from medattn_core.training.batches import epoch_order
 from medattn_core.training.data import prepare
 from medattn_core.training.early_stop import outputs_on
 from medattn_core.training.loop import fit
-from medattn_core.training.plan_network import plan_network, plan_task
+from medattn_core.training.plan import plan_task
+from medattn_core.training.plan_network import plan_network
 from tests.squares import SETTINGS
 
 

@@ -17,7 +17,8 @@ from medattn_core.inference import Predictor
 from medattn_core.networks.attention_cnn import AttentionCNN
 from medattn_core.training import train
 from medattn_core.training.data import TrainingData, prepare
-from medattn_core.training.plan_network import plan_network, plan_task
+from medattn_core.training.plan import plan_task
+from medattn_core.training.plan_network import plan_network
 from medattn_core.training.reliability import learn_input_check
 from medattn_core.training.whole import features_of, outputs_of
 from medattn_core.transforms.conform import conform

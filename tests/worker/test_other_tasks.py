@@ -13,6 +13,7 @@ import torch
 
 from medattn_core import volumes
 from medattn_core.bundles import Bundle, save_bundle
+from medattn_core.bundles.claims import percent_of
 from medattn_core.errors import MedAttnError
 from medattn_core.inference import Predictor
 from medattn_core.networks.attention_cnn import AttentionCNN
@@ -108,7 +109,9 @@ def test_a_detection_that_is_not_sure(service: Service, scan: str, tmp_path: Pat
     assert told["abstained"] is (told["label"] == "b")
     assert set(told["label_set"]) == {"a", "b"}  # "a" has no rule: it is not ruled out
     (said,) = [one["message"] for one in told["warnings"] if one["code"] == "abstained"]
-    assert said.startswith("not decided: b (0.")
+    assert said.startswith(f"not decided: b ({percent_of(told['probabilities']['b'])}, undecided from 0 % to 100 %)")
+    assert told["limits"] == {"b": [0.0, 1.0]}
+    assert told["unmeasured"] == {}
 
 
 def test_a_changed_bundle_is_loaded_again_and_the_same_is_not(service: Service, scan: str, tmp_path: Path) -> None:

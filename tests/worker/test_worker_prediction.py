@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from medattn_core import volumes
+from medattn_core.bundles.claims import UNMEASURED
 from medattn_core.inference import Prediction, Predictor
 from medattn_core.inference.masks import cells_of_mask, native_mask
 from tests.worker.conftest import Client
@@ -51,7 +52,10 @@ def test_numbers_are_those_of_the_predictor(told: dict, prediction: Prediction) 
         assert told[part] == pytest.approx(want[part], **CLOSE)
     same = ("label", "bundle", "bundle_version", "weights_sha256", "warnings", "abstained", "label_set")
     assert {name: told[name] for name in same} == {name: want[name] for name in same}
-    assert told["confidence"] == pytest.approx(want["confidence"], **CLOSE)
+    assert told["confidence"] is want["confidence"] is None
+    assert told["unmeasured"] == {"whole_volume": UNMEASURED["whole_volume"]}
+    assert told["limits"] == {label: list(ends) for label, ends in prediction.limits.items()}
+    assert set(told["limits"]) == set(told["probabilities"])
     assert set(want) <= set(told)
     assert told["input"] == "scan"
     assert (told["kind"], told["value"], told["quantity"]) == ("multiclass", None, None)
@@ -176,7 +180,7 @@ def test_a_region_of_interest(worker: Client, predictor: Predictor, brain1: str,
     want = predictor(brain1, mask=mask)
     told = worker.ask("predict", path=brain1, mask=mask)
     assert told["probabilities"] == pytest.approx(want.probabilities, **CLOSE)
-    assert [one["code"] for one in told["warnings"]] == ["masked"]
+    assert [one["code"] for one in told["warnings"]] == ["masked", "whole_volume"]
 
 
 def test_dicom_gives_what_it_gives_elsewhere(worker: Client, predictor: Predictor, sample_data: Path) -> None:

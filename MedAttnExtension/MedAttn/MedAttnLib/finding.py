@@ -15,9 +15,18 @@ from MedAttnLib.colours import Scale
 _KEPT = (
     *("prediction", "kind", "label", "present", "probabilities", "value", "unit", "interval", "quantity", "abstained"),
     *("undecided", "confidence", "label_set", "coverage", "warnings", "logits", "bias", "bundle", "bundle_version"),
-    *("weights_sha256", "runtime", "timings_s", "uncertainty"),
+    *("weights_sha256", "runtime", "timings_s", "uncertainty", "unmeasured", "limits"),
 )
 """Fields of the engine's result that are saved with the scene: no names, no paths."""
+
+ALIAS = "scan"
+"""What the engine calls every scan: the name of a node may be that of a patient, and must not enter a log."""
+
+
+def named(message: str, volume: Any) -> str:
+    """A message of the engine as the screen shows it: with the name of the node, which the reader knows."""
+    about = volume is not None and message.startswith(f"{ALIAS}: ")
+    return volume.GetName() + message[len(ALIAS) :] if about else message
 
 
 @dataclass
@@ -78,6 +87,11 @@ class Finding:
     def scale(self) -> Scale:
         """Colours of the map."""
         return Scale.of(self.evidence)
+
+    def shown_of(self, volume: Any) -> dict[str, Any]:
+        """The result as the screen shows it: its warnings :func:`named`."""
+        told = [{**one, "message": named(one["message"], volume)} for one in self.result.get("warnings") or ()]
+        return {**self.result, "warnings": told}
 
     @property
     def contribution_unit(self) -> str:

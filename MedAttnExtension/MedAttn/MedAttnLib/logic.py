@@ -163,7 +163,7 @@ class MedAttnLogic(Shown):
                 scan,
                 bundle=bundle,
                 mask=masks[0] if masks else None,
-                name="scan",  # the name of a node may be that of a patient
+                name=finding.ALIAS,
                 evidence=target,
                 progress=lambda f, text: progress(0.15 + 0.75 * f, text),
             )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import textwrap
+
 import numpy as np
 import slicer
 import vtk
@@ -15,12 +17,22 @@ from MedAttnLib.texts import _
 SLAB_BYTES = 2 << 20
 """Voxels are copied in parts of this size: a few milliseconds each."""
 LEGEND_LABELS = 5
+LEGEND_FORMAT = "%6.6g"
+"""Every tick exactly, a plain 0. Padded: Slicer fits the letters to the longest tick, and so they are of one size."""
+LEGEND_WIDTH, LEGEND_HEIGHT = 0.15, 0.22
+"""Shares of the view: letters of 12 pixels in a small view (420 pixels), in proportion in a large one."""
+LEGEND_LINE = 0.036
+"""Height of a line of the title, which Slicer draws above the legend's frame."""
+LEGEND_FONT, LEGEND_ROOM = 10, 0.028
+"""Slicer keeps room for the title within the frame, too: pixels of a line, and the share of a small view."""
+TITLE_WIDTH = 18
+"""Letters of a line of the title: a longer one would lie over the anatomy."""
 
 
 def evidence_name(input_node, evidence: dict) -> str:
     """What the evidence volume is called."""
     if evidence.get("against"):
-        text = _("{volume} evidence for {label} against {against}")
+        text = _("{volume} evidence for {label} compared with {against}")
         return text.format(volume=input_node.GetName(), label=evidence["label"], against=evidence["against"])
     return _("{volume} evidence for {label}").format(volume=input_node.GetName(), label=evidence["label"])
 
@@ -108,21 +120,45 @@ def colour(table, scale: Scale, threshold: float, undecided: bool) -> None:
     table.EndModify(modifying)
 
 
+def legend_title(evidence: dict, unit: str, undecided: bool) -> str:
+    """What the upper end of the legend speaks for, in what unit, and whether the model abstains: a line each, short.
+
+    There is no room for words at the lower end: it is the opposite.
+    """
+    if evidence.get("against"):
+        words = [_("for {label}"), _("vs {against}")]
+    elif unit.split("/")[0] == "logit":
+        words = [_("for {label}")]
+    else:
+        words = [_("raises {label}")]
+    lines = []
+    for text in words:
+        text = text.format(label=evidence["label"], against=evidence.get("against"))
+        lines += textwrap.wrap(text, TITLE_WIDTH, max_lines=2, placeholder="...")
+    return "\n".join([*lines, unit, *([_("undecided")] if undecided else [])])
+
+
 def legend_of(volume, evidence: dict, scale: Scale, undecided: bool):
-    """The colour legend of an evidence volume, made if it is not there."""
+    """The colour legend of an evidence volume, made if it is not there.
+
+    It stands in the upper right corner, where a head or a chest leaves most room and Slicer writes least.
+    """
     logic = slicer.modules.colors.logic()
     legend = logic.GetColorLegendDisplayNode(volume)
     if legend is None:
         legend = logic.AddDefaultColorLegendDisplayNode(volume)
     modifying = legend.StartModify()
-    unit = f"{scale.unit}, {_('undecided')}" if undecided else scale.unit
-    against = f"\n{_('against')} {evidence['against']}" if evidence.get("against") else ""
-    legend.SetTitleText(f"{evidence['label']}{against}\n{unit}")
-    legend.SetLabelFormat("%+.2g")
+    title = legend_title(evidence, scale.unit, undecided)
+    legend.SetTitleText(title)
+    legend.GetTitleTextProperty().SetFontSize(LEGEND_FONT)
+    legend.SetLabelFormat(LEGEND_FORMAT)
     legend.SetNumberOfLabels(LEGEND_LABELS)
     legend.SetMaxNumberOfColors(colours.ENTRIES)
-    legend.SetSize(0.16, 0.45)
-    legend.SetPosition(0.98, 0.5)
+    lines = title.count("\n") + 1
+    height = LEGEND_HEIGHT + LEGEND_ROOM * lines
+    legend.SetSize(LEGEND_WIDTH, height)
+    # Slicer counts a place from 0 to 1 within what the size leaves free.
+    legend.SetPosition(0.985, (0.985 - LEGEND_LINE * lines - height) / (1.0 - height))
     legend.SetVisibility3D(False)
     legend.EndModify(modifying)
     return legend

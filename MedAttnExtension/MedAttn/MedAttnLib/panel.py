@@ -14,7 +14,7 @@ import qt
 import vtk
 
 from MedAttnLib import nodes, panel_choices, panel_tables, wording
-from MedAttnLib.finding import Finding
+from MedAttnLib.finding import Finding, named
 from MedAttnLib.logic import MedAttnLogic
 from MedAttnLib.question import REST_MS, Question
 from MedAttnLib.texts import _
@@ -223,7 +223,7 @@ class Panel:
     def _show_notice(self) -> None:
         ui, found = self.ui, self.found
         changed = found is not None and self.logic.changed(self.volume)
-        text = "" if found is None else wording.notices(found.result, changed, found.live, found.saved)
+        text = "" if found is None else wording.notices(found.shown_of(self.volume), changed, found.live, found.saved)
         if ui.noticeLabel.text != text:
             ui.noticeLabel.text = text
         ui.noticeLabel.visible = bool(text)
@@ -325,10 +325,10 @@ class Panel:
         self.say(text)
 
     def _failed(self, code: str, message: str, anew: bool = False) -> None:
-        self._over(_("Cancelled") if code == "cancelled" else message, anew)
+        self._over(_("Cancelled") if code == "cancelled" else named(message, self.volume), anew)
 
     def on_class(self, *_arguments: Any) -> None:
-        """Evidence for another class, or against another."""
+        """Evidence for another class, or compared with another."""
         label, against = panel_choices.chosen(self.ui.classSelector), panel_choices.chosen(self.ui.againstSelector)
         if self.found is None or not self.found.live or not label:
             return

@@ -120,7 +120,7 @@ def show_regions(table: Any, found: Finding | None) -> None:
             str(region["id"]),
             wording.place(region["world_position_mm"]),
             wording.volume(region["volume_mm3"]),
-            f"{wording.signed(region['contribution'])} {found.contribution_unit}",
+            wording.contribution(region["contribution"], found.contribution_unit, regression=found.regression),
             f"{wording.number(without, 4)} {unit}".strip() if found.regression else wording.percent(without),
         )
         for column, text in enumerate(words, start=1):

@@ -8,6 +8,7 @@ from typing import Any
 import qt
 
 from MedAttnLib import panel_choices, panel_tables, wording
+from MedAttnLib.finding import named
 
 REST_MS = 150
 """A stroke of the brush, or a loaded scene, is many changes: what follows from them waits until they rest this long."""
@@ -76,7 +77,8 @@ class Question:
         after = wording.answer({**self.answer, "unit": found.result.get("unit")}, label)
         asked = wording.question(self.answer["question"])
         lines = [f"{html.escape(asked)}:", f"{html.escape(before)} \N{RIGHTWARDS ARROW} <b>{html.escape(after)}</b>"]
-        lines += [html.escape(warning["message"]) for warning in self.answer.get("warnings") or ()]
+        for warning in self.answer.get("warnings") or ():
+            lines.append(html.escape(named(warning["message"], self.panel.volume)))
         ui.whatIfLabel.text = "<br>".join(lines)
 
     def on_painted_node(self, node: Any) -> None:
@@ -138,7 +140,7 @@ class Question:
     def _unanswered(self, number: int, code: str, message: str) -> None:
         if number == self._number:
             self.answer = None
-            self.show("" if code == "cancelled" else message)
+            self.show("" if code == "cancelled" else named(message, self.panel.volume))
             self.enable(self.live)
 
     def on_reset(self, *_arguments: Any) -> None:

@@ -47,15 +47,17 @@ def probabilities(scene, input_node, result: dict):
     )
     labels = list(result["logits"])
     regression = result["kind"] == "regression"
-    columns: list[tuple[str, Sequence[Any], str]] = [(_("Label"), labels, "")]
-    if regression:
-        columns.append((_("Value"), [result["value"]], result["unit"] or ""))
+    bias = [result["bias"][label] for label in labels]
+    if regression:  # the sum is the value itself: a quantity has no logit
+        unit = result["unit"] or ""
+        columns = [(_("Quantity"), labels, ""), (_("Value"), [result["value"]], unit), (_("Bias"), bias, unit)]
     else:
-        columns.append((_("Probability"), [result["probabilities"][label] for label in labels], ""))
-    columns += [
-        (_("Logit"), [result["logits"][label] for label in labels], ""),
-        (_("Bias"), [result["bias"][label] for label in labels], ""),
-    ]
+        columns = [
+            (_("Label"), labels, ""),
+            (_("Probability"), [result["probabilities"][label] for label in labels], ""),
+            (_("Logit"), [result["logits"][label] for label in labels], "logit"),
+            (_("Bias"), bias, "logit"),
+        ]
     fill(node, columns)
     return node
 

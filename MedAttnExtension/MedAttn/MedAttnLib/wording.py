@@ -37,8 +37,18 @@ def number(value: float, digits: int = 3) -> str:
 
 
 def signed(value: float) -> str:
-    """``"+2.31"``, with a true minus."""
-    return f"{value:+.2f}".replace("-", MINUS)
+    """``"+2.31"``, with a true minus; zero has no sign."""
+    if not math.isfinite(value):
+        return _("not known")
+    text = f"{value:+.2f}"
+    return "0.00" if float(text) == 0 else text.replace("-", MINUS)
+
+
+def contribution(value: float, unit: str, *, regression: bool) -> str:
+    """Two decimals of a logit, four digits of a quantity, as in the report: ``"+2.31 logit"``, ``"+2830 mm3"``."""
+    quantity = regression and math.isfinite(value) and value != 0
+    text = ("+" if value > 0 else "") + number(value, 4) if quantity else signed(value)
+    return f"{text} {unit}".strip()
 
 
 def place(world: Sequence[float] | None) -> str:
@@ -98,49 +108,77 @@ def said(result: dict[str, Any]) -> list[str]:
 
 
 def unreliable(result: dict[str, Any]) -> str:
-    """That shares measured on whole scans like those of training say nothing of this one, and why: rich text, the
-    sentence of the HTML report for its codes. Else empty."""
+    """That shares measured on other scans say nothing of this one, and why: rich text, the sentence of the HTML report.
+    Empty where they hold, and where the model has none."""
     reasons = {
         "unlike_training": _("the scan is unlike those the model was trained on"),
         "masked": _("only a region of interest could speak"),
+        "whole_volume": _("it was measured on single slices, not on whole volumes"),
     }
-    codes = {warning["code"] for warning in result.get("warnings") or ()}
+    told = result.get("unmeasured")
+    if told is None:  # a scene that an older version saved: the shares are in it
+        codes = {warning["code"] for warning in result.get("warnings") or ()}
+        claims = result.get("confidence") is not None or result.get("interval")
+        told = {code: reason for code, reason in reasons.items() if claims and code in codes}
     # A line each, as in `note`.
-    why = f"<br>{_('and')} ".join(html.escape(reason) for code, reason in reasons.items() if code in codes)
+    why = f"<br>{_('and')} ".join(html.escape(reasons.get(code, reason)) for code, reason in told.items())
     return _("How often such a result is right is not known here:<br>{why}.").format(why=why) if why else ""
+
+
+def limit(probability: float) -> str:
+    """A limit of a decision: ``"36.2 %"``, ``"50 %"``; more digits where one would make it nothing or all."""
+    digits = 1
+    while 0 < probability < 1 and float(f"{100 * probability:.{digits}f}") in (0.0, 100.0) and digits < 15:
+        digits += 1
+    text = f"{100 * probability:.{digits}f}"
+    return f"{text.rstrip('0').rstrip('.')} %"
+
+
+def _undecided(result: dict[str, Any], label: str) -> str:
+    """When the model leaves a label open; empty in scenes that older versions saved."""
+    ends = (result.get("limits") or {}).get(label)
+    if ends is None:
+        return ""
+    low, high = (limit(end) for end in ends)
+    if result["kind"] == "multiclass":
+        return _("Undecided below {limit}").format(limit=high)
+    return _("Undecided from {low} to {high}").format(low=low, high=high)
 
 
 def finding(result: dict[str, Any]) -> str:
     """The result in one line of rich text: what, how sure; and that nothing is decided, where that is so."""
+    doubt = f"<br>{unreliable(result)}" if unreliable(result) else ""
     if result["kind"] == "regression":
         text = f"<b>{html.escape(str(result.get('quantity') or ''))}: {html.escape(answer(result))}</b>"
-        if result.get("interval") and unreliable(result):
-            text += f"<br>{unreliable(result)}"
-        elif result.get("interval"):
+        if result.get("interval") and not doubt:
             low, high = (number(value, 4) for value in result["interval"])
             share = f"{100 * result['coverage']:.0f} %" if result.get("coverage") else ""
             text += "<br>" + _("{share} interval: {low} to {high}").format(share=share, low=low, high=high)
-        return text
+        return text + doubt
     best = answer(result)
     found, open_ = present(result), result.get("undecided")
     if open_:
-        sure = [html.escape(answer(result, name)) for name in found or () if name not in open_]
-        named = html.escape(", ".join(answer(result, name) for name in open_))
-        return "<br>".join([f"<b>{text}</b>" for text in sure] + [_("<b>Undecided:</b> {labels}").format(labels=named)])
+        lines = [f"<b>{html.escape(answer(result, name))}</b>" for name in found or () if name not in open_]
+        groups: dict[str, list[str]] = {}
+        for name in open_:
+            groups.setdefault(_undecided(result, name) or _("Undecided"), []).append(answer(result, name))
+        lines += [f"<b>{html.escape(when)}:</b> {html.escape(', '.join(each))}" for when, each in groups.items()]
+        return "<br>".join(lines)
     if result.get("abstained"):
-        return _("<b>Undecided.</b> Most likely: {answer}").format(answer=html.escape(best))
+        when = html.escape(_undecided(result, result["label"]) or _("Undecided"))
+        return _("<b>{when}.</b> Most likely: {answer}").format(when=when, answer=html.escape(best))
     if found is not None and not found and result["kind"] == "multiclass" and len(result["probabilities"]) > 1:
-        return _("<b>Below the threshold.</b> Most likely: {answer}").format(answer=html.escape(best))
+        return _("<b>Below the threshold.</b> Most likely: {answer}").format(answer=html.escape(best)) + doubt
     if found is not None and not found:
         several = len(result["probabilities"]) > 1
-        none = _("None of the labels found.") if several else _("No {label} found.").format(label=result["label"])
-        # Not "found: 62 %": the number is the probability of the label, not of its absence.
-        return f"<b>{html.escape(none)}</b> " + html.escape(_("Probability: {answer}").format(answer=best))
+        none = _("None of the labels.") if several else _("No {label}.").format(label=result["label"])
+        # Not "no aneurysm: 62 %": the number is the probability of the label, not of its absence.
+        return f"<b>{html.escape(none)}</b> " + html.escape(_("Probability: {answer}").format(answer=best)) + doubt
     text = f"<b>{html.escape(', '.join(answer(result, name) for name in found) if found else best)}</b>"
-    if result.get("confidence") is not None:
+    if result.get("confidence") is not None and not doubt:
         sure = _("Right in about {share} of such cases").format(share=percent(result["confidence"]))
-        text += f"<br>{unreliable(result) or html.escape(sure)}"
-    return text
+        text += f"<br>{html.escape(sure)}"
+    return text + doubt
 
 
 def note(result: dict[str, Any]) -> str:
@@ -149,6 +187,9 @@ def note(result: dict[str, Any]) -> str:
     if result.get("bundle"):
         research = f"{result['bundle']} {result.get('bundle_version') or ''}".rstrip() + ". " + research
     shares = list((result.get("probabilities") or {}).values())
+    decided = not (result.get("abstained") or result.get("undecided"))
+    if decided and result.get("limits") and (result["kind"] == "multiclass" or len(shares) == 1):
+        research = _undecided(result, result["label"]) + ".\n" + research  # else it stands above, with the finding
     if len(shares) < 2 or abs(sum(shares) - 1.0) < 1e-3:
         return research
     # A line each: a label that wraps its text is squeezed into one line where the panel is low.

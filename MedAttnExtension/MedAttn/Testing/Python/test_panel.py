@@ -49,9 +49,29 @@ def test_a_quantity_has_a_value_and_no_probability(shell: Shell, desk: Desk, bra
     assert "Value without" in names
     assert "Probability without" not in names
     assert table.GetColumnUnitLabel("Value without") == "mm3"
+    table = nodes.find(desk.scene, nodes.PROBABILITIES, brain)
+    names = [table.GetColumnName(n) for n in range(table.GetNumberOfColumns())]
+    assert names == ["Quantity", "Value", "Bias"], "a quantity has no logit"
+    assert {table.GetColumnUnitLabel(name) for name in names[1:]} == {"mm3"}
+    # As many digits as in the report: the worker gives all of them.
+    number, unit = shell.ui.regionsTable.item(0, 4).text().split()
+    assert (number, unit) == (f"{shell.panel.found.regions[0]['contribution']:+.4g}", "mm3")
     shell.parameters.bundle = drive.BUNDLE
     shell.apply()
     assert [header(n).text() for n in range(3)] == ["Label", "Probability", "What if"]
+
+
+def test_the_screen_calls_the_scan_by_its_name_and_nothing_else_does(shell: Shell, desk: Desk, brain: Any) -> None:
+    brain.SetName("Doe^Jane")
+    shell.widget.enter()
+    shell.parameters.bundle = "hippocampus_volume"  # it sees a part of a head, and says so of this scan
+    shell.apply()
+    assert "Doe^Jane: " in shell.ui.noticeLabel.text
+    assert "scan: " not in shell.ui.noticeLabel.text
+    result = shell.panel.found.result
+    assert any(one["message"].startswith("scan: ") for one in result["warnings"])
+    assert "Doe" not in json.dumps(result)
+    assert "Doe" not in nodes.find(desk.scene, nodes.EVIDENCE, brain).GetAttribute(nodes.RESULT)
 
 
 def test_overlay_controls(shell: Shell, desk: Desk, brain: Any) -> None:
@@ -93,6 +113,9 @@ def test_another_class(shell: Shell, desk: Desk, brain: Any) -> None:
     shell.ui.againstSelector.setCurrentIndex(1)
     shell.until(lambda: not shell.work.working)
     assert shell.panel.found.evidence["against"] == "glioma"
+    # "Against" is the sign of evidence; this is another label.
+    assert shell.ui.againstSelectorLabel.text == "Compared with:"
+    assert "pituitary compared with glioma" in nodes.find(desk.scene, nodes.EVIDENCE, brain).GetName()
 
 
 def test_back_to_the_first_class_while_another_is_on_its_way(shell: Shell, desk: Desk, brain: Any) -> None:
@@ -118,8 +141,10 @@ def test_warnings_stand_above_the_numbers(shell: Shell, desk: Desk, brain: Any) 
     order = [layout.itemAt(n).widget().objectName for n in range(layout.count())]
     assert order.index("noticeLabel") < order.index("findingLabel") < order.index("probabilityTable")
     shell.widget.enter()
-    shell.apply()
     assert shell.ui.noticeLabel.isHidden()
+    shell.apply()
+    usual = shell.ui.noticeLabel.text  # what the model says of every scan
+    assert "changed" not in usual
     transform = desk.transform(np.diag([1.0, 1.0, -1.0, 1.0]))
     evidence = nodes.find(desk.scene, nodes.EVIDENCE, brain)
     brain.SetAndObserveTransformNodeID(transform.GetID())
@@ -127,14 +152,15 @@ def test_warnings_stand_above_the_numbers(shell: Shell, desk: Desk, brain: Any) 
     assert not shell.ui.noticeLabel.isHidden()
     assert evidence.GetTransformNodeID() == transform.GetID(), "the map goes along"
     brain.SetAndObserveTransformNodeID(None)
-    assert shell.ui.noticeLabel.isHidden(), "as it was classified"
+    assert shell.ui.noticeLabel.text == usual, "as it was classified"
+    assert shell.ui.noticeLabel.isHidden() == (not usual)
     brain.SetAndObserveTransformNodeID(transform.GetID())
     shell.apply()
-    assert shell.ui.noticeLabel.isHidden()
+    assert "changed" not in shell.ui.noticeLabel.text
     transform.SetMatrixTransformToParent(slicer.util.vtkMatrixFromArray(np.diag([1.0, 1.0, -2.0, 1.0])))
     assert "changed after it was classified" in shell.ui.noticeLabel.text
     shell.apply()
-    assert shell.ui.noticeLabel.isHidden()
+    assert "changed" not in shell.ui.noticeLabel.text
     brain.HardenTransform()
     assert evidence.GetTransformNodeID() is None
     matrices = [drive.matrix_of(node).tolist() for node in (evidence, brain)]

@@ -18,6 +18,7 @@ from conftest import SAMPLES
 from MedAttnLib import nodes, segments
 from PySide6.QtCore import QPoint, QRect, Qt
 from PySide6.QtGui import QColor, QFont, QImage, QPainter, QPixmap
+from PySide6.QtWidgets import QFrame, QScrollArea
 from stand_ins import widgets
 from stand_ins.desk import Camera, Desk
 from stand_ins.shell import Shell
@@ -57,15 +58,31 @@ def shell(desk: Desk, camera: Camera, engine: Any, brain: Any) -> Iterator[Shell
 
 
 def frame(shell: Shell) -> Any:
-    """The panel as a widget of the width that it has in the application, and as high as it wants to be."""
+    """The panel as the application holds it, in an area that scrolls, first in a low one; then as high as it wants."""
     root = shell.widget.layout.widgets[0]
-    root.show()
-    for height in (10, root.layout().heightForWidth(WIDTH)):  # first as low as it lets itself be made
-        root.resize(WIDTH, height)
+    area = QScrollArea()
+    area.setWidgetResizable(True)
+    area.setFrameShape(QFrame.NoFrame)
+    for bar in (area.setHorizontalScrollBarPolicy, area.setVerticalScrollBarPolicy):
+        bar(Qt.ScrollBarAlwaysOff)
+    area.setWidget(root)
+    area.show()
+    for height in (300, root.layout().heightForWidth(WIDTH)):
+        area.resize(WIDTH, height)
         for _ in range(5):
             widgets.application().processEvents()
         assert overlapping(shell) == []
+        assert root.size.width() == WIDTH, "its right edge would be cut off"
+        assert columns_beyond_the_edge(shell) == []
+    area.takeWidget()  # it belongs to the module
+    root.show()
     return root
+
+
+def columns_beyond_the_edge(shell: Shell) -> list[str]:
+    """Tables of the panel whose columns need more room than they have: they cannot be scrolled sideways."""
+    tables = (shell.ui.probabilityTable, shell.ui.regionsTable)
+    return [one.objectName for one in tables if one.horizontalHeader().length() > one.viewport().width()]
 
 
 def overlapping(shell: Shell) -> list[tuple[str, str]]:
@@ -135,7 +152,7 @@ def slices(desk: Desk, camera: Camera, *views: str) -> QImage:
         area = QRect(x + 6, 4, size - 12, size - 8)
         for text, place in (
             (left, Qt.AlignLeft | Qt.AlignVCenter),
-            (right, Qt.AlignRight | Qt.AlignBottom),  # beside the legend
+            (right, Qt.AlignRight | Qt.AlignVCenter),
             (top, Qt.AlignHCenter | Qt.AlignTop),
             (bottom, Qt.AlignHCenter | Qt.AlignBottom),
         ):
@@ -181,6 +198,15 @@ def test_panel_and_overlay(shell: Shell, desk: Desk, camera: Camera, folder: Pat
 def test_regions(shell: Shell, desk: Desk, camera: Camera, folder: Path) -> None:
     shell.ui.regionsTable.cellClicked.emit(0, 2)
     keep(beside(grab(shell, "evidenceSection", "regionsSection"), slices(desk, camera, "Red")), folder / "regions.png")
+
+
+def test_a_quantity_with_many_warnings_fits(shell: Shell) -> None:
+    """Numbers with a unit are wide, and a model that is used for another part of the body says much."""
+    shell.parameters.bundle = "hippocampus_volume"
+    shell.apply()
+    assert shell.panel.found.regression
+    assert len(shell.panel.found.result["warnings"]) > 3
+    frame(shell)
 
 
 def test_undecided(shell: Shell, desk: Desk, camera: Camera, brain: Any, folder: Path) -> None:

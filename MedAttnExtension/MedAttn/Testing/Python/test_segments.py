@@ -109,7 +109,8 @@ def test_segment_as_region_of_interest_is_the_mask_of_the_command_line(
     for name, probability in said["probabilities"].items():
         assert found.result["probabilities"][name] == pytest.approx(probability, abs=1e-5)
     assert "masked" in [warning["code"] for warning in found.result["warnings"]]
-    assert found.result["confidence"] is not None
+    assert found.result["confidence"] is None
+    assert "masked" in found.result["unmeasured"]
     assert "Right in about" not in wording.finding(found.result)
     assert "only a region of interest could speak" in wording.finding(found.result)
 

@@ -17,9 +17,9 @@ def multilabel(present: list[str] | None, **probabilities: float) -> dict[str, A
 @pytest.mark.parametrize(
     ("result", "text"),
     [
-        (multilabel([], aneurysm=0.62), "<b>No aneurysm found.</b> Probability: aneurysm 62.0 %"),
+        (multilabel([], aneurysm=0.62), "<b>No aneurysm.</b> Probability: aneurysm 62.0 %"),
         (multilabel(["aneurysm"], aneurysm=0.91), "<b>aneurysm 91.0 %</b>"),
-        (multilabel([], edema=0.1, mass=0.3), "<b>None of the labels found.</b> Probability: mass 30.0 %"),
+        (multilabel([], edema=0.1, mass=0.3), "<b>None of the labels.</b> Probability: mass 30.0 %"),
         (multilabel(["mass", "edema"], edema=0.7, mass=0.8), "<b>mass 80.0 %, edema 70.0 %</b>"),
         (multilabel(None, aneurysm=0.62), "<b>aneurysm 62.0 %</b>"),  # a scene that an older version saved
         ({**multilabel(["a"], a=0.4, b=0.3), "kind": "multiclass"}, "<b>a 40.0 %</b>"),
@@ -27,8 +27,8 @@ def multilabel(present: list[str] | None, **probabilities: float) -> dict[str, A
             {**multilabel([], a=0.4, b=0.3), "kind": "multiclass", "confidence": 0.7},
             "<b>Below the threshold.</b> Most likely: a 40.0 %",
         ),
-        ({**multilabel([], a=0.4), "undecided": []}, "<b>No a found.</b> Probability: a 40.0 %"),
-        ({**multilabel([], a=0.4), "kind": "multiclass"}, "<b>No a found.</b> Probability: a 40.0 %"),
+        ({**multilabel([], a=0.4), "undecided": []}, "<b>No a.</b> Probability: a 40.0 %"),
+        ({**multilabel([], a=0.4), "kind": "multiclass"}, "<b>No a.</b> Probability: a 40.0 %"),
         ({**multilabel([], a=0.4), "undecided": ["a"], "abstained": True}, "<b>Undecided:</b> a 40.0 %"),
         (
             {**multilabel(["a", "b"], a=0.9, b=0.6, c=0.1), "undecided": ["b"], "abstained": False},
@@ -40,14 +40,29 @@ def test_what_is_not_found_is_said(result: dict[str, Any], text: str) -> None:
     assert wording.finding(result) == text
 
 
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(2829.66, "+2830"), (195.53, "+195.5"), (-30.714, "\N{MINUS SIGN}30.71"), (0.012345, "+0.01235"), (0.0, "0.00")],
+)
+def test_contributions_have_the_digits_of_the_report(value: float, text: str) -> None:
+    assert wording.contribution(value, "mm3", regression=True) == f"{text} mm3"
+
+
+def test_contributions_to_a_logit_have_two_decimals() -> None:
+    texts = [wording.contribution(value, "logit", regression=False) for value in (2.2249, -12.5, -0.001)]
+    assert texts == ["+2.22 logit", "\N{MINUS SIGN}12.50 logit", "0.00 logit"]
+
+
 NOT_KNOWN = "How often such a result is right is not known here:<br>"
 STRANGE, PART = "the scan is unlike those the model was trained on", "only a region of interest could speak"
+WHOLE = "it was measured on single slices, not on whole volumes"
 
 
 @pytest.mark.parametrize(
     ("codes", "why"),
     [
         (("unlike_training",), STRANGE),
+        (("whole_volume",), WHOLE),
         (("masked",), PART),
         (("masked", "unlike_training", "turned"), f"{STRANGE}<br>and {PART}"),
     ],
@@ -60,6 +75,15 @@ def test_no_reliability_is_claimed_that_does_not_hold(codes: tuple[str, ...], wh
     size = {"kind": "regression", "quantity": "size", "value": 3.0, "unit": "mL", "coverage": 0.9, "interval": [1, 5]}
     assert wording.finding(size) == "<b>size: 3 mL</b><br>90 % interval: 1 to 5"
     assert wording.finding({**size, **doubts}) == f"<b>size: 3 mL</b><br>{NOT_KNOWN}{why}."
+    # The engine gives neither number nor interval then, but the reasons, be they known here or not.
+    order = [code for code in ("unlike_training", "masked", "whole_volume") if code in codes]
+    told = {"confidence": None, "interval": None, "unmeasured": dict.fromkeys(order, "a reason")}
+    assert wording.finding({**label, **told}) == f"<b>a 90.0 %</b><br>{NOT_KNOWN}{why}."
+    assert wording.finding({**size, **told}) == f"<b>size: 3 mL</b><br>{NOT_KNOWN}{why}."
+    each = {**multilabel([], a=0.4), **told}
+    assert wording.finding(each) == f"<b>No a.</b> Probability: a 40.0 %<br>{NOT_KNOWN}{why}."
+    new = wording.finding({**label, **told, "unmeasured": {"of_tomorrow": "<i>"}})
+    assert new == f"<b>a 90.0 %</b><br>{NOT_KNOWN}&lt;i&gt;."
     # Without a rule nothing is claimed, and nothing is to be taken back.
     assert wording.finding({**label, **doubts, "confidence": None}) == "<b>a 90.0 %</b>"
     assert wording.finding({**size, **doubts, "interval": None}) == "<b>size: 3 mL</b>"
@@ -94,3 +118,27 @@ def test_what_cannot_be_decided_is_named_above_the_numbers_and_its_map_fades() -
     unsure = {"kind": "multiclass", "label": "a", "probabilities": {"a": 0.5, "b": 0.4}, "abstained": True}
     assert "The model is not sure enough to decide." in wording.notices(unsure, changed=False, live=True)
     assert Finding("vtk1", {**unsure, "undecided": None}, {"label": "b"}, []).undecided
+
+
+def test_the_limits_of_what_is_undecided_are_said() -> None:
+    """With the finding where it is undecided, else under the probabilities; scenes of older versions know none."""
+    one = {**multilabel([], a=0.2), "undecided": ["a"], "abstained": True, "limits": {"a": [0.11829, 0.3624]}}
+    assert wording.finding(one) == "<b>Undecided from 11.8 % to 36.2 %:</b> a 20.0 %"
+    assert "Undecided" not in wording.note(one)
+    sure = {**one, **multilabel(["a"], a=0.9), "undecided": [], "abstained": False}
+    assert wording.finding(sure) == "<b>a 90.0 %</b>"
+    assert wording.note(sure).startswith("Undecided from 11.8 % to 36.2 %.\n")
+    two = {
+        **multilabel(["c"], a=0.2, b=0.3, c=0.9),
+        "undecided": ["b", "a"],
+        "limits": {"a": [0.1, 0.5], "b": [0, 0.4]},
+    }
+    assert wording.finding(two) == (
+        "<b>c 90.0 %</b><br><b>Undecided from 0 % to 40 %:</b> b 30.0 %<br><b>Undecided from 10 % to 50 %:</b> a 20.0 %"
+    )
+    most = {**multilabel(["a"], a=0.6, b=0.3), "kind": "multiclass", "abstained": True, "undecided": None}
+    assert wording.finding(most) == "<b>Undecided.</b> Most likely: a 60.0 %"
+    most["limits"] = {"a": [0.0, 0.91586], "b": [0.0, 0.91586]}
+    assert wording.finding(most) == "<b>Undecided below 91.6 %.</b> Most likely: a 60.0 %"
+    assert "Undecided below 91.6 %." in wording.note({**most, "abstained": False})
+    assert wording.limit(0.0004) == "0.04 %"
