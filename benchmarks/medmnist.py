@@ -45,7 +45,7 @@ SETTINGS: dict[str, dict[str, Any]] = json.loads(Path(__file__).with_name("medmn
 
 
 def task_of(name: str, edge: int, dims: int, given: dict[str, Any]) -> TaskSpec:
-    """One logit: the finding against its absence; grey values 0 to 255."""
+    """One logit: the finding against its absence; grey values 0 to 255 unless the settings have another rule."""
     spacing = given.get("spacing", 1.0)
     size = round(edge / spacing)
     return TaskSpec(
@@ -57,7 +57,7 @@ def task_of(name: str, edge: int, dims: int, given: dict[str, Any]) -> TaskSpec:
         spacing=(spacing,) * dims,
         size=(size,) * dims,
         field_of_view=float(edge) if dims == 2 else None,
-        intensity={"rule": "window", "lower": 0, "upper": 255},  # type: ignore[arg-type]
+        intensity=given.get("intensity", {"rule": "window", "lower": 0, "upper": 255}),
     )
 
 

@@ -2,7 +2,8 @@
 
     python -m benchmarks.vessel_aneurysm --data ../shared/data/vesselmnist3d/vesselmnist3d_64.npz
 
-Settings are those of its name in benchmarks/medmnist.json. Trained on the training split; temperature, threshold and
+Settings are those of its name in benchmarks/medmnist.json: what `medattn train` plans for this list by itself, but for
+more channels a region. Trained on the training split; temperature, threshold and
 input check come from the validation split; the test split is predicted from files, as the finished bundle decides. A
 bundle that lies in --work already is measured and shipped anew, not trained; `mirror`, which concerns prediction alone,
 is that of the settings, whatever it was in training.
@@ -29,6 +30,7 @@ from medattn_core.bundles.trust import Trust
 from medattn_core.evaluation.classification import side_scores
 from medattn_core.inference import Predictor
 from medattn_core.networks.receptive_field import receptive_field
+from medattn_core.tasks import TaskSpec
 from medattn_core.training import train
 from medattn_core.training.calibration import (
     COVERAGE,
@@ -58,6 +60,7 @@ CHANGES = {
     "1.1.0": "probabilities recalibrated on the validation split (temperature and offset); says where it cannot tell "
     "an aneurysm from its absence; the same network otherwise, and the same decisions",
     "1.2.0": "same weights; predicts from the mean over all eight mirror images instead of two, calibrated anew",
+    "2.0.0": "another network: trained from half of the size on, with a stem that halves once and four stages",
 }
 """Changelog of the bundle, the newest version last."""
 
@@ -89,10 +92,13 @@ def predicted(predictor: Predictor, cases: list[datalists.Case]) -> tuple[np.nda
     return np.array([predictor(c.image).logits[0] for c in cases]), np.array([bool(c.labels) for c in cases])
 
 
-def as_predicted(trained: Path, mirror: int | list[int], fit: Path) -> Bundle:
+def as_predicted(trained: Path, task: TaskSpec, mirror: int | list[int], fit: Path) -> Bundle:
     """The trained bundle, predicting from other mirror images: its input check is learnt anew with them."""
     bundle = load(trained)
-    if bundle.network["mirror"] == mirror:
+    if replace(bundle.task, name=task.name, description=task.description) != task:
+        raise SystemExit(f"{trained}: trained for another task or with another intensity rule; choose another --work")
+    bundle = replace(bundle, task=task)
+    if bundle.network.get("mirror") == mirror:
         return bundle
     bundle = replace(bundle, network={**bundle.network, "mirror": mirror})
     cases = datalists.load(fit)
@@ -136,7 +142,7 @@ def main() -> None:
         train(fit, trained, config=config, seed=arguments.seed, validation_fold=1, resume=True, progress=print_progress)
         (arguments.work / "minutes.json").write_text(json.dumps((time.time() - start) / 60))
     minutes = json.loads((arguments.work / "minutes.json").read_text())
-    bundle = as_predicted(trained, settings["network"]["mirror"], fit)
+    bundle = as_predicted(trained, task, settings["network"]["mirror"], fit)
     predictor = Predictor.from_bundle(bundle)
     validation, truth = predicted(predictor, [c for c in datalists.load(fit) if c.fold == 1])
     scale, label = (1.0, 0.0), task.labels[0]

@@ -25,6 +25,8 @@ OPACITY = 0.7
 """Opacity at full colour: the anatomy stays readable underneath."""
 FAINT = 0.12
 """Opacity that an eye does not find on a textured scan."""
+UNDECIDED_GREY = 0.75
+"""Share of grey in the colours where the model does not decide: a bright map would look surer than it is."""
 _PEAK_SHARE = 0.02
 _STEPS = np.array([1.0, 1.2, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0])
 
@@ -53,12 +55,14 @@ class Scale:
         visible: density below which nothing is coloured.
         unit: unit of both, such as ``"logit/mL"``.
         caps: how far along the scale the sides (against, for) may go, as shares of ``limit``.
+        undecided: the model does not decide about the label; the colours fade into grey.
     """
 
     limit: float
     visible: float
     unit: str
     caps: tuple[float, float] = (1.0, 1.0)
+    undecided: bool = False
 
     @property
     def coloured(self) -> tuple[bool, bool]:
@@ -129,6 +133,8 @@ def rgba(density: np.ndarray, scale: Scale) -> np.ndarray:
     out = np.empty((*share.shape, 4))
     for channel in range(3):
         out[..., channel] = np.interp(share, _STOPS, _COLOURS[:, channel])
+    if scale.undecided:
+        out[..., :3] += UNDECIDED_GREY * (out[..., :3].mean(axis=-1, keepdims=True) - out[..., :3])
     out[..., 3] = 255.0 * OPACITY * strength**0.6
     return np.round(out).astype(np.uint8)
 

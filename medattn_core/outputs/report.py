@@ -227,6 +227,7 @@ def _legend(view: View) -> list[str]:
     picture = page.image(render.png_of(colour.bar(scale, 960, 4)), "colour scale of the evidence")
     ticks = "".join(f"<span>{tick}</span>" for tick in legend.ticks)
     weak = " or ".join(_says(side) for side, there in zip(view.sides, scale.coloured, strict=True) if not there)
+    faded = " The colours are faded, for the result is undecided." if view.undecided else ""
     weak = f" All that {weak} is too little to be coloured." if weak and view.evidence.additive else ""
     return [
         '<div class="legend">',
@@ -235,7 +236,8 @@ def _legend(view: View) -> list[str]:
         f'<div class="ticks">{ticks}</div>',
         "</div>",
         f'<p class="note">Below \N{PLUS-MINUS SIGN}{legend.visible} {times}{unit} nothing is coloured. '
-        f"The scale is the same in all pictures of this page, and little evidence in total stays grey.{esc(weak)}</p>",
+        "The scale is the same in all pictures of this page, and little evidence in total stays grey."
+        f"{esc(weak)}{faded}</p>",
     ]
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -70,7 +70,14 @@ class View:
         index = self.prediction.task.index(self.evidence.label)
         reference = max(abs(float(self.prediction.logits[index])), abs(float(self.prediction.bias[index])))
         full = colour.full_total(self.prediction.task.activation, reference)
-        return colour.scale_of(self.density.data, self.voxel_size, self.evidence.density_unit, full)
+        found = colour.scale_of(self.density.data, self.voxel_size, self.evidence.density_unit, full)
+        return replace(found, undecided=self.undecided)
+
+    @property
+    def undecided(self) -> bool:
+        """Whether the label of the map cannot be decided; where one of several is named, whether that one."""
+        open_ = self.prediction.undecided
+        return bool(self.prediction.abstained) if open_ is None else self.evidence.label in open_
 
     @cached_property
     def window(self) -> tuple[float, float]:

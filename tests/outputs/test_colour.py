@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -134,3 +136,14 @@ def test_regression_is_anchored_to_the_quantity() -> None:
     assert colour.rgba(density, colour.scale_of(density, 1.0, "mm3/mL", full))[..., 3].max() == 0
     density = blob(400.0, 3.0)
     assert colour.rgba(density, colour.scale_of(density, 1.0, "mm3/mL", full))[..., 3].max() > 100
+
+
+def test_colours_of_an_undecided_result_are_nearly_grey_and_cover_as_much() -> None:
+    sure = colour.Scale(limit=2.0, visible=0.4, unit="logit/mL")
+    unsure = replace(sure, undecided=True)
+    density = np.linspace(-2, 2, 41)
+    bright, faded = colour.rgba(density, sure).astype(int), colour.rgba(density, unsure).astype(int)
+    assert (bright[:, 3] == faded[:, 3]).all()
+    assert np.abs(bright[:, :3].mean(axis=1) - faded[:, :3].mean(axis=1)).max() <= 1
+    assert (np.ptp(faded[:, :3], axis=1) <= 0.25 * np.ptp(bright[:, :3], axis=1) + 1).all()
+    assert not (colour.bar(sure, 40, 2) == colour.bar(unsure, 40, 2)).all()

@@ -227,6 +227,7 @@ def test_one_limit_decides_on_pages_of_what_is_decided_and_of_what_is_not(
     assert words.count(f"The model decides from {percent_of(least)} on: ") == 1
     assert ("No label reaches it here." in words) == prediction.abstained
     assert ("Undecided: the model is not sure enough" in words) == prediction.abstained
+    assert View.of(prediction).scale.undecided == prediction.abstained
     assert (f"and the model decides from {percent_of(least)} on" in words) == prediction.abstained
     assert "0.05 %" not in words, "the threshold of the task decides nothing"
 
@@ -242,6 +243,8 @@ def test_between_which_limits_a_label_is_undecided(predict: Predict, head_volume
         assert "A label is said from 36.2 % on. It is undecided from 11.8 % to 36.2 %." in page
         assert ("Undecided: aneurysm." in page) == (logit == -1.5)
         assert ("Decided: no aneurysm." in page) == (logit == -5.0)
+        assert ("The colours are faded, for the result is undecided." in page) == (logit == -1.5)
+        assert View.of(said).scale.undecided == (logit == -1.5)
         title = View.of(said).caption().title
         assert title.startswith({-5.0: "no aneurysm  (aneurysm 0.7 %)", -1.5: "undecided: aneurysm"}.get(logit, "aneu"))
     several = predict(head_volume, threshold=0.5)
