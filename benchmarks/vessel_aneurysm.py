@@ -3,7 +3,7 @@
     python -m benchmarks.vessel_aneurysm --data ../shared/data/vesselmnist3d/vesselmnist3d_64.npz
 
 Settings are those of its name in benchmarks/medmnist.json: what `medattn train` plans for this list by itself, but for
-more channels a region. Trained on the training split; temperature, threshold and
+more channels a region and the mirror image in prediction. Trained on the training split; temperature, threshold and
 input check come from the validation split; the test split is predicted from files, as the finished bundle decides. A
 bundle that lies in --work already is measured and shipped anew, not trained; `mirror`, which concerns prediction alone,
 is that of the settings, whatever it was in training.

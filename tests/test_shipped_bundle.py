@@ -11,6 +11,7 @@ import pytest
 from benchmarks.real_volumes import dilate
 from medattn_core.batch.scanner import words_of
 from medattn_core.bundles import load, shipped_names
+from medattn_core.bundles.claims import percent_of
 from medattn_core.errors import Notice
 from medattn_core.inference import Prediction, Predictor
 from medattn_core.outputs import save
@@ -187,12 +188,17 @@ def test_the_aneurysm_is_said_from_the_threshold_of_the_documented_accuracy():
     card = (bundle.path / "docs" / "README.md").read_text(encoding="utf-8")
     assert f"a label is said from a probability of {bundle.task.threshold:g} on" in card
     assert f"(logit {cut:.2f})" in card
-    assert list(bundle.metadata["changelog"]) == ["1.0.0", "1.0.1", "1.1.0", bundle.version]
+    assert list(bundle.metadata["changelog"]) == ["1.0.0", "1.0.1", "1.1.0", "1.2.0", bundle.version]
     noise = np.random.default_rng(0).uniform(0, 255, (64, 64, 64)).astype(np.float32)
-    prediction = Predictor.from_bundle(bundle.name, device="cpu")(Volume(data=noise, affine=np.eye(4)))
+    predictor = Predictor.from_bundle(bundle.name, device="cpu")
+    prediction = predictor(Volume(data=noise, affine=np.eye(4)))
+    between = predictor.trust.undecided["aneurysm"].between(bundle.task.threshold)
+    assert between is not None
+    low, high = map(percent_of, between)
+    assert high == percent_of(bundle.task.threshold)
     for logit, said, undecided in (
-        (-2.5, (), ()),
-        (cut - 0.1, (), ("aneurysm",)),  # from probability 0.118 on its presence is credible, and it is not said
+        (np.log(between[0] / (1 - between[0])) - 0.1, (), ()),
+        (cut - 0.1, (), ("aneurysm",)),  # from its lower limit on its presence is credible, and it is not said
         (cut + 0.1, ("aneurysm",), ()),
     ):
         head = replace(prediction.head, bias=prediction.head.bias + logit - prediction.logits)
@@ -200,10 +206,10 @@ def test_the_aneurysm_is_said_from_the_threshold_of_the_documented_accuracy():
         assert (asked.present, asked.undecided) == (said, undecided)
         number = f"{asked.probabilities['aneurysm']:.3f}"
         assert words_of(asked) == (
-            f"undecided from 11.8 % to 36.2 %: aneurysm {number}" if undecided
+            f"undecided from {low} to {high}: aneurysm {number}" if undecided
             else f"aneurysm {number}" if said
             else f"no aneurysm  (aneurysm {number})"
         )  # fmt: skip
-        assert "A label is said from 36.2 % on. It is undecided from 11.8 % to 36.2 %." in report(View.of(asked))
+        assert f"A label is said from {high} on. It is undecided from {low} to {high}." in report(View.of(asked))
         headline = View.of(asked).caption().title
         assert headline.startswith("undecided: aneurysm" if undecided else "aneurysm" if said else "no aneurysm  (an")
