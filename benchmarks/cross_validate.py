@@ -154,6 +154,8 @@ def _run_fold(arguments: argparse.Namespace, cases: list[datalists.Case], fold: 
 def _calibration(raw: dict, pooled: dict, config: Path, path: Path, means: dict[str, float]) -> None:
     """Temperature, label sets and the rule to abstain from all held-out logits; measured with each fold left out."""
     task = TaskSpec.from_dict(json.loads(config.read_text())["task"])
+    if task.activation != "sigmoid":
+        raise SystemExit("a softmax has an offset of each class, which is not undone here: use activation sigmoid")
     folds = {f: HeldOut(outputs=raw[f], targets=np.array(pooled[f]["targets"])) for f in raw}
     metrics, calibration = assess(list(folds.values()), task)
     given, sure, right, covered, sizes = [], [], [], [], []

@@ -60,7 +60,7 @@ CHANGES = {
     "1.1.0": "probabilities recalibrated on the validation split (temperature and offset); says where it cannot tell "
     "an aneurysm from its absence; the same network otherwise, and the same decisions",
     "1.2.0": "same weights; predicts from the mean over all eight mirror images instead of two, calibrated anew",
-    "2.0.0": "another network: trained from half of the size on, with a stem that halves once and four stages",
+    "2.0.0": "another network: images that grow to their size from 48 voxels a side, a stem that halves once, 4 stages",
 }
 """Changelog of the bundle, the newest version last."""
 

@@ -89,7 +89,7 @@ CODES: dict[str, str] = {
     "not_additive": "the map is Grad-CAM of a foreign bundle: its voxels do not sum to the score",
     "unlike_training": "the scan is unlike those the model was trained on",
     "whole_volume": "the model was measured on single slices, not on whole volumes; how often it is right is not known",
-    "input_gone": "the input is no longer there; the result is that of an earlier run",
+    "input_gone": "a file of the input is no longer there; the result is that of an earlier run",
     "other_run": "the output folder holds an unfinished batch of another bundle or other options, or results by "
     "another model",
     "worker_lost": "the process or machine that predicted the input was lost, again and again",

@@ -82,8 +82,8 @@ def of_before(row: dict[str, Any], batch: Mapping[str, Any]) -> dict[str, Any] |
     """
     if row["error"] or any(row["batch"].get(key) != batch[key] for key in batch if key not in ("run", "of")):
         return None
-    text = "the input was no longer there when it was to be predicted again; this is the result of before"
-    notes = [note for note in row["warnings"] if note["code"] != "input_gone"]
+    text = "a file of the input was no longer there when it was to be predicted again; this is the result of before"
+    notes = [note for note in row.get("warnings") or () if note["code"] != "input_gone"]
     of = {key: value for key, value in row["batch"].items() if key != "kept"} | dict(batch) | {"gone": True}
     return {**row, "warnings": [*notes, Notice("input_gone", text).to_dict()], "batch": of}
 

@@ -34,9 +34,7 @@ def _empty_words(cases: Sequence[Case]) -> str | None:
             parts.append(f"{name!r} is taken for a label, of {count} case{'' if count == 1 else 's'}")
     count = sum(person_of(case) in DOUBTFUL for case in cases)
     if count:
-        parts.append(
-            f"NA, None or the like is taken for a patient, one that has {count} image{'' if count == 1 else 's'}"
-        )
+        parts.append(f"NA, None or the like is taken for who somebody is, in {count} case{'' if count == 1 else 's'}")
     if not parts:
         return None
     return f"{'; '.join(parts)}: leave the cell empty where nothing is known; {NO_LABEL!r} says that no label is true"

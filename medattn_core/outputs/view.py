@@ -117,10 +117,12 @@ class View:
         shown = self.evidence.label
         open_ = prediction.undecided or ((prediction.label,) if prediction.abstained else ())
         share = percent(prediction.probabilities[shown])
-        if open_:
-            return f"undecided: {shown}  {share}" if shown in open_ else f"{shown}  {share}"
+        if shown in open_:
+            return f"undecided: {shown}  {share}"
         if self.reported:
             return f"{shown}  {share}"
+        if open_:
+            return f"undecided: {', '.join(open_)}  ({shown} {share})"
         if prediction.task.takes_one:
             return f"below the threshold: {shown}  {share}"
         return f"{none_of(prediction.task.labels)}  ({shown} {share})"

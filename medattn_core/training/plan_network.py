@@ -34,7 +34,8 @@ FEW_VOXELS = 320_000
 one that halves twice, with which fine shapes are found late or never (docs/benchmarks.md, "Aneurysms")."""
 
 VOLUME_START_SIZE = 0.5
-"""Share of the size at which training on such volumes starts: without that the stem alone does not help."""
+"""Share of the size at which training on such volumes starts. The planned network needs 48 voxels a side, so that 64
+start at 48, and have their size from half of the epochs on."""
 
 
 def plan_network(

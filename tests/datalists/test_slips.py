@@ -29,7 +29,10 @@ def test_words_that_may_be_an_empty_cell_stay_and_are_told() -> None:
     assert text.startswith(
         "'None' is taken for a label, of 2 cases; 'n/a' is taken for a label, of 1 case; NA, None or"
     )
-    assert "one that has 2 images: leave the cell empty where nothing is known; '-' says that no label is true" in text
+    assert (
+        "who somebody is, in 2 cases: leave the cell empty where nothing is known; '-' says that no label is true"
+        in text
+    )
     assert slips([Case(image=Path("0.png"), label="x", patient="p"), Case(image=Path("1.png"), labels=())]) == []
 
 
