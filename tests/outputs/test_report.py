@@ -253,18 +253,6 @@ def test_between_which_limits_a_label_is_undecided(predict: Predict, head_volume
         several, task=replace(several.task, kind="multilabel"), trust=Trust(coverage=0.9, undecided={label: rule})
     )
     assert f"But {label} is undecided from 11.8 % to 50 %." in words_of(report(View.of(several)))
-    # The most probable label may be ruled out while another is open: neither is a finding.
-    first = several.task.labels[0]
-    absent = Undecided(present_from=0.5, absent_to=0.4)
-    logits = several.logits.copy()
-    logits[:] = -9.0
-    logits[:2] = np.log(0.3 / 0.7), np.log(0.2 / 0.8)
-    several = replace(
-        several, head=replace(several.head, bias=several.head.bias + logits - several.logits),
-        trust=Trust(coverage=0.9, undecided={first: absent, label: rule}),
-    )  # fmt: skip
-    assert (several.label, several.present, several.undecided) == (first, (), (label,))
-    assert View.of(several).finding == f"undecided: {label}  ({first} 30.0 %)"
 
 
 def test_that_nothing_is_there_is_said_in_the_same_words(predict: Predict, head_volume: Volume) -> None:
