@@ -53,6 +53,11 @@ class IntensityRule:
         return f"{self.rule} {self.lower:g} to {self.upper:g}"
 
 
+def would_be_code(text: str) -> bool:
+    """Whether MONAI would evaluate or look up a text that stood in a configuration, instead of taking it as data."""
+    return text.lstrip().startswith(("$", "@", "%")) or ("@" in text and "$" in text)
+
+
 def is_number(value: Any) -> bool:
     """Whether a value is a finite number that a float can hold, numpy's too; true and false are none."""
     try:

@@ -35,6 +35,7 @@ from medattn_core.bundles.card import model_card, origin_section
 from medattn_core.bundles.configs import evaluate_config, inference_config, metadata_config, train_config
 from medattn_core.bundles.files import member, read_json, sha256
 from medattn_core.bundles.load import load
+from medattn_core.bundles.plain import would_be_evaluated
 from medattn_core.bundles.trust import InputCheck
 from medattn_core.bundles.weights import build_network, load_networks
 from medattn_core.errors import BundleError
@@ -96,12 +97,14 @@ def save_bundle(
             the other arguments say cannot be overruled here.
 
     Raises:
-        BundleError: ``bad_bundle`` or ``weights_mismatch`` (the parts do not fit), ``bad_argument`` (something that is
-            no bundle lies at ``folder``), ``unwritable``.
+        BundleError: ``bad_bundle`` or ``weights_mismatch`` (the parts do not fit, or a text in them would be code in a
+            configuration), ``bad_argument`` (something that is no bundle lies at ``folder``), ``unwritable``.
     """
     target = Path(folder)
     check_target(target)
     network = _plain_json(network_settings, "network_settings")
+    settings = _plain_json(training or {}, "training")
+    _check_plain(target, task, network, settings, recipe)
     skeleton = build_network(network, where=f"{target}")
     card = card or model_card(
         name=target.name,
@@ -128,7 +131,6 @@ def save_bundle(
             write_file(work / INPUT_CHECK, (json.dumps(input_check.to_dict(), allow_nan=False) + "\n").encode())
             listed.append(INPUT_CHECK)
         if recipe is not None:
-            settings = _plain_json(training or {}, "training")
             write_file(work / TRAIN, to_json(train_config(task, network, settings, recipe)))
             write_file(work / EVALUATE, to_json(evaluate_config(recipe)))
             listed += [TRAIN, EVALUATE]
@@ -143,7 +145,7 @@ def save_bundle(
             bundle_version=version,
             metrics=_plain_json(metrics or {}, "metrics"),
             calibration=_plain_json(calibration or {}, "calibration"),
-            training=_plain_json(training or {}, "training"),
+            training=settings,
             about=_plain_json(about or {}, "about"),
             files={name: sha256(work / name) for name in listed},
             members=1 + len(members),
@@ -303,6 +305,25 @@ def _weights(state_dict: Mapping[str, Tensor], *, half: bool) -> bytes:
     buffer = io.BytesIO()  # not the file: torch writes the file's name into the archive
     torch.save(state, buffer)
     return buffer.getvalue()
+
+
+def _check_plain(
+    target: Path, task: TaskSpec, network: Mapping[str, Any], training: Mapping[str, Any], recipe: Recipe | None
+) -> None:
+    """Refuse what MONAI would run or look up in a configuration: a label ``$...``, or the unit ``%``.
+
+    Raises:
+        BundleError: ``bad_bundle``.
+    """
+    sections = (recipe.section, recipe.scored_section, recipe.started_from) if recipe is not None else ()
+    parts = (("task", task.to_dict()), ("network", network), ("training", training), ("data list", sections))
+    for what, data in parts:
+        if (text := would_be_evaluated(data)) is not None:
+            raise BundleError(
+                "bad_bundle",
+                f"{target}: {text} in {what} would be code in the bundle's configurations, which MONAI runs; write it "
+                "without $, @ or % in front, such as percent for %",
+            )
 
 
 def _plain_json(data: Mapping[str, Any], what: str) -> Any:

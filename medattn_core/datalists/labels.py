@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from medattn_core.datalists.case import NO_LABEL, bad
+from medattn_core.tasks import would_be_code
 
 _SHOWN = 5
 """Keys that a message shows."""
@@ -36,8 +37,8 @@ def stated_names(path: Path, data: Mapping[str, Any]) -> list[str] | None:
     for name in names:
         if name in ("", NO_LABEL):
             raise bad(path, f"'labels' has {name!r}, which is none of the labels; give each a name of its own")
-        if len(name.splitlines()) > 1:
-            raise bad(path, f"'labels' has {name!r}, with a line break; write it in one line")
+        if fault := _fault(name):
+            raise bad(path, f"'labels' has {name!r}, {fault}")
         if names.count(name) > 1:
             raise bad(path, f"'labels' has {name!r} twice; give each a name of its own")
     return names or None
@@ -74,6 +75,15 @@ def check_numbers(rows: Iterable[tuple[str, Mapping[str, Any]]], names: Sequence
         )
 
 
+def _fault(name: str) -> str:
+    """What is wrong with the name of a label, and what to do; empty where nothing is."""
+    if len(name.splitlines()) > 1:  # a row of a table for each
+        return "with a line break; write it in one line"
+    if would_be_code(name):
+        return "which would be code in the configurations of a MONAI bundle; write it without $, @ or % in front"
+    return ""
+
+
 def _are_flags(parts: Sequence[Any], names: Sequence[str]) -> bool:
     return len(parts) == len(names) and all(type(part) is int and part in (0, 1) for part in parts)
 
@@ -108,8 +118,8 @@ def true_labels(folder: Path, given: Any, names: Sequence[str] | None) -> tuple[
                 raise ValueError(f"label {part}; 'labels' has the numbers 0 to {len(names) - 1}")
             part = names[part]
         name = str(part)
-        if len(name.splitlines()) > 1:  # a row of a table for each
-            raise ValueError(f"label {name!r} has a line break; write it in one line")
+        if fault := _fault(name):
+            raise ValueError(f"label {name!r}, {fault}")
         if ("/" in name or name.endswith((".nii", ".nii.gz", ".nrrd"))) and (folder / name).is_file():
             raise ValueError(f"label {name!r} is a file; list segmentations as 'mask'")
         if names and name not in names:

@@ -74,11 +74,21 @@ class Predictor:
         self.networks = [n.to(device=device, memory_format=layout).eval() for n in networks]  # type: ignore[call-overload]
         self.trust = Trust.from_calibration(bundle.calibration, str(bundle.path))
         self.runtime = runtime
-        self._run = {id(n): n.features for n in self.networks}
-        if runtime != "torch":
-            self._open_runtimes(say)
+        self._open_runtimes(say)
+
+    def __getstate__(self) -> dict[str, Any]:
+        # A session of another runtime cannot be pickled, and a copy has other networks: both open their own.
+        return {name: value for name, value in self.__dict__.items() if name != "_run"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._open_runtimes(None)
 
     def _open_runtimes(self, say: Callable[[str], object] | None) -> None:
+        """What computes the features, for each network."""
+        self._run: list[Callable[[torch.Tensor], torch.Tensor]] = [n.features for n in self.networks]
+        if self.runtime == "torch":
+            return
         from medattn_core.inference.runtimes import choose, open_runtime
 
         # Weights do not say all: the same ones can be given another size, or a mirrored pass.
@@ -89,9 +99,10 @@ class Predictor:
         keys = [f"{same}-{number}" for number in range(len(self.networks))]
         if self.runtime == "auto":
             self.runtime, _ = choose(self.network, self.task, key=keys[0], device=self.device, say=say)
-        for network, key in zip(self.networks, keys, strict=True):
-            run = open_runtime(self.runtime, network, self.task, key=key, device=self.device)
-            self._run[id(network)] = run
+        self._run = [
+            open_runtime(self.runtime, network, self.task, key=key, device=self.device)
+            for network, key in zip(self.networks, keys, strict=True)
+        ]
 
     @property
     def network(self) -> AttentionCNN:
@@ -168,7 +179,10 @@ class Predictor:
             amount = _amount(inside, volume)
             notices.append(Notice("masked", f"only a region of interest could speak: {what}, {amount}"))
         after_conform = time.perf_counter()
-        heads, looked_at = zip(*(self._head(n, conformed, allowed, volume) for n in self.networks), strict=True)
+        heads, looked_at = zip(
+            *(self._head(n, run, conformed, allowed, volume) for n, run in zip(self.networks, self._run, strict=True)),
+            strict=True,
+        )
         if self.bundle.input_check is not None:
             notice = self.bundle.input_check.notice(looked_at[0], image_statistics(conformed.image, volume))
             notices[:0] = [notice] if notice else []  # what says not to rely on it comes before all else
@@ -195,7 +209,12 @@ class Predictor:
         return _with_doubts(_with_outside(_with_whole(prediction)))
 
     def _head(
-        self, network: AttentionCNN, conformed: Conformed, allowed: np.ndarray, volume: Volume
+        self,
+        network: AttentionCNN,
+        run: Callable[[torch.Tensor], torch.Tensor],
+        conformed: Conformed,
+        allowed: np.ndarray,
+        volume: Volume,
     ) -> tuple[Head, np.ndarray]:
         """The head of one network, and the features it looked at ``(F,)``."""
         import torch
@@ -204,7 +223,7 @@ class Predictor:
 
         try:
             with torch.inference_mode():
-                features = self._features(network, torch.from_numpy(conformed.image).unsqueeze(0))
+                features = self._features(run, torch.from_numpy(conformed.image).unsqueeze(0))
                 flat = features.squeeze(-1) if self.task.spatial_dims == 2 and not self.task.slicewise else features
                 out = network.pool(flat)
                 looked_at = attended_features(flat, out.weights)[0].cpu().numpy()
@@ -231,11 +250,10 @@ class Predictor:
             )
         return head, looked_at
 
-    def _features(self, network: AttentionCNN, image: torch.Tensor) -> torch.Tensor:
+    def _features(self, run: Callable[[torch.Tensor], torch.Tensor], image: torch.Tensor) -> torch.Tensor:
         """Features ``(1, F, *cells)``, always with three spatial axes for slicewise and 2D models."""
         import torch
 
-        run = self._run[id(network)]
         if self.task.spatial_dims == 3:
             return run(image.to(self.device).contiguous(memory_format=torch.channels_last_3d))
         chunks = []

@@ -71,22 +71,6 @@ class Contents:
         return network_part(self.network)
 
 
-def would_be_evaluated(data: Any) -> str | None:
-    """The first text or key in data that MONAI would not take as data, if the data stood in a configuration."""
-    if isinstance(data, dict):
-        for key, value in data.items():
-            if not isinstance(key, str) or key.startswith(("_", "$", "@", "%", "+")) or "#" in key or "::" in key:
-                return repr(key)
-            if (found := would_be_evaluated(value)) is not None:
-                return found
-        return None
-    if isinstance(data, (list, tuple)):
-        return next((found for value in data if (found := would_be_evaluated(value)) is not None), None)
-    if isinstance(data, str) and (data.lstrip().startswith(("$", "@", "%")) or ("@" in data and "$" in data)):
-        return repr(data[:60])
-    return None
-
-
 def inference(contents: Contents) -> dict[str, Any]:
     """``configs/inference.json``: a folder of inputs in, a table and evidence maps out."""
     task = contents.task

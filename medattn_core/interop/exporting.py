@@ -26,6 +26,7 @@ from medattn_core.bundles.bundle import (
     WEIGHTS,
 )
 from medattn_core.bundles.files import read_json, sha256
+from medattn_core.bundles.plain import would_be_evaluated
 from medattn_core.bundles.save import new_folder, to_json, write_file
 from medattn_core.errors import BundleError
 from medattn_core.interop import configs, formats, vendor
@@ -108,7 +109,7 @@ def contents_of(bundle: Bundle) -> configs.Contents:
         (EVALUATE, "section", recipe.scored_section),
         (METADATA, "medattn.started_from", recipe.started_from),
     ):
-        if (text := configs.would_be_evaluated(data)) is not None:
+        if (text := would_be_evaluated(data)) is not None:
             raise BundleError(
                 "bad_bundle",
                 f"{bundle.path / file}: {text} under {what} would be evaluated by MONAI; it was not; do not use the "

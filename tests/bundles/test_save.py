@@ -13,12 +13,13 @@ import pytest
 import torch
 
 from medattn_core.bundles import Bundle, load, load_network, model_card, save_bundle, seal
-from medattn_core.bundles.bundle import INPUT_CHECK, LISTED_FILES, METADATA
+from medattn_core.bundles.bundle import INPUT_CHECK, LISTED_FILES, METADATA, Recipe
 from medattn_core.bundles.save import as_stored
 from medattn_core.bundles.trust import InputCheck
 from medattn_core.errors import BundleError
 from medattn_core.networks.attention_cnn import AttentionCNN
 from medattn_core.tasks import IntensityRule, TaskSpec
+from tests.bundles.conftest import TASK
 
 Make = Callable[..., Bundle]
 
@@ -295,3 +296,19 @@ def test_a_3d_regression_bundle(tmp_path: Path) -> None:
     x = torch.rand(1, 1, 32, 64, 64)
     with torch.no_grad():
         torch.testing.assert_close(load_network(bundle)(x), network(x), atol=1e-2, rtol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("part", "changes"),
+    [
+        ("task", {"task": replace(TASK, labels=("round", "$1+1", "none"))}),
+        ("task", {"task": replace(TASK, unit="%")}),
+        ("training", {"training": {"note": "@device"}}),
+        ("data list", {"recipe": Recipe(data_list="list.json", size=(64, 64), section="$1+1")}),
+    ],
+)
+def test_what_monai_would_run_is_not_written(make: Make, tmp_path: Path, part: str, changes: dict[str, Any]) -> None:
+    with pytest.raises(BundleError, match=f"in {part} would be code in the bundle's configurations") as caught:
+        make(**changes)
+    assert caught.value.code == "bad_bundle"
+    assert not list(tmp_path.iterdir())

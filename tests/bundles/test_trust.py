@@ -39,3 +39,7 @@ def test_the_slices_that_the_rules_are_from_are_a_number_of_slices() -> None:
         with pytest.raises(BundleError, match="calibration slices") as caught:
             Trust.from_calibration({"slices": wrong}, "here")
         assert caught.value.code == "bad_bundle"
+
+
+def test_a_probability_at_the_limit_is_in_the_set() -> None:
+    assert Trust(coverage=0.9, quantile=0.25).label_set({"a": 0.75, "b": 0.25}) == ("a",)

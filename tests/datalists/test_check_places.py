@@ -15,7 +15,7 @@ from medattn_core import datalists
 from medattn_core.datalists import Case
 from medattn_core.errors import VolumeError
 from medattn_core.inference.masks import native_mask
-from medattn_core.volumes import read
+from medattn_core.volumes import Volume, read
 
 
 def picture(path: Path, data: np.ndarray) -> str:
@@ -130,3 +130,9 @@ def test_a_picture_lies_on_a_slice_with_a_place_as_that_is_shown(
     small = tmp_path / picture(tmp_path / "small.png", np.full((60, 80), 255, np.uint8))
     with pytest.raises(VolumeError, match="states no place"):
         datalists.location_of(Case(image=tmp_path / "slice.nii.gz", mask=small), scan)
+
+
+def test_a_box_is_columns_then_rows() -> None:
+    scan = Volume(data=np.zeros((8, 8, 1)), affine=np.eye(4))
+    places = np.argwhere(datalists.location_of(Case(image=Path("a.png"), labels=("a",), box=(2, 1, 3, 2)), scan))
+    assert (places.min(0).tolist(), places.max(0).tolist()) == ([2, 1, 0], [4, 2, 0])

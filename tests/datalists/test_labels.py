@@ -86,6 +86,13 @@ def test_a_word_for_an_empty_cell_is_no_label(write: Write, word: str) -> None:
 
 def test_a_label_is_one_line(write: Write) -> None:
     path = write("list.csv", 'image,label\na.nii,x\nb.nii,"y\nz"\n')
-    assert "label 'y\\nz' has a line break; write it in one line" in refused(path)
+    assert "label 'y\\nz', with a line break; write it in one line" in refused(path)
     path = write("list.json", {"labels": ["x", "y\nz"], "training": entries(0, 1)})
     assert "'labels' has 'y\\nz', with a line break" in refused(path)
+
+
+@pytest.mark.parametrize("name", ["$__import__('os').getcwd()", "@home", "%cells"])
+def test_a_label_is_no_code_of_a_monai_configuration(write: Write, name: str) -> None:
+    wanted = f"{name!r}, which would be code in the configurations of a MONAI bundle; write it without $, @ or %"
+    assert f"label {wanted}" in refused(write("list.csv", f"image,label\na.nii,x\nb.nii,{name}\n"))
+    assert f"'labels' has {wanted}" in refused(write("list.json", {"labels": ["x", name], "training": entries(0, 1)}))

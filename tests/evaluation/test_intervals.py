@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from medattn_core.evaluation.bootstrap import FEWEST, intervals, wilson
+from medattn_core.evaluation.bootstrap import FEWEST, _acceleration, _bca, intervals, wilson
 from medattn_core.evaluation.measure import Stated, measured
 from medattn_core.tasks import TaskSpec
 
@@ -112,3 +112,18 @@ def test_rounding_is_no_spread(middle: float, spread: float, given: bool) -> Non
     values = middle + spread * np.random.default_rng(0).normal(size=20)
     found = intervals(lambda chosen: {"x": float(values[chosen].mean())}, list(range(20)), samples=50)["x"]
     assert ("low" in found) == given
+
+
+def test_draws_that_equal_the_value_count_half() -> None:
+    """A metric that moves in steps: as many draws below as above, so the interval is as long on either side."""
+    low, high = _bca(np.repeat([0.4, 0.5, 0.6], 100), 0.5, 0.0, 0.8)
+    assert low + high == pytest.approx(1.0)
+
+
+def test_the_acceleration_is_that_of_the_skewness() -> None:
+    """Of a mean: the skewness over 6 root n (Efron 1987, section 6)."""
+    x = np.random.default_rng(0).lognormal(size=200)
+    found = _acceleration(lambda rows: {"mean": float(x[rows].mean())}, [np.array([i]) for i in range(200)], ["mean"])
+    gap = x - x.mean()
+    assert found["mean"] > 0.01
+    assert found["mean"] == pytest.approx((gap**3).sum() / (6 * (gap**2).sum() ** 1.5))

@@ -18,7 +18,7 @@ from medattn_core.errors import MedAttnError, PredictionError, TaskError, Volume
 from medattn_core.inference import Predictor
 from medattn_core.networks.attention_cnn import AttentionCNN
 from medattn_core.tasks import TaskSpec
-from medattn_core.volumes import Volume, read, write
+from medattn_core.volumes import Volume, geometry, read, write
 
 
 @pytest.fixture(scope="module")
@@ -385,3 +385,12 @@ def test_evidence_beside_the_scan_is_said(tmp_path):
     assert f"{share:.0%} of the evidence for {small.label} lies in the padding" in notice.message
     whole = predict(Volume(data=data, affine=np.eye(4)))
     assert "outside_evidence" not in [one.code for one in whole.warnings]
+
+
+def test_a_region_lies_at_its_strongest_cell(bright):
+    regions = bright.regions("bright")
+    assert any(one.cells.sum() > 1 for one in regions)
+    for one in regions:
+        cells = np.where(one.cells, bright.contributions("bright"), -np.inf)
+        at = bright.grid.cell_index(np.unravel_index(cells.argmax(), cells.shape), bright.stride)
+        assert one.world_position_mm == pytest.approx(geometry.to_world(bright.volume.affine, at))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 import re
 from dataclasses import replace
 
@@ -9,7 +11,12 @@ import numpy as np
 import pytest
 
 from medattn_core.errors import PredictionError, VolumeError
+from medattn_core.inference import Predictor
+from medattn_core.inference.head import Ensemble, Head
+from medattn_core.inference.prediction import Prediction
 from medattn_core.inference.predictor import _with_doubts
+from medattn_core.tasks import TaskSpec
+from medattn_core.transforms.grid import plan_grid
 from medattn_core.volumes import Volume, read
 
 
@@ -72,3 +79,46 @@ def test_a_probability_and_the_limit_that_it_misses_look_different(predictor, sc
         assert (float(first), float(second)) == pytest.approx((100 * best, 100 * limit), abs=0.06)
         assert first != second
         assert len(first.partition(".")[2]) >= digits
+
+
+@pytest.mark.parametrize("labels", [("v",), ("v", "w")])
+def test_the_spread_of_two_members_is_that_of_a_sample(labels):
+    """With n - 1: the mean is of the same two."""
+    value = len(labels) == 1
+    kind = {"kind": "regression", "activation": "identity", "unit": "mm"} if value else {}
+    task = TaskSpec(name="t", labels=labels, **kind)
+    heads = tuple(
+        Head(
+            scores=np.zeros((len(labels), 1, 1, 1)),
+            values=np.array([said, 0.0][: len(labels)]).reshape(-1, 1, 1, 1),
+            null_scores=np.full(len(labels), -np.inf),
+            bias=np.zeros(len(labels)),
+            allowed=np.ones((1, 1, 1), bool),
+        )
+        for said in (1.0, 4.0)
+    )
+    scan = Volume(data=np.zeros((8, 8, 8)), affine=np.eye(4))
+    found = Prediction(volume=scan, task=task, head=Ensemble(members=heads), grid=plan_grid(scan, task), stride=8)
+    if value:
+        assert found.uncertainty["value_std"] == pytest.approx(3 / 2**0.5)
+        return
+    assert found.uncertainty["logit_std"]["v"] == pytest.approx(3 / 2**0.5)
+    one, other = (1 / (1 + np.exp(-said)) for said in (1.0, 4.0))
+    assert found.uncertainty["probability_std"]["v"] == pytest.approx((other - one) / 2**0.5)
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda given: pickle.loads(pickle.dumps(given))])
+def test_a_copy_of_a_predictor_predicts(predictor, scan, copied):
+    """As ``multiprocessing`` makes one: its networks are other objects."""
+    other = copied(predictor)
+    assert other.networks[0] is not predictor.networks[0]
+    assert other(scan).probabilities == predictor(scan).probabilities
+
+
+def test_a_copy_of_a_predictor_keeps_its_runtime(tmp_path, monkeypatch, scan):
+    pytest.importorskip("onnxruntime")
+    monkeypatch.setenv("MEDATTN_CACHE", str(tmp_path))
+    given = Predictor.from_bundle("brain_tumor_t1ce", device="cpu", runtime="onnx")
+    other = pickle.loads(pickle.dumps(given))
+    assert other(scan).to_dict()["runtime"] == "onnx"
+    assert other(scan).probabilities == given(scan).probabilities

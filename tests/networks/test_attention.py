@@ -15,6 +15,7 @@ from medattn_core.networks.attention import (
     Attended,
     AveragePooling,
     EvidencePooling,
+    attended_features,
     pool_evidence,
     scaled_dot_product_attention,
 )
@@ -324,3 +325,17 @@ def test_gradients_reach_every_parameter_and_stay_finite_under_a_mask(kind: str)
         assert parameter.grad is not None, name
         assert torch.isfinite(parameter.grad).all(), name
         assert parameter.grad.abs().sum() > 0, name
+
+
+def test_the_null_score_is_scaled_like_the_others() -> None:
+    torch.manual_seed(0)
+    layer = EvidencePooling(8, 3, null_score=1.5)
+    nn.init.normal_(layer.null_key)
+    wanted = layer.query @ layer.null_key / math.sqrt(layer.key_dim) + 1.5
+    torch.testing.assert_close(layer(torch.randn(2, 8, 3, 3)).null_scores, wanted.expand(2, 3))
+
+
+def test_attended_features_are_the_mean_over_the_classes() -> None:
+    features = torch.tensor([[[[1.0, 0.0], [0.0, 0.0]], [[0.0, 2.0], [0.0, 0.0]]]])
+    weights = torch.tensor([[[[0.5, 0.0], [0.0, 0.0]], [[0.0, 0.25], [0.0, 0.0]]]])
+    torch.testing.assert_close(attended_features(features, weights), torch.tensor([[2 / 3, 2 / 3]]))

@@ -43,6 +43,7 @@ from tests.squares import SETTINGS
     ({"training": {"losses": {"together": 1}}, "task": {"activation": "softmax"}}, "together is of labels that are"),
     ({"training": {"weight_decay": -0.1}}, "weight_decay=-0.1"),
     ({"training": {"warmup_epochs": -1}}, "warmup_epochs=-1"),
+    ({"task": {"description": "@home"}}, "settings: '@home' in task would be code in the bundle's configurations"),
     ({"task": {"size": [60, 60]}}, "each a multiple of the evidence stride 8"),
 ])  # fmt: skip
 def test_settings_that_cannot_be_are_refused(squares, tmp_path, part, words):

@@ -13,6 +13,7 @@ from medattn_core.training.calibration import (
     PRIOR_SPREAD,
     calibration_error_by_label,
     expected_calibration_error,
+    fit_abstain,
     fit_scaling,
     fold_scale,
 )
@@ -96,3 +97,9 @@ def test_calibration_error_of_a_known_table():
     probability = np.array([0.9] * 10 + [0.6] * 10)
     correct = np.array([True] * 9 + [False] + [True] * 3 + [False] * 7)
     assert expected_calibration_error(probability, correct) == pytest.approx(0.5 * 0.0 + 0.5 * 0.3)
+
+
+def test_no_line_is_drawn_through_equal_probabilities() -> None:
+    p = np.array([[0.9, 0.1]] * 4 + [[0.6, 0.4]] * 4)
+    rule = fit_abstain(p, np.eye(2)[[0, 0, 0, 0, 0, 0, 1, 1]], accuracy=1.0)
+    assert rule == {"threshold": 0.9, "accuracy": 1.0, "share": 0.5, "cases": 8}

@@ -287,3 +287,10 @@ def test_together_is_a_part_of_the_training_where_it_is_asked_for() -> None:
         )
         assert set(seen[-1]) == {"label"} | ({"together"} if weight else set())
     assert LossWeights().together == 0
+
+
+def test_elsewhere_an_absent_class_may_look_at_nothing():
+    _, _, out, target, inside, losses = run(LossWeights(location=0, elsewhere=1.0, bag=0, background=0, empty=0))
+    fine = (out.weights * inside.unsqueeze(1)).flatten(2).sum(2) + 1 - out.weights.flatten(2).sum(2)
+    expected = -(fine.log() * (1 - target)).sum() / (1 - target).sum()
+    assert losses["elsewhere"].item() == pytest.approx(expected.item(), abs=1e-4)

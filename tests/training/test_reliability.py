@@ -353,3 +353,23 @@ def test_the_limit_of_the_input_check_does_not_depend_on_the_order(features: int
     own = rng.normal(size=(200, features)) + np.where(np.arange(200) % 2 == 0, 4.0, -4.0)[:, None]
     assert np.mean([ordered.distance(one) > ordered.limit for one in own]) < 0.25
     assert ordered.distance(np.full(features, 40.0)) > ordered.limit
+
+
+def test_the_auc_of_unlike_folds_is_that_of_the_model_that_is_saved() -> None:
+    """With an offset a softmax of three ranks the cases of one label otherwise than without."""
+    rng = np.random.default_rng(0)
+    task = TaskSpec(name="t", labels=("a", "b", "c"), spatial_dims=2, spacing=(1, 1))
+    folds = []
+    for shift in (0.0, 2.0):
+        truth = np.eye(3)[rng.choice(3, 200, p=(0.8, 0.1, 0.1))]
+        # As trained on classes that are drawn equally often: the rare ones stand too high, and unlike.
+        logits = rng.normal(0, 1, (200, 3)) + 1.5 * truth + rng.normal(0, 2, (200, 1)) * [0, 1, 0] + [0, shift, shift]
+        folds.append(HeldOut(outputs=logits, targets=truth))
+    metrics, calibration = assess(folds, task)
+    offset = np.array([calibration["offset"][label] for label in task.labels])
+    saved = [task.probabilities(one.outputs / calibration["temperature"] + offset) for one in folds]
+    counts = [macro_auc(p, one.targets) for p, one in zip(saved, folds, strict=True)]
+    assert metrics["auc"] == pytest.approx(float(np.mean(counts)), abs=1e-9)
+    assert metrics["auc"] != pytest.approx(
+        float(np.mean([macro_auc(task.probabilities(one.outputs), one.targets) for one in folds])), abs=1e-4
+    )

@@ -90,8 +90,7 @@ def test_what_is_longer_holds_as_much_more(shape):
     assert float(longer.min()) < 0.87
 
 
-def test_rotation_keeps_shape_on_a_grid_that_is_not_square():
-    """A square stays a square of the same area when turned on a 2:1 grid."""
+def test_rotation_keeps_the_area_on_a_grid_that_is_not_square():
     image = torch.zeros(64, 1, 32, 64)
     image[:, :, 12:20, 28:36] = 1.0
     turning = Augmentation(
@@ -101,7 +100,9 @@ def test_rotation_keeps_shape_on_a_grid_that_is_not_square():
     assert result.sum(dim=(1, 2, 3)).numpy() == pytest.approx(64.0, rel=0.06)
 
 
-@pytest.mark.parametrize(("shape", "spacing"), [((40, 40, 8), (1.0, 1.0, 5.0)), ((48, 16), (1.0, 3.0))])
+@pytest.mark.parametrize(
+    ("shape", "spacing"), [((40, 40, 8), (1.0, 1.0, 5.0)), ((48, 16), (1.0, 3.0)), ((60, 16), (1.0, 2.5))]
+)
 def test_what_is_turned_keeps_its_shape_in_space(shape, spacing):
     """A ball in millimetres stays one on voxels that are no cubes; turned in voxels it would not."""
     places = np.stack(np.meshgrid(*[(np.arange(n) - (n - 1) / 2) * s for n, s in zip(shape, spacing, strict=True)],
@@ -156,3 +157,20 @@ def test_another_size_is_the_same_view_in_other_pixels():
     assert result.shape == mask.shape == (1, 1, 16, 24)
     assert float(result[..., 5:7, 7:17].min()) > 0.9
     assert float(result.mean()) == pytest.approx(float(image.mean()), abs=0.02)
+
+
+def test_what_is_erased_is_not_the_finding():
+    image, mask = torch.ones(64, 1, 32, 32), torch.zeros(64, 1, 32, 32)
+    mask[:, :, 12:20, 12:20] = 1
+    erased, moved, _ = replace(OFF, erase=1.0)(image, mask, generator())
+    assert float(erased[moved > 0.01].min()) > 0.9
+    assert float((erased == 0).float().mean()) > 0.02
+
+
+def test_a_shift_is_a_share_of_the_image():
+    image = torch.zeros(64, 1, 101, 101)
+    image[:, :, 50, 50] = 1
+    moved, _, _ = replace(OFF, translate=0.08)(image, None, generator())
+    at = torch.stack(torch.meshgrid(torch.arange(101.0), torch.arange(101.0), indexing="ij"))
+    centre = torch.einsum("bcij,aij->ba", moved, at) / moved.sum(dim=(1, 2, 3)).unsqueeze(1)
+    assert 5 < float((centre - 50).abs().max()) < 8.6

@@ -64,3 +64,9 @@ def test_shares_of_voxels_and_of_blocks():
     assert axis.kept(4) == pytest.approx(1.0)
     shifted = Axis(native=0, flip=False, count=9, size=16, step=1.0)
     assert 0.5 < shifted.kept(8) < 1.0
+
+
+def test_a_coarse_pixel_is_the_mean_of_its_voxels():
+    bright = np.tile([0.0, 0.0, 0.0, 1.0], 10)
+    pixels = Axis(native=0, flip=False, count=40, size=10, step=4.0).conform_matrix() @ bright
+    np.testing.assert_allclose(pixels[1:-1], 0.25, atol=0.05)

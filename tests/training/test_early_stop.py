@@ -1,0 +1,40 @@
+"""Early stopping: what counts as progress, from when on, and that the network goes on as it was."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from medattn_core.tasks import TaskSpec
+from medattn_core.training.config import TrainingConfig
+from medattn_core.training.early_stop import EarlyStop
+from tests.training.test_parts import Answers, data
+
+TASK = TaskSpec(name="t", labels=("a", "b"), spatial_dims=2, spacing=(1, 1))
+
+
+@pytest.fixture
+def right():
+    """A held-out fold that :class:`Answers` ranks without a fault, in each epoch."""
+    truth = np.eye(2, dtype=np.float32)[[0, 1, 0, 1]]
+    images = np.zeros((4, 1, 4, 4), np.float16)
+    images[:, 0, 0, :2] = truth
+    return data(images, truth)
+
+
+def test_as_good_as_before_is_no_progress(right) -> None:
+    stop = EarlyStop(TrainingConfig(patience=2), right, TASK)
+    assert [stop.after(Answers(), epoch) for epoch in (1, 2, 3)] == [False, False, True]
+    assert stop.best_epoch == 1
+
+
+def test_epochs_of_growing_images_do_not_count(right) -> None:
+    stop = EarlyStop(TrainingConfig(patience=2), right, TASK, full_from=5)
+    assert [stop.after(Answers(), epoch) for epoch in range(1, 8)] == [False] * 6 + [True]
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_a_look_leaves_the_network_in_its_mode(right, training) -> None:
+    network = Answers().train(training)
+    EarlyStop(TrainingConfig(patience=2), right, TASK).after(network, 1)
+    assert network.training == training
