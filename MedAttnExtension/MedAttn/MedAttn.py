@@ -67,6 +67,7 @@ class MedAttnWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         VTKObservationMixin.__init__(self)  # for the observers of the scene
         self.logic = None
         self.panel = None
+        self._paused = False  # the panel is shown, and a scene is being read
 
     def setup(self) -> None:
         """Called when the user opens the module for the first time."""
@@ -86,7 +87,8 @@ class MedAttnWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         scene = slicer.mrmlScene
         self.addObserver(scene, scene.StartCloseEvent, self.on_scene_start_close)
         self.addObserver(scene, scene.EndCloseEvent, self.on_scene_end_close)
-        self.addObserver(scene, scene.EndImportEvent, self.on_scene_changed)
+        self.addObserver(scene, scene.StartImportEvent, self.on_scene_start_import)
+        self.addObserver(scene, scene.EndImportEvent, self.on_scene_end_import)
         self.addObserver(scene, scene.NodeAddedEvent, self.on_scene_changed)
         self.addObserver(scene, scene.NodeRemovedEvent, self.on_scene_changed)
         # The application enters the module by itself after the first setup(), but not after a reload, nor where the
@@ -110,7 +112,7 @@ class MedAttnWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         """Called each time the user opens the module."""
         if self.panel is None:  # setup() has failed, and has said so
             return
-        self.panel.set_parameters(self.logic.parameters())
+        self.follow_parameters()
         self.panel.choose_scan()
         if not self.show_installation():
             self.logic.work.start()  # torch loads while the user still chooses
@@ -124,11 +126,31 @@ class MedAttnWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         """The scene is about to be closed: nothing may go on with its nodes."""
         self.logic.work.forget()
         self.panel.set_parameters(None)
+        self.logic.release_parameters()
 
     def on_scene_end_close(self, _caller, _event) -> None:
         """The scene is closed: begin anew if the module is shown."""
         if self.parent.isEntered:
-            self.panel.set_parameters(self.logic.parameters())
+            self.follow_parameters()
+
+    def on_scene_start_import(self, _caller, _event) -> None:
+        """A scene is about to be read: what it holds comes in parts, and no widget may answer to a part of it."""
+        self._paused = self._paused or self.panel.parameters is not None
+        self.panel.set_parameters(None)
+        self.logic.release_parameters()
+
+    def on_scene_end_import(self, _caller, _event) -> None:
+        """The scene is read, or could not be: its choices and its results are shown."""
+        if self._paused:
+            self._paused = False
+            self.follow_parameters()
+            self.panel.scene_changed()
+
+    def follow_parameters(self) -> None:
+        """Show what the parameter node of the scene says by now."""
+        self.panel.set_parameters(None)
+        self.logic.release_parameters()
+        self.panel.set_parameters(self.logic.parameters())
 
     def on_scene_changed(self, _caller, _event) -> None:
         """Nodes came or went."""
@@ -189,11 +211,19 @@ class MedAttnLogic(ScriptedLoadableModuleLogic):
         self._parameters: MedAttnParameters | None = None
 
     def parameters(self) -> MedAttnParameters:
-        """The typed parameters of the scene: one object a node, since each observes it for as long as it lives."""
+        """The typed parameters of the scene: one object at a time, since each observes the node while it lives."""
         node = self.getParameterNode()
         if self._parameters is None or self._parameters.parameterNode is not node:
             self._parameters = MedAttnParameters(node)
         return self._parameters
+
+    def release_parameters(self) -> None:
+        """Read the node anew at the next call.
+
+        The object keeps what it has read until the node is modified, and no node is where a reference that could not
+        be resolved while a scene was read can be later.
+        """
+        self._parameters = None
 
     def wait(self, timeout_s: float = 600.0) -> None:
         """For scripts: go on until nothing is under way, with the window alive.

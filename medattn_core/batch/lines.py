@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from medattn_core.errors import Notice
+from medattn_core.outputs.writer import ENDINGS
 
-_KINDS = ("evidence.nii.gz", "overlay.png", "report.html")
-RESULT = re.compile(rf"[\w.\-]+_({'|'.join(map(re.escape, _KINDS))})")
+RESULT = re.compile(rf"[\w.\-]+_({'|'.join(re.escape(ending[1:]) for ending in ENDINGS.values())})")
 """Names of result files."""
 _OF_DROPPED = ("place", "name", "files")
 
@@ -61,7 +61,7 @@ class Lines:
 
 def reservation(folder: Path, place: str, name: str) -> dict[str, Any]:
     """The line that a name is taken, with the times of the files that lie there under it (0: none does)."""
-    files = {one: _time(folder / one) for one in (f"{name}_{kind}" for kind in _KINDS)}
+    files = {one: _time(folder / one) for one in (f"{name}{ending}" for ending in ENDINGS.values())}
     return dropped({"place": place, "name": name, "files": files})
 
 

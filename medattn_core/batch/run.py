@@ -20,6 +20,7 @@ from medattn_core.batch.settings import Settings
 from medattn_core.errors import MedAttnError
 from medattn_core.outputs import render
 from medattn_core.outputs.files import make_folder
+from medattn_core.outputs.page import remove_page
 
 if TYPE_CHECKING:
     from medattn_core.inference import Predictor
@@ -106,9 +107,9 @@ def predict_many(
         summary = Summary(count=len(jobs), taken_over=sum(job in journal for job in jobs))
         left = [job for job in jobs if job not in journal]
         progress = Progress(len(left))
-        for stale in ("predictions.json", "report.html"):  # of an earlier run: it must not pass as this one's
-            with suppress(OSError):
-                (folder / stale).unlink()
+        with suppress(OSError, MedAttnError):  # of an earlier run: they must not pass as this one's
+            (folder / "predictions.json").unlink(missing_ok=True)
+            remove_page(folder / "report.html")
         table = CsvStream(folder, partial(journal.rows, replaced=False))
 
         def late(result: Done) -> None:

@@ -77,6 +77,21 @@ def write_text(path: Path, content: str) -> Path:
     return write_bytes(path, content.encode("utf-8", errors="backslashreplace"))
 
 
+def remove(path: Path) -> None:
+    """Remove a file if it is there; what is none, such as a folder of that name, stays.
+
+    Raises:
+        VolumeError: ``unwritable``.
+    """
+    try:
+        if path.is_symlink() or path.is_file():
+            path.unlink(missing_ok=True)
+    except OSError as error:
+        raise VolumeError(
+            "unwritable", f"{path}: of an earlier result, and cannot be removed ({error.strerror or error}); remove it"
+        ) from error
+
+
 def make_folder(folder: str | os.PathLike[str]) -> Path:
     """Create an output folder, parents too.
 

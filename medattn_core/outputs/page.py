@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from html import escape
+from pathlib import Path
+
+from medattn_core.outputs.files import remove
 
 STYLE = """
 :root { color-scheme: light; --ink: #1c2128; --soft: #5e6670; --line: #e3e5e8; --accent: #2f5d8a; }
@@ -111,6 +115,23 @@ def esc(text: object) -> str:
     return escape(str(text), quote=True)
 
 
+GENERATOR = '<meta name="generator" content="MedAttn">'
+"""By which a page of MedAttn's is known."""
+
+
+def remove_page(path: Path) -> None:
+    """Remove a page that MedAttn wrote; another file of that name is somebody's own, and stays.
+
+    Raises:
+        VolumeError: ``unwritable``.
+    """
+    with suppress(OSError):
+        with path.open("rb") as file:
+            ours = GENERATOR.encode() in file.read(1024)
+        if ours:
+            remove(path)
+
+
 def document(title: str, body: Iterable[str]) -> str:
     """A complete page; ``title`` is escaped here, ``body`` parts must be HTML already."""
     policy = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
@@ -121,6 +142,7 @@ def document(title: str, body: Iterable[str]) -> str:
             "<head>",
             '<meta charset="utf-8">',
             '<meta name="viewport" content="width=device-width, initial-scale=1">',
+            GENERATOR,
             # Nothing may run or be loaded, whatever a file name or a bundle's text tries.
             f'<meta http-equiv="Content-Security-Policy" content="{policy}">',
             '<meta name="referrer" content="no-referrer">',

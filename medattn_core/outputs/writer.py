@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,7 @@ from medattn_core import volumes
 from medattn_core.errors import MedAttnError, Notice
 from medattn_core.outputs import files, render, tables
 from medattn_core.outputs.overview import overview
+from medattn_core.outputs.page import remove_page
 from medattn_core.outputs.report import report as page_of
 from medattn_core.outputs.view import View
 from medattn_core.volumes import filenames
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
 
 EVIDENCE_DTYPES = ("int16", "float32")
 """How evidence is stored in files."""
+ENDINGS = {"evidence": "_evidence.nii.gz", "overlay": "_overlay.png", "report": "_report.html"}
+"""What follows the name of a result in those of its files."""
 
 
 class ResultWriter:
@@ -29,7 +33,8 @@ class ResultWriter:
 
     In the folder: ``<name>_evidence.nii.gz`` for each input, with ``report`` also ``<name>_overlay.png``,
     ``<name>_report.html`` and ``report.html`` (the page of a single input, an overview of several), and
-    ``predictions.json`` and ``predictions.csv`` for all, failed inputs included. Every file is replaced atomically.
+    ``predictions.json`` and ``predictions.csv`` for all, failed inputs included. Every file is replaced atomically, and
+    what an earlier result left under the same name is removed: no page of it lies beside the new map.
 
     The tables are rewritten after each item; when there are so many rows that this takes a twentieth of the time or
     more, less often, so that ten thousand inputs do not cost a hundred million rows. :meth:`close` always writes.
@@ -57,6 +62,7 @@ class ResultWriter:
         self.records: list[dict[str, Any]] = []
         self._pages: list[str | None] = []
         self._names = filenames.UniqueNames()
+        self._used: set[str] = set()
         self._written_at, self._cost = float("-inf"), 0.0
         self._dirty = False
 
@@ -90,12 +96,16 @@ class ResultWriter:
             VolumeError: ``unwritable``, the tables cannot be written.
         """
         wanted = filenames.name_of(prediction.volume.source) if name is None else filenames.clean_name(name)
-        record, paths = self.write(prediction, self._names.take(wanted))
+        taken = self._names.take(wanted)
+        self._used.add(taken.casefold())
+        record, paths = self.write(prediction, taken)
         self._append(record, paths["report"].name if "report" in paths else None)
         return paths
 
     def write(self, prediction: Prediction, name: str) -> tuple[dict[str, Any], dict[str, Path]]:
         """Write the files of one result, and no table: for callers with tables of their own, from any thread.
+
+        Of an earlier result of this name no file is left, be the new one whole or not.
 
         Args:
             prediction: what to write.
@@ -107,7 +117,10 @@ class ResultWriter:
         record = tables.record_of(prediction.to_dict())
         paths: dict[str, Path] = {}
         view = View.of(prediction)
+        source = prediction.volume.source
         try:
+            # Before the map is there: if the process ends between, pictures of another scan must not lie beside it.
+            self._remove(name, source, ("overlay", "report"))
             self._evidence(view, record, name, paths)
         except MedAttnError as error:
             record["error"] = {"code": error.code, "message": error.message}
@@ -117,17 +130,25 @@ class ResultWriter:
             except Exception as error:  # a fault in drawing must not cost the result
                 # Of a foreign exception the class name only: its text may quote a header.
                 reason = error.message if isinstance(error, MedAttnError) else type(error).__name__
-                message = f"{prediction.volume.source}: the pictures or the page could not be made ({reason})"
+                message = f"{source}: the pictures or the page could not be made ({reason})"
                 record["warnings"].append(Notice("report_failed", " ".join(message.split())).to_dict())
+        with suppress(MedAttnError):  # what cannot be removed could not be replaced, and that is said
+            self._remove(name, source, ENDINGS.keys() - paths.keys())
         return record, paths
 
     def add_error(self, source: str | os.PathLike[str], error: MedAttnError) -> None:
-        """Note an input that failed.
+        """Note an input that failed; what an earlier run left under its name is removed, unless the input is gone.
 
         Raises:
             VolumeError: ``unwritable``, the tables cannot be written.
         """
-        self._append(tables.error_record(os.fspath(source), error), None)
+        source = os.fspath(source)
+        name = filenames.name_of(source)
+        # A scan that is gone, maybe with its network drive, takes no result of before with it.
+        if error.code != "not_found" and name.casefold() not in self._used:
+            with suppress(MedAttnError):
+                self._remove(name, source, ENDINGS)
+        self._append(tables.error_record(source, error), None)
 
     def close(self) -> dict[str, Path]:
         """Write the tables and ``report.html``; returns their paths as ``json``, ``csv`` and ``report``.
@@ -142,9 +163,21 @@ class ResultWriter:
             paths["report"] = self._front_page()
         return paths
 
+    def _path(self, name: str, kind: str) -> Path:
+        return self.folder / f"{name}{ENDINGS[kind]}"
+
+    def _remove(self, name: str, source: str, kinds: Iterable[str]) -> None:
+        """Remove files of a result; never the input, which may lie in the same folder under such a name."""
+        for kind in kinds:
+            path = self._path(name, kind)
+            with suppress(OSError, ValueError):  # one of both is not there, or the input never was a file
+                if os.path.samefile(path, source):
+                    continue
+            files.remove(path)
+
     def _evidence(self, view: View, record: dict[str, Any], name: str, paths: dict[str, Path]) -> None:
         evidence = view.evidence
-        path = self.folder / f"{name}_evidence.nii.gz"
+        path = self._path(name, "evidence")
         words = " ".join(f"MedAttn evidence for {evidence.label}, {evidence.density_unit}".split())
         words = words.encode("ascii", "replace")[:79].decode("ascii")
         total = evidence.total
@@ -166,8 +199,8 @@ class ResultWriter:
         first = view.regions[0] if view.regions else None
         shown = view.planes(first)
         picture = render.overlay(shown, view.window, view.scale, view.caption(), mark=first is not None)
-        paths["overlay"] = files.write_bytes(self.folder / f"{name}_overlay.png", render.png(picture))
-        paths["report"] = files.write_text(self.folder / f"{name}_report.html", page_of(view))
+        paths["overlay"] = files.write_bytes(self._path(name, "overlay"), render.png(picture))
+        paths["report"] = files.write_text(self._path(name, "report"), page_of(view))
 
     def _append(self, record: dict[str, Any], own_page: str | None) -> None:
         self.records.append(record)
@@ -178,6 +211,8 @@ class ResultWriter:
 
     def _tables(self) -> None:
         start = time.monotonic()
+        if self._written_at == float("-inf"):  # of an earlier run: it must not pass as the page of these tables
+            remove_page(self.folder / "report.html")
         contents: tuple[tuple[str, Callable[[list[dict[str, Any]]], str]], ...] = (
             ("predictions.json", tables.to_json),
             ("predictions.csv", tables.to_csv),

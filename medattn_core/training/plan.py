@@ -15,7 +15,7 @@ from medattn_core.errors import TrainingError
 from medattn_core.tasks import KINDS, TaskSpec, listed
 from medattn_core.training.config import TrainingConfig, check_grid
 from medattn_core.training.plan_intensity import modality_of_all, plan_channels
-from medattn_core.transforms.grid import MULTIPLE
+from medattn_core.transforms.grid import MULTIPLE, longer_side
 from medattn_core.volumes import Volume, geometry, read
 from medattn_core.volumes.shown import display_axes
 
@@ -272,7 +272,7 @@ def _spacing(volume: Volume, dims: int, view: Any) -> np.ndarray:
     """Millimetres a voxel along the model axes; of a picture without pixel size, by the field of view where stated."""
     if volume.spacing_known or dims == 3 or not isinstance(view, (int, float)):
         return volume.spacing[_model_axes(volume, dims)]
-    return np.full(dims, float(view) / max(volume.shape))
+    return volume.spacing[_model_axes(volume, dims)] * (float(view) / longer_side(volume))
 
 
 def _extent(volume: Volume, dims: int, view: Any) -> np.ndarray:

@@ -283,7 +283,7 @@ def _effective_spacing(volume: Volume, task: TaskSpec, notices: list[Notice]) ->
         if all(notice.code != "no_geometry" for notice in volume.warnings):
             notices.append(Notice("unknown_spacing", f"{volume.source}: no voxel size; 1 mm is assumed"))
         return volume.spacing
-    longer = max(volume.shape)
+    longer = longer_side(volume)
     pixel = task.field_of_view / longer if task.field_of_view is not None else task.spacing[0]
     notices.append(
         Notice(
@@ -291,4 +291,9 @@ def _effective_spacing(volume: Volume, task: TaskSpec, notices: list[Notice]) ->
             f"{volume.source}: no pixel size; {pixel * longer:.0f} mm along the longer side assumed",
         )
     )
-    return np.full(3, pixel)
+    return volume.spacing * pixel
+
+
+def longer_side(volume: Volume) -> float:
+    """Of a picture without pixel size, in pixels; of pixels that are not square, in widths of one."""
+    return max(float(volume.shape[axis] * volume.spacing[axis]) for axis, _ in display_axes(volume)[:2])

@@ -23,6 +23,7 @@ GREY_TOLERANCE = 2
 
 _LARGE = 256 * 2**20  # below this a short file is simply cut off; above it the header itself is in doubt
 _CHUNK = 1 << 20
+_MOST = float(np.finfo(np.float32).max)
 
 
 def check_file(path: Path, name: str = "") -> int:
@@ -73,6 +74,24 @@ def truncated(name: str, present: int, promised: int) -> VolumeError:
 def corrupt(name: str, what: str) -> VolumeError:
     """The error for a file whose content contradicts itself."""
     return VolumeError("corrupt_file", f"{name}: the file is damaged: {what}; copy or export it again")
+
+
+def several_volumes(dims: Sequence[int], count: int, name: str) -> VolumeError:
+    """The error for an image of several volumes; ``dims`` are its dimensions."""
+    text = " x ".join(str(n) for n in dims)
+    return VolumeError(
+        "too_many_dimensions",
+        f"{name}: {len(dims)}-dimensional image ({text}), that is {count} volumes (time points, "
+        "echoes or directions); one 3D volume is needed: save the one you want as its own file",
+    )
+
+
+def unusable_geometry(name: str, why: str) -> VolumeError:
+    """The error for a header whose geometry is no place in space."""
+    return VolumeError(
+        "singular_affine",
+        f"{name}: the geometry in the header cannot be used ({why}); export the scan again with its geometry",
+    )
 
 
 def check_promise(
@@ -132,11 +151,7 @@ def check_shape(shape: Sequence[int], name: str) -> tuple[tuple[int, int, int], 
     spatial = 2 if len(dims) == 2 else 3
     if len(dims) > 3:
         if any(n > 1 for n in dims[3:]):
-            raise VolumeError(
-                "too_many_dimensions",
-                f"{name}: {len(dims)}-dimensional image ({text}), that is {math.prod(dims[3:])} volumes (time points, "
-                "echoes or directions); one 3D volume is needed: save the one you want as its own file",
-            )
+            raise several_volumes(dims, math.prod(dims[3:]), name)
         notices.append(
             Notice("singleton_dimensions", f"{name}: read as 3D; dimensions of length one dropped from {text}")
         )
@@ -148,23 +163,29 @@ def check_shape(shape: Sequence[int], name: str) -> tuple[tuple[int, int, int], 
     return (i, j, k), spatial, tuple(notices)
 
 
-def grey_from_channels(channels: np.ndarray, name: str) -> tuple[np.ndarray, tuple[Notice, ...]]:
+def grey_from_channels(channels: np.ndarray, name: str, *, alpha: bool = True) -> tuple[np.ndarray, tuple[Notice, ...]]:
     """The grey image stored in ``(..., C)`` channels: grey, grey + alpha, RGB or RGBA of equal colours.
 
+    Args:
+        channels: the voxels.
+        name: the file, for messages.
+        alpha: whether the last of two or four is known to be a transparency, and no measurement.
+
     Raises:
-        VolumeError: ``colour_image`` where colours differ, transparency varies, or C is no picture's.
+        VolumeError: ``colour_image`` where colours differ or transparency varies; ``too_many_dimensions`` where C is no
+            picture's.
     """
     count = channels.shape[-1]
     if count == 1:
         return channels[..., 0], ()
-    if count not in (2, 3, 4):
+    if count not in (2, 3, 4) or (count != 3 and not alpha):
         raise VolumeError(
             "too_many_dimensions",
             f"{name}: {count} values in each voxel; one grey value is needed: save one component as its own file",
         )
     if count in (2, 4):
-        alpha = channels[..., -1]
-        if (alpha != alpha.flat[0]).any():
+        last = channels[..., -1]
+        if (last != last.flat[0]).any():
             raise VolumeError(
                 "colour_image",
                 f"{name}: {count} values in each voxel (transparency, or a vector); export a plain grey image",
@@ -187,7 +208,8 @@ def grey_from_channels(channels: np.ndarray, name: str) -> tuple[np.ndarray, tup
 def check_values(data: np.ndarray, name: str, *, allow_constant: bool = False) -> tuple[np.ndarray, tuple[Notice, ...]]:
     """Finite voxels that are not all the same.
 
-    Up to 0.1 % of NaN or infinite voxels become the smallest finite value, with the notice ``non_finite_replaced``.
+    Up to 0.1 % of NaN or infinite voxels become the smallest finite value, with the notice ``non_finite_replaced``. So
+    do those that are infinite in 32 bits, with which models compute.
 
     Raises:
         VolumeError: ``non_finite_voxels``, ``constant_image``, ``unsupported_storage``.
@@ -207,25 +229,32 @@ def check_values(data: np.ndarray, name: str, *, allow_constant: bool = False) -
 
 def _finite(data: np.ndarray, name: str) -> tuple[np.ndarray, tuple[Notice, ...]]:
     flat = data.ravel(order="K")  # no copy for the layouts the readers make
-    bad = sum(
-        int(part.size - np.count_nonzero(np.isfinite(part)))
-        for part in (flat[start : start + _CHUNK] for start in range(0, flat.size, _CHUNK))
-    )
+    parts = [flat[start : start + _CHUNK] for start in range(0, flat.size, _CHUNK)]
+    bad = sum(int(part.size - np.count_nonzero(_usable(part))) for part in parts)
     if bad == 0:
         return data, ()
     share = bad / data.size
+    enormous = bad > sum(int(part.size - np.count_nonzero(np.isfinite(part))) for part in parts)
+    what = f"NaN, infinite or enormous (beyond {_MOST:.2g})" if enormous else "NaN or infinite"
     if share > NON_FINITE_LIMIT:
         raise VolumeError(
             "non_finite_voxels",
-            f"{name}: {bad:,} voxels ({share:.1%}) are NaN or infinite; at most {NON_FINITE_LIMIT:.1%} is accepted: "
+            f"{name}: {bad:,} voxels ({share:.1%}) are {what}; at most {NON_FINITE_LIMIT:.1%} is accepted: "
             "replace them where the image was computed",
         )
-    finite = np.isfinite(data)
+    finite = _usable(data)
     lowest = data[finite].min()
     data = data.copy(order="K")
     data[~finite] = lowest
-    text = f"{name}: {bad:,} NaN or infinite voxels were replaced by the lowest value, {lowest:g}"
+    text = f"{name}: {bad:,} {what} voxels were replaced by the lowest value, {lowest:g}"
     return data, (Notice("non_finite_replaced", text),)
+
+
+def _usable(data: np.ndarray) -> np.ndarray:
+    if data.dtype.itemsize <= 4:
+        return np.isfinite(data)
+    with np.errstate(invalid="ignore"):
+        return np.abs(data) <= _MOST  # False for NaN
 
 
 def _is_constant(data: np.ndarray) -> bool:
@@ -240,11 +269,7 @@ def check_affine(affine: np.ndarray, name: str) -> tuple[Notice, ...]:
         VolumeError: ``singular_affine``.
     """
     if geometry.is_singular(affine):
-        raise VolumeError(
-            "singular_affine",
-            f"{name}: the geometry in the header cannot be used ({_singularity(affine)}); "
-            "export the scan again with its geometry",
-        )
+        raise unusable_geometry(name, _singularity(affine))
     degrees = geometry.shear_degrees(affine)
     if degrees <= SHEAR_LIMIT_DEGREES:
         return ()

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from medattn_core.errors import VolumeError
-from medattn_core.volumes import checks
+from medattn_core.volumes import checks, space
 
 _MOST_HEADER = 1 << 20
 
@@ -44,14 +44,6 @@ _META_TYPES = {
     "MET_DOUBLE": "float64",
 }
 _ENCODINGS = {"raw": "raw", "gzip": "gzip", "gz": "gzip", "bzip2": "bzip2", "bz2": "bzip2"}
-_NRRD_SPACES = {
-    "right-anterior-superior",
-    "left-anterior-superior",
-    "left-posterior-superior",
-    "ras",
-    "las",
-    "lps",
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,6 +61,8 @@ class StoredVoxels:
         skip: unpacked bytes to leave out first.
         placed: whether the header says where the image lies in the patient.
         spaced: whether the header states voxel sizes.
+        to_lps: factors from SimpleITK's world coordinates to LPS millimetres.
+        colour: whether the values of a voxel are said to be a colour.
     """
 
     sizes: tuple[int, ...]
@@ -81,13 +75,16 @@ class StoredVoxels:
     skip: int
     placed: bool
     spaced: bool
+    to_lps: space.Factors
+    colour: bool
 
 
 def parse_nrrd(path: Path, name: str) -> StoredVoxels:
     """Read the header of a .nrrd or .nhdr file.
 
     Raises:
-        VolumeError: ``corrupt_file``, ``truncated_file``, ``unsupported_storage``, ``not_found`` (the data file).
+        VolumeError: ``corrupt_file``, ``truncated_file``, ``unsupported_storage``, ``not_found`` (the data file),
+            ``too_many_dimensions`` (a list of volumes), ``singular_affine``.
     """
     with open(path, "rb") as file:
         block = file.read(_MOST_HEADER)
@@ -113,7 +110,10 @@ def parse_nrrd(path: Path, name: str) -> StoredVoxels:
         raise VolumeError("unsupported_storage", f"{name}: voxels stored as {what}; save again as numbers, raw or gzip")
     dtype = np.dtype(base).newbyteorder(">" if fields.get("endian", "little").lower() == "big" else "<")
 
-    spatial, channels = _nrrd_channels(sizes, fields)
+    spatial, channels, kind = _nrrd_channels(sizes, fields)
+    if kind in ("list", "time") and channels > 1:
+        raise checks.several_volumes(sizes, channels, name)
+    to_lps, placed = space.of_nrrd(fields, sizes, len(sizes) - len(spatial), name)
     location, start, lines = path, end.end() if end else 0, block[: end.end()].count(b"\n") if end else 0
     line_skip, skip = (
         _integers(fields.get(f"{what} skip", fields.get(f"{what}skip", "0")), name, "skip")[0]
@@ -129,7 +129,6 @@ def parse_nrrd(path: Path, name: str) -> StoredVoxels:
         start, lines = _after_lines(location, start, line_skip), lines + line_skip
     if encoding == "raw" and skip:
         start, skip = (start + skip if skip > 0 else -1), 0
-    space = fields.get("space", "").lower()
     return StoredVoxels(
         sizes=spatial,
         channels=channels,
@@ -139,13 +138,19 @@ def parse_nrrd(path: Path, name: str) -> StoredVoxels:
         start=start,
         lines=lines,
         skip=skip,
-        placed="space directions" in fields and space.removesuffix("-time") in _NRRD_SPACES,
+        placed=placed,
         spaced="space directions" in fields or "spacings" in fields,
+        to_lps=to_lps,
+        colour=kind.endswith("-color"),
     )
 
 
-def _nrrd_channels(sizes: tuple[int, ...], fields: dict[str, str]) -> tuple[tuple[int, ...], int]:
-    """Take the axis that is no direction of space (kind "RGB-color", "vector", direction "none") out of the sizes."""
+def _nrrd_channels(sizes: tuple[int, ...], fields: dict[str, str]) -> tuple[tuple[int, ...], int, str]:
+    """Take the axis that is no direction of space (kind "RGB-color", "vector", direction "none") out of the sizes.
+
+    Returns:
+        The other sizes, that of the axis, and of which kind it is.
+    """
     kinds = fields.get("kinds", "").lower().split()
     directions = re.findall(r"\([^)]*\)|none", fields.get("space directions", "").lower())
     for axis, size in enumerate(sizes):
@@ -153,8 +158,8 @@ def _nrrd_channels(sizes: tuple[int, ...], fields: dict[str, str]) -> tuple[tupl
         nowhere = directions[axis] == "none" if len(directions) == len(sizes) else False
         if nowhere or kind not in ("", "domain", "space", "???", "none", "time"):
             # As the last axis it is a list of volumes, which check_shape refuses or drops.
-            return (sizes[1:], size) if axis == 0 else (sizes, 1)
-    return sizes, 1
+            return (sizes[1:], size, kind) if axis == 0 else (sizes, 1, "")
+    return sizes, 1, ""
 
 
 def parse_metaimage(path: Path, name: str) -> StoredVoxels:
@@ -204,6 +209,8 @@ def parse_metaimage(path: Path, name: str) -> StoredVoxels:
         skip=0,
         placed=any(k in fields for k in ("TransformMatrix", "Orientation", "Rotation")),
         spaced="ElementSpacing" in fields or "ElementSize" in fields,
+        to_lps=space.millimetres([fields.get("DistanceUnits", "")] * 3, name, "DistanceUnits"),
+        colour=False,  # a format that does not say what its channels are
     )
 
 

@@ -43,7 +43,12 @@ def read_png(path: Path, name: str, *, allow_constant: bool = False) -> Volume:
         raise VolumeError("unsupported_storage", f"{name}: a grey picture with transparency; save it without")
     promised = shape[0] * shape[1] * channels * max(depth, 8) // 8
     checks.check_promise(name, shape, promised, len(content), ratio=checks.DEFLATE_MAX_RATIO * 8 // min(depth, 8))
-    return _picture(path, name, "png", "PNGImageIO", allow_constant)
+    with ExitStack() as stack:
+        plain = _without_significant_bits(content)
+        if plain != content:
+            path = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="medattn-"))) / "picture.png"
+            path.write_bytes(plain)
+        return _picture(path, name, "png", "PNGImageIO", allow_constant)
 
 
 def read_jpeg(path: Path, name: str, *, allow_constant: bool = False) -> Volume:
@@ -196,6 +201,24 @@ def _walk_png(content: bytes, name: str) -> tuple[tuple[int, int], int, int]:
     if found is None:
         raise checks.corrupt(name, "it has no header block")
     return found
+
+
+def _without_significant_bits(content: bytes) -> bytes:
+    """A PNG that was walked, without the block that says how many bits of a sample count (sBIT).
+
+    ITK shifts all values down by the others. Viewers show them as they are stored, and so they are read.
+    """
+    if b"sBIT" not in content:
+        return content
+    kept, place = [content[:8]], 8
+    while place < len(content):
+        end = place + 12 + int.from_bytes(content[place : place + 4], "big")
+        if content[place + 4 : place + 8] != b"sBIT":
+            kept.append(content[place:end])
+        if content[place + 4 : place + 8] == b"IEND":
+            break
+        place = end
+    return b"".join(kept)
 
 
 def _walk_jpeg(content: bytes, name: str) -> tuple[tuple[int, int], int, int]:

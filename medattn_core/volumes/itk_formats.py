@@ -34,11 +34,11 @@ def _read(
 ) -> Volume:
     stored = parse(path, name)
     shape, spatial_dims, notices = checks.check_shape(stored.sizes, name)
-    affine = _affine(path, name, reader, stored.sizes)
+    affine = _affine(path, name, reader, stored)
     notices += _geometry_notices(stored, name)
     notices += checks.check_affine(affine, name)
     voxels = _voxels(stored, shape, name)
-    voxels, colour_notices = checks.grey_from_channels(voxels, name)
+    voxels, colour_notices = checks.grey_from_channels(voxels, name, alpha=stored.colour)
     voxels, value_notices = checks.check_values(voxels, name, allow_constant=allow_constant)
     return Volume(
         data=voxels,
@@ -51,7 +51,7 @@ def _read(
     )
 
 
-def _affine(path: Path, name: str, reader_name: str, sizes: tuple[int, ...]) -> np.ndarray:
+def _affine(path: Path, name: str, reader_name: str, stored: StoredVoxels) -> np.ndarray:
     """Voxel index to RAS mm, ``(4, 4)``, from SimpleITK's LPS origin, spacing and direction."""
     import SimpleITK
 
@@ -63,8 +63,8 @@ def _affine(path: Path, name: str, reader_name: str, sizes: tuple[int, ...]) -> 
     except RuntimeError as error:
         # Nothing of the exception's text: it may quote the header, and its class is always RuntimeError.
         raise checks.corrupt(name, "the geometry or another field of its header is not understood") from error
-    if tuple(reader.GetSize())[:3] != sizes[:3]:
-        raise checks.corrupt(name, f"its header can be read as {reader.GetSize()} or as {sizes}")
+    if tuple(reader.GetSize())[:3] != stored.sizes[:3]:
+        raise checks.corrupt(name, f"its header can be read as {reader.GetSize()} or as {stored.sizes}")
     dims = int(reader.GetDimension())
     kept = min(dims, 3)
     direction = np.reshape(reader.GetDirection(), (dims, dims))
@@ -73,6 +73,9 @@ def _affine(path: Path, name: str, reader_name: str, sizes: tuple[int, ...]) -> 
     # A zero axis has no direction (NaN): keep it zero, so that the message can say which.
     lps[:kept, :kept] = np.where(spacing == 0, 0.0, direction * spacing)[:kept, :kept]
     lps[:kept, 3] = reader.GetOrigin()[:kept]
+    lps[:3] *= np.array(stored.to_lps)[:, np.newaxis]
+    if kept < 3:
+        lps[2, 2] = 1.0  # what is assumed where nothing is stated is in millimetres already
     return np.asarray(LPS_TO_RAS @ lps) + 0.0  # no negative zeros
 
 

@@ -119,6 +119,10 @@ def _dtype(header: Nifti1Header, name: str) -> np.dtype:
             "unsupported_storage",
             f"{name}: complex voxels (magnitude and phase in one); save the magnitude image alone",
         )
+    if int(header["datatype"]) == 1:
+        raise VolumeError(
+            "unsupported_storage", f"{name}: voxels of one bit each (datatype 1, binary); save as 8-bit integers"
+        )
     if dtype.itemsize == 0 or dtype.kind not in "biufV":
         raise VolumeError("unsupported_storage", f"{name}: voxels of type {dtype}; save as 16-bit integers or float")
     return dtype

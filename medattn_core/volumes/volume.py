@@ -37,7 +37,8 @@ class Volume:
         data: ``(I, J, K)``; a 2D image has K = 1.
         affine: ``(4, 4)`` float64, voxel index to RAS millimetres.
         spatial_dims: 2 for a 2D picture (.png, .jpg, a 2D file), else 3.
-        spacing_known: False where the file states no pixel size (the affine then has unit spacing).
+        spacing_known: False where the file states no pixel size (the affine then has unit spacing, but for pixels
+            that are told to be higher than wide, or lower).
         source: path as the user gave it.
         format: ``"nifti"``, ``"nrrd"``, ``"metaimage"``, ``"png"``, ``"jpeg"``, ``"dicom"``, ``"memory"``.
         modality: DICOM modality code where known, else ``""``.

@@ -173,6 +173,65 @@ def test_a_fault_in_drawing_loses_no_number(predict: Predict, head_volume: Volum
     assert leftovers(tmp_path) == []
 
 
+def test_pictures_of_an_earlier_result_do_not_stay_beside_the_new_one(
+    predict: Predict, head_volume: Volume, picture: Volume, tmp_path: Path
+) -> None:
+    save(predict(head_volume), tmp_path)
+    save(predict(replace(picture, source="other.png")), tmp_path)
+    other = {"other_evidence.nii.gz", "other_overlay.png", "other_report.html"}
+    save(predict(head_volume, bias=-3.0), tmp_path, report=False)
+    names = {path.name for path in tmp_path.iterdir()}
+    assert names == {"head_evidence.nii.gz", "predictions.json", "predictions.csv"} | other
+
+
+def test_a_page_of_ones_own_stays(predict: Predict, head_volume: Volume, tmp_path: Path) -> None:
+    own = tmp_path / "report.html"
+    own.write_text("<h1>My thesis</h1>")
+    save(predict(head_volume), tmp_path, report=False)
+    assert own.read_text() == "<h1>My thesis</h1>"
+
+
+def test_after_a_fault_in_drawing_no_older_picture_stays(predict: Predict, head_volume: Volume, tmp_path: Path) -> None:
+    save(predict(head_volume), tmp_path)
+    before = (tmp_path / "report.html").read_bytes()
+    (tmp_path / "head_report.html").unlink()
+    (tmp_path / "head_report.html").mkdir()  # the page cannot take its place, the picture can
+    paths = save(predict(head_volume, bias=-3.0), tmp_path)
+    assert set(paths) == {"evidence", "overlay", "report", "json", "csv"}
+    assert paths["report"].read_bytes() != before
+    assert b"head_report.html" not in paths["report"].read_bytes()
+    (tmp_path / "head_overlay.png").unlink()
+    (tmp_path / "head_overlay.png").mkdir()
+    (tmp_path / "head_report.html").rmdir()
+    (tmp_path / "head_report.html").write_text("of before")
+    assert "overlay" not in save(predict(head_volume), tmp_path)
+    assert not (tmp_path / "head_report.html").exists()
+    assert [one["code"] for one in read_json(tmp_path)[0]["warnings"]] == ["report_failed"]
+
+
+def test_a_failed_result_leaves_no_map_of_before(predict: Predict, head_volume: Volume, tmp_path: Path) -> None:
+    names = {f"head_{ending}" for ending in ("evidence.nii.gz", "overlay.png", "report.html")}
+    save(predict(head_volume), tmp_path)
+    gone, damaged = (VolumeError(code, f"head.nii.gz: {code}") for code in ("not_found", "truncated_file"))
+    with ResultWriter(tmp_path) as writer:
+        writer.add_error("scans/head.nii.gz", gone)  # a drive that is away takes nothing with it
+    assert names < {path.name for path in tmp_path.iterdir()}
+    with ResultWriter(tmp_path) as writer:
+        writer.add_error("scans/head.nii.gz", damaged)
+    assert {path.name for path in tmp_path.iterdir()} == {"predictions.json", "predictions.csv"}
+    with ResultWriter(tmp_path, report=True) as writer:
+        writer.add(predict(head_volume))
+        writer.add_error("elsewhere/head.nii.gz", damaged)
+    assert names < {path.name for path in tmp_path.iterdir()}
+
+
+def test_an_input_among_the_results_is_never_removed(predict: Predict, picture: Volume, tmp_path: Path) -> None:
+    scan = tmp_path / "head_overlay.png"
+    scan.write_bytes(b"the only copy")
+    save(predict(replace(picture, source=str(scan))), tmp_path, name="head", report=False)
+    assert scan.read_bytes() == b"the only copy"
+
+
 def test_a_foreign_error_in_drawing_is_not_quoted(predict: Predict, head_volume: Volume, tmp_path: Path) -> None:
     """Its text may quote a header, and so a patient."""
 

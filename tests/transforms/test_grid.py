@@ -148,6 +148,21 @@ def test_a_picture_without_pixel_size_fills_the_field_of_view():
     assert [n.code for n in grid.notices] == ["unknown_spacing"]
 
 
+def test_pixels_that_are_not_square_keep_their_shape_without_a_size():
+    """256 columns twice as wide as high, 512 rows: the field of view is as many pixels wide as high."""
+    picture = Volume(
+        data=np.zeros((256, 512, 1), np.uint8), affine=np.diag([-2, -1, 1, 1.0]), spatial_dims=2, spacing_known=False
+    )
+    rows, columns = plan_grid(picture, SLICEWISE).axes[:2]
+    assert (rows.step, columns.step) == (pytest.approx(1.5 / (200.0 / 512)), pytest.approx(1.5 / (200.0 / 256)))
+    assert rows.size == columns.size
+
+
+def test_the_number_of_slices_is_no_side_of_a_picture():
+    stack = Volume(data=np.zeros((64, 64, 100), np.uint8), affine=np.diag([-1, -1, 1, 1.0]), spacing_known=False)
+    assert plan_grid(stack, SLICEWISE).axes[0].step == pytest.approx(1.5 / (200.0 / 64))
+
+
 def test_several_slices_for_a_flat_task_are_refused():
     flat = TaskSpec(name="f", labels=("a", "b"), spatial_dims=2, spacing=(1.0, 1.0))
     with pytest.raises(VolumeError, match="4 slices") as caught:

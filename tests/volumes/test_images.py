@@ -212,3 +212,16 @@ def test_damage_is_noticed_beside_threads_that_print(tmp_path: Path, capfd: pyte
         stop.set()
         thread.join()
     assert "orrupt JPEG" not in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(("dtype", "bits"), [("uint8", 5), ("uint16", 12)])
+def test_a_png_that_says_which_bits_count_is_read_as_stored(tmp_path: Path, dtype: str, bits: int) -> None:
+    """ITK shifts the values down by the others."""
+    pixels = voxels((20, 30), dtype) * 2 + 1
+    path = picture(tmp_path / "a.png", pixels)
+    chunk = b"sBIT" + bytes([bits])
+    content = path.read_bytes()
+    path.write_bytes(content[:33] + b"\0\0\0\1" + chunk + struct.pack(">I", zlib.crc32(chunk)) + content[33:])
+    result = read(path)
+    np.testing.assert_array_equal(result.data[:, :, 0], pixels.T)
+    assert (result.source, result.data.dtype, codes(result)) == (str(path), dtype, [])

@@ -171,10 +171,7 @@ def test_sheared_and_singular(tmp_path: Path) -> None:
     ):
         directions = f"space directions: (1,0,0) {second} (0,0,3)"
         path = save_nrrd(tmp_path / "b.nrrd", voxels(), PLACED[0], directions, PLACED[2])
-        if second.startswith("(nan"):  # refused by the NRRD library already
-            refused(path, "corrupt_file")
-        else:
-            refused(path, "singular_affine", words)
+        refused(path, "singular_affine", words)
     path = save_mha(tmp_path / "b.mha", voxels(), "TransformMatrix = 1 0 0 1 0 0 0 0 1", *META[1:])
     refused(path, "singular_affine", "along each other")
     path = save_mha(tmp_path / "c.mha", voxels(), *META[:2], "ElementSpacing = 1 0 3")

@@ -344,3 +344,11 @@ def test_name_and_compression_at_odds_is_read_with_a_warning(tmp_path: Path) -> 
 def test_hdr_img_pair_is_explained(tmp_path: Path) -> None:
     nib.save(nib.Nifti1Pair(voxels(), AFFINE), tmp_path / "a.hdr")
     refused(tmp_path / "a.hdr", "not_an_image", ".hdr/.img", "single .nii")
+
+
+def test_voxels_of_one_bit_are_called_so(tmp_path: Path) -> None:
+    def binary(header: nib.Nifti1Header) -> None:
+        header["datatype"], header["bitpix"] = 1, 1
+
+    path = save_nifti(tmp_path / "a.nii", voxels(dtype="uint8"), change=binary)
+    assert "|V0" not in refused(path, "unsupported_storage", "one bit each", "save as 8-bit integers")

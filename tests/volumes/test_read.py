@@ -279,3 +279,16 @@ def test_a_name_that_is_no_text_is_refused_and_not_the_end_of_the_process(sample
         read(os.fsdecode(path))
     assert caught.value.code == "unreadable"
     caught.value.message.encode("utf-8")  # can be printed
+
+
+def test_numbers_that_are_infinite_in_32_bits(tmp_path: Path, recwarn: pytest.WarningsRecorder) -> None:
+    """Models compute in 32 bits: such a scan would be refused later, after NumPy had muttered on the terminal."""
+    data = np.random.default_rng(0).uniform(1, 9, (20, 20, 20))
+    path = save_nifti(tmp_path / "a.nii", data * 1e300)
+    refused(path, "non_finite_voxels", "enormous (beyond 3.4e+38)")
+    data[3, 4, 5] = np.finfo(np.float64).max  # some write it where there is nothing
+    result = read(save_nifti(tmp_path / "b.nii", data))
+    assert codes(result) == ["non_finite_replaced"]
+    assert "1 NaN, infinite or enormous (beyond 3.4e+38) voxels" in result.warnings[0].message
+    assert result.data.max() < 9
+    assert not recwarn.list

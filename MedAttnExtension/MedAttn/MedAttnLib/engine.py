@@ -5,6 +5,7 @@ No Qt, no MRML, no numpy. ``docs/worker.md`` has the requests with their fields 
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import tempfile
@@ -231,6 +232,24 @@ class Engine:
         pending = self._pending.get(number)
         if pending is not None and pending.progress is not None and pending.deadline is None:
             pending.progress(fraction, text)
+
+
+def read_message(line: bytes) -> dict[str, Any] | None:
+    """A line of the worker; None for anything else, such as what a library prints: it may be JSON, too."""
+    try:
+        message = json.loads(line.decode("utf-8"))
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(message, dict) or type(message.get("id")) not in (int, type(None)):
+        return None
+    fraction, error = message.get("fraction"), message.get("error")
+    fits = {
+        "progress": type(fraction) in (int, float) and 0 <= fraction <= 1 and isinstance(message.get("text"), str),
+        "result": isinstance(message.get("result"), dict),
+        "error": isinstance(error, dict) and all(isinstance(error.get(name), str) for name in ("code", "message")),
+    }
+    kind = message.get("type")
+    return message if isinstance(kind, str) and fits.get(kind, False) else None
 
 
 def _plain(value: Any) -> Any:

@@ -15,6 +15,13 @@ ROLE = "MedAttn.Role"
 """Attribute of every node of ours."""
 INPUT = "medattnInput"
 """Node reference to the volume that a node speaks about."""
+SELF = "medattnSelf"
+"""Node reference of a node of ours to itself: that of a copy leads to the original, or nowhere once that is gone.
+
+A reference and no attribute with the id, since ids change where a scene is added to another, and references follow.
+"""
+CLAIMED = "MedAttn.Claimed"
+"""Attribute of every node with such a reference; scenes of earlier versions have neither."""
 RESULT = "MedAttn.Result"
 """Attribute of the evidence volume: the result as JSON, without voxels and without names."""
 TOKEN = "MedAttn.Token"
@@ -53,8 +60,10 @@ def of_class(scene, class_name: str) -> list:
 def find(scene, role: str, input_node=None):
     """Our node of this role for an input volume, or None."""
     for node in of_class(scene, CLASS_OF[role]):
-        if node.GetAttribute(ROLE) == role and (
-            input_node is None or node.GetNodeReferenceID(INPUT) == input_node.GetID()
+        if (
+            node.GetAttribute(ROLE) == role
+            and not is_copy(node)
+            and (input_node is None or node.GetNodeReferenceID(INPUT) == input_node.GetID())
         ):
             return node
     return None
@@ -67,6 +76,7 @@ def make(scene, role: str, input_node, name: str):
     node.SetName(name)
     node.SetAttribute(ROLE, role)
     node = scene.AddNode(node)
+    claim(node)
     if input_node is not None:
         node.SetNodeReferenceID(INPUT, input_node.GetID())
     return node
@@ -77,14 +87,26 @@ def find_or_make(scene, role: str, input_node, name: str):
     node = find(scene, role, input_node)
     if node is None:
         return make(scene, role, input_node, name)
+    claim(node)  # one of an earlier version
     if node.GetName() != name:
         node.SetName(name)
     return node
 
 
 def is_ours(node) -> bool:
-    """Whether MedAttn made this node: an evidence map is no scan."""
+    """Whether MedAttn made this node, or what it is a copy of: an evidence map is no scan."""
     return node is not None and node.GetAttribute(ROLE) is not None
+
+
+def claim(node) -> None:
+    """Tell a node of ours in the scene from copies of it, which carry the same attributes and references."""
+    node.SetAttribute(CLAIMED, "1")
+    node.SetNodeReferenceID(SELF, node.GetID())
+
+
+def is_copy(node) -> bool:
+    """Whether the reader copied a node of ours, to keep it: it is not to be replaced, renamed, hidden or removed."""
+    return node.GetAttribute(CLAIMED) is not None and node.GetNodeReferenceID(SELF) != node.GetID()
 
 
 def input_of(node):
@@ -198,8 +220,14 @@ def orphans(scene) -> list:
         node
         for role, kind in CLASS_OF.items()
         for node in (of_class(scene, kind) if role != BATCH else ())
-        if node.GetAttribute(ROLE) == role and input_of(node) is None
+        if node.GetAttribute(ROLE) == role and not is_copy(node) and input_of(node) is None
     ]
+
+
+def _holds_nothing(scene, folder: int) -> bool:
+    """Whether no node is left below: what the reader has put there, such as a copy, stays, and so does the folder."""
+    tree = hierarchy(scene)
+    return all(tree.GetItemDataNode(item) is None for item in children_of(scene, folder, recursive=True))
 
 
 def remove_all(scene, ours) -> None:
@@ -209,7 +237,7 @@ def remove_all(scene, ours) -> None:
     for node in ours:
         _remove(scene, node)
     for parent in parents:
-        if tree.GetItemAttribute(parent, FOLDER) and not children_of(scene, parent):
+        if tree.GetItemAttribute(parent, FOLDER) and _holds_nothing(scene, parent):
             tree.RemoveItem(parent)
 
 
@@ -222,5 +250,5 @@ def remove_results(scene, input_node) -> None:
         node = find(scene, role, input_node) if role != BATCH else None
         if node is not None:
             _remove(scene, node)
-    if folder:
+    if folder and _holds_nothing(scene, folder):
         tree.RemoveItem(folder)

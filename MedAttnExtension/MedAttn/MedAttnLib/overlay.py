@@ -84,6 +84,7 @@ def place_steps(scene, input_node, voxels: np.ndarray, evidence: dict, threshold
         display = scene.AddNewNodeByClass("vtkMRMLScalarVolumeDisplayNode")
         display.SetAutoWindowLevel(False)
         volume.SetAndObserveDisplayNodeID(display.GetID())
+    nodes.claim(volume)
     display = volume.GetDisplayNode()
     modifying = volume.StartModify()
     volume.SetName(name)

@@ -17,6 +17,7 @@ from MedAttnLib import nodes, panel_choices, panel_tables, wording
 from MedAttnLib.finding import Finding, named
 from MedAttnLib.logic import MedAttnLogic
 from MedAttnLib.question import REST_MS, Question
+from MedAttnLib.region_choice import RegionChoice
 from MedAttnLib.texts import _
 
 FAST_MS, SLOW_MS = 15, 250
@@ -56,7 +57,7 @@ class Panel:
         self._timer.setInterval(SLOW_MS)
         self._later.setSingleShot(True)
         self._later.setInterval(REST_MS)
-        self.question = Question(self)
+        self.question, self.region = Question(self), RegionChoice(self)
         self._connect()
         logic.on_message = self._told
 
@@ -67,7 +68,6 @@ class Panel:
         ui.applyButton.connect("clicked(bool)", self.on_apply)
         ui.bundleSelector.connect("currentIndexChanged(int)", self.on_bundle)
         ui.bundleFolder.connect("currentPathChanged(QString)", self.on_bundle)
-        ui.regionSegment.connect("currentIndexChanged(int)", self.on_region_segment)
         ui.classSelector.connect("currentIndexChanged(int)", self.on_class)
         ui.againstSelector.connect("currentIndexChanged(int)", self.on_class)
         ui.regionsTable.connect("cellClicked(int,int)", self.on_region)
@@ -157,10 +157,9 @@ class Panel:
     def update(self, _caller: Any = None, _event: Any = None) -> None:
         """Bring every widget to what is chosen and known."""
         ui, parameters = self.ui, self.parameters
+        self.region.update()
         if parameters is not None:
-            region = parameters.region
-            panel_choices.fill_segments(ui.regionSegment, region, parameters.region_segment)
-            ui.bundleFolder.enabled = not parameters.bundle
+            panel_choices.fill_bundles(ui, self.logic.engine, parameters)
             self.logic.opacity, self.logic.threshold = parameters.opacity, parameters.threshold
         self._watch(self.volume)
         found = self.logic.finding_of(self.volume) if self.volume is not None else None
@@ -169,7 +168,7 @@ class Panel:
             self.show()
         elif found is not None:
             self._show_overlay()
-        self._check()
+        self.check()
 
     def _watch(self, scan: Any) -> None:
         """Observe the chosen scan, so that a change of voxels or place is told at once and the map goes along."""
@@ -186,7 +185,7 @@ class Panel:
         if self.found is not None and self.volume is not None:
             self._show_notice()
 
-    def _check(self) -> None:
+    def check(self) -> None:
         """Enable what can be done, and say why the rest cannot."""
         ui, busy = self.ui, self.logic.busy
         obstacle = panel_choices.obstacle(self.parameters)
@@ -206,7 +205,9 @@ class Panel:
         ui.segmentButton.enabled = live and bool(self.found and self.found.regions)
         for widget in (ui.opacitySlider, ui.thresholdSlider, ui.showCheckBox, ui.renderCheckBox):
             widget.enabled = self.found is not None
-        ui.batchButton.enabled = not busy and ui.batchScope.count > 0
+        nothing = panel_choices.batch_obstacle(self.parameters, ui.batchScope)
+        ui.batchButton.enabled = not busy and not nothing
+        ui.batchButton.toolTip = nothing or _("Classify them one after another, into one table")
 
     def _find(self, found: Finding | None) -> None:
         self.found, self._look = found, None
@@ -259,7 +260,7 @@ class Panel:
         """The engine ended, or could not start: nothing can be asked until the next Apply."""
         self.say(text)
         self._show_notice()
-        self._check()
+        self.check()
 
     @property
     def class_on_its_way(self) -> bool:
@@ -276,12 +277,6 @@ class Panel:
         """Another model, or another folder of one."""
         if self.parameters is not None:
             panel_choices.take_bundle(self.ui, self.parameters)
-
-    def on_region_segment(self, *_arguments: Any) -> None:
-        """Another segment of the region of interest."""
-        segment = panel_choices.chosen(self.ui.regionSegment)
-        if self.parameters is not None and segment != self.parameters.region_segment:
-            self.parameters.region_segment = segment
 
     def on_apply(self, *_arguments: Any) -> None:
         """Apply, or Cancel while something is under way."""
@@ -306,7 +301,7 @@ class Panel:
     def _begun(self) -> None:
         self.say("")
         self.hurry()
-        self._check()
+        self.check()
 
     def _progress(self, fraction: float, text: str) -> None:
         self.ui.progressBar.value = round(1000 * fraction)
@@ -353,7 +348,7 @@ class Panel:
         self._asked = None
         self._find(self.found)
         self.show()
-        self._check()
+        self.check()
         self.question.ask()  # the painted segment that is still chosen
 
     def on_region(self, row: int, _column: int = 0) -> None:
@@ -387,7 +382,7 @@ class Panel:
 
     def on_batch(self, *_arguments: Any) -> None:
         """Classify all scans of the scene or of a folder."""
-        if self.logic.busy or not self.ready():
+        if self.logic.busy or panel_choices.batch_obstacle(self.parameters, self.ui.batchScope) or not self.ready():
             return
         volumes = panel_choices.volumes_of_scope(self.ui.batchScope, self.logic.scene)
         self.logic.run_batch(

@@ -42,8 +42,12 @@ def _shipped(engine: Any) -> list[str]:
     return [bundle["name"] for bundle in (engine.hello or {}).get("bundles", ())]
 
 
-def _entries(engine: Any, current: str) -> list[tuple[str, str]]:
-    names = _shipped(engine) or [current]  # before the engine has said what it has
+def _offered(ui: Any) -> list[str]:
+    return [ui.bundleSelector.itemData(index) for index in range(ui.bundleSelector.count)]
+
+
+def _entries(ui: Any, engine: Any, current: str) -> list[tuple[str, str]]:
+    names = _shipped(engine) or _offered(ui)  # what was said before the engine was started again
     if current and current not in names and current != FOLDER:
         names = [*names, current]
     return [
@@ -57,23 +61,25 @@ def fill_bundles(ui: Any, engine: Any, parameters: Any) -> None:
     if parameters is None:
         return
     current = parameters.bundle or FOLDER
-    fill(ui.bundleSelector, _entries(engine, current), current)
+    fill(ui.bundleSelector, _entries(ui, engine, current), current)
     if ui.bundleFolder.currentPath != parameters.bundle_folder:
         ui.bundleFolder.currentPath = parameters.bundle_folder
 
 
 def bundles_are_new(ui: Any, engine: Any) -> bool:
     """Whether the engine has named models that the selector does not offer."""
-    offered = {ui.bundleSelector.itemData(index) for index in range(ui.bundleSelector.count)}
-    return not set(_shipped(engine)) <= offered
+    return not set(_shipped(engine)) <= set(_offered(ui))
 
 
 def take_bundle(ui: Any, parameters: Any) -> None:
     """From the widgets into the parameters."""
-    name = chosen(ui.bundleSelector)
+    name, folder = chosen(ui.bundleSelector), ui.bundleFolder.currentPath
+    # Both at once: after the first of two changes the panel would bring the second widget back to what is known.
+    modifying = parameters.parameterNode.StartModify()
     parameters.bundle = "" if name == FOLDER else name
-    if parameters.bundle_folder != ui.bundleFolder.currentPath:
-        parameters.bundle_folder = ui.bundleFolder.currentPath
+    if parameters.bundle_folder != folder:
+        parameters.bundle_folder = folder
+    parameters.parameterNode.EndModify(modifying)
 
 
 def bundle_of(parameters: Any) -> str:
@@ -101,17 +107,40 @@ def take_views(parameters: Any, logic: Any, volume: Any) -> None:
 # --- segments
 
 
-def fill_segments(selector: Any, node: Any, current: str) -> None:
-    """The segments of a segmentation node; none for another node."""
+def has_segments(node: Any) -> bool:
+    """Whether it is a segmentation node, which may be empty."""
+    return node is not None and node.IsA("vtkMRMLSegmentationNode")
+
+
+def _segments(node: Any) -> list[tuple[str, str]]:
     entries = []
-    if node is not None and node.IsA("vtkMRMLSegmentationNode"):
+    if has_segments(node):
         segmentation = node.GetSegmentation()
         ids = vtk.vtkStringArray()
         segmentation.GetSegmentIDs(ids)
         for index in range(ids.GetNumberOfValues()):
             name = ids.GetValue(index)
             entries.append((segmentation.GetSegment(name).GetName(), name))
+    return entries
+
+
+def fill_segments(selector: Any, node: Any, current: str) -> None:
+    """The segments of a segmentation node; none for another node."""
+    fill(selector, _segments(node), current)
+
+
+def fill_region_segments(selector: Any, node: Any, current: str) -> None:
+    """The same for the region of interest: the only one is taken, of several none is taken unasked."""
+    entries = _segments(node)
+    if len(entries) > 1 and all(data != current for _text, data in entries):
+        entries.insert(0, (_("(choose a segment)"), ""))
     fill(selector, entries, current)
+
+
+def segment_events() -> tuple[int, ...]:
+    """Events of a segmentation node after which there may be other segments, or other names of them."""
+    kind = slicer.vtkSegmentation
+    return kind.SegmentAdded, kind.SegmentRemoved, kind.SegmentModified, vtk.vtkCommand.ModifiedEvent
 
 
 def paint_events() -> tuple[int, ...]:
@@ -194,7 +223,13 @@ def obstacle(parameters: Any) -> str:
         return _("This is an evidence map of MedAttn: choose the scan itself")
     if not bundle_of(parameters):
         return _("Choose the folder of a model")
-    region = parameters.region
-    if region is not None and region.IsA("vtkMRMLSegmentationNode") and not parameters.region_segment:
+    if has_segments(parameters.region) and not parameters.region_segment:
         return _("Choose a segment of the region of interest")
     return ""
+
+
+def batch_obstacle(parameters: Any, scopes: Any) -> str:
+    """Why the scans cannot be classified one after another; empty if they can."""
+    if scopes.count == 0:
+        return _("Load a scan")
+    return "" if bundle_of(parameters) else _("Choose the folder of a model")

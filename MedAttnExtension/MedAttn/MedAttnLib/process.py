@@ -20,7 +20,7 @@ from functools import partial
 from typing import Any
 
 from MedAttnLib import launch
-from MedAttnLib.engine import PROTOCOL, Done, Engine, Failed, Pending
+from MedAttnLib.engine import PROTOCOL, Done, Engine, Failed, Pending, read_message
 from MedAttnLib.local import LocalEngine
 from MedAttnLib.starting import Starting
 from MedAttnLib.texts import _
@@ -213,11 +213,10 @@ class Worker(Engine):
         return True
 
     def _take(self, line: bytes) -> None:
-        try:
-            message = json.loads(line.decode("utf-8"))
-            number, kind = message["id"], message["type"]
-        except (ValueError, KeyError, TypeError):
+        message = read_message(line)
+        if message is None:
             return  # not of our worker; a request that is never answered can still be cancelled
+        number, kind = message["id"], message["type"]
         if kind == "progress":
             self._advance(number, message["fraction"], message["text"])
         elif kind == "result":

@@ -6,6 +6,7 @@ Functional groups are those of the enhanced and legacy-converted multi-frame obj
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +20,7 @@ FRAME_TAGS = [
     "PixelSpacing",
     "ImagerPixelSpacing",
     "NominalScannedPixelSpacing",
+    "PixelAspectRatio",
     "SliceThickness",
     "RescaleSlope",
     "RescaleIntercept",
@@ -36,6 +38,9 @@ FRAME_TAGS = [
 
 Key = tuple[float | str, ...]
 
+_PROJECTIONS = {"PROJECTIONIMAGE", "MIP", "MAXIP", "MINIP", "VOLUMERENDER", "SURFACERENDER"}
+"""Values of ImageType, without spaces and signs, of pictures that look through the volume (PS3.3, C.8.3.1.1.1)."""
+
 
 @dataclass(frozen=True)
 class Frame:
@@ -45,7 +50,9 @@ class Frame:
         index: which frame of its file.
         position: ImagePositionPatient, LPS mm, centre of the first pixel; None where absent.
         orientation: ImageOrientationPatient: direction of a row, then of a column; None where absent.
-        spacing: mm between rows, between columns; None where absent.
+        spacing: mm between rows, between columns; None where absent or unusable.
+        unusable_spacing: whether a PixelSpacing is there that is not two positive numbers.
+        aspect: height and width of a pixel to each other (PixelAspectRatio), where no spacing is known; else None.
         detector_spacing: whether ``spacing`` is that at the detector (ImagerPixelSpacing).
         thickness: SliceThickness, mm; used for a single slice alone.
         slope, intercept: to output units.
@@ -57,6 +64,8 @@ class Frame:
     position: tuple[float, ...] | None
     orientation: tuple[float, ...] | None
     spacing: tuple[float, ...] | None
+    unusable_spacing: bool
+    aspect: tuple[float, ...] | None
     detector_spacing: bool
     thickness: float | None
     slope: float
@@ -68,6 +77,11 @@ class Frame:
     def localizer(self) -> bool:
         """Whether it is a scout image for planning."""
         return bool({"LOCALIZER", "SCOUT"} & {value.upper() for value in self.image_type})
+
+    @property
+    def projection(self) -> bool:
+        """Whether it was computed by looking through the volume (MIP and the like), so that it is no slice of it."""
+        return bool(_PROJECTIONS & {re.sub(r"[\W_]", "", value.upper()) for value in self.image_type})
 
 
 def text_of(dataset: Any, keyword: str) -> str:
@@ -94,6 +108,14 @@ def _numbers(dataset: Any, keyword: str) -> tuple[float, ...] | None:
     except (TypeError, ValueError, OverflowError):
         return None
     return values if values and all(math.isfinite(part) for part in values) else None
+
+
+def _stated(dataset: Any, keyword: str) -> bool:
+    """Whether an attribute is there with a value, be it readable or not."""
+    if keyword not in dataset:
+        return False
+    value = dataset.get_item(keyword).value  # as it lies in the file: a number that is none cannot be had otherwise
+    return bool(value.strip(b" \0") if isinstance(value, bytes) else value)
 
 
 def _exactly(values: tuple[float, ...] | None, count: int) -> tuple[float, ...] | None:
@@ -139,6 +161,7 @@ def frames_of(dataset: Any, count: int) -> tuple[Frame, ...]:
 def _frame(groups: _Groups, index: int) -> Frame:
     measures = groups.item("PixelMeasuresSequence")
     spacing = _positive(_numbers(measures, "PixelSpacing"))
+    unusable = spacing is None and _stated(measures, "PixelSpacing")
     detector = False
     if spacing is None:
         for keyword in ("ImagerPixelSpacing", "NominalScannedPixelSpacing"):
@@ -153,6 +176,8 @@ def _frame(groups: _Groups, index: int) -> Frame:
         position=_exactly(position, 3),
         orientation=_exactly(orientation, 6),
         spacing=spacing,
+        unusable_spacing=unusable,
+        aspect=_positive(_numbers(groups.top, "PixelAspectRatio")) if spacing is None else None,
         detector_spacing=detector,
         thickness=thickness[0] if thickness and thickness[0] > 0 else None,
         slope=slope,

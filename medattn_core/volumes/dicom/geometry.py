@@ -20,8 +20,12 @@ DRIFT = 0.1
 """Furthest a slice may lie from its place on the regular grid, as a share of the distance."""
 LINE_PIXELS = 0.25
 """Furthest a slice may lie beside the straight line through the stack, in pixels (at least 0.05 mm)."""
-MAX_GROWTH = 4
+MAX_GROWTH = 2
 """A grid of more than this many times the slices there are is refused: most of it would be invented."""
+WIDE = 1.5
+"""A gap of more than this many times the usual distance has room for a slice that is not there."""
+STRAY = 5
+"""A slice at an end, by itself and more than this many distances from a regular stack, is no part of the stack."""
 TILT_DEGREES = 0.1
 """Smallest shear that is called a gantry tilt; it must also shift the stack by more than 0.1 mm."""
 
@@ -110,7 +114,7 @@ def fill_grid(positions: np.ndarray, normal: np.ndarray, pixel: float) -> Grid:
         if np.abs(along - index * distance).max() <= DRIFT * distance:
             if index[-1] + 1 == count:
                 return grid("regular", distance)
-            if index[-1] + 1 > 2 * count:
+            if index[-1] + 1 > MAX_GROWTH * count:
                 return grid("apart", distance)
             return grid("missing", distance, *_neighbours(index.astype(float), np.arange(index[-1] + 1.0)))
     distance = float(np.median(gaps))
@@ -118,6 +122,37 @@ def fill_grid(positions: np.ndarray, normal: np.ndarray, pixel: float) -> Grid:
     if size > MAX_GROWTH * count:
         return grid("apart", distance)
     return grid("irregular", distance, *_neighbours(along, np.arange(size) * distance))
+
+
+def without_strays(positions: np.ndarray, normal: np.ndarray, pixel: float) -> slice:
+    """The slices that are left without one by itself, far off, at the first or the last end or both.
+
+    Only where the others are regular: then what is left out is no part of them, and not their other half.
+
+    Args:
+        positions, normal, pixel: as for :func:`fill_grid`.
+    """
+    count = len(positions)
+    everyone = slice(0, count)
+    gaps = np.diff(positions @ normal)
+    far = STRAY * float(np.median(gaps)) if count > 1 else 0.0
+    rest = slice(int(count > 1 and gaps[0] > far), count - int(count > 1 and gaps[-1] > far))
+    if rest == everyone or rest.stop - rest.start < 3:  # two slices are as regular as any
+        return everyone
+    return rest if fill_grid(positions[rest], normal, pixel).kind == "regular" else everyone
+
+
+def unseen(grid: Grid) -> tuple[int, np.ndarray]:
+    """What nobody saw of a grid with the median distance.
+
+    Returns:
+        How many of its slices lie in gaps of more than :data:`WIDE` times the median, further than half of it from
+        each slice there is; and ``(m,)`` which gaps these are.
+    """
+    distance = float(np.median(grid.gaps))
+    width = np.append(grid.gaps, 0.0)[grid.below]
+    inside = (width > WIDE * distance) & (np.minimum(grid.weight, 1 - grid.weight) * width > distance / 2)
+    return int(inside.sum()), np.unique(grid.below[inside])
 
 
 def _multiples(gaps: np.ndarray) -> np.ndarray | None:

@@ -26,6 +26,8 @@ _TAGS = [
     "BitsStored",
     "HighBit",
     "PixelRepresentation",
+    "PixelPaddingValue",
+    "PixelPaddingRangeLimit",
     "ModalityLUTSequence",
     *FRAME_TAGS,
 ]
@@ -48,6 +50,7 @@ class Pixels:
         bits_allocated, bits_stored, high_bit, signed: layout of a stored value (DICOM PS3.5, section 8.1).
         colour: more than one sample a pixel, or indices into a colour palette.
         inverted: MONOCHROME1, where the lowest value is white.
+        padding: lowest and highest stored value that fills up the rectangle and is no measurement; None where not told.
         transfer_syntax: its UID.
         big_endian: byte order.
         offset: byte at which uncompressed pixels begin; None where pydicom has to decode them.
@@ -62,6 +65,7 @@ class Pixels:
     signed: bool
     colour: bool
     inverted: bool
+    padding: tuple[int, int] | None
     transfer_syntax: str
     big_endian: bool
     offset: int | None
@@ -238,6 +242,7 @@ def _parse(member: Member, file: BinaryIO, *, force: bool) -> ImageFile | NotAnI
         signed=first_int(dataset, "PixelRepresentation") == 1,
         colour=(first_int(dataset, "SamplesPerPixel") or 1) > 1 or not photometric.startswith("MONOCHROME"),
         inverted=photometric == "MONOCHROME1",
+        padding=_padding(dataset, bits),
         transfer_syntax=syntax,
         big_endian=not little,
         # Bytes in a big-endian file are swapped in pairs; pydicom knows how.
@@ -254,6 +259,17 @@ def _parse(member: Member, file: BinaryIO, *, force: bool) -> ImageFile | NotAnI
         text = f"{member.name}: {pixels.frames} frames are stated and {len(frames)} described; export the file again"
         return image(None, (), ("corrupt_file", text))
     return image(pixels, frames)
+
+
+def _padding(dataset: Any, bits: int) -> tuple[int, int] | None:
+    """Stored values from PixelPaddingValue to PixelPaddingRangeLimit (DICOM PS3.3, C.7.5.1.1.2), whichever is lower."""
+    ends = [first_int(dataset, keyword) for keyword in ("PixelPaddingValue", "PixelPaddingRangeLimit")]
+    if ends[0] is None:
+        return None
+    # Some write -2000 as the unsigned number of the same bits, or the other way round.
+    low = -(2 ** (bits - 1)) if first_int(dataset, "PixelRepresentation") == 1 else 0
+    stored = [(end - low) % 2**bits + low for end in ends if end is not None]
+    return min(stored), max(stored)
 
 
 def _pixel_element(file: BinaryIO, implicit: bool, little: bool) -> tuple[tuple[int, int], int, int | None]:

@@ -43,35 +43,54 @@ def values(slices: Sequence[Slice]) -> np.ndarray:
 
     int16 or the stored type where no rescale changes them; int16 where the slope is 1, intercepts are whole numbers and
     the result fits; float32 otherwise. MONOCHROME1 (lowest value is white) is turned so that bright stays bright, as a
-    viewer shows it, except for CT and PET, whose values have units.
+    viewer shows it, except for CT and PET, whose values have units; its padding gets the lowest value that is none.
 
     Raises:
         VolumeError: ``oversized_header``, ``unreadable``, ``truncated_file``, ``corrupt_file``, ``missing_codec``.
     """
-    voxels = _rescaled(slices)
+    stored = _stored(slices)
+    voxels = _rescaled(slices, stored)
     inverted = [
         place for place, item in enumerate(slices) if item.pixels.inverted and item.file.modality not in _UNITS_MATTER
     ]
     if inverted:
-        _turn(voxels, inverted)
+        _turn(voxels, inverted, _padded(slices, stored))
     return voxels
 
 
-def _turn(voxels: np.ndarray, places: Sequence[int]) -> None:
+def _padded(slices: Sequence[Slice], stored: np.ndarray) -> np.ndarray | None:
+    """Which pixels are padding, boolean ``(n, rows, columns)``; None where the headers tell of none."""
+    if all(item.pixels.padding is None for item in slices):
+        return None
+    padded = np.zeros(stored.shape, dtype=bool)
+    for out, part, item in zip(padded, stored, slices, strict=True):
+        if item.pixels.padding is not None:
+            low, high = item.pixels.padding
+            out[...] = (part >= low) & (part <= high)
+    return padded
+
+
+def _turn(voxels: np.ndarray, places: Sequence[int], padded: np.ndarray | None) -> None:
     """Mirror slices of a series, in place, about the middle of the values that the whole series has.
 
     Not of those it could store: 16 bits hold far more than a detector gives, and mirrored about their middle all
     tissue would come to lie in a few per cent at one end. Not slice by slice: they would no longer compare.
     """
+    if padded is None or padded.all():
+        low, high = voxels.min(keepdims=True), voxels.max(keepdims=True)
+    else:  # padding is often the end of the type, far from all that was measured
+        low = voxels.min(keepdims=True, where=~padded, initial=voxels.max())
+        high = voxels.max(keepdims=True, where=~padded, initial=voxels.min())
     # The sum of whole numbers may wrap around, and the difference wraps back: it lies between the two again.
-    total = (voxels.min(keepdims=True) + voxels.max(keepdims=True))[0]
+    total = (low + high)[0]
     for place in places:
         np.subtract(total, voxels[place], out=voxels[place])
+        if padded is not None and not padded.all():
+            voxels[place][padded[place]] = low.item()
 
 
-def _rescaled(slices: Sequence[Slice]) -> np.ndarray:
+def _rescaled(slices: Sequence[Slice], stored: np.ndarray) -> np.ndarray:
     """Stored values, rescaled to output units, in the type that :func:`values` tells."""
-    stored = _stored(slices)
     slopes = np.array([item.frame.slope for item in slices])
     intercepts = np.array([item.frame.intercept for item in slices])
     if (slopes == 1).all() and (intercepts == np.rint(intercepts)).all():

@@ -15,7 +15,7 @@ from medattn_core.volumes.dicom.pixels import values
 from medattn_core.volumes.dicom.scan import scan
 from medattn_core.volumes.dicom.select import choose
 from medattn_core.volumes.dicom.stack import Slice, one_stack
-from medattn_core.volumes.dicom.wording import LISTED
+from medattn_core.volumes.dicom.wording import LISTED, listed
 from medattn_core.volumes.volume import Series, Volume
 
 
@@ -93,7 +93,7 @@ def _arrange(
     if first.frame.spacing is None:
         raise VolumeError(
             "incomplete_geometry",
-            f"{first.name}: no PixelSpacing, so the slices have a place but no size; export the series again",
+            f"{first.name}: {_no_spacing(first)}, so the slices have a place but no size; export the series again",
         )
     plane = geometry.plane(first.frame.orientation, first.frame.spacing)
     if plane is None:
@@ -107,6 +107,10 @@ def _arrange(
     notices += duplicate
     used = [slices[index] for index in keep]
     positions = positions[keep]
+    rest = geometry.without_strays(positions, plane.normal, min(plane.spacing))
+    if len(used[rest]) < len(used):
+        notices.append(_stray_notice(used, positions @ plane.normal, rest, path))
+        used, positions = used[rest], positions[rest]
     if len(used) == 1:
         depth = used[0].frame.thickness or 1.0
         affine = geometry.affine(plane, positions[0], plane.normal * depth)
@@ -140,11 +144,21 @@ def _unplaced(slices: list[Slice], notices: list[Notice]) -> tuple[np.ndarray, n
         text += ", its pixel size being that at the detector"
     notices.append(Notice("no_geometry", text))
     if spacing is None:
-        text = f"{first.name}: no PixelSpacing; the model's field of view is assumed"
+        text = f"{first.name}: {_no_spacing(first)}; the model's field of view is assumed"
+        if first.frame.aspect is not None:
+            high, wide = first.frame.aspect
+            text += f", with pixels {high / wide:.3g} times as high as wide (PixelAspectRatio)"
         notices.append(Notice("unknown_spacing", text))
-    rows, columns = spacing or (1.0, 1.0)
+    high, wide = first.frame.aspect or (1.0, 1.0)
+    rows, columns = spacing or (high / wide, 1.0)
     affine = np.diag([-columns, -rows, 1.0, 1.0])
     return _volume_order(values(slices)), affine, slices, spacing is not None
+
+
+def _no_spacing(item: Slice) -> str:
+    if item.frame.unusable_spacing:
+        return "its PixelSpacing cannot be used (two positive numbers with a decimal point are needed)"
+    return "no PixelSpacing"
 
 
 def _volume_order(voxels: np.ndarray) -> np.ndarray:
@@ -185,14 +199,34 @@ def _gap_notice(grid: geometry.Grid, path: Path) -> Notice:
             f"{path}: slice distances vary from {low:.4g} to {high:.4g} mm; interpolated linearly to "
             f"{len(grid.below)} slices at the median distance"
         )
+        unseen, places = geometry.unseen(grid)
+        if unseen:
+            text += (
+                f"; {unseen} of them lie in wide gaps ({_where(grid, places)} mm from the first slice), so nothing in "
+                "them was seen by the scanner"
+            )
         return Notice("irregular_gaps", text)
     missing = len(grid.below) - len(grid.gaps) - 1
-    ends = np.concatenate([[0.0], np.cumsum(grid.gaps)])
-    wide = [index for index, gap in enumerate(grid.gaps) if gap > 1.5 * low]
-    where = ", ".join(f"{ends[index]:.4g} to {ends[index + 1]:.4g}" for index in wide[:LISTED])
-    more = f" and {len(wide) - LISTED} more gaps" if len(wide) > LISTED else ""
+    where = _where(grid, np.flatnonzero(grid.gaps > geometry.WIDE * low))
     text = (
-        f"{path}: {missing} slices are missing (between {where}{more} mm from the first slice); they were interpolated "
+        f"{path}: {missing} slices are missing (between {where} mm from the first slice); they were interpolated "
         "from their neighbours, so nothing in them was seen by the scanner"
     )
     return Notice("missing_slices", text)
+
+
+def _where(grid: geometry.Grid, wide: np.ndarray) -> str:
+    """Where the first few of some gaps begin and end, mm from the first slice."""
+    ends = np.concatenate([[0.0], np.cumsum(grid.gaps)])
+    where = ", ".join(f"{ends[index]:.4g} to {ends[index + 1]:.4g}" for index in wide[:LISTED])
+    return where + (f" and {len(wide) - LISTED} more gaps" if len(wide) > LISTED else "")
+
+
+def _stray_notice(slices: list[Slice], along: np.ndarray, rest: slice, path: Path) -> Notice:
+    """What to tell about slices, ascending along the normal at ``along`` mm, of which some are no part of the rest."""
+    ends = [(place, beside) for place, beside in ((0, rest.start), (len(slices) - 1, rest.stop - 1)) if place != beside]
+    far = " and ".join(f"{abs(along[place] - along[beside]):.4g} mm" for place, beside in ends)
+    names = listed([slices[place].name for place, _ in ends])
+    what = "a slice by itself, which lies" if len(ends) == 1 else "single slices, which lie"
+    text = f"{path}: {what} {far} from the other {rest.stop - rest.start}, left out ({names})"
+    return Notice("inconsistent_slices", text)

@@ -1,4 +1,4 @@
-"""Which images of a series form the volume: one size, one pixel size, one orientation, no localizers."""
+"""Which images of a series form the volume: one size, one pixel size, one orientation, no localizers or projections."""
 
 from __future__ import annotations
 
@@ -48,7 +48,9 @@ def depth(files: Iterable[ImageFile]) -> int:
     damaged = sum(file.problem is not None for file in files)
     slices = [Slice(file, frame) for file in files for frame in file.frames]
     grey = [item for item in slices if not item.frame.localizer and not item.pixels.colour]
-    return damaged + max((len({item.frame.position for item in stack}) for stack in _stacks(grey)), default=0)
+    stacks = _stacks(grey)  # of slices, or of projections: the first is the one that is read
+    alike = [stack for stack in stacks if stack[0].frame.projection == stacks[0][0].frame.projection]
+    return damaged + max((len({item.frame.position for item in stack}) for stack in alike), default=0)
 
 
 def one_stack(files: Iterable[ImageFile], path: Path) -> tuple[list[Slice], list[Notice]]:
@@ -74,14 +76,15 @@ def one_stack(files: Iterable[ImageFile], path: Path) -> tuple[list[Slice], list
         raise VolumeError(
             "colour_image", f"{first.name}: a colour image; grey images are needed: give the scan, not a picture of it"
         )
-    left_out: dict[str, list[Slice]] = {"localizer": localizers, "colour": [], "unplaced": [], "turned": [], "size": []}
+    kinds = ("colour", "projection", "unplaced", "turned", "size")
+    left_out: dict[str, list[Slice]] = {"localizer": localizers, **{kind: [] for kind in kinds}}
     for stack in others:
         left_out[_difference(main, stack)] += stack
     return main, [_left_out(path, main, kind, items) for kind, items in left_out.items() if items]
 
 
 def _stacks(slices: list[Slice]) -> list[list[Slice]]:
-    """Slices that agree in everything but position; grey before colour, then largest, then placed in space, first."""
+    """Slices that agree in everything but position; grey, slices (not projections), largest, placed in space first."""
     stacks: list[list[Slice]] = []
     for item in slices:
         for stack in stacks:
@@ -90,10 +93,19 @@ def _stacks(slices: list[Slice]) -> list[list[Slice]]:
                 break
         else:
             stacks.append([item])
-    return sorted(stacks, key=lambda stack: (stack[0].pixels.colour, -len(stack), stack[0].frame.position is None))
+    # A single image beside projections is as likely a picture of them as the volume.
+    deep = any(len(stack) > 1 and not stack[0].frame.projection and not stack[0].pixels.colour for stack in stacks)
+
+    def rank(stack: list[Slice]) -> tuple[bool, bool, int, bool, bool]:
+        frame = stack[0].frame
+        return stack[0].pixels.colour, deep and frame.projection, -len(stack), frame.projection, frame.position is None
+
+    return sorted(stacks, key=rank)
 
 
 def _same(a: Slice, b: Slice) -> bool:
+    if a.frame.projection != b.frame.projection:
+        return False
     return _same_size(a, b) and _close(a.frame.spacing, b.frame.spacing, relative=True) and _same_direction(a, b)
 
 
@@ -134,6 +146,8 @@ def _difference(main: list[Slice], stack: list[Slice]) -> str:
     first, other = main[0], stack[0]
     if other.pixels.colour:
         return "colour"
+    if first.frame.projection != other.frame.projection:
+        return "projection"
     if _placed(first) != _placed(other):
         if _same_size(first, other) and first.file.sop_class == other.file.sop_class:
             lacking, count = stack if _placed(first) else main, len(main) + len(stack)
@@ -153,6 +167,11 @@ def _left_out(path: Path, main: list[Slice], kind: str, items: list[Slice]) -> N
     count = len(items)
     if kind == "localizer":
         return Notice("localizer_excluded", f"{path}: localizer images were left out: {count} ({names})")
+    if kind == "projection":
+        what = "projections through the volume (such as MIP)"
+        if main[0].frame.projection:
+            what = f"images that are no {what}, unlike the {len(main)} that were read,"
+        return Notice("skipped_files", f"{path}: {what} were left out: {count} ({names})")
     if kind == "turned":
         return Notice(
             "localizer_excluded",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -140,6 +141,54 @@ def test_monochrome1_at_the_ends_of_its_type(series: Path, dtype: type, low: int
     volume = read_dicom(path)
     assert volume.data.dtype == dtype
     np.testing.assert_array_equal(volume.data[:, :, 0], low + high - stored.T.astype(int))
+
+
+def _padded(value: int, limit: int | None = None, kind: str = "SS") -> Callable[[Dataset], None]:
+    def change(dataset: Dataset) -> None:
+        dataset.add_new("PixelPaddingValue", kind, value)
+        if limit is not None:
+            dataset.add_new("PixelPaddingRangeLimit", kind, limit)
+
+    return change
+
+
+@pytest.mark.parametrize(("padding", "limit"), [(-2000, None), (-2000, -1990), (30000, None), (30010, 30000)])
+def test_padding_of_monochrome1_is_the_darkest(series: Path, padding: int, limit: int | None) -> None:
+    """It is no measurement: mirrored about it, all tissue would lie at the other end."""
+    right = np.stack([pixels_of(path) for path in files(series)[::-1]], axis=-1).astype(int)
+    for path in files(series):
+        stored = pixels_of(path).T.copy()
+        stored[:5] = padding
+        stored[5:7] = padding if limit is None else limit
+        edit(path, _padded(padding, limit), PixelData=stored.tobytes(), PhotometricInterpretation="MONOCHROME1")
+    tissue = right[:, 7:]
+    volume = read_dicom(series)
+    np.testing.assert_array_equal(volume.data[:, 7:], tissue.min() + tissue.max() - tissue)
+    assert (volume.data[:, :7] == tissue.min()).all()
+
+
+def test_padding_in_the_other_sign_and_in_all_pixels(series: Path) -> None:
+    path = files(series)[0]
+    stored = pixels_of(path).T.copy()
+    stored[:5] = -2000
+    edit(path, PixelData=stored.tobytes(), PhotometricInterpretation="MONOCHROME1", RescaleSlope="2")
+    edit(path, RescaleIntercept="-10")
+    edit(path, _padded(65536 - 2000, kind="US"))
+    tissue = stored[5:].astype(int) * 2 - 10
+    volume = read_dicom(path)
+    np.testing.assert_array_equal(volume.data[:, 5:, 0].T, tissue.min() + tissue.max() - tissue)
+    assert (volume.data[:, :5] == tissue.min()).all()
+    edit(path, _padded(-32768, 32767))  # nonsense: padding and nothing else
+    whole = stored.astype(int) * 2 - 10
+    np.testing.assert_array_equal(read_dicom(path).data[:, :, 0].T, whole.min() + whole.max() - whole)
+
+
+def test_padding_of_monochrome2_stays_as_it_is_stored(series: Path) -> None:
+    path = files(series)[0]
+    stored = pixels_of(path).T.copy()
+    stored[:5] = -2000
+    edit(path, _padded(-2000), PixelData=stored.tobytes())
+    np.testing.assert_array_equal(read_dicom(path).data[:, :, 0].T, stored)
 
 
 def test_a_series_of_both_monochromes_compares(series: Path) -> None:

@@ -14,7 +14,7 @@ from dicom_builder import codes, edit, edit_all, failure, files, message, move, 
 from pydicom.dataset import Dataset
 
 from medattn_core.volumes import Volume, geometry
-from medattn_core.volumes.dicom import read_dicom, write_dicom_series
+from medattn_core.volumes.dicom import list_series, read_dicom, write_dicom_series
 
 
 def test_instance_number_does_not_matter(series: Path) -> None:
@@ -258,3 +258,76 @@ def test_a_single_image_without_place_is_a_flat_picture(series: Path) -> None:
     assert codes(volume) == ["no_geometry", "unknown_spacing"]
     assert not volume.spacing_known
     np.testing.assert_array_equal(volume.affine, np.diag([-1, -1, 1, 1]))
+
+
+@pytest.mark.parametrize("named", ["PROJECTION IMAGE", "MIP", "MIN IP", "MIN_IP"])
+def test_a_projection_between_the_slices_is_no_slice(series: Path, named: str) -> None:
+    """Taken as one it would halve the distance, and all others were missing."""
+    right = read_dicom(series)
+    shutil.copy(files(series)[3], series / "mip.dcm")
+    move(series / "mip.dcm", [0, 0, 3.25])
+    edit(series / "mip.dcm", ImageType=["DERIVED", "SECONDARY", named], SOPInstanceUID="1.2.3")
+    volume = read_dicom(series)
+    assert codes(volume) == ["skipped_files"]
+    assert "projections through the volume (such as MIP) were left out: 1" in message(volume, "skipped_files")
+    assert "mip.dcm" in message(volume, "skipped_files")
+    np.testing.assert_array_equal(volume.data, right.data)
+    np.testing.assert_array_equal(volume.affine, right.affine)
+
+
+def test_more_projections_than_slices_are_still_none(series: Path) -> None:
+    right = read_dicom(series)
+    for copy in range(3):
+        other = Path(shutil.copytree(series, series.parent / f"mip{copy}"))
+        for path in files(other):
+            edit(path, ImageType=["DERIVED", "PRIMARY", "PROJECTION IMAGE", "MIP"])
+            move(path, [0, 0, 1.5 * (copy + 1)])
+    for copy in range(3):
+        shutil.move(series.parent / f"mip{copy}", series)
+    volume = read_dicom(series)
+    assert codes(volume) == ["skipped_files"]
+    assert "left out: 24" in message(volume, "skipped_files")
+    np.testing.assert_array_equal(volume.data, right.data)
+    (listed,) = list_series(series)
+    assert listed.slices == 32
+
+
+def test_a_series_of_projections_alone_is_read(series: Path) -> None:
+    """Thick slabs are shown as MIP; a single other image among them is a picture beside them."""
+    right = read_dicom(series)
+    edit_all(series, ImageType=["DERIVED", "SECONDARY", "MIP"])
+    volume = read_dicom(series)
+    assert codes(volume) == []
+    np.testing.assert_array_equal(volume.data, right.data)
+    shutil.copy(files(series)[3], series / "other.dcm")
+    edit(series / "other.dcm", ImageType=["ORIGINAL", "PRIMARY", "AXIAL"])
+    volume = read_dicom(series)
+    assert codes(volume) == ["skipped_files"]
+    assert "unlike the 8 that were read" in message(volume, "skipped_files")
+    np.testing.assert_array_equal(volume.data, right.data)
+
+
+@pytest.mark.parametrize("stated", [b"0\\0 ", b"0,7\\0,9 "])
+def test_a_pixel_spacing_that_cannot_be_used_is_not_said_to_be_absent(series: Path, stated: bytes) -> None:
+    edit_all(series, PixelSpacing=[1, 1])
+    for path in files(series):
+        edit(path, lambda dataset: dataset.add_new("PixelSpacing", "LO", stated.decode()))  # as bad software does
+        content = path.read_bytes()
+        path.write_bytes(content.replace(b"\x28\x00\x30\x00LO", b"\x28\x00\x30\x00DS"))
+    error = failure(series)
+    assert error.code == "incomplete_geometry"
+    assert "its PixelSpacing cannot be used" in error.message
+    assert "no PixelSpacing" not in error.message
+
+
+def test_pixels_that_are_not_square_are_told(series: Path) -> None:
+    path = files(series)[0]
+    edit(path, ImagePositionPatient=None, ImageOrientationPatient=None, PixelSpacing=None, PixelAspectRatio=["3", "2"])
+    volume = read_dicom(path)
+    assert not volume.spacing_known
+    assert "pixels 1.5 times as high as wide" in message(volume, "unknown_spacing")
+    np.testing.assert_array_equal(volume.affine, np.diag([-1, -1.5, 1, 1]))
+    edit(path, PixelAspectRatio=["0", "2"])
+    np.testing.assert_array_equal(read_dicom(path).affine, np.diag([-1, -1, 1, 1]))
+    edit(path, PixelSpacing=[0.5, 0.5], PixelAspectRatio=["3", "2"])
+    np.testing.assert_array_equal(read_dicom(path).affine, np.diag([-0.5, -0.5, 1, 1]))

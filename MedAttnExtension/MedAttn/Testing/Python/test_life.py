@@ -205,6 +205,37 @@ def test_removing_the_scan_while_its_result_is_placed(desk: Desk, own: MedAttnLo
         assert nodes.of_class(desk.scene, "vtkMRMLScalarVolumeDisplayNode") == displays
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        *("[]", "5", "null", '"x"', "{", "\xff", "[" * 100_000),
+        *('{"id":[],"type":"result","result":{}}', '{"id":1,"type":[]}', '{"id":true,"type":"result","result":{}}'),
+        *('{"id":1,"type":"result"}', '{"id":1,"type":"result","result":[]}', '{"id":1,"type":"other"}'),
+        *('{"id":1,"type":"error"}', '{"id":1,"type":"error","error":"x"}', '{"id":1,"type":"error","error":{}}'),
+        *('{"id":1,"type":"progress"}', '{"id":1,"type":"progress","fraction":NaN,"text":"x"}'),
+        '{"id":1,"type":"progress","fraction":"x","text":"x"}',
+    ],
+    ids=lambda line: line[:40],
+)
+def test_lines_that_are_no_messages_are_passed_over(desk: Desk, tmp_path: Path, line: str) -> None:
+    """A library may print anything, JSON too; the greeting after it is still taken."""
+    (tmp_path / "lines").write_bytes(b"%s\n" % line.encode("latin-1"))
+    python = tmp_path / "python"
+    greeting = '{"id":1,"type":"result","result":{"bundles":[]}}'
+    python.write_text(f"#!/bin/sh\ncat '{tmp_path}/lines'\necho '{greeting}'\nsleep 30\n", encoding="utf-8")
+    python.chmod(0o755)
+    worker, greeted, failed = Worker(python), [], []
+    worker.start(done=greeted.append, failed=lambda *ends: failed.append(ends))
+    try:
+        end = time.monotonic() + 10.0
+        while not greeted and time.monotonic() < end:
+            worker.poll()
+            time.sleep(0.005)
+        assert (greeted, failed) == ([{"bundles": []}], [])
+    finally:
+        worker.stop()
+
+
 def test_no_worker_is_a_message(desk: Desk, brain: Any) -> None:
     logic = MedAttnLogic(Worker(python="no-such-python-anywhere"))
     try:

@@ -229,6 +229,48 @@ def test_all_shipped_bundles_are_offered(shell: Shell) -> None:
     assert {bundle["name"] for bundle in shell.work.engine.hello["bundles"]} < offered
 
 
+def test_a_model_that_is_set_by_a_script_is_shown(shell: Shell, brain: Any) -> None:
+    """One that is not known here, too: it is what would run, and the line under the bar says why it does not."""
+    ui = shell.ui
+    shell.widget.enter()
+    shell.until(lambda: ui.bundleSelector.findData("vessel_aneurysm") >= 0)
+    for name in ("vessel_aneurysm", "of_another_site", drive.BUNDLE):
+        shell.parameters.bundle = name
+        assert ui.bundleSelector.currentText == name
+    shell.parameters.bundle = "of_another_site"
+    shell.apply()
+    assert ui.bundleSelector.currentText == "of_another_site"
+    assert "of_another_site" in ui.statusLabel.text
+    assert shell.panel.found is None
+    shell.parameters.bundle = ""
+    assert ui.bundleSelector.currentIndex == ui.bundleSelector.count - 1
+    assert not ui.applyButton.enabled
+
+
+def test_a_folder_that_is_typed_is_kept(shell: Shell, brain: Any, tmp_path: Path) -> None:
+    """The panel brings its widgets to what is chosen at every change, and is not in the way of one that is made."""
+    ui = shell.ui
+    shell.widget.enter()
+    ui.bundleFolder.currentPath = str(tmp_path / "first")
+    ui.bundleSelector.setCurrentIndex(ui.bundleSelector.count - 1)
+    ui.bundleFolder.currentPath = str(tmp_path)
+    assert (shell.parameters.bundle, shell.parameters.bundle_folder) == ("", str(tmp_path))
+    ui.bundleSelector.setCurrentIndex(0)
+    assert shell.parameters.bundle == drive.BUNDLE
+    assert (ui.bundleFolder.currentPath, shell.parameters.bundle_folder) == (str(tmp_path), str(tmp_path))
+
+
+def test_models_stay_on_offer_while_the_worker_is_started_again(shell: Shell, brain: Any) -> None:
+    ui = shell.ui
+    shell.widget.enter()
+    shell.until(lambda: ui.bundleSelector.findData("vessel_aneurysm") >= 0)
+    count, hello = ui.bundleSelector.count, shell.work.engine.hello
+    shell.work.engine.hello = None
+    shell.parameters.opacity = 0.4
+    assert ui.bundleSelector.count == count
+    shell.work.engine.hello = hello
+
+
 def test_cancel_button(shell: Shell, desk: Desk, brain: Any) -> None:
     shell.widget.enter()
     count = desk.scene.GetNumberOfNodes()
@@ -319,6 +361,22 @@ def test_batch_button(shell: Shell, desk: Desk, brain: Any) -> None:
     shell.until(lambda: not shell.work.busy)
     assert nodes.find(desk.scene, nodes.BATCH).GetNumberOfRows() == 2
     assert "MedAttn batch results" in shell.ui.statusLabel.text
+
+
+def test_a_batch_without_a_model_or_a_scan_cannot_be_started(shell: Shell, desk: Desk) -> None:
+    ui = shell.ui
+    shell.widget.enter()
+    assert not ui.batchButton.enabled
+    assert ui.batchButton.toolTip == "Load a scan"
+    desk.load(SAMPLES / "brain1_image.nrrd", "brain1")
+    shell.until(lambda: ui.batchButton.enabled)
+    assert "one table" in ui.batchButton.toolTip
+    ui.bundleSelector.setCurrentIndex(ui.bundleSelector.count - 1)
+    assert not ui.batchButton.enabled
+    assert ui.batchButton.toolTip == "Choose the folder of a model"
+    shell.panel.on_batch()
+    assert not shell.work.working
+    assert nodes.find(desk.scene, nodes.BATCH) is None
 
 
 def test_region_to_segment_button(shell: Shell, desk: Desk, brain: Any) -> None:

@@ -36,6 +36,18 @@ def test_every_control_has_an_accessible_name_and_a_tip() -> None:
     assert silent == []
 
 
+def test_the_buttons_of_folders_ask_for_folders(shell: Shell, tmp_path: Path) -> None:
+    """Without filters, the button of a path opens a dialog of files."""
+    paths = {name: one for name, one in vars(shell.ui).items() if isinstance(one, widgets.CLASSES["ctkPathLineEdit"])}
+    assert set(paths) == {"bundleFolder", "exportFolder"}
+    assert [name for name, one in paths.items() if one.asks_for_files] == []
+    assert widgets.CLASSES["ctkPathLineEdit"]().asks_for_files
+    text = UI.read_text(encoding="utf-8")
+    (tmp_path / "wrong.ui").write_text(text.replace("ctkPathLineEdit::Dirs", "ctkPathLineEdit::Folders"), "utf-8")
+    with pytest.raises(KeyError, match="Folders"):
+        widgets.load_ui(tmp_path / "wrong.ui")
+
+
 def test_stand_ins_refuse_what_they_do_not_know() -> None:
     button = widgets.CLASSES["QPushButton"]()
     with pytest.raises(AttributeError):

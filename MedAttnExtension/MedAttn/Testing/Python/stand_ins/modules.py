@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import types
 import typing
+import weakref
 from dataclasses import dataclass
 
 import slicer
@@ -55,26 +56,69 @@ class _Parameter:
     def __get__(self, wrapper, owner=None):
         if wrapper is None:
             return self
+        return wrapper._read[self.name]
+
+    def read(self, node):
+        """The value on the node; written there first where it is missing, as Slicer does."""
         if self.is_node:
-            return wrapper.parameterNode.GetNodeReference(self.name)
-        text = wrapper.parameterNode.GetParameter(self.name)
+            return node.GetNodeReference(self.name)
+        if not node.HasParameter(self.name):
+            node.SetParameter(self.name, self._text(self.default))
+        text = node.GetParameter(self.name)
         if not text:
-            return self.default if not wrapper.parameterNode.HasParameter(self.name) else self.kind()
+            return self.kind()
         return text == "True" if self.kind is bool else self.kind(text)
 
+    @staticmethod
+    def _text(value) -> str:
+        return repr(value) if not isinstance(value, str) else value
+
     def __set__(self, wrapper, value) -> None:
+        node = wrapper.parameterNode
+        value = self._checked(value)
+        modifying = node.StartModify()
+        if self.is_node:
+            node.SetNodeReferenceID(self.name, value.GetID() if value is not None else None)
+        else:
+            node.SetParameter(self.name, self._text(value))
+        wrapper._read[self.name] = self.read(node)  # before anybody is told
+        node.EndModify(modifying)
+
+    def _checked(self, value):
         if self.is_node:
             if value is not None and not isinstance(value, self.kinds):
                 raise TypeError(f"{self.name}: one of {self.node_types} is needed, not {type(value).__name__}")
-            wrapper.parameterNode.SetNodeReferenceID(self.name, value.GetID() if value is not None else None)
-            return
+            return value
         if self.kind is float and isinstance(value, int):
             value = float(value)
         if not isinstance(value, self.kind):
             raise TypeError(f"{self.name}: a {self.kind.__name__} is needed, not {type(value).__name__}")
         for check in self.checks:
             check.check(value)
-        wrapper.parameterNode.SetParameter(self.name, repr(value) if not isinstance(value, str) else value)
+        return value
+
+
+class _Cache:
+    """What was read of the node: again only when it is modified, which a reference that resolves later does not do."""
+
+    def __init__(self, node, parameters: dict[str, _Parameter]) -> None:
+        self.node, self.parameters, itself = node, parameters, weakref.ref(self)
+        self.values = {name: parameter.read(node) for name, parameter in parameters.items()}
+        # Weakly: otherwise nothing that looks at the node could ever be let go of.
+        self.tag = node.AddObserver(vtk.vtkCommand.ModifiedEvent, lambda *_: itself().read())
+
+    def read(self) -> None:
+        for name, parameter in self.parameters.items():
+            self.values[name] = parameter.read(self.node)
+
+    def __getitem__(self, name: str):
+        return self.values[name]
+
+    def __setitem__(self, name: str, value) -> None:
+        self.values[name] = value
+
+    def __del__(self) -> None:
+        self.node.RemoveObserver(self.tag)
 
 
 def parameterNodeWrapper(cls):
@@ -84,7 +128,7 @@ def parameterNodeWrapper(cls):
 
     def __init__(self, parameterNode) -> None:
         object.__setattr__(self, "parameterNode", parameterNode)
-        self._gui, self._next = {}, 0
+        self._gui, self._next, self._read = {}, 0, _Cache(parameterNode, parameters)
 
     def __setattr__(self, name, value) -> None:
         if name not in parameters and not name.startswith("_"):

@@ -16,6 +16,8 @@ import slicer
 from PySide6 import QtCore, QtGui, QtUiTools, QtWidgets
 from PySide6.QtCore import Property, QMetaObject, Signal
 
+from stand_ins import ctk
+
 _SIGNAL_TYPES = {"vtkMRMLNode*": "QVariant", "QTableWidgetItem*": "QTableWidgetItem*"}
 
 
@@ -96,98 +98,6 @@ def _stand_in(cls, name: str | None = None):
     if members["parameter_link"] is None:
         del members["parameter_link"]
     return type(name, (Strict, cls), members)
-
-
-class _CollapsibleButton(QtWidgets.QGroupBox):
-    """ctk: a section that can be folded; drawn as a group box."""
-
-    def __init__(self, parent=None) -> None:
-        super().__init__(parent)
-        self._collapsed, self._words = False, ""
-        self.setStyleSheet(
-            "QGroupBox {font-weight: bold; border: 1px solid #c8c8c8; border-radius: 3px; margin-top: 18px;} "
-            "QGroupBox::title {subcontrol-origin: margin; left: 4px; top: 1px;}"
-        )
-
-    def _text(self) -> str:
-        return self._words
-
-    def _set_text(self, text: str) -> None:
-        self._words = text
-        self._fold()
-
-    def _is_collapsed(self) -> bool:
-        return self._collapsed
-
-    def _set_collapsed(self, collapsed: bool) -> None:
-        self._collapsed = collapsed
-        self._fold()
-
-    def _fold(self) -> None:
-        arrow = (
-            "\N{BLACK RIGHT-POINTING SMALL TRIANGLE}" if self._collapsed else "\N{BLACK DOWN-POINTING SMALL TRIANGLE}"
-        )
-        self.setTitle(f"{arrow} {self._words}")
-        self.setMaximumHeight(20 if self._collapsed else 16777215)
-
-    text = Property(str, _text, _set_text)
-    collapsed = Property(bool, _is_collapsed, _set_collapsed)
-
-
-class _PathLineEdit(QtWidgets.QWidget):
-    """ctk: a line for a path."""
-
-    currentPathChanged = Signal(str)
-
-    def __init__(self, parent=None) -> None:
-        super().__init__(parent)
-        self._line = QtWidgets.QLineEdit(self)
-        layout = QtWidgets.QHBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.addWidget(self._line)
-        self._line.textChanged.connect(self.currentPathChanged)
-
-    def _path(self) -> str:
-        return self._line.text()
-
-    def _set_path(self, path: str) -> None:
-        self._line.setText(path)
-
-    currentPath = Property(str, _path, _set_path)
-
-
-class _SliderWidget(QtWidgets.QWidget):
-    """ctk: a slider with a number."""
-
-    valueChanged = Signal(float)
-
-    def __init__(self, parent=None) -> None:
-        super().__init__(parent)
-        self._slider, self._spin = QtWidgets.QSlider(QtCore.Qt.Horizontal, self), QtWidgets.QDoubleSpinBox(self)
-        self._slider.setRange(0, 1000)
-        layout = QtWidgets.QHBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.addWidget(self._slider)
-        layout.addWidget(self._spin)
-        self._spin.valueChanged.connect(self._changed)
-        self._slider.valueChanged.connect(self._slid)
-
-    def _changed(self, value: float) -> None:
-        low, high = self._spin.minimum(), self._spin.maximum()
-        self._slider.blockSignals(True)
-        self._slider.setValue(round(1000 * (value - low) / (high - low)) if high > low else 0)
-        self._slider.blockSignals(False)
-        self.valueChanged.emit(value)
-
-    def _slid(self, position: int) -> None:
-        low, high = self._spin.minimum(), self._spin.maximum()
-        self._spin.setValue(low + position / 1000 * (high - low))
-
-    value = Property(float, lambda self: self._spin.value(), lambda self, value: self._spin.setValue(value))
-    minimum = Property(float, lambda self: self._spin.minimum(), lambda self, value: self._spin.setMinimum(value))
-    maximum = Property(float, lambda self: self._spin.maximum(), lambda self, value: self._spin.setMaximum(value))
-    singleStep = Property(float, lambda self: self._spin.singleStep(), lambda self, v: self._spin.setSingleStep(v))
-    decimals = Property(int, lambda self: self._spin.decimals(), lambda self, value: self._spin.setDecimals(value))
 
 
 class _NodeComboBox(QtWidgets.QComboBox):
@@ -285,9 +195,9 @@ CLASSES = {
             *("QTableWidget", "QFrame"),
         )
     },
-    "ctkCollapsibleButton": _stand_in(_CollapsibleButton, "ctkCollapsibleButton"),
-    "ctkPathLineEdit": _stand_in(_PathLineEdit, "ctkPathLineEdit"),
-    "ctkSliderWidget": _stand_in(_SliderWidget, "ctkSliderWidget"),
+    "ctkCollapsibleButton": _stand_in(ctk.CollapsibleButton, "ctkCollapsibleButton"),
+    "ctkPathLineEdit": _stand_in(ctk.PathLineEdit, "ctkPathLineEdit"),
+    "ctkSliderWidget": _stand_in(ctk.SliderWidget, "ctkSliderWidget"),
     "qMRMLNodeComboBox": _stand_in(_NodeComboBox, "qMRMLNodeComboBox"),
     "qMRMLWidget": _stand_in(_MRMLWidget, "qMRMLWidget"),
 }
@@ -317,12 +227,35 @@ def unknown_properties(path: str | Path) -> list[str]:
     return wrong
 
 
+def _without_flags(tree: ElementTree.ElementTree) -> dict[tuple[str, str], int]:
+    """Take sets of flags out, which PySide6 knows of its own classes only.
+
+    Returns:
+        Their values by the names of widget and property.
+    """
+    taken = {}
+    for widget in tree.iter("widget"):
+        kind = CLASSES.get(widget.get("class"))
+        for entry in widget.findall("property") if hasattr(kind, "FLAGS") else ():
+            if entry.find("set") is not None:
+                words = [word.removeprefix(f"{widget.get('class')}::") for word in entry.findtext("set").split("|")]
+                value = sum({kind.FLAGS[word] for word in words})  # a KeyError: no such flag
+                taken[widget.get("name"), entry.get("name")] = value
+                widget.remove(entry)
+    return taken
+
+
 def load_ui(path: str | Path):
     """As slicer.util.loadUI."""
-    loader = _Loader()
-    widget = loader.load(str(path))
+    loader, tree = _Loader(), ElementTree.parse(path)
+    flags, buffer = _without_flags(tree), QtCore.QBuffer()
+    buffer.setData(ElementTree.tostring(tree.getroot()))
+    buffer.open(QtCore.QBuffer.ReadOnly)
+    widget = loader.load(buffer)
     if widget is None:
         raise ValueError(f"{path}: {loader.errorString()}")
+    for (name, entry), value in flags.items():
+        setattr(loader.__dict__["made"][name], entry, value)
     widget.__dict__["_made"] = loader.__dict__["made"]
     _KEPT.append(widget)
     return widget

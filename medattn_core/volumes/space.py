@@ -1,0 +1,134 @@
+"""What the text headers of NRRD and MetaImage say of the world: its axes, its units, and what is wrong with them.
+
+SimpleITK reads neither units of length nor spaces with an axis of time, and says of what it cannot use only that.
+http://teem.sourceforge.net/nrrd/format.html#space
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+
+from medattn_core.errors import VolumeError
+from medattn_core.volumes import checks
+
+Factors = tuple[float, float, float]
+
+_UNITS = {
+    "mm": 1.0,
+    "millimeter": 1.0,
+    "millimetre": 1.0,
+    "um": 1e-3,
+    "µm": 1e-3,  # micro sign
+    "μm": 1e-3,  # Greek letter
+    "micron": 1e-3,
+    "micrometer": 1e-3,
+    "micrometre": 1e-3,
+    "cm": 10.0,
+    "centimeter": 10.0,
+    "centimetre": 10.0,
+    "m": 1000.0,
+    "meter": 1000.0,
+    "metre": 1000.0,
+}
+_NO_UNIT = {"", "?", "???", "none", "unknown"}
+
+# World axes as SimpleITK gives them, to LPS. It turns RAS and LAS itself, but not with an axis of time after them.
+_ANATOMICAL: dict[str, Factors] = {
+    "right-anterior-superior": (1.0, 1.0, 1.0),
+    "left-anterior-superior": (1.0, 1.0, 1.0),
+    "left-posterior-superior": (1.0, 1.0, 1.0),
+    "right-anterior-superior-time": (-1.0, -1.0, 1.0),
+    "left-anterior-superior-time": (1.0, -1.0, 1.0),
+    "left-posterior-superior-time": (1.0, 1.0, 1.0),
+}
+_SHORT = {"".join(word[0] for word in name.split("-")): name for name in _ANATOMICAL}
+
+
+def millimetres(units: Sequence[str], name: str, field: str) -> Factors:
+    """Millimetres in one unit along each world axis; a unit that is not stated is a millimetre.
+
+    Args:
+        units: of the first axes; further ones are not of space.
+        name: the file, for the message.
+        field: of the header.
+
+    Raises:
+        VolumeError: ``unsupported_storage``, another unit.
+    """
+    factors = [1.0, 1.0, 1.0]
+    for axis, unit in enumerate(units[:3]):
+        word = unit.strip().lower()
+        word = word.removesuffix("s") if len(word) > 2 else word  # not of ms, which is a time
+        if word in _NO_UNIT:
+            continue
+        if word not in _UNITS:
+            raise VolumeError(
+                "unsupported_storage",
+                f"{name}: its header states lengths in {unit[:20]!r} ({field}); accepted are mm, um, cm and m: save it "
+                "in millimetres",
+            )
+        factors[axis] = _UNITS[word]
+    return factors[0], factors[1], factors[2]
+
+
+def of_nrrd(fields: Mapping[str, str], sizes: Sequence[int], first: int, name: str) -> tuple[Factors, bool]:
+    """From SimpleITK's world coordinates of a NRRD file to LPS millimetres, and whether the header places the image.
+
+    Args:
+        fields: of the header, names in lower case.
+        sizes: of all axes.
+        first: which axis is the first of space.
+        name: the file, for messages.
+
+    Raises:
+        VolumeError: ``unsupported_storage`` (a unit; an image of fewer dimensions than its space), ``corrupt_file``,
+            ``singular_affine`` (NaN or infinite numbers).
+    """
+    space = fields.get("space", "").lower()
+    space = _SHORT.get(space, space)
+    directions = fields.get("space directions")
+    if directions is None:
+        units = _quoted(fields.get("units", ""))[first:]
+        return millimetres(units, name, "units"), False
+    _check_vectors(directions, fields.get("space origin", ""), _dimensions(space, fields), len(sizes), name)
+    scale = millimetres(_quoted(fields.get("space units", "")), name, "space units")
+    turn = _ANATOMICAL.get(space, (1.0, 1.0, 1.0))
+    return (scale[0] * turn[0], scale[1] * turn[1], scale[2] * turn[2]), space in _ANATOMICAL
+
+
+def _quoted(text: str) -> list[str]:
+    return re.findall(r'"([^"]*)"', text)
+
+
+def _dimensions(space: str, fields: Mapping[str, str]) -> int:
+    """Dimensions of the world; 0 where the header does not say."""
+    if space:
+        return 4 if space.endswith("-time") else 3
+    stated = fields.get("space dimension", "")
+    return int(stated) if stated.isdecimal() else 0
+
+
+def _check_vectors(directions: str, origin: str, dimensions: int, axes: int, name: str) -> None:
+    """Refuse what SimpleITK refuses, and say why."""
+    vectors = [vector.split(",") for vector in re.findall(r"\(([^)]*)\)", directions)]
+    for vector in (*vectors, *(found.split(",") for found in re.findall(r"\(([^)]*)\)", origin))):
+        try:
+            numbers = [float(part) for part in vector]
+        except ValueError:
+            continue  # no numbers at all: SimpleITK says that much
+        if not all(map(math.isfinite, numbers)):
+            raise checks.unusable_geometry(name, "it holds NaN or infinite numbers")
+    lengths = {len(vector) for vector in vectors}
+    if dimensions and lengths - {dimensions}:
+        stated = " and ".join(map(str, sorted(lengths)))
+        raise checks.corrupt(
+            name, f"its space has {dimensions} dimensions, and its space directions are of {stated} numbers"
+        )
+    if axes < dimensions:
+        raise VolumeError(
+            "unsupported_storage",
+            f"{name}: a {axes}D image in a space of {dimensions} dimensions; save it as a {dimensions}D image, whose "
+            "last size may be 1",
+        )
