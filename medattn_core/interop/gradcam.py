@@ -28,9 +28,13 @@ def grad_cam(
 
     Returns:
         Output ``(1, K)``, and a function from an output's index to its map ``(*spatial)`` in [0, 1]; to None where the
-        network has no layer with places (a script, a transformer).
+        network has no layer with places (a script, a transformer), or the inferer shows it parts of the image.
     """
     last: list[Tensor] = []
+    shown: list[tuple[int, ...]] = []
+
+    def look(module: nn.Module, arguments: Any) -> None:
+        shown.append(tuple(arguments[0].shape) if arguments and isinstance(arguments[0], Tensor) else ())
 
     def note(module: nn.Module, arguments: Any, output: Any) -> None:
         places = isinstance(output, Tensor) and output.dim() == spatial_dims + 2 and output[0, 0].numel() > 1
@@ -38,8 +42,10 @@ def grad_cam(
             last[:] = [output]
 
     leaves = [module for module in network.modules() if next(module.children(), None) is None]
-    hooks = [] if isinstance(network, torch.jit.ScriptModule) else [m.register_forward_hook(note) for m in leaves]
+    hooks = []
     try:
+        if not isinstance(network, torch.jit.ScriptModule):
+            hooks = [network.register_forward_pre_hook(look), *(m.register_forward_hook(note) for m in leaves)]
         with torch.enable_grad():
             output = inferer(image.clone().requires_grad_(True), network)
     finally:
@@ -47,8 +53,8 @@ def grad_cam(
             hook.remove()
 
     def of(index: int) -> Tensor | None:
-        if not last or not isinstance(output, Tensor):
-            return None
+        if not last or not isinstance(output, Tensor) or shown != [tuple(image.shape)]:
+            return None  # of several passes, or of a part, the map would lie elsewhere
         (gradient,) = torch.autograd.grad(output[0, index], last[0], retain_graph=True, allow_unused=True)
         if gradient is None:
             return None

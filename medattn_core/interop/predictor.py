@@ -11,8 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-from torch.nn import functional as F
 
 from medattn_core.bundles import load
 from medattn_core.bundles.bundle import METADATA
@@ -25,7 +23,8 @@ from medattn_core.inference import Evidence, Prediction, Predictor, Region, What
 from medattn_core.inference.head import Head
 from medattn_core.inference.predictor import Source
 from medattn_core.interop.code import code_in
-from medattn_core.interop.foreign import ForeignModel
+from medattn_core.interop.foreign import ForeignModel, most_probable
+from medattn_core.interop.places import PlaceError, to_native
 from medattn_core.tasks import TaskSpec
 from medattn_core.transforms.grid import plan_grid
 from medattn_core.volumes import Volume, geometry, read, write
@@ -58,9 +57,9 @@ class ForeignPrediction(Prediction):
     """Result of a bundle without evidence: probabilities, and Grad-CAM of the most probable class.
 
     Attributes:
-        scores: ``(K,)`` what the network gave.
+        scores: ``(K,)`` what the network gave; the logits of ``shares`` where it gave probabilities.
         shares: ``(K,)`` probabilities.
-        cam: the map on the native grid, or zeros where the network allows none.
+        cam: the map on the native grid, or zeros where there is none.
     """
 
     scores: np.ndarray = field(repr=False)
@@ -69,13 +68,25 @@ class ForeignPrediction(Prediction):
 
     @property
     def logits(self) -> np.ndarray:
-        """What the network gave, ``(K,)``."""
+        """What the network gave, ``(K,)``; where that were probabilities, their logits."""
         return self.scores
 
     @property
     def probabilities(self) -> dict[str, float]:
         """Probability of each class."""
         return {label: float(p) for label, p in zip(self.task.labels, self.shares, strict=True)}
+
+    @property
+    def label(self) -> str:
+        """The most probable label."""
+        return self.task.labels[most_probable(self.shares, self.scores)]
+
+    @property
+    def present(self) -> tuple[str, ...]:
+        """Labels that are said to be there, most probable first, by the probabilities that the bundle gave."""
+        said = self.task.said(self.shares, best=most_probable(self.shares, self.scores))
+        found = {label for label, yes in zip(self.task.labels, said, strict=True) if yes}
+        return tuple(label for label, _ in self._ranked() if label in found)
 
     def evidence(self, label: str | None = None, against: str | None = None) -> Evidence:
         """Grad-CAM of the most probable class.
@@ -121,6 +132,7 @@ class ForeignPredictor(Predictor):
 
     Raises:
         BundleError: as :class:`medattn_core.interop.foreign.ForeignModel`.
+        TaskError: ``bad_task``: its labels are none.
     """
 
     def __init__(self, root: Path, device: str = "cpu") -> None:
@@ -129,6 +141,17 @@ class ForeignPredictor(Predictor):
         image = next(iter(self.model.metadata["network_data_format"]["inputs"].values()))
         dims = len(image.get("spatial_shape") or (1, 1, 1))
         self.dims = 2 if dims == 2 else 3
+        activation, several = self.model.activation, len(self.model.labels) > 1
+        self.task = TaskSpec(  # of each scan its own spacing
+            name=self.model.name[:100],
+            description=str(self.model.metadata.get("description", "")),
+            kind="multilabel" if several and activation.several and not activation.exclusive else "multiclass",
+            activation=activation.name,
+            labels=self.model.labels,
+            spatial_dims=self.dims,
+            spacing=(1.0,) * self.dims,
+            threshold=None if activation.exclusive else activation.threshold,
+        )
 
     def __call__(self, source: Source | Sequence[Source], mask: Any = None, series: str | None = None) -> Prediction:
         """Predict one scan.
@@ -160,19 +183,24 @@ class ForeignPredictor(Predictor):
                 scores, shares, cam, image = self.model.predict(str(path))
         else:
             scores, shares, cam, image = self.model.predict(str(one))
-        activation = "sigmoid" if len(scores) == 1 or self.model.activation == "sigmoid" else "softmax"
-        task = TaskSpec(
-            name=self.model.name[:100],
-            description=str(self.model.metadata.get("description", "")),
-            activation=activation,
-            labels=self.model.labels,
-            spatial_dims=self.dims,
-            spacing=_spacing(volume, self.dims),
-        )
+        task = replace(self.task, spacing=_spacing(volume, self.dims))
         nothing = np.zeros((len(scores), 1, 1, 1))
         message = f"{self.model.name} is no MedAttn bundle: the map is Grad-CAM; its voxels do not sum to the score"
+        native = np.zeros(volume.shape, np.float32)
         if cam is None:
-            message = f"{self.model.name} is no MedAttn bundle, and its network allows no map: the map is empty"
+            message = (
+                f"{self.model.name} is no MedAttn bundle, and its network or inferer allows no map: the map is empty"
+            )
+        else:
+            made = {"preprocessing": self.model.preprocessing, "key": self.model.image_key}
+            try:
+                with self.model.alone:  # it may try out the bundle's own steps
+                    native = to_native(cam, image, volume, **made)
+            except PlaceError as reason:
+                message = (
+                    f"{self.model.name} is no MedAttn bundle, and where its Grad-CAM map lies on the scan is not "
+                    f"known: {reason}; the map is empty"
+                )
         return ForeignPrediction(
             volume=volume,
             task=task,
@@ -192,7 +220,7 @@ class ForeignPredictor(Predictor):
             timings={"network": time.perf_counter() - start},
             scores=scores,
             shares=shares,
-            cam=np.zeros(volume.shape, np.float32) if cam is None else to_native(cam, image, volume),
+            cam=native,
         )
 
 
@@ -229,37 +257,6 @@ def open_predictor(
     if runtime not in ("torch", "auto"):
         raise PredictionError("bad_argument", f"{root}: not a MedAttn bundle; it runs with the runtime torch alone")
     return ForeignPredictor(root, resolve_device(device))
-
-
-def to_native(cam: np.ndarray, image: torch.Tensor, volume: Volume) -> np.ndarray:
-    """A map on the grid of a preprocessed image, on the grid of the scan: linear, by world position.
-
-    Where the preprocessing kept no affine (pictures), the map is stretched over the scan.
-
-    Args:
-        cam: ``(*spatial)`` of the image.
-        image: ``(C, *spatial)``, a MetaTensor whose affine leads to RAS mm.
-        volume: the scan.
-
-    Returns:
-        ``(I, J, K)`` float32; zero outside the image.
-    """
-    affine = getattr(image, "affine", None)
-    source = torch.from_numpy(np.ascontiguousarray(cam, dtype=np.float32))
-    if source.dim() == 2 or affine is None or geometry.is_singular(np.asarray(affine, np.float64)):
-        flat = source if source.dim() == 3 else source[..., None]
-        stretched = F.interpolate(flat[None, None], size=volume.shape, mode="trilinear", align_corners=False)
-        return stretched[0, 0].numpy()
-    to_image = np.linalg.inv(np.asarray(affine, np.float64)) @ volume.affine
-    size = np.array(source.shape)
-    result = np.empty(volume.shape, np.float32)
-    j, k = np.meshgrid(np.arange(volume.shape[1]), np.arange(volume.shape[2]), indexing="ij")
-    for i in range(volume.shape[0]):  # a slab at a time: the coordinates are three times as large as the scan
-        index = np.stack([np.full_like(j, i), j, k, np.ones_like(j)], axis=-1) @ to_image.T
-        unit = 2 * (index[..., :3] + 0.5) / size - 1
-        at = torch.from_numpy(unit[..., ::-1].astype(np.float32).copy())[None, None]
-        result[i] = F.grid_sample(source[None, None], at, align_corners=False)[0, 0, 0].numpy()
-    return result
 
 
 def _native(path: Path, series: str | None) -> Volume:

@@ -46,6 +46,16 @@ def _no_bytecode() -> Iterator[None]:
         yield
 
 
+@pytest.fixture
+def no_scripts_left() -> Iterator[None]:
+    """Every bundle's code is a package named scripts: that of one test's bundle must not be found by the next test."""
+    path = list(sys.path)
+    yield
+    sys.path[:] = path
+    for name in [name for name in sys.modules if name == "scripts" or name.startswith("scripts.")]:
+        del sys.modules[name]
+
+
 @pytest.fixture(scope="session")
 def workshop(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder of everything that is trained and exported once."""
