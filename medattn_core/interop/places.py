@@ -18,9 +18,27 @@ from medattn_core.interop.activation import flat
 from medattn_core.volumes import Volume, geometry
 
 _STILL = frozenset(
-    "Identity EnsureChannelFirst RepeatChannel RemoveRepeatedChannel AddCoordinateChannels SqueezeDim CastToType "
-    "ToTensor EnsureType ToNumpy ToDevice DataStats IntensityStats MapLabelValue SimulateDelay CopyItems ConcatItems "
-    "SelectItems DeleteItems".split()
+    [
+        "Identity",
+        "EnsureChannelFirst",
+        "RepeatChannel",
+        "RemoveRepeatedChannel",
+        "AddCoordinateChannels",
+        "SqueezeDim",
+        "CastToType",
+        "ToTensor",
+        "EnsureType",
+        "ToNumpy",
+        "ToDevice",
+        "DataStats",
+        "IntensityStats",
+        "MapLabelValue",
+        "SimulateDelay",
+        "CopyItems",
+        "ConcatItems",
+        "SelectItems",
+        "DeleteItems",
+    ]
 )
 """MONAI's transforms that leave every voxel where it is; of SqueezeDim :func:`_to_image` takes care."""
 _PROBES = {2: (515, 518), 3: (67, 68, 70)}
