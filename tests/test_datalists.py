@@ -143,6 +143,27 @@ def test_other_column_names(write: Write) -> None:
     assert caught.value.code == "bad_argument"
 
 
+def test_a_column_that_another_stands_in_for_is_not_read_wherever_it_is(write: Write) -> None:
+    path = write("list.csv", "scan,volume_mm3,value\na.nii,2948,1\n")
+    (case,) = datalists.load(path, columns={"image": "scan", "value": "volume_mm3"})
+    assert case.value == 2948.0
+
+
+def test_several_labels_of_a_column_by_another_name(write: Write) -> None:
+    path = write("list.csv", "image,finding\na.nii,a|b\nb.nii,-\n")
+    first, second = datalists.load(path, columns={"label": "finding"})
+    assert (first.labels, second.labels) == (("a", "b"), ())
+
+
+def test_channels_keep_the_order_of_the_list(write: Write) -> None:
+    write("z.nii", "")
+    names = ["b.nii", "z.nii", "a.nii", "c.nii"]
+    for path in (write("list.csv", f"image,label\n{'|'.join(names)},x\n"),
+                 write("list.json", [{"image": names, "label": "x"}])):  # fmt: skip
+        (case,) = datalists.load(path)
+        assert [file.name for file in case.images] == names
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [

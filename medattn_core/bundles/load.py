@@ -31,6 +31,9 @@ from medattn_core.tasks import TaskSpec
 
 SHIPPED = Path(__file__).parent / "shipped"
 
+DEEPEST = 512
+"""Blocks of an encoder that are built at most."""
+
 BUNDLE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
@@ -180,7 +183,7 @@ def _network(settings: object, task: TaskSpec, path: Path) -> dict[str, Any]:
         )
     options = settings.get("encoder_options") or {}
     # `pretrained` would make MONAI's networks download; the rest are sizes and names, none of them large.
-    plain = isinstance(options, dict) and "pretrained" not in options and _plain(options)
+    plain = isinstance(options, dict) and "pretrained" not in options and _plain(options) and _depth(options) <= DEEPEST
     if not plain:
         raise BundleError(
             "bad_bundle", f"{path}: network encoder_options {options!r}; sizes and names are accepted, no 'pretrained'"
@@ -199,6 +202,12 @@ def _members(
     if missing:
         raise BundleError("bad_bundle", f"{path}: medattn.files does not list {missing[0]}, a member of the ensemble")
     return tuple((root / name, hashes[name]) for name in names)
+
+
+def _depth(options: dict[str, Any]) -> int:
+    """Blocks of an encoder, as far as lists of numbers say it: each is built before the weights tell that none fits."""
+    lists = [options.get(name) for name in ("blocks", "block_config", "layers")]
+    return sum(entry for one in lists if isinstance(one, list) for entry in one if isinstance(entry, int))
 
 
 def _plain(value: object, depth: int = 0) -> bool:

@@ -56,7 +56,8 @@ def scores(evidence: np.ndarray, inside: np.ndarray, threshold: float | None = N
     """Measures of one map.
 
     Args:
-        evidence: any map on the scan's voxels; what is negative speaks against the label and counts as none.
+        evidence: any map on the scan's voxels; what is negative speaks against the label and counts as none, but in
+            ``auprc``, which ranks all voxels.
         inside: boolean, the same shape: the finding.
         threshold: share of the peak from which the map counts as the finding; 0.5 where none was chosen.
 

@@ -39,7 +39,7 @@ from medattn_core.training.losses import (
 from medattn_core.training.norms import SHORT, settle
 from medattn_core.training.precision import sound_bf16
 from medattn_core.training.processes import Processes
-from medattn_core.training.units import Units, start_at_mean
+from medattn_core.training.units import InItsUnit, Units, start_at_mean
 
 if TYPE_CHECKING:
     from monai.engines import SupervisedTrainer
@@ -57,6 +57,7 @@ def _optimizer(network: nn.Module, config: TrainingConfig) -> torch.optim.AdamW:
 def _rate(step: int, warmup: int, total: int) -> float:
     if step < warmup:
         return (step + 1) / warmup
+    step = min(step, total)  # a further one does not begin a new wave
     return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, total - warmup)))
 
 
@@ -140,8 +141,10 @@ def build_trainer(
         first_epoch = checkpoints.restore(checkpoint, identity, network, average, optimizer, stop)
     running: dict[str, float] = {}
 
+    round_from = 0
+
     def update(engine: Any, chosen: np.ndarray) -> dict[str, float]:
-        step = engine.state.iteration - 1
+        step = engine.state.iteration - 1 - round_from
         for group in optimizer.param_groups:
             group["lr"] = config.learning_rate * _rate(step, warmup, total)
         size = config.size_at(batches.epoch, data.images.shape[2:], *strides)
@@ -184,6 +187,15 @@ def build_trainer(
         settle(own, data, config.batch_size, config.seed)
         return own
 
+    rounds = 0
+
+    @trainer.on(Events.STARTED)
+    def _round(engine: Any) -> None:
+        """Of federated learning: each round has a schedule of its own, or one would end at the full rate."""
+        nonlocal round_from, rounds
+        round_from = engine.state.iteration if rounds else 0
+        rounds += 1
+
     @trainer.on(Events.EPOCH_STARTED)
     def _start(engine: Any) -> None:
         batches.epoch = engine.state.epoch - 1
@@ -218,7 +230,7 @@ def build_trainer(
         units.restore(kept)
         return kept
 
-    trainer.result = result  # type: ignore[attr-defined]
+    trainer.result, trainer.units = result, units  # type: ignore[attr-defined]
     return trainer
 
 
@@ -244,14 +256,22 @@ def trainer_of(
 ) -> SupervisedTrainer:
     """:func:`build_trainer` from plain data, for the `train.json` of a bundle.
 
+    Between its runs the network predicts in the unit of the task, as the weights of a bundle do.
+
     Args:
         network, data, task, config, options: as there.
         started_from: what the bundle says of the one that its training started from: other weights are refused.
     """
+    from ignite.engine import Events
+
     settings = TrainingConfig.from_dict(config)
     name = settings.initial_weights
     start = bundle_named(name, started_from) if names_bundle(name) else None
-    return build_trainer(network, data, TaskSpec.from_dict(task), settings, start=start, **options)
+    trainer = build_trainer(network, data, TaskSpec.from_dict(task), settings, start=start, **options)
+    shown = InItsUnit(network, trainer.units)  # type: ignore[attr-defined]
+    trainer.add_event_handler(Events.STARTED, shown.enter)
+    trainer.add_event_handler(Events.COMPLETED, shown.leave)
+    return trainer
 
 
 def fit(

@@ -53,7 +53,7 @@ from medattn_core.training.precision import fast_bf16
 from medattn_core.training.processes import Processes
 from medattn_core.training.reliability import HeldOut, assess, learn_input_check
 from medattn_core.training.whole import outputs_of
-from medattn_core.training.work import CHECKPOINT, check_work_is_own, clear_logs, clear_work, logs_of, work_of
+from medattn_core.training.work import CHECKPOINT, alone, check_work_is_own, clear_logs, clear_work, logs_of, work_of
 
 EACH_ON_ITS_OWN = (
     "The scores are of single networks, each on the cases that it had not seen. Their mean is not measured: no case of "
@@ -168,72 +168,76 @@ def train(
     started_from = {} if start is None else origin_of(start)
     plain = {"task": task.to_dict(), "network": network_settings, "training": settings.to_dict(),
              "trained_on": trained_on, **({"started_from": started_from} if started_from else {})}  # fmt: skip
-    ready = finished(output, work, resume=resume, overwrite=overwrite, settings=json.loads(json.dumps(plain)))
-    if ready is not None:
-        say(f"{output}: finished already; --overwrite trains it anew")
-        return ready
-    if resume:
-        check_work(work, output, len(held_out))
-    with nullcontext() if (resume and not overwrite) or processes.rank > 0 else begun(work):
-        prepared = prepare(cases, task, size, reading)
-        say_noticed(prepared.notices, say)
-        say_pictures(cases, prepared.pictures, task, say)
-        say_unused(cases, prepared.located, say)
-        say_unlabelled(cases, prepared.located, say)
-        say_cropped(cases, prepared.cropped, size, say)
-        check_labels(prepared, held_out, task)
-    if not resume and processes.rank == 0:
-        clear_work(work)  # checkpoints of an earlier run, which a later `resume` would take for this one's
-        work.mkdir(parents=True, exist_ok=True)
-        clear_logs(logs_of(output), len(held_out))
-    whole_list = bool(where) and folds is None and validation_fold is None
-    recipe = Recipe(
-        data_list=data.name, size=size, hold_out=None if folds else validation_fold, section=section,
-        scored_section=HELD_OUT_SECTION if whole_list else section if len(datalists.sections(data)) > 1 else None,
-        watched=bool(settings.patience) and bool(where) and folds is None, started_from=started_from,
-    )  # fmt: skip
-    run = _Run(
-        task=task,
-        network=network_settings,
-        settings=settings,
-        device=device,
-        work=work,
-        resume=resume,
-        log_dir=logs_of(output),
-        progress=progress,
-        trained_on=trained_on,
-        start=start,
-    )
-    members, found = [], []
-    for number, chosen in enumerate(held_out):
-        if len(held_out) > 1:
-            say(f"fold {number + 1} of {len(held_out)}: {int((~chosen).sum())} cases train, {int(chosen.sum())} test")
-        whole = replace(run, progress=_of_all(progress, number, len(held_out)))
-        trained = _train_one(whole, prepared, chosen, number if len(held_out) > 1 else None)
-        trained.load_state_dict(as_stored(trained.state_dict()))  # what is measured is what is saved
-        if chosen.any():
-            test = prepared.subset(chosen)
-            found.append(HeldOut(
-                outputs=outputs_of(trained.to(processes.device), test), targets=test.targets, patients=test.patients,
-                named=test.patients_named,
-            ))  # fmt: skip
-        members.append(trained.to("cpu"))
-    if processes.rank > 0:
-        if not processes.agree(True):
-            raise TrainingError("unwritable", f"{output}: the first process did not write it; its message says why")
-        return load(output)
-    try:
-        input_check = learn_input_check(members[0].to(processes.device), prepared, held_out[0])
-        if input_check is None and len(prepared) >= FEWEST:
-            say("the features of all cases are equal: the network has learnt nothing, and no input check is stored; a "
-                "smaller learning_rate may help")  # fmt: skip
-        members[0].to("cpu")
-        bundle = _write(run, output, members, found, where, about, recipe, say, input_check)
-    except BaseException:
-        processes.agree(False)  # the others wait for the bundle
-        raise
-    processes.agree(True)
-    return bundle
+    with alone(output) if processes.rank == 0 else nullcontext():
+        ready = finished(output, work, resume=resume, overwrite=overwrite, settings=json.loads(json.dumps(plain)))
+        if ready is not None:
+            say(f"{output}: finished already; --overwrite trains it anew")
+            return ready
+        if resume:
+            check_work(work, output, len(held_out))
+        with nullcontext() if (resume and not overwrite) or processes.rank > 0 else begun(work):
+            prepared = prepare(cases, task, size, reading)
+            say_noticed(prepared.notices, say)
+            say_pictures(cases, prepared.pictures, task, say)
+            say_unused(cases, prepared.located, say)
+            say_unlabelled(cases, prepared.located, say)
+            say_cropped(cases, prepared.cropped, size, say)
+            check_labels(prepared, held_out, task)
+        if not resume and processes.rank == 0:
+            clear_work(work)  # checkpoints of an earlier run, which a later `resume` would take for this one's
+            work.mkdir(parents=True, exist_ok=True)
+            clear_logs(logs_of(output), len(held_out))
+        whole_list = bool(where) and folds is None and validation_fold is None
+        recipe = Recipe(
+            data_list=data.name, size=size, hold_out=None if folds else validation_fold, section=section,
+            scored_section=HELD_OUT_SECTION if whole_list else section if len(datalists.sections(data)) > 1 else None,
+            watched=bool(settings.patience) and bool(where) and folds is None, started_from=started_from,
+        )  # fmt: skip
+        run = _Run(
+            task=task,
+            network=network_settings,
+            settings=settings,
+            device=device,
+            work=work,
+            resume=resume,
+            log_dir=logs_of(output),
+            progress=progress,
+            trained_on=trained_on,
+            start=start,
+        )
+        members, found = [], []
+        for number, chosen in enumerate(held_out):
+            if len(held_out) > 1:
+                share = f"{int((~chosen).sum())} cases train, {int(chosen.sum())} test"
+                say(f"fold {number + 1} of {len(held_out)}: {share}")
+            whole = replace(run, progress=_of_all(progress, number, len(held_out)))
+            trained = _train_one(whole, prepared, chosen, number if len(held_out) > 1 else None)
+            trained.load_state_dict(as_stored(trained.state_dict()))  # what is measured is what is saved
+            if chosen.any():
+                test = prepared.subset(chosen)
+                outputs = outputs_of(trained.to(processes.device), test)
+                found.append(
+                    HeldOut(outputs=outputs, targets=test.targets, patients=test.patients, named=test.patients_named)
+                )
+            members.append(trained.to("cpu"))
+        if processes.rank > 0:
+            if not processes.agree(True):
+                raise TrainingError("unwritable", f"{output}: the first process did not write it; its message says why")
+            return load(output)
+        try:
+            input_check = learn_input_check(members[0].to(processes.device), prepared, held_out[0])
+            if input_check is None and len(prepared) >= FEWEST:
+                say(
+                    "the features of all cases are equal: the network has learnt nothing, and no input check is "
+                    "stored; a smaller learning_rate may help"
+                )
+            members[0].to("cpu")
+            bundle = _write(run, output, members, found, where, about, recipe, say, input_check)
+        except BaseException:
+            processes.agree(False)  # the others wait for the bundle
+            raise
+        processes.agree(True)
+        return bundle
 
 
 def _write(

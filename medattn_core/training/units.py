@@ -56,6 +56,48 @@ class Units:
         if (self.mean, self.spread) != (0.0, 1.0):
             fold_scale(network, self.spread, self.mean)
 
+    def standardise(self, network: AttentionCNN) -> None:
+        """Make a network that predicts in the targets' unit predict standardised ones; in place."""
+        if (self.mean, self.spread) != (0.0, 1.0):
+            fold_scale(network, 1 / self.spread, -self.mean / self.spread)
+
+
+class InItsUnit:
+    """A network in the unit of its targets whenever it is not being trained: as others read its weights, and set them.
+
+    Federated learning hands weights from site to site between the rounds, and measures them; each site has a mean
+    and a spread of its own.
+
+    Args:
+        network: as it is trained, on standardised targets.
+        units: of the targets.
+    """
+
+    def __init__(self, network: AttentionCNN, units: Units) -> None:
+        self.network, self.units = network, units
+        self.leave()
+
+    def _head(self) -> list[Tensor]:
+        head = cast(Any, self.network.pooling)
+        return [head.value.weight.detach().clone(), head.bias.detach().clone()]
+
+    def leave(self) -> None:
+        """After a training."""
+        self._trained = self._head()
+        self.units.restore(self.network)
+        self._shown = self._head()
+
+    @torch.no_grad()
+    def enter(self) -> None:
+        """Before one. What nobody has set is what it was, to the last bit, as in a training without pauses."""
+        head = cast(Any, self.network.pooling)
+        now = self._head()
+        if all(torch.equal(one, other) for one, other in zip(now, self._shown, strict=True)):
+            for target, value in zip((head.value.weight, head.bias), self._trained, strict=True):
+                target.copy_(value)
+        else:
+            self.units.standardise(self.network)
+
 
 @torch.no_grad()
 def start_at_mean(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from medattn_core.errors import TrainingError
@@ -37,6 +37,50 @@ def work_of(output: Path) -> Path:
 def logs_of(output: Path) -> Path:
     """Folder of the TensorBoard logs of a training."""
     return output.with_name(output.name + ".logs")
+
+
+@contextmanager
+def alone(output: Path) -> Iterator[None]:
+    """One training at a time writes to an output: two would clear each other's checkpoints, and one bundle be lost.
+
+    The system lets go of the lock however a process ends; where it has none (Windows) nothing is locked.
+
+    Raises:
+        TrainingError: ``bad_argument``: another one writes there; ``unwritable``.
+    """
+    try:
+        import fcntl
+    except ImportError:
+        yield
+        return
+    path = output.with_name(f".{output.name}.lock")
+    while True:
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            file = open(path, "ab")  # noqa: SIM115 (open as long as the training runs)
+        except OSError as error:
+            raise TrainingError(
+                "unwritable", f"{path}: cannot be written ({error.strerror or error}); choose another folder"
+            ) from error
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            file.close()
+            raise TrainingError(
+                "bad_argument", f"{output}: another medattn train writes there; wait for it, or choose another folder"
+            ) from error
+        except OSError:  # a file system without locks
+            break
+        with suppress(OSError):
+            if os.path.samestat(os.fstat(file.fileno()), path.stat()):
+                break
+        file.close()  # the one before has just ended, and removed what was locked
+    try:
+        yield
+    finally:
+        with suppress(OSError):
+            path.unlink()
+        file.close()
 
 
 def check_work_is_own(work: Path) -> None:

@@ -49,6 +49,16 @@ def test_a_result_stays_while_its_input_is_gone(
     assert not any(warning["code"] == "input_gone" for record in records(output) for warning in record["warnings"])
 
 
+def test_what_is_back_is_done_again_by_the_same_run_too(tiny: Path, share: list[Path], tmp_path: Path) -> None:
+    output = tmp_path / "out"
+    run(share, output, tiny, evidence_dtype="float32")
+    away = unmounted(share)
+    run(share, output, tiny)
+    away.rename(share[0].parent)
+    assert run(share, output, tiny).taken_over == 0
+    assert not any(warning["code"] == "input_gone" for record in records(output) for warning in record["warnings"])
+
+
 def test_what_was_never_predicted_or_asked_with_another_mask_is_a_failure(
     tiny: Path, share: list[Path], tmp_path: Path
 ) -> None:

@@ -22,6 +22,7 @@ from medattn_core.tasks import IntensityRule, TaskSpec
 from tests.bundles.conftest import TASK
 
 Make = Callable[..., Bundle]
+CHECK = InputCheck(mean=np.zeros(32), precision=np.eye(32), limit=3.0, ranges={}, quantile=0.99)
 
 
 def tree(folder: Path) -> dict[str, bytes]:
@@ -158,9 +159,8 @@ def test_seal_after_a_change_of_ones_own(make: Make) -> None:
 
 def with_rules(make: Make, **changes: Any) -> Bundle:
     """A bundle that knows when it is sure and what its scans are like."""
-    check = InputCheck(mean=np.zeros(32), precision=np.eye(32), limit=3.0, ranges={}, quantile=0.99)
     conformal = {"coverage": 0.9, "quantile": 0.4}
-    return make(calibration={"temperature": 2.0, "conformal": conformal}, input_check=check, **changes)
+    return make(calibration={"temperature": 2.0, "conformal": conformal}, input_check=CHECK, **changes)
 
 
 @pytest.mark.parametrize("changed", ["models/model.pt", "models/model_1.pt"])
@@ -183,6 +183,14 @@ def test_seal_keeps_no_rules_of_other_weights(make: Make, network: AttentionCNN,
     assert INPUT_CHECK not in tree(bundle.path)
     assert seal(bundle.path).metadata == sealed.metadata
     load_network(sealed)
+
+
+def test_an_input_check_alone_is_a_rule_too(make: Make, network: AttentionCNN) -> None:
+    bundle = make(input_check=CHECK)
+    assert not bundle.calibration
+    torch.save(network.state_dict() | {"pooling.bias": network.pooling.bias + 1}, bundle.weights_path)
+    with pytest.raises(BundleError, match="drop_rules=True"):
+        seal(bundle.path)
 
 
 def test_seal_of_other_weights_without_rules(make: Make, network: AttentionCNN) -> None:

@@ -10,6 +10,7 @@ import pickle
 import shutil
 import zipfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,11 @@ import pytest
 import torch
 
 from medattn_core.bundles import Bundle, load, load_network
+from medattn_core.bundles.files import sha256
+from medattn_core.bundles.weights import load_networks
 from medattn_core.errors import BundleError
 from medattn_core.networks.attention_cnn import AttentionCNN
+from medattn_core.networks.ensemble import PREFIX
 
 Make = Callable[..., Bundle]
 
@@ -94,6 +98,19 @@ def test_monais_encoders_come_back_whole(make: Make, encoder: str) -> None:
     x = torch.rand(1, 1, 64, 64)
     with torch.no_grad():
         torch.testing.assert_close(loaded(x), original(x))
+
+
+def test_members_come_back_each_as_it_was_and_in_their_order(make: Make, network: AttentionCNN) -> None:
+    """From files of their own, and from one file of all."""
+    states = [network.state_dict() | {"pooling.bias": network.pooling.bias + number} for number in range(3)]
+    bundle = make(state_dict=states[0], members=states[1:], half=False)
+    stacked = {f"{PREFIX}{number}.{name}": v for number, state in enumerate(states) for name, v in state.items()}
+    path = bundle.path / "all.pt"
+    torch.save(stacked, path)
+    whole = replace(bundle, stacked=3, members=(), weights_path=path, weights_sha256=sha256(path))
+    for one in (bundle, whole):
+        biases = torch.stack([member.pooling.bias for member in load_networks(one)])
+        torch.testing.assert_close(biases, torch.stack([state["pooling.bias"] for state in states]))
 
 
 def test_tampered_after_loading(make: Make) -> None:

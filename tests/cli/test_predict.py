@@ -14,6 +14,9 @@ import numpy as np
 import pytest
 
 from medattn_core import volumes
+from medattn_core.inference import Predictor
+from medattn_core.volumes import Volume
+from medattn_core.volumes.dicom import list_series, write_dicom_series
 from tests.cli.conftest import Run
 
 
@@ -50,6 +53,28 @@ def test_a_region_of_interest(run: Run, sample_data: Path, tiny: Path, tmp_path:
     ran = run("predict", path, "--bundle", tiny, "--output", tmp_path / "c", "--device", "cpu", "--mask", other)
     assert ran.status == 1
     assert "broken.nrrd" in ran.err
+
+
+def test_the_series_that_is_asked_for_is_predicted(run: Run, tiny: Path, tmp_path: Path) -> None:
+    pytest.importorskip("pydicom")
+    study, predictor = tmp_path / "study", Predictor.from_bundle(tiny, device="cpu")
+    study.mkdir()
+    for number, name in enumerate("ab"):
+        data = np.random.default_rng(number).integers(0, 900, (60, 60, 4)).astype(np.int16)
+        volume = Volume(data=data, affine=np.diag([4.0, 4.0, 5.0, 1.0]))
+        write_dicom_series(volume, tmp_path / name, seed=name, series_number=number + 1)
+        for file in (tmp_path / name).iterdir():
+            file.rename(study / f"{name}{file.name}")
+    found = [one.series_instance_uid for one in list_series(study)]
+    assert len(found) == 2
+    for uid in found:
+        ran = run("predict", study, "--bundle", tiny, "--output", tmp_path / "out", "--series", uid)
+        assert ran.status == 0, ran.err
+        (record,) = json.loads((tmp_path / "out" / "predictions.json").read_text(encoding="utf-8"))
+        want = predictor(study, series=uid)
+        assert record["series_instance_uid"] == uid
+        logits = dict(zip(want.task.labels, want.logits.tolist(), strict=True))
+        assert record["logits"] == pytest.approx(logits, abs=1e-4)
 
 
 def good_inputs(folder: Path, sample_data: Path) -> int:

@@ -6,9 +6,13 @@ import copy
 import csv
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from medattn_core.evaluation.saliency import Peers
+from medattn_core.inference.prediction import Prediction
 from medattn_core.training import train
+from medattn_core.transforms.conform import conform
 from tests.squares import SETTINGS, write_list, write_squares
 
 
@@ -31,3 +35,10 @@ def folds(trained: tuple[Path, Path]) -> tuple[Path, Path]:
         write_list(trained[1].with_name(f"fold{fold}.csv"), [row for row in rows if row["fold"] == str(fold)])
         for fold in (0, 1)
     )
+
+
+def other_map(peers: Peers, prediction: Prediction, label: str, method: str) -> np.ndarray:
+    """The map of another method on the scan's voxels."""
+    conformed = conform(prediction.volume, prediction.task, ())
+    pixels = peers.maps(conformed.image[..., 0], prediction.task.index(label))[method]
+    return conformed.grid.spread(pixels[..., None], 1)

@@ -115,6 +115,13 @@ def test_nobody_abstaining_is_a_number_with_an_interval() -> None:
     assert "abstained" not in measured(logits, truth, [Stated()] * 20, ["p"] * 20, task)["classification"]
 
 
+def test_confidence_is_measured_on_cases_that_have_a_label() -> None:
+    outputs, targets = np.array([[2.0, -2.0], [-2.0, 2.0], [3.0, -3.0]]), np.array([[1, 0], [0, 1], [0, 0]])
+    stated = [Stated(confidence=one) for one in (0.9, 0.7, 0.8)]
+    found = measured(outputs, targets, stated, ["p", "q", "r"], EITHER, samples=0)["classification"]["ece_confidence"]
+    assert found["value"] == pytest.approx((0.1 + 0.3) / 2)
+
+
 def test_a_list_with_several_sections(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(b"")
     (tmp_path / "b.png").write_bytes(b"")

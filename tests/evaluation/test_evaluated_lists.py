@@ -1,4 +1,5 @@
-"""What is in a list, and what goes wrong beside the numbers: empty masks, rare findings, validation cases, pictures."""
+"""What is in a list and what is asked of it, and what goes wrong beside the numbers: empty masks, rare findings,
+validation cases, options of the command, pictures."""
 
 from __future__ import annotations
 
@@ -14,13 +15,16 @@ import pytest
 import SimpleITK as sitk
 from typer.testing import CliRunner
 
+from medattn_core import datalists
 from medattn_core.cli import app
 from medattn_core.datalists import Case
 from medattn_core.errors import MedAttnError
-from medattn_core.evaluation import Settings, evaluate, examples, pictures
+from medattn_core.evaluation import Settings, evaluate, examples, localisation, pictures
 from medattn_core.evaluation.cases import check_apart, load_cases
 from medattn_core.evaluation.run import run
+from medattn_core.evaluation.saliency import Peers
 from medattn_core.inference import Predictor
+from tests.evaluation.conftest import other_map
 from tests.squares import write_list
 
 NUMBERS = Settings(compared_cases=0, bootstrap=0, examples=0)
@@ -188,6 +192,48 @@ def test_validation_cases_that_fail_are_told(
     assert ran.stderr.count("validation, not predicted:") == 2
     said = "chosen on 10 cases" if chosen else "none chosen, on 9 cases"
     assert f"thresholds: {said} of validation.csv, 2 more could not be predicted" in ran.stderr
+
+
+def test_the_overlap_of_all_maps_is_at_the_threshold_of_the_validation_cases(
+    trained: tuple[Path, Path], folds: tuple[Path, Path], tmp_path: Path
+) -> None:
+    settings = replace(NUMBERS, compare=("gradcam",), compared_cases=16)
+    metrics = evaluate(trained[0], folds[1], tmp_path / "out", validation=folds[0], settings=settings, device="cpu")
+    predictor = Predictor.from_bundle(trained[0], device="cpu")
+    peers = Peers(predictor.network, ("gradcam",))
+    chosen: dict[str, list[np.ndarray]] = {"evidence": []}
+    found: dict[str, list[np.ndarray]] = {"evidence": [], "gradcam": []}
+    for fold, curves in zip(folds, (chosen, found), strict=True):
+        for case in datalists.load(fold):
+            prediction = predictor(case.image)
+            inside = datalists.location_of(case, prediction.volume) >= 0.5
+            for method, overlaps in curves.items():
+                own = method == "evidence"
+                of = prediction.evidence(case.label).data if own else other_map(peers, prediction, case.label, method)
+                overlaps.append(localisation.overlaps(of, inside))
+    at, place = int(np.argmax(np.mean(chosen["evidence"], axis=0))), metrics["localisation"]
+    threshold = localisation.choose_threshold(chosen["evidence"])
+    assert place["iou_threshold"] == threshold != localisation.DEFAULT_THRESHOLD
+    for method, overlaps in found.items():
+        assert place[method]["iou"] == pytest.approx(np.mean(overlaps, axis=0)[at], abs=1e-3)
+
+
+def test_every_option_of_the_command_reaches_the_evaluation(trained: tuple[Path, Path], tmp_path: Path) -> None:
+    """A broken image among them: the others are measured, and the exit status says so."""
+    rows = list(csv.DictReader(trained[1].open()))[14:18]  # two of each fold
+    rows = [row | {"image": str(trained[1].with_name(row["image"]))} for row in rows]
+    rows[2]["image"] = broken(tmp_path, 1)[0]["image"]
+    data = write_list(tmp_path / "list.csv", rows)
+    options = {"--fold": 1, "--compare": "gradcam", "--compared-cases": 1, "--bootstrap": 7, "--seed": 5,
+               "--repeat": trained[0], "--device": "cpu", "--output": tmp_path / "out"}  # fmt: skip
+    parts = [str(part) for pair in options.items() for part in pair]
+    ran = CliRunner().invoke(app, ["evaluate", str(trained[0]), "--data", str(data), *parts])
+    assert ran.exit_code == 1, ran.stderr
+    metrics = json.loads((tmp_path / "out" / "metrics.json").read_text())
+    settings = {name: metrics["settings"][name] for name in ("compare", "compared_cases", "bootstrap", "seed")}
+    assert settings == {"compare": ["gradcam"], "compared_cases": 1, "bootstrap": 7, "seed": 5}
+    assert (metrics["fold"], metrics["cases"], len(metrics["errors"])) == (1, 1, 1)
+    assert metrics["fidelity"]["repeatability"]["rank_correlation"] == pytest.approx(1.0)
 
 
 def test_numbers_outlive_pictures(trained: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

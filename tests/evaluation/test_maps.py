@@ -14,7 +14,7 @@ from medattn_core.bundles import save_bundle
 from medattn_core.errors import PredictionError
 from medattn_core.evaluation import fidelity, localisation, map_summary, page_maps
 from medattn_core.evaluation.ensemble import Mean
-from medattn_core.evaluation.lesions import Lesions
+from medattn_core.evaluation.lesions import Lesions, _detections
 from medattn_core.evaluation.maps import Comparison, MapScores, add_comparison, add_repeats
 from medattn_core.evaluation.saliency import Peers, last_stage
 from medattn_core.inference import Predictor
@@ -306,6 +306,16 @@ def test_normal_scans_count_in_froc() -> None:
     found = localisation.froc([hit, normal])
     assert (found["lesions"], found["scans"], found["scans_without"]) == (1, 2, 1)
     assert max(found["false_positives_a_case"]) == 0.5
+
+
+def test_parts_that_touch_at_a_corner_are_one_lesion(trained: tuple[Path, Path]) -> None:
+    prediction = Predictor.from_bundle(trained[0], device="cpu")(trained[1].with_name("3.png"))
+    inside = np.zeros(prediction.volume.shape, bool)
+    inside[10:14, 10:14] = inside[14:18, 14:18] = True
+    assert _detections(prediction, "bright", inside)["lesions"] == 1
+    inside[15:18, 14:18] = False
+    inside[30:34, 30:34] = True
+    assert _detections(prediction, "bright", inside)["lesions"] == 2
 
 
 def test_the_peak_is_in_the_middle_of_the_strongest_cell() -> None:

@@ -89,6 +89,12 @@ def test_zero_is_transparent_and_sides_mirror() -> None:
     assert shown[1, 3] == round(255 * colour.OPACITY)
 
 
+def test_the_anatomy_stays_readable_under_full_colour() -> None:
+    full = colour.rgba(np.array([1.0, -1.0]), colour.Scale(limit=1.0, visible=0.2, unit=""))
+    dark, bright = (colour.blend(np.full(2, grey, np.uint8), full).astype(int) for grey in (0, 255))
+    assert (bright - dark).min() > 70
+
+
 def test_legend_bar_shows_the_colours_of_its_ticks() -> None:
     scale = colour.Scale(limit=0.3, visible=0.06, unit="logit/mL")
     assert scale.ticks() == [-0.3, -0.15, 0.0, 0.15, 0.3]

@@ -175,6 +175,15 @@ def test_a_scan_without_orientation_has_a_scale_and_no_sides() -> None:
     assert shown[0].caption == "The file states no orientation \N{MIDDLE DOT} slice 3"
 
 
+def test_slices_of_unknown_orientation_are_counted_as_stored() -> None:
+    notice = Notice("no_geometry", "no orientation")
+    for sign in (1, -1):
+        affine = np.diag([-2.0, -2.0, 3.0 * sign, 1.0])
+        volume = Volume(data=np.zeros((3, 4, 5)), affine=affine, warnings=(notice,))
+        shown = planes.planes_through(volume, np.zeros(volume.shape), affine[:3, :3] @ np.array([1.0, 2.0, 1.0]))
+        assert shown[0].caption.endswith("slice 2")
+
+
 def test_window_ignores_background_and_outliers() -> None:
     data = np.zeros((50, 50, 4), dtype=np.int16)
     data[10:30, 10:30] = np.random.default_rng(0).integers(200, 300, (20, 20, 4))

@@ -1,4 +1,4 @@
-"""Pictures: the empty map looks empty, the mark leaves its point free, the overlay is complete."""
+"""Pictures: the empty map looks empty, the mark leaves its point free, the overlay is complete and says what is so."""
 
 from __future__ import annotations
 
@@ -10,13 +10,31 @@ import pytest
 
 from medattn_core.outputs import colour, planes, render
 from medattn_core.outputs.legend import Legend
+from medattn_core.outputs.report import report
 from medattn_core.outputs.view import View
 from medattn_core.volumes import Volume
+from tests.outputs.test_report import words_of
 
 if TYPE_CHECKING:
     from tests.outputs.conftest import Predict
 
 PIL = pytest.importorskip("PIL.Image")
+
+
+@pytest.fixture
+def drawn(monkeypatch: pytest.MonkeyPatch) -> list[tuple]:
+    """Place, words, font and anchor of each text as it is drawn."""
+    from PIL import ImageDraw
+
+    found: list[tuple] = []
+    text_of = ImageDraw.ImageDraw.text
+
+    def text(self: ImageDraw.ImageDraw, xy: tuple[float, float], words: str, *rest: object, **more: object) -> None:
+        found.append((xy, words, more["font"], more.get("anchor", "la")))
+        text_of(self, xy, words, *rest, **more)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(ImageDraw.ImageDraw, "text", text)
+    return found
 
 
 def overlay_of(view: View) -> np.ndarray:
@@ -115,17 +133,9 @@ def boxes_of(draws: list[tuple]) -> list[tuple[float, float, float, float]]:
 @pytest.mark.parametrize("limit", [1.5e-7, 1.5e-4, 0.008, 0.06, 2.5, 5000.0, 3e6])
 @pytest.mark.parametrize("width", [676, 816, 1200])
 @pytest.mark.parametrize("label", ["glioma", "meningioma", "pituitary macroadenoma with apoplexy and haemorrhage"])
-def test_no_words_of_the_legend_touch(limit: float, width: int, label: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_words_of_the_legend_touch(limit: float, width: int, label: str, drawn: list[tuple]) -> None:
     from PIL import ImageDraw
 
-    drawn: list[tuple] = []
-    text_of = ImageDraw.ImageDraw.text
-
-    def text(self: ImageDraw.ImageDraw, xy: tuple[float, float], words: str, *rest: object, **more: object) -> None:
-        drawn.append((xy, words, more["font"], more.get("anchor", "la")))
-        text_of(self, xy, words, *rest, **more)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(ImageDraw.ImageDraw, "text", text)
     image = PIL.new("RGB", (width, 200), (255, 255, 255))
     legend = Legend.of(colour.Scale(limit=limit, visible=limit / 5, unit="logit/pixel"))
     bar = np.zeros((20, 460, 3), np.uint8)
@@ -142,6 +152,46 @@ def test_no_words_of_the_legend_touch(limit: float, width: int, label: str, monk
     assert not any("..." in one for one in words)
     assert any(label in one for one in words)
     assert not any("e-" in one or "e+" in one for one in words)
+
+
+def test_against_stands_at_the_blue_end_and_for_at_the_red_one(
+    predict: Predict, head_volume: Volume, drawn: list[tuple]
+) -> None:
+    view = View.of(predict(head_volume, labels=("glioma", "other")))
+    against, toward = f"against {view.evidence.label}", f"for {view.evidence.label}"
+    assert f"{against} logit/mL {toward}" in words_of(report(view))
+    drawn.clear()
+    render.overlay(view.planes(None), view.window, view.scale, view.caption(), mark=False)
+    left = {words: xy[0] for xy, words, _, _ in drawn}
+    assert left[against] < left[toward]
+    bar = colour.bar(replace(view.scale, caps=(1.0, 1.0)), 100, 1)[0].astype(int)
+    assert bar[0, 2] > bar[0, 0]  # blue on the left
+    assert bar[-1, 0] > bar[-1, 2]
+
+
+@pytest.mark.parametrize(("per_mm", "words"), [(0.5, "10 cm"), (1.5, "5 cm"), (12.0, "5 mm")])
+def test_the_scale_bar_is_as_long_as_it_says(
+    head_volume: Volume, drawn: list[tuple], monkeypatch: pytest.MonkeyPatch, per_mm: float, words: str
+) -> None:
+    from PIL import ImageDraw
+
+    bars: list[tuple[float, ...]] = []
+    rectangle = ImageDraw.ImageDraw.rectangle
+    monkeypatch.setattr(ImageDraw.ImageDraw, "rectangle", lambda d, *a, **k: (bars.append(a[0]), rectangle(d, *a, **k)))
+    plane = planes.planes_through(head_volume, np.zeros(head_volume.shape, np.float32), None)[0]
+    render.annotate(PIL.new("L", (300, 300)), replace(plane, letters=("", "", "", "")), per_mm)
+    millimetres = float(words.split()[0]) * (10 if words.endswith("cm") else 1)
+    assert [said for _, said, _, _ in drawn] == [words]
+    assert bars[0][2] - bars[0][0] == pytest.approx(millimetres * per_mm)
+
+
+@pytest.mark.parametrize(("place", "axis", "low"), [(0, 1, True), (1, 1, False), (2, 0, True), (3, 0, False)])
+def test_each_letter_is_drawn_at_its_side(head_volume: Volume, place: int, axis: int, low: bool) -> None:
+    plane = planes.planes_through(head_volume, np.zeros(head_volume.shape, np.float32), None)[0]
+    letters = tuple("R" if one == place else "" for one in range(4))
+    image = render.annotate(PIL.new("L", (300, 300)), replace(plane, letters=letters, scaled=False), 1.0)
+    middle = np.argwhere(np.asarray(image) > 128).mean(axis=0)[axis]
+    assert middle < 30 if low else middle > 270
 
 
 def test_a_finding_is_outlined_and_named(predict: Predict, head_volume: Volume) -> None:

@@ -121,6 +121,14 @@ def test_regression_has_value_and_unit(predict: Predict, head_volume: Volume) ->
     assert "region_1_probability_without" not in both[0]
 
 
+def test_the_ends_of_an_interval_are_told_apart(predict: Predict, head_volume: Volume) -> None:
+    size = predict(head_volume, activation="identity", labels=("size",), unit="mL", bias=30.0)
+    size = replace(size, trust=Trust(coverage=0.9, half_width=2.5))
+    (row,) = rows_of([tables.record_of(size.to_dict())])
+    assert float(row["value_low"]) == pytest.approx(size.value - 2.5)
+    assert float(row["value_high"]) == pytest.approx(size.value + 2.5)
+
+
 def test_no_nan_in_json() -> None:
     record = tables.record_of({"input": "x", "value": float("nan"), "logits": np.array([1.0, np.inf], np.float32)})
     text = tables.to_json([record])

@@ -60,6 +60,14 @@ def test_balanced_draws_of_several_labels_favour_the_rare_one():
     assert order.tolist() == again.tolist()
 
 
+def test_cases_without_a_label_are_a_class_of_their_own():
+    targets = np.zeros((100, 2), np.float32)
+    targets[:10, 0] = targets[10:20, 1] = 1
+    order = epoch_order(targets, balanced=True, generator=torch.Generator().manual_seed(0))
+    shares = [targets[order, 0].mean(), targets[order, 1].mean(), (targets[order].sum(axis=1) == 0).mean()]
+    assert shares == pytest.approx([1 / 3] * 3, abs=0.01)
+
+
 def test_images_of_one_cell_are_trained_on_in_batches_of_more_than_one(tmp_path):
     """Nine images in batches of two make four batches: one alone would have no batch statistics."""
     for index in range(9):

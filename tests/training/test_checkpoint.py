@@ -128,3 +128,15 @@ def test_the_held_out_cases_reach_the_early_stop(tmp_path):
     state = torch.load(tmp_path / "c.pt", weights_only=True)
     assert state["early_stop"]["best"] > -np.inf
     assert state["early_stop"]["weights"] is not None
+
+
+def test_the_best_epoch_before_an_interruption_is_kept(tmp_path):
+    """What early stopping knows goes on with the run: else the best epoch of the rest would be kept."""
+    settings = TrainingConfig(epochs=4, batch_size=4, precision="fp32", patience=3, learning_rate=1e-6)
+    whole = run(tmp_path / "a.pt", config=settings, validation=data())
+    state = torch.load(tmp_path / "a.pt", weights_only=True)
+    best = {name: value + 1 if value.is_floating_point() else value for name, value in whole.state_dict().items()}
+    known = {"best": 2.0, "best_epoch": 1, "stopped": False, "weights": best}
+    torch.save(state | {"epoch": 2, "early_stop": known}, tmp_path / "a.pt")
+    kept = run(tmp_path / "a.pt", config=settings, validation=data())
+    assert all(torch.equal(value, best[name]) for name, value in kept.state_dict().items())

@@ -1,4 +1,4 @@
-"""What is told of the cases, and which labels train, as far as the list tells it."""
+"""What is told of the cases; which of them, and which labels, train, as far as the list tells it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from medattn_core.datalists.seen import ONE_FOLDER
 from medattn_core.errors import Notice, TrainingError
 from medattn_core.tasks import TaskSpec
 from medattn_core.training import train
-from medattn_core.training.data import prepare
+from medattn_core.training.data import prepare, prepare_list
 from medattn_core.training.held_out import check_listed, say_noticed, say_pictures
 from tests.squares import SETTINGS
 
@@ -99,6 +99,14 @@ def test_a_label_that_would_not_train_is_known_from_the_list(
     with pytest.raises(TrainingError, match=hint) as caught:
         check_listed(listed(*labels, patients=patients), masks, TASK)
     assert caught.value.code == "bad_config"
+
+
+def test_a_fold_of_a_list_is_left_out_or_taken_alone(squares: Path) -> None:
+    task = TaskSpec(name="squares", labels=("bright", "dark"), spatial_dims=2, spacing=(1.0, 1.0))
+    for chosen, folds in (({}, {0, 1}), ({"hold_out": 1}, {0}), ({"only": 1}, {1})):
+        found = prepare_list(str(squares), task, (64, 64), **chosen)
+        assert set(found.folds.tolist()) == folds
+        assert len(found) == 16 * len(folds)
 
 
 def test_it_is_known_before_images_are_read(squares: Path, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import csv
 import json
 import re
 from pathlib import Path
@@ -23,7 +24,8 @@ from medattn_core.training.early_stop import outputs_on
 from medattn_core.training.loop import fit
 from medattn_core.training.plan import plan_task
 from medattn_core.training.plan_network import plan_network
-from tests.squares import SETTINGS
+from medattn_core.training.reliability import learn_input_check
+from tests.squares import SETTINGS, write_list
 
 
 def changed(**training: object) -> dict:
@@ -214,6 +216,24 @@ def test_cross_validation_keeps_an_ensemble_whose_evidence_still_sums(squares, t
     assert prediction.uncertainty["members"] == 2
     assert prediction.label_set is not None
     assert (tmp_path / "several.logs" / "fold1").is_dir()
+
+
+def test_every_member_of_a_cross_validation_is_calibrated(squares, tmp_path):
+    settings = changed(epochs=6, learning_rate=5e-3, ema_decay=0.9)
+    bundle = train(squares, tmp_path / "several", config=settings, device="cpu", folds=2)
+    biases = [network.pooling.bias.numpy() for network in Predictor.from_bundle(bundle, device="cpu").networks]
+    np.testing.assert_allclose(biases[0], biases[1], atol=1e-6)
+    assert np.abs(biases[0]).max() > 0.01
+
+
+def test_the_limit_of_the_input_check_is_of_the_held_out_cases(squares, tmp_path):
+    rows = list(csv.DictReader(squares.open()))
+    write_list(squares, [row | {"fold": str(int(index >= 10))} for index, row in enumerate(rows)])
+    bundle = train(squares, tmp_path / "out", config=changed(epochs=6), device="cpu", validation_fold=1)
+    data = prepare(datalists.load(squares), bundle.task, (64, 64))
+    want, other = (learn_input_check(load_network(bundle), data, data.folds >= fold) for fold in (1, 0))
+    assert bundle.input_check.limit == pytest.approx(want.limit, rel=1e-3)
+    assert bundle.input_check.limit != pytest.approx(other.limit, rel=1e-2)
 
 
 def test_train_json_repeats_the_training_with_monai(squares, tmp_path):

@@ -17,11 +17,13 @@ from medattn_core.bundles.claims import percent_of
 from medattn_core.errors import MedAttnError
 from medattn_core.inference import Predictor
 from medattn_core.networks.attention_cnn import AttentionCNN
-from medattn_core.tasks import TaskSpec
+from medattn_core.outputs.view import View
+from medattn_core.tasks import IntensityRule, TaskSpec
 from medattn_core.worker.messages import check
 from medattn_core.worker.service import Service
 
 SMALL = {"encoder": "compact", "width": 16, "encoder_options": {"widths": [4, 8, 8, 16], "blocks": [1, 1, 1, 1]}}
+TWO = TaskSpec(name="two", labels=("a", "b"), spacing=(2.0, 2.0, 2.0))
 
 
 def bundle(folder: Path, task: TaskSpec, calibration: dict | None = None, **settings: object) -> Bundle:
@@ -129,7 +131,7 @@ def test_a_changed_bundle_is_loaded_again_and_the_same_is_not(service: Service, 
 
 
 def test_the_map_against_a_label_says_so_in_its_file(service: Service, scan: str, tmp_path: Path) -> None:
-    made = bundle(tmp_path / "two", TaskSpec(name="two", labels=("a", "b"), spacing=(2.0, 2.0, 2.0)))
+    made = bundle(tmp_path / "two", TWO)
     told = ask(service, "predict", path=scan, bundle=str(made.path))
     assert told["abstained"] is None
     path = str(tmp_path / "map.nii")
@@ -139,6 +141,68 @@ def test_the_map_against_a_label_says_so_in_its_file(service: Service, scan: str
         found = ask(service, "evidence", prediction=told["prediction"], path=path, label="a", **more)
         assert found["against"] == against
         assert nibabel.load(path).header["descrip"].tobytes().rstrip(b"\0") == words
+
+
+def test_the_map_of_regions_is_that_of_the_label_asked_for(service: Service, scan: str, tmp_path: Path) -> None:
+    made = bundle(tmp_path / "two", TWO)
+    path, maps = str(tmp_path / "map.nii"), str(tmp_path / "ranks.nii")
+    for label, against in (("a", "b"), ("b", "a")):
+        told = ask(service, "predict", path=scan, bundle=str(made.path), label=label, against=against, evidence=path,
+                   region_map=maps)  # fmt: skip
+        want = service._prediction.evidence(label, against)
+        np.testing.assert_allclose(volumes.read(path).data, want.density().data, atol=1e-5)
+        assert (told["evidence"]["label"], told["evidence"]["against"]) == (label, against)
+        found = volumes.read(maps).data
+        for one in service._prediction.regions(label):
+            np.testing.assert_array_equal(found == one.rank, one.mask)
+
+
+def test_several_regions_of_another_class_go_together(service: Service, tmp_path: Path) -> None:
+    window = IntensityRule(rule="window", lower=0, upper=1)
+    made = bundle(tmp_path / "m", TaskSpec(name="m", labels=tuple("abcd"), spacing=(2.0, 2.0, 2.0), intensity=window))
+    data, path = np.zeros((64, 24, 24), np.float32), str(tmp_path / "out.nii")
+    data[4:12, 8:16, 8:16], data[52:60, 8:16, 8:16] = 1.0, 0.9
+    volumes.write(volumes.Volume(data=data, affine=np.diag([2.0, 2.0, 2.0, 1.0])), tmp_path / "two.nrrd")
+    ask(service, "load", bundle=str(made.path), device="cpu")
+    with torch.no_grad():
+        service._predictor.network.pooling.value.weight.mul_(100.0)
+    told = ask(service, "predict", path=str(tmp_path / "two.nrrd"))
+    prediction = service._prediction
+    label = next(one for one in "abcd" if one != told["label"] and len(prediction.regions(one)) > 1)
+    first, second = prediction.regions(label)[:2]
+    about = {"prediction": told["prediction"], "label": label}
+    for mode, cells in (("without", ~(first.cells | second.cells)), ("only", first.cells | second.cells)):
+        answer = ask(service, "what_if", **about, **{mode: [1, 2]})
+        assert list(answer["logits"].values()) == pytest.approx(prediction.head.pool(cells).logits.tolist(), abs=1e-6)
+    mask = ask(service, "mask", **about, regions=[1, 2], path=path)
+    np.testing.assert_array_equal(volumes.read(path).data > 0, first.mask | second.mask)
+    assert mask["volume_mm3"] == pytest.approx(8.0 * (first.mask | second.mask).sum())
+    ask(service, "regions", **about, region_map=path)
+    found = volumes.read(path).data
+    for one in prediction.regions(label):
+        np.testing.assert_array_equal(found == one.rank, one.mask)
+
+
+def test_the_colour_scale_is_that_of_pictures_and_pages(service: Service, scan: str, tmp_path: Path) -> None:
+    size = TaskSpec(name="size", labels=("volume",), kind="regression", activation="identity", spacing=(2.0, 2.0, 2.0))
+    for task in (TWO, size):
+        made = bundle(tmp_path / task.name, task, bias=[100.0] * len(task.labels))
+        told, scale = ask(service, "predict", path=scan, bundle=str(made.path)), View.of(service._prediction).scale
+        want = {"limit": scale.limit, "visible": scale.visible, "caps": list(scale.caps)}
+        assert told["evidence"]["scale"] == want
+
+
+def test_what_is_odd_about_a_painted_mask_is_told_beside_regions_too(
+    service: Service, scan: str, tmp_path: Path
+) -> None:
+    made = bundle(tmp_path / "two", TWO)
+    told = ask(service, "predict", path=scan, bundle=str(made.path))
+    path, soft = tmp_path / "soft.nii.gz", np.zeros((24, 20, 16), np.float32)
+    soft[:12] = 0.3
+    volumes.write(volumes.Volume(data=soft, affine=volumes.read(Path(scan)).affine), path)
+    for regions in ([], [1]):
+        answer = ask(service, "what_if", prediction=told["prediction"], mask=str(path), only=regions)
+        assert "soft_mask" in [one["code"] for one in answer["warnings"]]
 
 
 def test_a_picture_without_pixel_size_has_no_millimetres(service: Service, tmp_path: Path) -> None:
