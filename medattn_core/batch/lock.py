@@ -3,34 +3,25 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import BinaryIO
 
+from medattn_core.bundles.lock import lock_file
 from medattn_core.errors import VolumeError
 
 _LOCK = ".predictions.lock"
 
 
-def locked(folder: Path) -> Any:
+def locked(folder: Path) -> BinaryIO:
     """An open file that holds the folder; the system lets go of it however the process ends."""
     path = folder / _LOCK
     try:
-        file = open(path, "ab")  # noqa: SIM115 (open as long as the batch runs)
-    except OSError as error:
-        raise unwritable(path, error) from error
-    try:
-        import fcntl
-    except ImportError:  # Windows: no lock, as before
-        return file
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return lock_file(path)
     except BlockingIOError as error:
-        file.close()
         raise VolumeError(
             "unwritable", f"{folder}: another medattn predict writes there; wait for it, or choose another --output"
         ) from error
-    except OSError:  # a file system without locks
-        pass
-    return file
+    except OSError as error:
+        raise unwritable(path, error) from error
 
 
 def unwritable(path: Path, error: OSError) -> VolumeError:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from medattn_core.bundles.lock import lock_file
 from medattn_core.errors import TrainingError
 
 CHECKPOINT = "checkpoint.pt"
@@ -43,34 +44,22 @@ def logs_of(output: Path) -> Path:
 def alone(output: Path) -> Iterator[None]:
     """One training at a time writes to an output: two would clear each other's checkpoints, and one bundle be lost.
 
-    The system lets go of the lock however a process ends; where it has none (Windows) nothing is locked.
-
     Raises:
         TrainingError: ``bad_argument``: another one writes there; ``unwritable``.
     """
-    try:
-        import fcntl
-    except ImportError:
-        yield
-        return
     path = output.with_name(f".{output.name}.lock")
-    while True:
+    for _ in range(10):
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            file = open(path, "ab")  # noqa: SIM115 (open as long as the training runs)
+            file = lock_file(path)
+        except BlockingIOError as error:
+            raise TrainingError(
+                "bad_argument", f"{output}: another medattn train writes there; wait for it, or choose another folder"
+            ) from error
         except OSError as error:
             raise TrainingError(
                 "unwritable", f"{path}: cannot be written ({error.strerror or error}); choose another folder"
             ) from error
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            file.close()
-            raise TrainingError(
-                "bad_argument", f"{output}: another medattn train writes there; wait for it, or choose another folder"
-            ) from error
-        except OSError:  # a file system without locks
-            break
         with suppress(OSError):
             if os.path.samestat(os.fstat(file.fileno()), path.stat()):
                 break
@@ -78,7 +67,7 @@ def alone(output: Path) -> Iterator[None]:
     try:
         yield
     finally:
-        with suppress(OSError):
+        with suppress(OSError):  # while it is held: another one must not wait for what is gone
             path.unlink()
         file.close()
 
