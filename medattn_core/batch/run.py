@@ -19,8 +19,8 @@ from medattn_core.batch.scanner import Done
 from medattn_core.batch.settings import Settings
 from medattn_core.errors import MedAttnError
 from medattn_core.outputs import render
-from medattn_core.outputs.files import make_folder
-from medattn_core.outputs.page import remove_page
+from medattn_core.outputs.files import make_folder, remove
+from medattn_core.outputs.ours import is_ours
 
 if TYPE_CHECKING:
     from medattn_core.inference import Predictor
@@ -109,7 +109,8 @@ def predict_many(
         progress = Progress(len(left))
         with suppress(OSError, MedAttnError):  # of an earlier run: they must not pass as this one's
             (folder / "predictions.json").unlink(missing_ok=True)
-            remove_page(folder / "report.html")
+            if is_ours(folder / "report.html"):
+                remove(folder / "report.html")
         table = CsvStream(folder, partial(journal.rows, replaced=False))
 
         def late(result: Done) -> None:

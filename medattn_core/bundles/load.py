@@ -207,7 +207,7 @@ def _members(
 def _depth(options: dict[str, Any]) -> int:
     """Blocks of an encoder, as far as lists of numbers say it: each is built before the weights tell that none fits."""
     lists = [options.get(name) for name in ("blocks", "block_config", "layers")]
-    return sum(entry for one in lists if isinstance(one, list) for entry in one if isinstance(entry, int))
+    return sum(abs(entry) for one in lists if isinstance(one, list) for entry in one if isinstance(entry, int))
 
 
 def _plain(value: object, depth: int = 0) -> bool:

@@ -322,7 +322,7 @@ def _check_plain(
             raise BundleError(
                 "bad_bundle",
                 f"{target}: {text} in {what} would be code in the bundle's configurations, which MONAI runs; write it "
-                "without $, @ or % in front, such as percent for %",
+                "without $, @ or % in front (percent for %), and without $ and @ together",
             )
 
 

@@ -80,7 +80,10 @@ def _fault(name: str) -> str:
     if len(name.splitlines()) > 1:  # a row of a table for each
         return "with a line break; write it in one line"
     if would_be_code(name):
-        return "which would be code in the configurations of a MONAI bundle; write it without $, @ or % in front"
+        return (
+            "which would be code in the configurations of a MONAI bundle; write it without $, @ or % in front, and "
+            "without $ and @ together"
+        )
     return ""
 
 

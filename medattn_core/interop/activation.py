@@ -218,9 +218,11 @@ def _read(found: Sequence[Any], keys: tuple[str, ...], count: int) -> tuple[tupl
                 return tuple(steps), "argmax" if argmax else "threshold", threshold, unknown
         elif isinstance(step, (Lambda, Lambdad)) and not stated:
             function = _of_key(step.func, at)
-            if _decides(function, count):
+            kind = _kind_of(function, count)
+            if kind == "decision":
                 break
-            steps.append(function)
+            if kind == "change":
+                steps.append(function)
         elif not type(step).__module__.startswith("monai.transforms") and not stated:
             unknown = unknown or type(step).__name__
     return tuple(steps), "", None, unknown
@@ -243,11 +245,17 @@ def _of_key(value: Any, at: int) -> Any:
     return value[at] if isinstance(value, (list, tuple)) else value
 
 
-def _decides(function: Callable[[Tensor], Any], count: int) -> bool:
-    """Whether a function makes decisions of scores: it gives not a fraction for each class."""
-    found = torch.as_tensor(function(0.3 + 0.7 * torch.arange(count)))
+def _kind_of(function: Callable[[Tensor], Any], count: int) -> str:
+    """What a function makes of scores: ``nothing`` but another shape or place, a ``change``, or a ``decision``.
+
+    A decision gives not a fraction for each class.
+    """
+    probe = 0.3 + 0.7 * torch.arange(count)
+    found = torch.as_tensor(function(probe))
+    if found.is_floating_point() and found.numel() == count and torch.equal(found.flatten().float(), probe):
+        return "nothing"
     whole = not found.is_floating_point() or bool(((found == 0) | (found == 1)).all())
-    return tuple(found.shape) != (count,) or whole
+    return "decision" if tuple(found.shape) != (count,) or whole else "change"
 
 
 def _known(scores: np.ndarray, name: str) -> np.ndarray:

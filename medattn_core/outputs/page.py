@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Iterable, Sequence
-from contextlib import suppress
 from html import escape
-from pathlib import Path
 
-from medattn_core.outputs.files import remove
+from medattn_core.outputs.ours import GENERATOR
 
 STYLE = """
 :root { color-scheme: light; --ink: #1c2128; --soft: #5e6670; --line: #e3e5e8; --accent: #2f5d8a; }
@@ -113,23 +111,6 @@ footer strong { color: var(--ink); font-weight: 600; }
 def esc(text: object) -> str:
     """Text made harmless for HTML, in content and in quoted attributes."""
     return escape(str(text), quote=True)
-
-
-GENERATOR = '<meta name="generator" content="MedAttn">'
-"""By which a page of MedAttn's is known."""
-
-
-def remove_page(path: Path) -> None:
-    """Remove a page that MedAttn wrote; another file of that name is somebody's own, and stays.
-
-    Raises:
-        VolumeError: ``unwritable``.
-    """
-    with suppress(OSError):
-        with path.open("rb") as file:
-            ours = GENERATOR.encode() in file.read(1024)
-        if ours:
-            remove(path)
 
 
 def document(title: str, body: Iterable[str]) -> str:

@@ -17,6 +17,7 @@ from medattn_core.errors import MedAttnError
 from medattn_core.outputs import colour, planes
 from medattn_core.outputs.colour import Scale
 from medattn_core.outputs.legend import Legend
+from medattn_core.outputs.ours import SOFTWARE
 from medattn_core.outputs.planes import Plane
 from medattn_core.outputs.text import MINUS
 
@@ -196,8 +197,11 @@ def annotate(image: Image, plane: Plane, per_mm: float) -> Image:
 
 def png(image: Image) -> bytes:
     """A PNG file's bytes."""
-    buffer = io.BytesIO()
-    image.save(buffer, format="PNG", optimize=False, compress_level=6)
+    from PIL.PngImagePlugin import PngInfo
+
+    about, buffer = PngInfo(), io.BytesIO()
+    about.add_text("Software", SOFTWARE)
+    image.save(buffer, format="PNG", optimize=False, compress_level=6, pnginfo=about)
     return buffer.getvalue()
 
 

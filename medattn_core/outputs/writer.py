@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 from medattn_core import volumes
 from medattn_core.errors import MedAttnError, Notice
 from medattn_core.outputs import files, render, tables
+from medattn_core.outputs.ours import EVIDENCE, is_ours
 from medattn_core.outputs.overview import overview
-from medattn_core.outputs.page import remove_page
 from medattn_core.outputs.report import report as page_of
 from medattn_core.outputs.view import View
 from medattn_core.volumes import filenames
@@ -105,7 +105,7 @@ class ResultWriter:
     def write(self, prediction: Prediction, name: str) -> tuple[dict[str, Any], dict[str, Path]]:
         """Write the files of one result, and no table: for callers with tables of their own, from any thread.
 
-        Of an earlier result of this name no file is left, be the new one whole or not.
+        Of an earlier result of this name no file is left, be the new one whole or not; files of others stay.
 
         Args:
             prediction: what to write.
@@ -167,18 +167,19 @@ class ResultWriter:
         return self.folder / f"{name}{ENDINGS[kind]}"
 
     def _remove(self, name: str, source: str, kinds: Iterable[str]) -> None:
-        """Remove files of a result; never the input, which may lie in the same folder under such a name."""
+        """Remove files of an earlier result; others of such names are somebody's own, as is the input, and stay."""
         for kind in kinds:
             path = self._path(name, kind)
             with suppress(OSError, ValueError):  # one of both is not there, or the input never was a file
                 if os.path.samefile(path, source):
                     continue
-            files.remove(path)
+            if is_ours(path):
+                files.remove(path)
 
     def _evidence(self, view: View, record: dict[str, Any], name: str, paths: dict[str, Path]) -> None:
         evidence = view.evidence
         path = self._path(name, "evidence")
-        words = " ".join(f"MedAttn evidence for {evidence.label}, {evidence.density_unit}".split())
+        words = " ".join(f"{EVIDENCE} for {evidence.label}, {evidence.density_unit}".split())
         words = words.encode("ascii", "replace")[:79].decode("ascii")
         total = evidence.total
         if self.evidence_dtype == "int16":
@@ -211,8 +212,9 @@ class ResultWriter:
 
     def _tables(self) -> None:
         start = time.monotonic()
-        if self._written_at == float("-inf"):  # of an earlier run: it must not pass as the page of these tables
-            remove_page(self.folder / "report.html")
+        page = self.folder / "report.html"
+        if self._written_at == float("-inf") and is_ours(page):  # of an earlier run: it must not pass as this one's
+            files.remove(page)
         contents: tuple[tuple[str, Callable[[list[dict[str, Any]]], str]], ...] = (
             ("predictions.json", tables.to_json),
             ("predictions.csv", tables.to_csv),

@@ -262,15 +262,22 @@ def trainer_of(
         network, data, task, config, options: as there.
         started_from: what the bundle says of the one that its training started from: other weights are refused.
     """
-    from ignite.engine import Events
-
     settings = TrainingConfig.from_dict(config)
     name = settings.initial_weights
     start = bundle_named(name, started_from) if names_bundle(name) else None
     trainer = build_trainer(network, data, TaskSpec.from_dict(task), settings, start=start, **options)
     shown = InItsUnit(network, trainer.units)  # type: ignore[attr-defined]
-    trainer.add_event_handler(Events.STARTED, shown.enter)
-    trainer.add_event_handler(Events.COMPLETED, shown.leave)
+    run = trainer.run
+
+    def run_within(*args: Any, **options: Any) -> Any:
+        """Not by events: there is none that an interrupted run and a failed one have, too."""
+        shown.enter()
+        try:
+            return run(*args, **options)
+        finally:
+            shown.leave()
+
+    trainer.run = run_within  # type: ignore[method-assign]
     return trainer
 
 

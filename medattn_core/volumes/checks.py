@@ -169,7 +169,8 @@ def grey_from_channels(channels: np.ndarray, name: str, *, alpha: bool = True) -
     Args:
         channels: the voxels.
         name: the file, for messages.
-        alpha: whether the last of two or four is known to be a transparency, and no measurement.
+        alpha: whether the last of two or four is known to be a transparency, and no measurement. Where it is not, it
+            is taken for one if it is opaque: everywhere the largest value of unsigned integers.
 
     Raises:
         VolumeError: ``colour_image`` where colours differ or transparency varies; ``too_many_dimensions`` where C is no
@@ -178,7 +179,7 @@ def grey_from_channels(channels: np.ndarray, name: str, *, alpha: bool = True) -
     count = channels.shape[-1]
     if count == 1:
         return channels[..., 0], ()
-    if count not in (2, 3, 4) or (count != 3 and not alpha):
+    if count not in (2, 3, 4) or (count != 3 and not alpha and not _is_opaque(channels[..., -1])):
         raise VolumeError(
             "too_many_dimensions",
             f"{name}: {count} values in each voxel; one grey value is needed: save one component as its own file",
@@ -203,6 +204,10 @@ def grey_from_channels(channels: np.ndarray, name: str, *, alpha: bool = True) -
     else:
         grey = np.ascontiguousarray(colours[..., 0])
     return grey, (Notice("grey_in_rgb", f"{name}: a grey image stored in {count} channels; read as grey"),)
+
+
+def _is_opaque(last: np.ndarray) -> bool:
+    return last.dtype.kind == "u" and bool((last == np.iinfo(last.dtype).max).all())
 
 
 def check_values(data: np.ndarray, name: str, *, allow_constant: bool = False) -> tuple[np.ndarray, tuple[Notice, ...]]:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from medattn_core.errors import VolumeError
+from medattn_core.errors import Notice, VolumeError
 from medattn_core.volumes import checks, space
 
 _MOST_HEADER = 1 << 20
@@ -63,6 +63,7 @@ class StoredVoxels:
         spaced: whether the header states voxel sizes.
         to_lps: factors from SimpleITK's world coordinates to LPS millimetres.
         colour: whether the values of a voxel are said to be a colour.
+        notices: what is odd about the header.
     """
 
     sizes: tuple[int, ...]
@@ -77,6 +78,7 @@ class StoredVoxels:
     spaced: bool
     to_lps: space.Factors
     colour: bool
+    notices: tuple[Notice, ...]
 
 
 def parse_nrrd(path: Path, name: str) -> StoredVoxels:
@@ -113,7 +115,7 @@ def parse_nrrd(path: Path, name: str) -> StoredVoxels:
     spatial, channels, kind = _nrrd_channels(sizes, fields)
     if kind in ("list", "time") and channels > 1:
         raise checks.several_volumes(sizes, channels, name)
-    to_lps, placed = space.of_nrrd(fields, sizes, len(sizes) - len(spatial), name)
+    to_lps, placed, notices = space.of_nrrd(fields, sizes, len(sizes) - len(spatial), name)
     location, start, lines = path, end.end() if end else 0, block[: end.end()].count(b"\n") if end else 0
     line_skip, skip = (
         _integers(fields.get(f"{what} skip", fields.get(f"{what}skip", "0")), name, "skip")[0]
@@ -142,6 +144,7 @@ def parse_nrrd(path: Path, name: str) -> StoredVoxels:
         spaced="space directions" in fields or "spacings" in fields,
         to_lps=to_lps,
         colour=kind.endswith("-color"),
+        notices=notices,
     )
 
 
@@ -198,6 +201,7 @@ def parse_metaimage(path: Path, name: str) -> StoredVoxels:
     compressed = _true(fields.get("CompressedData", "False"))
     local = data_file.upper() == "LOCAL"
     start = end if local else _integers(fields.get("HeaderSize", "0"), name, "HeaderSize")[0]
+    to_lps, notices = space.millimetres([fields.get("DistanceUnits", "")] * 3, name, "DistanceUnits")
     return StoredVoxels(
         sizes=sizes,
         channels=_integers(fields.get("ElementNumberOfChannels", "1"), name, "ElementNumberOfChannels")[0],
@@ -209,8 +213,9 @@ def parse_metaimage(path: Path, name: str) -> StoredVoxels:
         skip=0,
         placed=any(k in fields for k in ("TransformMatrix", "Orientation", "Rotation")),
         spaced="ElementSpacing" in fields or "ElementSize" in fields,
-        to_lps=space.millimetres([fields.get("DistanceUnits", "")] * 3, name, "DistanceUnits"),
+        to_lps=to_lps,
         colour=False,  # a format that does not say what its channels are
+        notices=notices,
     )
 
 

@@ -35,7 +35,7 @@ def _read(
     stored = parse(path, name)
     shape, spatial_dims, notices = checks.check_shape(stored.sizes, name)
     affine = _affine(path, name, reader, stored)
-    notices += _geometry_notices(stored, name)
+    notices += stored.notices + _geometry_notices(stored, name)
     notices += checks.check_affine(affine, name)
     voxels = _voxels(stored, shape, name)
     voxels, colour_notices = checks.grey_from_channels(voxels, name, alpha=stored.colour)

@@ -10,7 +10,7 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 
-from medattn_core.errors import VolumeError
+from medattn_core.errors import Notice, VolumeError
 from medattn_core.volumes import checks
 
 Factors = tuple[float, float, float]
@@ -32,7 +32,9 @@ _UNITS = {
     "meter": 1000.0,
     "metre": 1000.0,
 }
-_NO_UNIT = {"", "?", "???", "none", "unknown"}
+_NO_UNIT = {"", "?", "???"}
+_NO_LENGTH = {"pixel", "voxel", "1", "arbitrary", "none", "unknown"}
+"""What some write where a unit belongs: it says nothing of the scale, so what is not stated is assumed."""
 
 # World axes as SimpleITK gives them, to LPS. It turns RAS and LAS itself, but not with an axis of time after them.
 _ANATOMICAL: dict[str, Factors] = {
@@ -46,8 +48,10 @@ _ANATOMICAL: dict[str, Factors] = {
 _SHORT = {"".join(word[0] for word in name.split("-")): name for name in _ANATOMICAL}
 
 
-def millimetres(units: Sequence[str], name: str, field: str) -> Factors:
+def millimetres(units: Sequence[str], name: str, field: str) -> tuple[Factors, tuple[Notice, ...]]:
     """Millimetres in one unit along each world axis; a unit that is not stated is a millimetre.
+
+    Where something is stated that is no unit of length (``pixel``), the notice ``unknown_spacing`` tells.
 
     Args:
         units: of the first axes; further ones are not of space.
@@ -58,10 +62,15 @@ def millimetres(units: Sequence[str], name: str, field: str) -> Factors:
         VolumeError: ``unsupported_storage``, another unit.
     """
     factors = [1.0, 1.0, 1.0]
+    notices: tuple[Notice, ...] = ()
     for axis, unit in enumerate(units[:3]):
         word = unit.strip().lower()
         word = word.removesuffix("s") if len(word) > 2 else word  # not of ms, which is a time
         if word in _NO_UNIT:
+            continue
+        if word in _NO_LENGTH:
+            text = f"{name}: its header states lengths in {unit[:20]!r} ({field}), which is no unit of length"
+            notices = notices or (Notice("unknown_spacing", f"{text}; millimetres are assumed"),)
             continue
         if word not in _UNITS:
             raise VolumeError(
@@ -70,17 +79,22 @@ def millimetres(units: Sequence[str], name: str, field: str) -> Factors:
                 "in millimetres",
             )
         factors[axis] = _UNITS[word]
-    return factors[0], factors[1], factors[2]
+    return (factors[0], factors[1], factors[2]), notices
 
 
-def of_nrrd(fields: Mapping[str, str], sizes: Sequence[int], first: int, name: str) -> tuple[Factors, bool]:
-    """From SimpleITK's world coordinates of a NRRD file to LPS millimetres, and whether the header places the image.
+def of_nrrd(
+    fields: Mapping[str, str], sizes: Sequence[int], first: int, name: str
+) -> tuple[Factors, bool, tuple[Notice, ...]]:
+    """From SimpleITK's world coordinates of a NRRD file to LPS millimetres.
 
     Args:
         fields: of the header, names in lower case.
         sizes: of all axes.
         first: which axis is the first of space.
         name: the file, for messages.
+
+    Returns:
+        Factors, whether the header places the image, notices (``unknown_spacing``).
 
     Raises:
         VolumeError: ``unsupported_storage`` (a unit; an image of fewer dimensions than its space), ``corrupt_file``,
@@ -91,11 +105,12 @@ def of_nrrd(fields: Mapping[str, str], sizes: Sequence[int], first: int, name: s
     directions = fields.get("space directions")
     if directions is None:
         units = _quoted(fields.get("units", ""))[first:]
-        return millimetres(units, name, "units"), False
+        scale, notices = millimetres(units, name, "units")
+        return scale, False, notices
     _check_vectors(directions, fields.get("space origin", ""), _dimensions(space, fields), len(sizes), name)
-    scale = millimetres(_quoted(fields.get("space units", "")), name, "space units")
+    scale, notices = millimetres(_quoted(fields.get("space units", "")), name, "space units")
     turn = _ANATOMICAL.get(space, (1.0, 1.0, 1.0))
-    return (scale[0] * turn[0], scale[1] * turn[1], scale[2] * turn[2]), space in _ANATOMICAL
+    return (scale[0] * turn[0], scale[1] * turn[1], scale[2] * turn[2]), space in _ANATOMICAL, notices
 
 
 def _quoted(text: str) -> list[str]:

@@ -155,6 +155,10 @@ def put(value: Any, *keys: str) -> Callable[[dict[str, Any]], None]:
             put({"widths": [8192] * 4, "blocks": [8192] * 4}, "medattn", "network", "encoder_options"),
             ("encoder_options", "sizes and names are accepted"),
         ),
+        (
+            put({"block_config": [600, -600, 1, 1]}, "medattn", "network", "encoder_options"),
+            ("encoder_options", "sizes and names are accepted"),
+        ),
         (put(3, "medattn", "format"), ("format 3", "newer MedAttn", "update")),
         (put("1", "medattn", "format"), ("medattn.format is '1'",)),
         (put(True, "medattn", "format"), ("medattn.format is True",)),

@@ -311,6 +311,7 @@ def test_a_3d_regression_bundle(tmp_path: Path) -> None:
     [
         ("task", {"task": replace(TASK, labels=("round", "$1+1", "none"))}),
         ("task", {"task": replace(TASK, unit="%")}),
+        ("task", {"task": replace(TASK, labels=("round", "5$ @ x", "none"))}),
         ("training", {"training": {"note": "@device"}}),
         ("data list", {"recipe": Recipe(data_list="list.json", size=(64, 64), section="$1+1")}),
     ],
@@ -318,5 +319,6 @@ def test_a_3d_regression_bundle(tmp_path: Path) -> None:
 def test_what_monai_would_run_is_not_written(make: Make, tmp_path: Path, part: str, changes: dict[str, Any]) -> None:
     with pytest.raises(BundleError, match=f"in {part} would be code in the bundle's configurations") as caught:
         make(**changes)
+    assert "without $, @ or % in front (percent for %), and without $ and @ together" in caught.value.message
     assert caught.value.code == "bad_bundle"
     assert not list(tmp_path.iterdir())

@@ -16,6 +16,7 @@ import pytest
 from medattn_core import volumes
 from medattn_core.errors import MedAttnError, VolumeError
 from medattn_core.outputs import ResultWriter, save
+from medattn_core.outputs.ours import GENERATOR
 from medattn_core.volumes import Volume
 from tests.strategies import rotation
 
@@ -184,11 +185,22 @@ def test_pictures_of_an_earlier_result_do_not_stay_beside_the_new_one(
     assert names == {"head_evidence.nii.gz", "predictions.json", "predictions.csv"} | other
 
 
-def test_a_page_of_ones_own_stays(predict: Predict, head_volume: Volume, tmp_path: Path) -> None:
-    own = tmp_path / "report.html"
-    own.write_text("<h1>My thesis</h1>")
+def test_what_is_ones_own_stays(predict: Predict, head_volume: Volume, tmp_path: Path) -> None:
+    own = {name: f"my own {name}" for name in ("report.html", "head_report.html", "head_overlay.png")}
+    for name, text in own.items():
+        (tmp_path / name).write_text(text)
     save(predict(head_volume), tmp_path, report=False)
-    assert own.read_text() == "<h1>My thesis</h1>"
+    with ResultWriter(tmp_path) as writer:
+        writer.add_error("scans/head.nii.gz", VolumeError("truncated_file", "head.nii.gz: truncated"))
+    assert {name: (tmp_path / name).read_text() for name in own} == own
+    assert not (tmp_path / "head_evidence.nii.gz").exists()
+
+
+def test_a_page_of_an_earlier_version_is_known(predict: Predict, head_volume: Volume, tmp_path: Path) -> None:
+    page = save(predict(head_volume), tmp_path)["report"]
+    page.write_text(page.read_text(encoding="utf-8").replace(GENERATOR, ""), encoding="utf-8")
+    save(predict(head_volume), tmp_path, report=False)
+    assert not page.exists()
 
 
 def test_after_a_fault_in_drawing_no_older_picture_stays(predict: Predict, head_volume: Volume, tmp_path: Path) -> None:
@@ -203,7 +215,7 @@ def test_after_a_fault_in_drawing_no_older_picture_stays(predict: Predict, head_
     (tmp_path / "head_overlay.png").unlink()
     (tmp_path / "head_overlay.png").mkdir()
     (tmp_path / "head_report.html").rmdir()
-    (tmp_path / "head_report.html").write_text("of before")
+    (tmp_path / "head_report.html").write_text(GENERATOR)
     assert "overlay" not in save(predict(head_volume), tmp_path)
     assert not (tmp_path / "head_report.html").exists()
     assert [one["code"] for one in read_json(tmp_path)[0]["warnings"]] == ["report_failed"]

@@ -65,6 +65,35 @@ def test_between_runs_the_network_predicts_in_the_unit(volumes: TrainingData) ->
     assert float(given.pooling.bias) == pytest.approx(0.0, abs=1e-3)
 
 
+@pytest.mark.parametrize("how", ["interrupt", "exception"])
+def test_a_round_that_is_broken_off_leaves_the_network_in_its_unit(volumes: TrainingData, how: str) -> None:
+    given = network()
+    trainer = trainer_of(given, volumes, VOLUME.to_dict(), {**SETTINGS.to_dict(), "learning_rate": 1e-12})
+
+    class LostError(Exception):
+        pass
+
+    def stop(engine) -> None:
+        if how == "exception":
+            raise LostError
+        engine.interrupt()
+
+    handle = trainer.add_event_handler(Events.ITERATION_COMPLETED(once=2), stop)
+    if how == "exception":
+        with pytest.raises(LostError):
+            trainer.run()
+    else:
+        trainer.run()
+    assert trainer.state.iteration == 2
+    for _ in range(2):
+        assert float(given.pooling.bias) == pytest.approx(0.0, abs=1e-3)
+        with torch.inference_mode():
+            answers = given.train()(torch.from_numpy(volumes.images.astype(np.float32)))
+        assert float(answers.mean()) == pytest.approx(float(volumes.targets.mean()), rel=0.2)
+        handle.remove()
+        trainer.run()
+
+
 def test_a_recipe_of_a_quantity_trains_what_the_command_trains(volumes: TrainingData) -> None:
     trained = fit(network(), volumes, VOLUME, SETTINGS)
     trainer = trainer_of(network(), volumes, VOLUME.to_dict(), SETTINGS.to_dict())

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import SimpleITK
 
 from medattn_core.volumes import read
 from tests.volumes.making import codes, refused, save_mha, save_nrrd, voxels
@@ -44,7 +45,27 @@ def test_units_of_axes_without_directions(tmp_path: Path) -> None:
     np.testing.assert_allclose(read(path).spacing, (100.0, 200.0, 1.0))
 
 
-@pytest.mark.parametrize("unit", ["inch", "nm", "ms", "pixel"])
+@pytest.mark.parametrize("unit", ["pixel", "Pixels", "voxel", "voxels", "1", "arbitrary", "none", "unknown"])
+def test_what_is_no_length_is_no_unit(tmp_path: Path, unit: str) -> None:
+    """Millimetres are assumed, as where none is stated, and that is told once."""
+    plain = read(save_nrrd(tmp_path / "plain.nrrd", voxels(), *PLACED)).affine
+    units = [f'space units: "{first}" "{first}" "{unit}"' for first in ("mm", unit)]
+    placed = read(save_mha(tmp_path / "plain.mha", voxels(), *META)).affine
+    for path, field, affine in (
+        (save_nrrd(tmp_path / "a.nrrd", voxels(), *PLACED, units[0]), "space units", plain),
+        (save_nrrd(tmp_path / "b.nrrd", voxels(), *PLACED, units[1]), "space units", plain),
+        (save_mha(tmp_path / "a.mha", voxels(), *META, f"DistanceUnits = {unit}"), "DistanceUnits", placed),
+    ):
+        result = read(path)
+        np.testing.assert_array_equal(result.affine, affine)
+        assert (codes(result), result.spacing_known) == (["unknown_spacing"], True)
+        assert f"'{unit}' ({field}), which is no unit of length; millimetres" in result.warnings[0].message
+    result = read(save_nrrd(tmp_path / "c.nrrd", voxels(), "spacings: 1 2 3", f'units: "{unit}" "cm" ""'))
+    np.testing.assert_allclose(result.spacing, (1, 20, 3))
+    assert codes(result) == ["unknown_spacing", "no_geometry"]
+
+
+@pytest.mark.parametrize("unit", ["inch", "nm", "ms"])
 def test_other_units_are_refused(tmp_path: Path, unit: str) -> None:
     path = save_nrrd(tmp_path / "a.nrrd", voxels(), *PLACED, f'space units: "{unit}" "{unit}" "{unit}"')
     refused(path, "unsupported_storage", f"'{unit}' (space units)", "accepted are mm, um, cm and m", "millimetres")
@@ -109,3 +130,38 @@ def test_a_constant_second_component_is_no_transparency(tmp_path: Path) -> None:
     result = read(path)
     assert codes(result) == ["grey_in_rgb"]
     np.testing.assert_array_equal(result.data, data[0])
+
+
+@pytest.mark.parametrize("name", ["a.nrrd", "a.nhdr", "a.mha", "a.mhd"])
+@pytest.mark.parametrize("dtype", ["uint8", "uint16"])
+def test_an_opaque_picture_written_by_simpleitk_is_grey(tmp_path: Path, dtype: str, name: str) -> None:
+    """SimpleITK calls grey with alpha, and RGBA, a vector."""
+
+    def save(data: np.ndarray) -> Path:
+        image = SimpleITK.GetImageFromArray(np.ascontiguousarray(data.transpose(2, 1, 0, 3)), isVector=True)
+        SimpleITK.WriteImage(image, str(tmp_path / name))
+        return tmp_path / name
+
+    grey, most = voxels(dtype=dtype), np.iinfo(dtype).max
+    for count in (2, 4):
+        data = np.repeat(grey[..., np.newaxis], count, axis=-1)
+        data[..., -1] = most
+        result = read(save(data))
+        assert codes(result) == ["grey_in_rgb"]
+        np.testing.assert_array_equal(result.data, grey)
+        for value in (most - 1, 1, 0):
+            data[..., -1] = value
+            refused(save(data), "too_many_dimensions", f"{count} values in each voxel")
+        data[..., -1] = most
+        data[0, 0, 0, -1] = 0
+        refused(save(data), "too_many_dimensions", f"{count} values in each voxel")
+    data[..., -1] = most
+    data[..., 1] //= 2
+    refused(save(data), "colour_image")
+
+
+def test_a_largest_value_of_signed_numbers_is_no_transparency(tmp_path: Path) -> None:
+    data = np.repeat(voxels()[np.newaxis], 2, axis=0)
+    data[-1] = np.iinfo(data.dtype).max
+    path = save_nrrd(tmp_path / "a.nrrd", data, *VECTOR, "kinds: vector domain domain domain")
+    refused(path, "too_many_dimensions", "2 values in each voxel")

@@ -240,7 +240,7 @@ def read_message(line: bytes) -> dict[str, Any] | None:
         message = json.loads(line.decode("utf-8"))
     except (ValueError, RecursionError):
         return None
-    if not isinstance(message, dict) or type(message.get("id")) not in (int, type(None)):
+    if not isinstance(message, dict) or type(message.get("id", "none")) not in (int, type(None)):
         return None
     fraction, error = message.get("fraction"), message.get("error")
     fits = {

@@ -56,7 +56,7 @@ class Grid:
 
     Attributes:
         kind: ``"regular"``, ``"missing"`` (some slices are not there), ``"irregular"``; no grid for ``"apart"`` (more
-            is missing than there) and ``"crooked"`` (not along one straight line).
+            slices are missing than are there) and ``"crooked"`` (not along one straight line).
         origin: ``(3,)`` position of the first slice, LPS mm.
         step: ``(3,)`` from one grid slice to the next, LPS mm.
         below: ``(K,)`` for each grid slice the slice at or before it.
@@ -140,6 +140,20 @@ def without_strays(positions: np.ndarray, normal: np.ndarray, pixel: float) -> s
     if rest == everyone or rest.stop - rest.start < 3:  # two slices are as regular as any
         return everyone
     return rest if fill_grid(positions[rest], normal, pixel).kind == "regular" else everyone
+
+
+def is_mostly_regular(along: np.ndarray) -> bool:
+    """Whether three or more places lie at one distance, but for fewer than half of their gaps.
+
+    Args:
+        along: ``(n,)`` places along the normal, mm, in any order; several may be the same.
+    """
+    gaps = np.diff(np.sort(along))
+    gaps = gaps[gaps > GAP_MM]
+    if len(gaps) < 2:
+        return False
+    distance = float(np.median(gaps))
+    return bool(2 * (np.abs(gaps - distance) <= max(GAP_MM, GAP_RELATIVE * distance)).sum() > len(gaps))
 
 
 def unseen(grid: Grid) -> tuple[int, np.ndarray]:

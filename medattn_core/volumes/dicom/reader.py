@@ -176,7 +176,8 @@ def _refuse(grid: geometry.Grid, path: Path) -> None:
         raise VolumeError(
             "inconsistent_slices",
             f"{path}: {len(grid.gaps) + 1} slices with gaps of up to {grid.gaps.max():.4g} mm (smallest "
-            f"{grid.gaps.min():.4g} mm): more is missing than there; export the whole series, or one of its stacks",
+            f"{grid.gaps.min():.4g} mm): more slices are missing than are there; export the whole series, or one "
+            "of its stacks",
         )
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from medattn_core.errors import Notice, VolumeError
+from medattn_core.volumes.dicom import geometry
 from medattn_core.volumes.dicom.frames import Frame
 from medattn_core.volumes.dicom.header import ImageFile, Pixels
 from medattn_core.volumes.dicom.wording import listed
@@ -93,14 +94,25 @@ def _stacks(slices: list[Slice]) -> list[list[Slice]]:
                 break
         else:
             stacks.append([item])
-    # A single image beside projections is as likely a picture of them as the volume.
-    deep = any(len(stack) > 1 and not stack[0].frame.projection and not stack[0].pixels.colour for stack in stacks)
+    # One or two images beside projections are as likely pictures of them as the volume.
+    deep = any(item.frame.projection for item in slices) and any(
+        not stack[0].frame.projection and not stack[0].pixels.colour and _is_volume(stack) for stack in stacks
+    )
 
     def rank(stack: list[Slice]) -> tuple[bool, bool, int, bool, bool]:
         frame = stack[0].frame
         return stack[0].pixels.colour, deep and frame.projection, -len(stack), frame.projection, frame.position is None
 
     return sorted(stacks, key=rank)
+
+
+def _is_volume(stack: list[Slice]) -> bool:
+    """Whether images are slices: three or more, at one distance but for a few gaps."""
+    first = stack[0].frame
+    if len(stack) < 3 or first.orientation is None or first.position is None:
+        return False
+    normal = np.cross(first.orientation[:3], first.orientation[3:])
+    return geometry.is_mostly_regular(np.array([item.frame.position for item in stack]) @ normal)
 
 
 def _same(a: Slice, b: Slice) -> bool:

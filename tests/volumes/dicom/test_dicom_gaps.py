@@ -35,7 +35,7 @@ def test_slabs_far_apart_are_refused_whatever_the_gap(tmp_path: Path, gap: float
     assert error.code == "inconsistent_slices"
     assert str(tmp_path / "scan") in error.message
     assert f"up to {gap:g} mm" in error.message
-    assert "more is missing than there" in error.message
+    assert "more slices are missing than are there" in error.message
 
 
 @given(gaps=st.lists(st.floats(0.4, 40.0), min_size=1, max_size=30))

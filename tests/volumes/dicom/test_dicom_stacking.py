@@ -307,6 +307,46 @@ def test_a_series_of_projections_alone_is_read(series: Path) -> None:
     np.testing.assert_array_equal(volume.data, right.data)
 
 
+@pytest.mark.parametrize("heights", [[1.0, 7.5], [1.0, 9.0, 30.0], [1.0, 1.0, 1.0], [None, None, None]])
+def test_a_few_other_images_beside_projections_are_no_volume(series: Path, heights: list[float | None]) -> None:
+    edit_all(series, ImageType=["DERIVED", "SECONDARY", "MIP"])
+    right = read_dicom(series)
+    for number, height in enumerate(heights):
+        path = series / f"other{number}.dcm"
+        shutil.copy(series / files(series)[0].name, path)
+        edit(path, ImageType=["ORIGINAL", "PRIMARY", "AXIAL"], SOPInstanceUID=f"1.2.{number + 3}")
+        if height is None:
+            edit(path, ImagePositionPatient=None, ImageOrientationPatient=None)
+        else:
+            move(path, [0, 0, height])
+    volume = read_dicom(series)
+    assert codes(volume) == ["skipped_files"]
+    text = message(volume, "skipped_files")
+    assert "images that are no projections through the volume" in text
+    assert "unlike the 8 that were read" in text
+    assert f"left out: {len(heights)}" in text
+    np.testing.assert_array_equal(volume.data, right.data)
+    (listed,) = list_series(series)
+    assert volume.series == listed
+
+
+@pytest.mark.parametrize("kept", [(0, 1, 2), (0, 1, 2, 5), (0, 1, 2, 3, 5, 6, 7)])
+def test_slices_with_a_gap_come_before_projections(series: Path, kept: tuple[int, ...]) -> None:
+    other = Path(shutil.copytree(series, series.parent / "mip"))
+    for index, path in enumerate(files(series)):
+        if index not in kept:
+            path.unlink()
+    right = read_dicom(series)
+    for path in files(other):
+        edit(path, ImageType=["DERIVED", "SECONDARY", "MIP"])
+        move(path, [0, 0, 1.5])
+    shutil.move(other, series)
+    volume = read_dicom(series)
+    assert "left out: 8" in message(volume, "skipped_files")
+    assert [code for code in codes(volume) if code != "skipped_files"] == codes(right)
+    np.testing.assert_array_equal(volume.data, right.data)
+
+
 @pytest.mark.parametrize("stated", [b"0\\0 ", b"0,7\\0,9 "])
 def test_a_pixel_spacing_that_cannot_be_used_is_not_said_to_be_absent(series: Path, stated: bytes) -> None:
     edit_all(series, PixelSpacing=[1, 1])

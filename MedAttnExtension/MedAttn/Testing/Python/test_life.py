@@ -212,7 +212,12 @@ def test_removing_the_scan_while_its_result_is_placed(desk: Desk, own: MedAttnLo
         *('{"id":[],"type":"result","result":{}}', '{"id":1,"type":[]}', '{"id":true,"type":"result","result":{}}'),
         *('{"id":1,"type":"result"}', '{"id":1,"type":"result","result":[]}', '{"id":1,"type":"other"}'),
         *('{"id":1,"type":"error"}', '{"id":1,"type":"error","error":"x"}', '{"id":1,"type":"error","error":{}}'),
-        *('{"id":1,"type":"progress"}', '{"id":1,"type":"progress","fraction":NaN,"text":"x"}'),
+        *(
+            '{"type":"progress","fraction":0.5,"text":"x"}',
+            '{"type":"result","result":{}}',
+            '{"id":1,"type":"progress"}',
+        ),
+        '{"id":1,"type":"progress","fraction":NaN,"text":"x"}',
         '{"id":1,"type":"progress","fraction":"x","text":"x"}',
     ],
     ids=lambda line: line[:40],
