@@ -53,6 +53,21 @@ class IntensityRule:
         return f"{self.rule} {self.lower:g} to {self.upper:g}"
 
 
+def activated(logits: np.ndarray, activation: str) -> np.ndarray:
+    """What an activation (one of ``ACTIVATIONS``) makes of logits ``(..., K)``, float64."""
+    logits = np.asarray(logits, dtype=np.float64)
+    if activation == "softmax":
+        shifted = np.exp(logits - logits.max(axis=-1, keepdims=True))
+        return shifted / shifted.sum(axis=-1, keepdims=True)
+    if activation == "sigmoid":
+        return 0.5 * (1.0 + np.tanh(0.5 * logits))  # the overflow-free form of the logistic function
+    return logits
+
+
+PLAIN = "write it without $, @ or % in front (percent for %), and without $ and @ together"
+"""What to do where :func:`would_be_code`."""
+
+
 def would_be_code(text: str) -> bool:
     """Whether MONAI would evaluate or look up a text that stood in a configuration, instead of taking it as data."""
     return text.lstrip().startswith(("$", "@", "%")) or ("@" in text and "$" in text)
@@ -259,13 +274,7 @@ class TaskSpec:
 
     def probabilities(self, logits: np.ndarray) -> np.ndarray:
         """Probabilities ``(..., K)`` of calibrated logits ``(..., K)``; regression values pass through."""
-        logits = np.asarray(logits, dtype=np.float64)
-        if self.activation == "softmax":
-            shifted = np.exp(logits - logits.max(axis=-1, keepdims=True))
-            return shifted / shifted.sum(axis=-1, keepdims=True)
-        if self.activation == "sigmoid":
-            return 0.5 * (1.0 + np.tanh(0.5 * logits))  # the overflow-free form of the logistic function
-        return logits
+        return activated(logits, self.activation)
 
     def index(self, label: str) -> int:
         """Output index of a label.

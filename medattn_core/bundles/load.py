@@ -186,7 +186,9 @@ def _network(settings: object, task: TaskSpec, path: Path) -> dict[str, Any]:
     plain = isinstance(options, dict) and "pretrained" not in options and _plain(options) and _depth(options) <= DEEPEST
     if not plain:
         raise BundleError(
-            "bad_bundle", f"{path}: network encoder_options {options!r}; sizes and names are accepted, no 'pretrained'"
+            "bad_bundle",
+            f"{path}: network encoder_options {options!r}; sizes and names are accepted, no 'pretrained', "
+            f"and at most {DEEPEST} blocks",
         )
     return settings
 

@@ -40,7 +40,7 @@ from medattn_core.bundles.trust import InputCheck
 from medattn_core.bundles.weights import build_network, load_networks
 from medattn_core.errors import BundleError
 from medattn_core.networks.receptive_field import receptive_field
-from medattn_core.tasks import TaskSpec
+from medattn_core.tasks import PLAIN, TaskSpec
 
 HALF_FROM = 4096
 """Elements from which a tensor is stored in half precision: the others (statistics, biases, head) weigh nothing."""
@@ -321,8 +321,7 @@ def _check_plain(
         if (text := would_be_evaluated(data)) is not None:
             raise BundleError(
                 "bad_bundle",
-                f"{target}: {text} in {what} would be code in the bundle's configurations, which MONAI runs; write it "
-                "without $, @ or % in front (percent for %), and without $ and @ together",
+                f"{target}: {text} in {what} would be code in the bundle's configurations, which MONAI runs; {PLAIN}",
             )
 
 

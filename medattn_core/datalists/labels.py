@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from medattn_core.datalists.case import NO_LABEL, bad
-from medattn_core.tasks import would_be_code
+from medattn_core.tasks import PLAIN, would_be_code
 
 _SHOWN = 5
 """Keys that a message shows."""
@@ -80,10 +80,7 @@ def _fault(name: str) -> str:
     if len(name.splitlines()) > 1:  # a row of a table for each
         return "with a line break; write it in one line"
     if would_be_code(name):
-        return (
-            "which would be code in the configurations of a MONAI bundle; write it without $, @ or % in front, and "
-            "without $ and @ together"
-        )
+        return f"which would be code in the configurations of a MONAI bundle; {PLAIN}"
     return ""
 
 

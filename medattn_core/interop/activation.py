@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from medattn_core.errors import BundleError, PredictionError
+from medattn_core.tasks import activated
 
 POSTPROCESSING = ("postprocessing", "evaluator::postprocessing", "post_transforms")
 TOLERANCE = 1e-3
@@ -75,7 +76,7 @@ class Activation:
         if self.steps in (("softmax",), ("sigmoid",)):
             if self.guessed and self.exclusive and _sums_to_one(scores):
                 raise self._refusal("its scores look like probabilities, and nothing says what they are")
-            return scores, _known(scores, str(self.steps[0]))
+            return scores, activated(scores, str(self.steps[0]))
         shares = self.raw(scores)
         if not ((shares >= -TOLERANCE) & (shares <= 1 + TOLERANCE)).all():
             what = "its postprocessing" if self.steps else "its network, whose output it calls probabilities,"
@@ -97,7 +98,7 @@ class Activation:
         found: Any = torch.as_tensor(scores, dtype=torch.float32)
         for step in self.steps:
             try:
-                found = _known(np.asarray(found, np.float64), step) if isinstance(step, str) else step(found)
+                found = activated(np.asarray(found, np.float64), step) if isinstance(step, str) else step(found)
                 found = torch.as_tensor(found).detach().to("cpu", torch.float64)
             except Exception as error:  # a stranger's function may raise anything
                 raise self._refusal(f"its postprocessing fails on its scores ({type(error).__name__})") from error
@@ -256,13 +257,6 @@ def _kind_of(function: Callable[[Tensor], Any], count: int) -> str:
         return "nothing"
     whole = not found.is_floating_point() or bool(((found == 0) | (found == 1)).all())
     return "decision" if tuple(found.shape) != (count,) or whole else "change"
-
-
-def _known(scores: np.ndarray, name: str) -> np.ndarray:
-    if name == "sigmoid":
-        return np.asarray(0.5 * (1.0 + np.tanh(0.5 * scores)))
-    shifted = np.exp(scores - scores.max())
-    return np.asarray(shifted / shifted.sum())
 
 
 def _sums_to_one(scores: np.ndarray) -> bool:

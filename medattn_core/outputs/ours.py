@@ -11,6 +11,7 @@ SOFTWARE = "MedAttn"
 """Text ``Software`` of every picture (PNG specification, 11.3.3.2)."""
 EVIDENCE = "MedAttn evidence"
 """How the description in the header of every map begins."""
+# What pages without a generator have in their head, as it was then.
 _POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 _INK = ":root { color-scheme: light; --ink: #1c2128;"
 _DESCRIPTION = slice(148, 228)
@@ -27,7 +28,7 @@ def is_ours(path: Path) -> bool:
         return False
     if path.name.endswith(".html"):
         text = start.decode("utf-8", errors="replace")
-        return GENERATOR in text or (_POLICY in text and _INK in text)  # pages before 0.2 have no generator
+        return GENERATOR in text or (_POLICY in text and _INK in text)  # earlier ones have no generator
     if path.name.endswith(".png"):
         return b"Software\0" + SOFTWARE.encode() in start
     try:

@@ -62,7 +62,6 @@ class ResultWriter:
         self.records: list[dict[str, Any]] = []
         self._pages: list[str | None] = []
         self._names = filenames.UniqueNames()
-        self._used: set[str] = set()
         self._written_at, self._cost = float("-inf"), 0.0
         self._dirty = False
 
@@ -96,9 +95,7 @@ class ResultWriter:
             VolumeError: ``unwritable``, the tables cannot be written.
         """
         wanted = filenames.name_of(prediction.volume.source) if name is None else filenames.clean_name(name)
-        taken = self._names.take(wanted)
-        self._used.add(taken.casefold())
-        record, paths = self.write(prediction, taken)
+        record, paths = self.write(prediction, self._names.take(wanted))
         self._append(record, paths["report"].name if "report" in paths else None)
         return paths
 
@@ -145,7 +142,7 @@ class ResultWriter:
         source = os.fspath(source)
         name = filenames.name_of(source)
         # A scan that is gone, maybe with its network drive, takes no result of before with it.
-        if error.code != "not_found" and name.casefold() not in self._used:
+        if error.code != "not_found" and name not in self._names:
             with suppress(MedAttnError):
                 self._remove(name, source, ENDINGS)
         self._append(tables.error_record(source, error), None)

@@ -75,6 +75,10 @@ class UniqueNames:
         self._own = {_folded(name) for name in own}
         self._taken: dict[str, int] = {}  # name -> the last number it was given with
 
+    def __contains__(self, name: str) -> bool:
+        """Whether a name was given."""
+        return _folded(name) in self._taken
+
     def take(self, name: str) -> str:
         """``name``, or the first free numbered variant of it."""
         candidate, key = name, _folded(name)

@@ -94,8 +94,8 @@ def test_a_label_is_one_line(write: Write) -> None:
 @pytest.mark.parametrize("name", ["$__import__('os').getcwd()", "@home", "%cells", "5$ @ x"])
 def test_a_label_is_no_code_of_a_monai_configuration(write: Write, name: str) -> None:
     wanted = (
-        f"{name!r}, which would be code in the configurations of a MONAI bundle; write it without $, @ or % in front, "
-        "and without $ and @ together"
+        f"{name!r}, which would be code in the configurations of a MONAI bundle; write it without $, @ or % in front "
+        "(percent for %), and without $ and @ together"
     )
     assert f"label {wanted}" in refused(write("list.csv", f"image,label\na.nii,x\nb.nii,{name}\n"))
     assert f"'labels' has {wanted}" in refused(write("list.json", {"labels": ["x", name], "training": entries(0, 1)}))

@@ -25,7 +25,6 @@ from medattn_core.training.before import check_installed
 from medattn_core.training.config import TrainingConfig, check_about, read_config
 from medattn_core.training.held_out import check_truth, gather, say_unlabelled
 from medattn_core.training.processes import backend, own_device
-from medattn_core.training.work import alone
 from tests.squares import SETTINGS
 
 
@@ -387,15 +386,3 @@ def test_evaluate_json_names_no_list_where_there_is_one(squares, tmp_path):
     settings["training"]["epochs"] = 1
     bundle = train(squares, tmp_path / "out", config=settings, device="cpu", validation_fold=1)
     assert "section" not in json.loads((bundle.path / "configs" / "evaluate.json").read_text())["metrics"]
-
-
-def test_one_training_at_a_time_writes_to_an_output(squares, tmp_path):
-    """And the next one may, once it has ended; the lock goes with it."""
-    output = tmp_path / "out"
-    with alone(output), pytest.raises(TrainingError, match="another medattn train writes there") as caught:
-        train(squares, output, config=SETTINGS, device="cpu")
-    assert caught.value.code == "bad_argument"
-    assert list(tmp_path.glob("*out*")) == []
-    with alone(output):
-        assert [path.name for path in tmp_path.glob(".*")] == [".out.lock"]
-    assert list(tmp_path.glob(".*")) == []

@@ -8,7 +8,7 @@ import pytest
 
 from medattn_core.errors import TrainingError
 from medattn_core.training import train
-from medattn_core.training.work import check_work_is_own, clear_logs, clear_work
+from medattn_core.training.work import alone, check_work_is_own, clear_logs, clear_work
 from tests.squares import SETTINGS
 
 
@@ -63,3 +63,15 @@ def test_only_curves_of_a_training_are_taken_away(tmp_path: Path) -> None:
     clear_logs(tmp_path, 1)
     assert all(path.exists() for path in mine)
     assert [path.exists() for path in own] == [True, False, False]  # the first goes as its successor begins
+
+
+def test_one_training_at_a_time_writes_to_an_output(squares: Path, tmp_path: Path) -> None:
+    """And the next one may, once it has ended; the lock goes with it."""
+    output = tmp_path / "out"
+    with alone(output), pytest.raises(TrainingError, match="another medattn train writes there") as caught:
+        train(squares, output, config=SETTINGS, device="cpu")
+    assert caught.value.code == "bad_argument"
+    assert list(tmp_path.glob("*out*")) == []
+    with alone(output):
+        assert [path.name for path in tmp_path.glob(".*")] == [".out.lock"]
+    assert list(tmp_path.glob(".*")) == []
