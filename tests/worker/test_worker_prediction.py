@@ -220,7 +220,7 @@ def test_save_writes_what_predict_writes(worker: Client, told: dict, tmp_path: P
 def test_save_of_a_batch_keeps_all_rows(worker: Client, brain1: str, sample_data: Path, tmp_path: Path) -> None:
     folder = str(tmp_path / "batch")
     for count, path in enumerate((brain1, str(sample_data / "brain2_image.nrrd")), start=1):
-        number = worker.ask("predict", path=path, name="scan")["prediction"]
+        number = worker.ask("predict", path=path, bundle=BUNDLE, device="cpu", name="scan")["prediction"]
         files = worker.ask("save", prediction=number, folder=folder, batch="new" if count == 1 else "add")["files"]
         records = json.loads(Path(files["json"]).read_text(encoding="utf-8"))
         assert len(records) == count
