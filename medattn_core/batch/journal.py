@@ -340,6 +340,8 @@ class Journal:
     def _holds(self, row: Mapping[str, Any], job: Job) -> bool:
         """Whether a row that stays is what this run would make. Failures are tried again: a disk may be back."""
         batch = row["batch"]
+        if any(note["code"] == "report_failed" for note in row.get("warnings") or ()):
+            return False
         if row["error"] or batch.get("gone") or batch["run"] != self.run or batch["stamp"] != job.stamp(self.folder):
             return False
         return all(batch.get(key) == value for key, value in _beside(job).items())  # two may have one size and time

@@ -245,8 +245,11 @@ def check_target(target: Path) -> None:
     Raises:
         BundleError: ``bad_argument``.
     """
-    if target.is_symlink() or (target.exists() and not target.is_dir()):
-        raise BundleError("bad_argument", f"{target}: exists and is no folder; choose another name for the bundle")
+    try:
+        if target.is_symlink() or (target.exists() and not target.is_dir()):
+            raise BundleError("bad_argument", f"{target}: exists and is no folder; choose another name for the bundle")
+    except OSError as error:  # a name that is too long
+        raise BundleError("bad_argument", f"{target}: {error.strerror}; choose another name for the bundle") from error
     if not target.is_dir() or not any(target.iterdir()):
         return
     listed = _listed(target)

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -172,6 +173,8 @@ def _parsed(path: Path, text: str) -> Any:
         return json.loads(text)
     except ValueError as error:
         raise bad(path, f"it is not valid JSON ({error})") from error
+    except RecursionError as error:
+        raise bad(path, "it is no data list: objects lie in objects hundreds of times") from error
 
 
 def _text(path: Path) -> str:
@@ -256,6 +259,8 @@ def _case(folder: Path, entry: dict[str, Any], names: Sequence[str] | None) -> C
     mask = entry.get("mask")
     if mask is not None and not isinstance(mask, str):
         raise ValueError(f"mask {mask!r}; give its path relative to the list")
+    if not all(_is_path(one) for one in (*images, mask or "")):
+        raise ValueError("a path holds a character that no file name has (a zero byte or half of a character)")
     return Case(
         image=folder / images[0],
         channels=tuple(folder / one for one in images[1:]),
@@ -266,6 +271,14 @@ def _case(folder: Path, entry: dict[str, Any], names: Sequence[str] | None) -> C
         fold=_fold(entry.get("fold")),
         patient=_patient(entry.get("patient")),
     )
+
+
+def _is_path(given: str) -> bool:
+    """Whether the system could have a file of that name; one that is no UTF-8 has half characters in Python, too."""
+    try:
+        return b"\0" not in os.fsencode(given)
+    except UnicodeEncodeError:
+        return False
 
 
 def _number(given: Any, what: str) -> float:

@@ -67,7 +67,7 @@ def check_files(path: Path, places: list[str], cases: list[Case]) -> None:
         (where, file)
         for where, case in zip(places, cases, strict=True)
         for file in (*case.images, case.mask)
-        if file is not None and not file.exists()
+        if file is not None and not os.path.exists(file)  # a name that is too long is of no file, too
     ]
     if missing:
         where, file = missing[0]

@@ -218,10 +218,10 @@ def _say(seen: Seen, outputs: np.ndarray, targets: np.ndarray, task: TaskSpec, r
 
 def _check_folder(folder: Path) -> None:
     """Before the work, not after it; nothing is left behind."""
-    if (folder / METADATA).exists():
-        raise MedAttnError("bad_argument", f"{folder}: it is the folder of a bundle; give another for the results")
-    there = next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())
     try:
+        if (folder / METADATA).exists():
+            raise MedAttnError("bad_argument", f"{folder}: it is the folder of a bundle; give another for the results")
+        there = next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())
         with tempfile.TemporaryDirectory(dir=there):
             pass
     except OSError as error:

@@ -53,7 +53,7 @@ def opened(source: str | os.PathLike[str]) -> Iterator[Path]:
         BundleError: ``unknown_bundle``, ``unsafe_archive``, ``bad_bundle``.
     """
     path = Path(source).expanduser()
-    if not path.is_file():
+    if not os.path.isfile(path):  # nor is a name that is too long, for which Path raises
         yield locate(source)
         return
     with tempfile.TemporaryDirectory(prefix="medattn-bundle-") as folder:

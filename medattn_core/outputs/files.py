@@ -6,7 +6,7 @@ import os
 import re
 import uuid
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path, PurePath
 
 from medattn_core.errors import VolumeError
@@ -75,6 +75,25 @@ def write_text(path: Path, content: str) -> Path:
         VolumeError: ``unwritable``.
     """
     return write_bytes(path, content.encode("utf-8", errors="backslashreplace"))
+
+
+def is_same(one: str | os.PathLike[str], other: str | os.PathLike[str]) -> bool:
+    """Whether two paths are of one file; False where one of both is not there or never was a path."""
+    with suppress(OSError, ValueError):
+        return os.path.samefile(one, other)
+    return False
+
+
+def spare(path: str | os.PathLike[str], *inputs: str | os.PathLike[str]) -> None:
+    """Refuse to write over what was read.
+
+    Raises:
+        VolumeError: ``bad_argument``.
+    """
+    if any(is_same(path, one) for one in inputs):
+        raise VolumeError(
+            "bad_argument", f"{path}: it is the scan itself, or its mask, and is not written over; choose another name"
+        )
 
 
 def remove(path: Path) -> None:

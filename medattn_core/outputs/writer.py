@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from collections.abc import Callable, Iterable
@@ -42,15 +43,24 @@ class ResultWriter:
     Args:
         folder: made if absent.
         report: draw overlays and pages (needs Pillow).
+        add: keep the rows of the tables that lie there, in place of beginning anew.
         evidence_dtype: of :data:`EVIDENCE_DTYPES`: ``int16`` with a slope (no voxel is off by more than 1e-4 of the
             largest, sums are kept), or ``float32``, many times slower to write.
 
     Raises:
         VolumeError: ``unwritable``, the folder cannot be made.
-        MedAttnError: ``missing_dependency``, ``report`` without Pillow; ``bad_argument``, another ``evidence_dtype``.
+        MedAttnError: ``missing_dependency``, ``report`` without Pillow; ``bad_argument``, another ``evidence_dtype``,
+            or a ``predictions.json`` that cannot be added to.
     """
 
-    def __init__(self, folder: str | os.PathLike[str], report: bool = False, *, evidence_dtype: str = "int16") -> None:
+    def __init__(
+        self,
+        folder: str | os.PathLike[str],
+        report: bool = False,
+        *,
+        add: bool = False,
+        evidence_dtype: str = "int16",
+    ) -> None:
         if evidence_dtype not in EVIDENCE_DTYPES:
             accepted = ", ".join(EVIDENCE_DTYPES)
             raise MedAttnError("bad_argument", f"evidence_dtype {evidence_dtype!r}; accepted: {accepted}")
@@ -64,6 +74,8 @@ class ResultWriter:
         self._names = filenames.UniqueNames()
         self._written_at, self._cost = float("-inf"), 0.0
         self._dirty = False
+        if add:
+            self._take_over()
 
     def __enter__(self) -> ResultWriter:
         return self
@@ -116,6 +128,8 @@ class ResultWriter:
         view = View.of(prediction)
         source = prediction.volume.source
         try:
+            for kind in ENDINGS if self.report else ("evidence",):
+                files.spare(self._path(name, kind), source)
             # Before the map is there: if the process ends between, pictures of another scan must not lie beside it.
             self._remove(name, source, ("overlay", "report"))
             self._evidence(view, record, name, paths)
@@ -167,10 +181,7 @@ class ResultWriter:
         """Remove files of an earlier result; others of such names are somebody's own, as is the input, and stay."""
         for kind in kinds:
             path = self._path(name, kind)
-            with suppress(OSError, ValueError):  # one of both is not there, or the input never was a file
-                if os.path.samefile(path, source):
-                    continue
-            if is_ours(path):
+            if not files.is_same(path, source) and is_ours(path):
                 files.remove(path)
 
     def _evidence(self, view: View, record: dict[str, Any], name: str, paths: dict[str, Path]) -> None:
@@ -199,6 +210,24 @@ class ResultWriter:
         picture = render.overlay(shown, view.window, view.scale, view.caption(), mark=first is not None)
         paths["overlay"] = files.write_bytes(self._path(name, "overlay"), render.png(picture))
         paths["report"] = files.write_text(self._path(name, "report"), page_of(view))
+
+    def _take_over(self) -> None:
+        """The rows of the table that lies there, and the names that their files have."""
+        path = self.folder / "predictions.json"
+        if not path.exists():
+            return
+        try:
+            records = json.loads(path.read_text(encoding="utf-8"))
+            names = [(one["input"], one["error"], (one["evidence"] or {}).get("path", "")) for one in records]
+        except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+            raise MedAttnError(
+                "bad_argument", f"{path}: it is no table of results that rows can be added to; choose another folder"
+            ) from error
+        for _, _, file in names:
+            name = self._names.take(file.removesuffix(ENDINGS["evidence"])) if file else ""
+            page = self._path(name, "report")
+            self._pages.append(page.name if name and is_ours(page) else None)
+        self.records = records
 
     def _append(self, record: dict[str, Any], own_page: str | None) -> None:
         self.records.append(record)

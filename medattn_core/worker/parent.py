@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import sys
+import tempfile
 import threading
 import time
 from pathlib import Path
@@ -20,10 +22,16 @@ PREFIX = "medattn-"
 
 
 class Scratch:
-    """The client's temporary folder, removed here because a client that was killed cannot do it."""
+    """The folder of temporary files, which hold scans: an own one, or the client's, who cannot remove it once killed.
+
+    Libraries of this process make their temporary files in it, too: :func:`end` waits for none of their blocks.
+    """
 
     def __init__(self) -> None:
         self.folder: Path | None = None
+        """The client's."""
+        self._own = Path(tempfile.mkdtemp(prefix=PREFIX))
+        tempfile.tempdir = str(self._own)
 
     def adopt(self, folder: str) -> None:
         """Take it over.
@@ -39,18 +47,22 @@ class Scratch:
                 "worker alone: it is removed at the end",
             )
         self.folder = path
+        tempfile.tempdir = str(path)
+        with contextlib.suppress(OSError):  # files of a request that is under way lie in it: it goes at the end
+            self._own.rmdir()
 
     def remove(self) -> None:
-        """Remove it with all that is in it; twice, since another thread may just have added a file."""
+        """Remove them with all that is in them; twice, since another thread may just have added a file."""
         for _ in range(2):
-            if self.folder is not None:
-                shutil.rmtree(self.folder, ignore_errors=True)
+            for folder in (self.folder, self._own):
+                if folder is not None:
+                    shutil.rmtree(folder, ignore_errors=True)
 
 
-def end(scratch: Scratch) -> None:
+def end(scratch: Scratch, status: int = 0) -> None:
     """End the process at once, from any thread: nothing is waited for, the temporary folder is gone."""
     scratch.remove()
-    os._exit(0)
+    os._exit(status)
 
 
 def watch(scratch: Scratch, parent: int | None = None) -> None:

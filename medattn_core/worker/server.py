@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import queue
+import signal
 import sys
 import threading
 import traceback
@@ -45,6 +46,8 @@ class Server:
     def run(self) -> None:
         """Work in this thread; the process ends from another one."""
         parent.watch(self._scratch)
+        for name in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(name, lambda number, frame: parent.end(self._scratch, 128 + number))
         threading.Thread(target=self._read, daemon=True, name="requests").start()
         while True:
             job = self._queue.get()

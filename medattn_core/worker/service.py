@@ -44,6 +44,8 @@ class Service:
         self._watch: LayerWatch | None = None
         self._prediction: Prediction | None = None
         self._number = ""
+        self._inputs: tuple[str, ...] = ()
+        """Files of the last prediction, which no result is written over."""
         self._batches: dict[str, ResultWriter] = {}
         self._greeted = False
 
@@ -159,6 +161,9 @@ class Service:
         from medattn_core.worker import describe
 
         start = time.perf_counter()
+        inputs = tuple(filter(None, (request.get("path"), *request.get("channels", []), request.get("mask"))))
+        for name in ("evidence", "region_map"):
+            _spare(request.get(name), inputs)
         course.at("load", 0.0, "loading the model")
         predictor = self._loaded(request.get("bundle"), request.get("device"), course)
         assert self._watch is not None
@@ -200,7 +205,7 @@ class Service:
         timings["total"] = time.perf_counter() - start
         told["timings_s"] = {stage: round(seconds, 4) for stage, seconds in timings.items()}
         course.settle()  # before it takes the place of the last one, which a cancelled one leaves as it was
-        self._prediction, self._number = replace(prediction, timings=timings), number
+        self._prediction, self._number, self._inputs = replace(prediction, timings=timings), number, inputs
         return told
 
     def _last(self, request: Request) -> Prediction:
@@ -215,6 +220,7 @@ class Service:
 
         prediction = self._last(request)
         course.at("evidence", 0.1, "laying the evidence over the scan")
+        _spare(request.get("path"), self._inputs)
         return describe.evidence(prediction, request.get("path"), request.get("label"), request.get("against"))
 
     def _regions(self, request: Request, course: Course) -> dict[str, Any]:
@@ -230,6 +236,7 @@ class Service:
         if request.get("region_map") is not None:
             from medattn_core.worker.questions import ranks
 
+            _spare(request.get("region_map"), self._inputs)
             self._write(prediction, ranks(prediction, label), request.get("region_map"))
 
     def _write(self, prediction: Prediction, data: np.ndarray, path: str) -> None:
@@ -246,6 +253,7 @@ class Service:
         volume = prediction.volume
         inside = joined(chosen(prediction, request.get("regions"), request.get("label")), volume.shape)
         path = os.path.abspath(request.get("path"))
+        _spare(path, self._inputs)
         self._write(prediction, inside, path)
         voxel_mm3 = 1000.0 * geometry.voxel_volume_ml(volume.affine)
         volume_mm3 = float(inside.sum()) * voxel_mm3 if volume.spacing_known else None
@@ -267,12 +275,17 @@ class Service:
 
     def _save(self, request: Request, course: Course) -> dict[str, Any]:
         from medattn_core.outputs import ResultWriter, save
+        from medattn_core.outputs.writer import ENDINGS
+        from medattn_core.volumes import filenames
 
         prediction = self._last(request)
         folder, report, name = request.get("folder"), request.get("report", False), request.get("name")
         batch = request.get("batch")
         if batch not in (None, "new", "add"):
             raise MedAttnError("bad_argument", f"batch is {batch!r}; 'new', 'add' or nothing is accepted")
+        own = filenames.name_of(prediction.volume.source) if name is None else filenames.clean_name(name)
+        for ending in ENDINGS.values():  # the writer knows the scan by the client's name for it
+            _spare(os.path.join(folder, f"{own}{ending}"), self._inputs)
         course.at("save", 0.1, "saving")
         course.settle()  # files that are half there would be worse than those that nobody wants any more
         if batch is None:
@@ -280,7 +293,7 @@ class Service:
         else:
             place = os.path.realpath(folder)
             if batch == "new" or place not in self._batches:
-                self._batches[place] = ResultWriter(folder, report=report)
+                self._batches[place] = ResultWriter(folder, report=report, add=batch == "add")
             writer = self._batches[place]
             files = writer.add(prediction, name=name)
             error = writer.records[-1]["error"]
@@ -288,3 +301,11 @@ class Service:
             if error is not None:
                 raise MedAttnError(error["code"], error["message"])
         return {"files": {kind: os.path.abspath(path) for kind, path in files.items()}}
+
+
+def _spare(path: str | None, inputs: tuple[str, ...]) -> None:
+    """Refuse to write a result over what was read."""
+    if path is not None:
+        from medattn_core.outputs.files import spare
+
+        spare(path, *inputs)

@@ -97,3 +97,18 @@ def test_quantities_have_their_unit_and_interval_on_the_page(scans: list[Path], 
         assert row[1].startswith(f"{record['value']:.4g} mm³".replace("e+0", ""))
         assert "unlike_training" in row[2]
         assert "interval" not in row[1]  # which does not hold for what the model does not know
+
+
+def test_a_page_that_failed_is_made_once_it_can_be(scans: list[Path], tiny: Path, tmp_path: Path) -> None:
+    """The numbers are the same: only what stood in the way of the picture is gone."""
+    obstacle = tmp_path / "scan00_overlay.png" / "somebody"
+    obstacle.mkdir(parents=True)
+    run(scans[:2], tmp_path, tiny, report=True)
+    first = records(tmp_path)
+    assert [[note["code"] for note in one["warnings"]] for one in first] == [["report_failed"], []]
+    obstacle.rmdir()
+    obstacle.parent.rmdir()
+    summary = run(scans[:2], tmp_path, tiny, report=True)
+    assert (summary.count, summary.taken_over) == (2, 1)
+    assert (tmp_path / "scan00_overlay.png").is_file()
+    assert records(tmp_path) == [{**first[0], "warnings": []}, first[1]]

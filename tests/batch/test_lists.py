@@ -68,3 +68,11 @@ def test_a_list_of_no_case(tmp_path: Path, content: object) -> None:
     with pytest.raises(MedAttnError) as refused:
         paths(written(tmp_path / "list.json", content))
     assert refused.value.code == "bad_datalist"
+
+
+def test_a_list_with_zero_bytes_is_no_text(tmp_path: Path) -> None:
+    listed = tmp_path / "scans.txt"
+    listed.write_bytes(b"a.nii\nb\0.nii\n")
+    with pytest.raises(MedAttnError, match="it holds zero bytes, no text") as raised:
+        paths(listed)
+    assert raised.value.code == "bad_datalist"

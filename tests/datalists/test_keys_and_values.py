@@ -70,3 +70,20 @@ def test_paths_of_windows_are_told_where_slashes_are_found(write: Write) -> None
     (path.parent / "scans").mkdir()
     (path.parent / "scans" / "a.nii").touch()
     assert "scans\\a.nii does not exist; write / for \\ in paths: it is found then" in refused(path)
+
+
+@pytest.mark.parametrize("name", ["a\0.nii", "a\ud800.nii"])
+@pytest.mark.parametrize("key", ["image", "mask"])
+def test_a_path_that_no_system_has(write: Write, name: str, key: str) -> None:
+    message = refused(write("list.json", [A, {**B, key: name}]))
+    assert "training[1]: a path holds a character that no file name has" in message
+
+
+def test_a_name_that_is_too_long_is_of_no_file(write: Write) -> None:
+    assert "nii does not exist" in refused(write("list.csv", f"image,label\n{'a' * 5000}.nii,x\n"))
+
+
+def test_objects_without_end(write: Write) -> None:
+    path = write("list.json", [A])
+    path.write_text('[{"image": "a.nii", "label": ' + "[" * 100_000, encoding="utf-8")
+    assert "objects lie in objects hundreds of times" in refused(path)

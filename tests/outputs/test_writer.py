@@ -325,3 +325,37 @@ def test_a_report_without_pillow_is_refused_before_any_work(tmp_path: Path, monk
     assert caught.value.code == "missing_dependency"
     ResultWriter(tmp_path / "out").close()
     assert read_json(tmp_path / "out") == []
+
+
+def test_rows_are_added_to_a_table_that_lies_there(predict: Predict, head_volume: Volume, tmp_path: Path) -> None:
+    """By another process: the first has ended."""
+    with ResultWriter(tmp_path, report=True) as first:
+        first.add(predict(head_volume))
+        first.add_error("gone.nii", MedAttnError("not_found", "gone.nii: is not there"))
+    before = (tmp_path / "head_evidence.nii.gz").read_bytes()
+    with ResultWriter(tmp_path, report=True, add=True) as second:
+        paths = second.add(predict(head_volume))
+    assert paths["evidence"].name == "head_2_evidence.nii.gz"
+    assert (tmp_path / "head_evidence.nii.gz").read_bytes() == before
+    assert [one["input"] for one in read_json(tmp_path)] == ["scans/head.nii.gz", "gone.nii", "scans/head.nii.gz"]
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert all(f'href="{name}_report.html"' in page for name in ("head", "head_2"))
+
+
+@pytest.mark.parametrize("content", ["{}[", "[1]", '{"a": 1}', '[{"input": "a"}]'])
+def test_no_rows_are_added_to_something_else(tmp_path: Path, content: str) -> None:
+    table = tmp_path / "predictions.json"
+    table.write_text(content, encoding="utf-8")
+    with pytest.raises(MedAttnError, match="no table of results that rows can be added to"):
+        ResultWriter(tmp_path, add=True)
+    assert table.read_text(encoding="utf-8") == content
+
+
+def test_the_scan_is_not_written_over(predict: Predict, head_volume: Volume, tmp_path: Path) -> None:
+    path = tmp_path / "q_evidence.nii.gz"
+    volumes.write(head_volume, path)
+    before = path.read_bytes()
+    with pytest.raises(MedAttnError, match="it is the scan itself") as raised:
+        save(predict(volumes.read(path)), tmp_path, name="q")
+    assert raised.value.code == "bad_argument"
+    assert path.read_bytes() == before

@@ -230,6 +230,35 @@ def test_save_of_a_batch_keeps_all_rows(worker: Client, brain1: str, sample_data
     assert len(json.loads(Path(files["json"]).read_text(encoding="utf-8"))) == 1
 
 
+def test_a_batch_goes_on_after_a_restart(start, sample_data: Path, tmp_path: Path) -> None:
+    image = str(sample_data / "brain2_image.nrrd")
+    for count, batch in enumerate(("new", "add"), start=1):
+        client: Client = start(warm=False)
+        number = client.ask("predict", path=image, bundle=BUNDLE, device="cpu", name="scan")["prediction"]
+        files = client.ask("save", prediction=number, folder=str(tmp_path / "batch"), batch=batch)["files"]
+        client.ask("quit")
+        assert len(json.loads(Path(files["json"]).read_text(encoding="utf-8"))) == count
+    assert Path(files["evidence"]).name == "scan_2_evidence.nii.gz"
+
+
+def test_the_scan_is_not_written_over(worker: Client, brain1: str, tmp_path: Path) -> None:
+    image = tmp_path / "q_evidence.nii.gz"
+    volumes.write(volumes.read(brain1), image)
+    before = image.read_bytes()
+    own = {"path": str(image), "bundle": BUNDLE, "name": "scan"}
+    assert worker.refused("predict", **own, evidence=str(image))[0] == "bad_argument"
+    number = worker.ask("predict", **own)["prediction"]
+    for kind, fields in (
+        ("evidence", {"path": str(image)}),
+        ("regions", {"region_map": str(image)}),
+        ("mask", {"path": str(image), "regions": [1]}),
+        ("save", {"folder": str(tmp_path), "name": "q"}),
+    ):
+        code, message = worker.refused(kind, prediction=number, **fields)
+        assert (code, "it is the scan itself" in message) == ("bad_argument", True), kind
+    assert image.read_bytes() == before
+
+
 def test_messages_name_the_scan_and_no_temporary_file(start, tmp_path: Path, brain1: str) -> None:
     folder = tmp_path / "medattn-scratch"
     folder.mkdir()

@@ -10,6 +10,7 @@ import statistics
 import subprocess
 import sys
 import time
+import zipfile
 from itertools import combinations
 from pathlib import Path
 
@@ -204,6 +205,33 @@ def test_no_file_is_left(start, tmp_path: Path, brain1: str, monkeypatch: pytest
     client.end()
     assert list(temporary.iterdir()) == []
     assert sorted(path.name for path in tmp_path.iterdir()) == ["map.nii", "map.nrrd", "tmp"]
+
+
+@POSIX
+@pytest.mark.parametrize(
+    ("how", "own"), [("quit", True), ("end of stream", False), ("SIGTERM", True), ("SIGINT", False)]
+)
+def test_no_unpacked_scan_is_left(start, tmp_path: Path, how: str, own: bool) -> None:
+    """Ended in the middle of unpacking: a scan in a folder of temporary files is a patient's."""
+    temporary, folder = tmp_path / "tmp", tmp_path / "medattn-scratch"
+    temporary.mkdir()
+    folder.mkdir()
+    packed = tmp_path / "scan.zip"
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
+        archive.writestr("scan.nii", bytes(200_000_000))
+    client: Client = start(folder=None if own else folder, warm=False, TMPDIR=str(temporary))
+    client.send("predict", path=str(packed), bundle=BUNDLE)
+    until(lambda: bool([*temporary.rglob("scan.nii"), *folder.rglob("scan.nii")]))
+    if how == "quit":
+        client.send("quit")
+    elif how == "end of stream":
+        client.process.stdin.close()
+    else:
+        client.process.send_signal(signal.Signals[how])
+    status = client.end()
+    assert status == (0 if how in ("quit", "end of stream") else 128 + signal.Signals[how])
+    assert list(temporary.iterdir()) == []
+    assert folder.exists() == own
 
 
 def test_answers_are_one_line_each(worker: Client) -> None:
