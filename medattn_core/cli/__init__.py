@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from typing import Annotated
 
 import typer
@@ -13,6 +14,7 @@ from medattn_core.cli.data import data
 from medattn_core.cli.describe import bundles, info
 from medattn_core.cli.evaluate import evaluate
 from medattn_core.cli.predict import predict
+from medattn_core.cli.shared import FAILED, let_go, out, reported, show, terminable, unwritten
 from medattn_core.cli.train import train
 from medattn_core.version import __version__
 
@@ -22,7 +24,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Classify medical images, with the evidence: a map whose voxels sum to the decision. Research use only.",
-    epilog="Exit status: 0 all good, 1 an input failed (the others are done), 2 wrong usage, 130 interrupted.",
+    epilog="Exit status: 0 all good, 1 an input failed (the others are done), 2 wrong usage, 130 interrupted, "
+    "143 terminated.",
 )
 for command in (predict, train, evaluate, bench, bundles, info):
     app.command()(command)
@@ -32,7 +35,8 @@ app.add_typer(bundle, name="bundle")
 
 def _version(wanted: bool) -> None:
     if wanted:
-        typer.echo(f"medattn {__version__}")
+        with reported(verbose=False):
+            out(f"medattn {__version__}")
         raise typer.Exit
 
 
@@ -49,4 +53,14 @@ def main() -> None:
     """The ``medattn`` command."""
     # Before torch is loaded: its threads wait instead of spinning. Beside other programs that is several times faster.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    app()
+    if sys.getfilesystemencoding() == "ascii" and os.environ.get("PYTHONUTF8") != "1":
+        # A bare locale, in which no name beyond ASCII opens.
+        os.environ["PYTHONUTF8"] = "1"
+        os.execv(sys.executable, sys.orig_argv)
+    with terminable():
+        try:
+            app()
+        except OSError as error:  # the help, which typer prints
+            let_go(sys.stdout)
+            show(unwritten(error), verbose=False)
+            sys.exit(FAILED)

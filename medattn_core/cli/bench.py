@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from medattn_core.cli.shared import Runtime, Verbose, prepare, reported, say, table
+from medattn_core.cli.shared import Runtime, Verbose, out, prepare, reported, say, table
 
 
 def bench(
@@ -51,7 +51,7 @@ def bench(
                 sides, runs=runs, heard=lambda done, count: say(f"round {done} of {count}" if done else "warmed up")
             )
         where = input or "a made-up scan of 256 x 256 x 256 voxels"
-        typer.echo(f"{plain.bundle.name} {plain.bundle.version} on {where}: medians of {runs}, milliseconds")
+        out(f"{plain.bundle.name} {plain.bundle.version} on {where}: medians of {runs}, milliseconds")
         table(tuple(speed.HEADER), [tuple(row) for row in speed.rows(timed, "MONAI")])
         if runtime is Runtime.auto and other.runtime == "torch":
-            typer.echo("auto takes torch: no other runtime here is both faster and accurate enough")
+            out("auto takes torch: no other runtime here is both faster and accurate enough")

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from medattn_core.cli.shared import FAILED, AsJson, Verbose, output_folder, prepare, reported, say
+from medattn_core.cli.shared import FAILED, AsJson, Verbose, out, output_folder, prepare, reported, say
 
 bundle = typer.Typer(no_args_is_help=True, help="Work with MONAI bundles.")
 
@@ -79,9 +79,9 @@ def verify(
 
         report = interop.verify(source, trust=trust, schemas=schema, inputs=scan or ())
         if as_json:
-            typer.echo(json.dumps(report.to_dict(), indent=2, ensure_ascii=False))
+            out(json.dumps(report.to_dict(), indent=2, ensure_ascii=False))
         else:
             for line in report.lines():
-                typer.echo(line)
+                out(line)
         if not report.good:
             raise typer.Exit(FAILED)

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from medattn_core.cli.shared import FAILED, AsJson, Verbose, bars, prepare, reported, say, table
+from medattn_core.cli.shared import FAILED, AsJson, Verbose, bars, out, prepare, reported, say, table
 
 data = typer.Typer(no_args_is_help=True, help="Work with data lists.")
 
@@ -33,10 +33,10 @@ def check(
         with bars() as (reading, _):
             found = run(file, section=section, progress=reading)
         if as_json:
-            typer.echo(json.dumps(found.to_dict(), indent=2, ensure_ascii=False))
+            out(json.dumps(found.to_dict(), indent=2, ensure_ascii=False))
         else:
             for name, text in found.lines():
-                typer.echo(f"{name:<17} {text}")
+                out(f"{name:<17} {text}")
             if found.classes:
                 folds = sorted(
                     {fold for counts in found.classes.values() for fold in counts}, key=lambda f: (f is None, f)

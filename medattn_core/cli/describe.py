@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from medattn_core.cli.shared import AsJson, Verbose, prepare, reported, table
+from medattn_core.cli.shared import AsJson, Verbose, out, prepare, reported, table
 
 if TYPE_CHECKING:
     from medattn_core.bundles import Bundle
@@ -23,7 +23,7 @@ def bundles(as_json: AsJson = False, verbose: Verbose = False) -> None:
 
         listed = list_bundles()
         if as_json:
-            typer.echo(json.dumps([_bundle(bundle) for bundle in listed], indent=2, ensure_ascii=False))
+            out(json.dumps([_bundle(bundle) for bundle in listed], indent=2, ensure_ascii=False))
             return
         rows = [(bundle.name, bundle.version, _takes(bundle), _gives(bundle), bundle.description) for bundle in listed]
         table(("bundle", "version", "takes", "gives", "description"), rows)
@@ -43,7 +43,7 @@ def info(
         volume = read(file, series=series)
         seen = _seen(volume, list_series(file) if volume.series is not None else [])
         if as_json:
-            typer.echo(json.dumps(seen, indent=2, ensure_ascii=False))
+            out(json.dumps(seen, indent=2, ensure_ascii=False))
             return
         for name in (
             "source",
@@ -56,7 +56,7 @@ def info(
             "dtype",
             "range",
         ):
-            typer.echo(f"{name.replace('_', ' '):<14} {_plain(seen[name])}")
+            out(f"{name.replace('_', ' '):<14} {_plain(seen[name])}")
         if seen["series"]:
             chosen = seen["series_instance_uid"]
             rows = [
@@ -65,7 +65,7 @@ def info(
             ]
             table(("read", "series", "modality", "number", "slices"), rows)
         for notice in volume.warnings:
-            typer.echo(f"warning [{notice.code}] {notice.message}")
+            out(f"warning [{notice.code}] {notice.message}")
 
 
 def _seen(volume: Volume, series: list[Series]) -> dict[str, Any]:

@@ -61,7 +61,6 @@ def evaluate(
                 bundle, data, output, section=section, validation=validation, validation_section=validation_section,
                 fold=fold, repeat=tuple(repeat or ()), settings=settings, device=device, progress=reading,
             )  # fmt: skip
-        _print(metrics)
         for error in metrics["errors"]:
             say(f"error [{error['code']}] {error['message']}")
         for kind, what in (("place_errors", "mask not used"), ("map_errors", "maps not compared")):
@@ -69,6 +68,7 @@ def evaluate(
                 say(f"warning [{error['code']}] {what}: {error['message']}")
         _say_validation(metrics["validation"])
         say(f"{metrics['cases']} case{'' if metrics['cases'] == 1 else 's'}; results in {output}")
+        _print(metrics)  # last: stdout may be full, which ends the command
         if metrics["errors"]:
             raise typer.Exit(FAILED)
 

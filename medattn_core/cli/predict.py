@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
-import sys
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TextIO
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -19,8 +16,10 @@ from medattn_core.cli.shared import (
     Verbose,
     output_folder,
     prepare,
+    put,
     reported,
     say,
+    unwritten,
 )
 from medattn_core.errors import MedAttnError, PredictionError
 
@@ -104,7 +103,7 @@ def predict(
     Run it again after it was stopped, and it goes on where it was.
     """
     prepare(verbose)
-    with reported(verbose):
+    with reported(verbose, interrupted="interrupted; what was finished is saved"):
         for option, given in (("--bundle", bundle), ("--mask", mask), ("--series", series),
                               *(("--channel", one) for one in channel or ())):  # fmt: skip
             if given is not None and str(given) in ("", "."):
@@ -155,63 +154,34 @@ def predict(
             restart=restart,
             begun=printed.begun,
             done=printed.done,
-            say=printed.say,
+            say=say,
         )
         before = f", {summary.taken_over} of them before," if summary.taken_over else ""
         good = summary.count - summary.failed
-        printed.say(f"{good} of {summary.count} predicted{before} in {summary.seconds:.1f} s; results in {output}")
+        say(f"{good} of {summary.count} predicted{before} in {summary.seconds:.1f} s; results in {output}")
     if summary.failed:
         raise typer.Exit(FAILED)
 
 
 class _Printed:
-    """Results on stdout, all else on stderr.
-
-    Either may end before the batch does (``| head -1``, a full disk). That costs what would have been printed there,
-    and no result: the batch goes on, and its exit status is its own.
-    """
+    """Results on stdout, all else on stderr. Where either cannot be written, the batch goes on without it."""
 
     def __init__(self, count: int, width: int, verbose: bool) -> None:
         self._count, self._width, self._verbose = count, width, verbose
         self._begun = 0
-        self._ended: set[bool] = set()
 
     def begun(self, job: Job, progress: Progress) -> None:
         self._begun += 1
         place = self._count - progress.count + self._begun
-        self.say(f"[{place}/{self._count}] {job.path}{progress.words()}")
+        say(f"[{place}/{self._count}] {job.path}{progress.words()}")
 
     def done(self, result: Done) -> None:
         if self._verbose and result.trace:
-            self.say(result.trace)
+            say(result.trace)
         for notice in result.record["warnings"]:
-            self.say(f"warning [{notice['code']}] {notice['message']}")
+            say(f"warning [{notice['code']}] {notice['message']}")
         error = result.record["error"]
         if error:
-            self.say(f"error [{error['code']}] {' '.join(error['message'].split())}")
-        else:
-            self._print(f"{result.job.path!s:<{self._width}}  {result.said}  {result.seconds:.2f} s")
-
-    def say(self, text: str) -> None:
-        self._print(text, err=True)
-
-    def _print(self, text: str, *, err: bool = False) -> None:
-        if err in self._ended:
-            return
-        try:
-            typer.echo(text, err=err)
-        except OSError as error:
-            self._ended.add(err)
-            _let_go(sys.stderr if err else sys.stdout)
-            if not err:
-                reason = error.strerror or type(error).__name__
-                self.say(f"standard output cannot be written ({reason}), the batch goes on without it")
-
-
-def _let_go(stream: TextIO) -> None:
-    """Lead a stream nowhere: what it still holds would raise when Python flushes it at its end."""
-    with contextlib.suppress(OSError):
-        number = stream.fileno()
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, number)
-        os.close(nowhere)
+            say(f"error [{error['code']}] {' '.join(error['message'].split())}")
+        elif lost := put(f"{result.job.path!s:<{self._width}}  {result.said}  {result.seconds:.2f} s"):
+            say(f"{unwritten(lost).message}, the batch goes on without it")

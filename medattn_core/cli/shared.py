@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+import io
+import math
+import os
+import signal
 import sys
+import threading
+import time
 import traceback
 from collections.abc import Callable, Iterator
 from enum import Enum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TextIO, cast
 
 import typer
 
 from medattn_core.errors import MedAttnError, known_error
 
-FAILED, WRONG_USAGE, INTERRUPTED = 1, 2, 130
+FAILED, WRONG_USAGE, INTERRUPTED, TERMINATED = 1, 2, 130, 143
 _USAGE_CODES = ("bad_argument", "bad_config", "bad_task", "unknown_bundle")
 """A task that cannot be is of somebody's settings: that of a damaged bundle is ``bad_bundle``."""
 
@@ -65,11 +72,12 @@ def table(header: tuple[str, ...], rows: list[tuple[Any, ...]]) -> None:
     table = Table(*header, box=None, pad_edge=False)
     for row in rows:
         table.add_row(*("" if cell is None else str(cell) for cell in row))
+    terminal = sys.stdout is not None and sys.stdout.isatty()
     # Piped into a file or another program, a name must not be cut at the width of a terminal that is not there.
-    console = Console(markup=False, emoji=False, highlight=False)
-    if not console.is_terminal:
-        console = Console(markup=False, emoji=False, highlight=False, width=10_000)
-    console.print(table)
+    width = None if terminal else 10_000
+    text = io.StringIO()
+    Console(file=text, force_terminal=terminal, width=width, markup=False, emoji=False, highlight=False).print(table)
+    out(text.getvalue().removesuffix("\n"))
 
 
 @contextlib.contextmanager
@@ -79,22 +87,126 @@ def bars() -> Iterator[tuple[Callable[[int, int], None], Callable[[int, int, dic
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True)) as bars:
-        reading = bars.add_task("reading", total=None, visible=False)
-        steps = bars.add_task("training", total=None, visible=False)
+    stream = cast(TextIO, _Lossy(sys.stderr)) if sys.stderr else None  # there is none after `2>&-`
+    bars = Progress(*columns, console=Console(file=stream, stderr=True))
+    reading = bars.add_task("reading", total=None, visible=False)
+    steps = bars.add_task("training", total=None, visible=False)
 
-        def read(done: int, count: int) -> None:
-            bars.update(reading, completed=done, total=count, visible=True)
+    # Started by what they first show: bars without a task end with an empty line.
+    def read(done: int, count: int) -> None:
+        bars.update(reading, completed=done, total=count, visible=True)
+        bars.start()
 
-        def step(done: int, count: int, losses: dict[str, float]) -> None:
-            words = "  ".join(f"{name} {value:.3f}" for name, value in losses.items())
-            bars.update(steps, completed=done, total=count, description=f"training  {words}", visible=True)
+    def step(done: int, count: int, losses: dict[str, float]) -> None:
+        words = "  ".join(f"{name} {value:.3f}" for name, value in losses.items())
+        bars.update(steps, completed=done, total=count, description=f"training  {words}", visible=True)
+        bars.start()
 
+    try:
         yield read, step
+    finally:
+        if bars.live.is_started:
+            bars.stop()
+
+
+class _Lossy:
+    """A stream for rich, which ends the process where the reader of a stream has gone."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def write(self, text: str) -> int:
+        try:
+            return self._stream.write(text)
+        except OSError:
+            let_go(self._stream)
+            return len(text)
+
+    def flush(self) -> None:
+        try:
+            self._stream.flush()
+        except OSError:
+            let_go(self._stream)
+
+
+def put(text: str, *, err: bool = False) -> OSError | None:
+    """Print a line on stdout or stderr.
+
+    Either may end before the work does (``| head -1``, a full disk). That costs what would have been printed there.
+
+    Returns:
+        Why the stream cannot be written; it leads nowhere from then on, so this is told once.
+    """
+    try:
+        typer.echo(text, err=err)
+    except OSError as error:
+        let_go(sys.stderr if err else sys.stdout)
+        return error
+    return None
 
 
 def say(text: str) -> None:
-    typer.echo(text, err=True)
+    """Print a line on stderr, if it can be written: the work does not depend on it."""
+    put(text, err=True)
+
+
+def out(text: str) -> None:
+    """Print a result on stdout.
+
+    A reader that has gone wants no more of it, which is no error.
+
+    Raises:
+        MedAttnError: ``unwritable``: the disk is full, or the like.
+    """
+    error = put(text)
+    # Windows calls a pipe without a reader an invalid argument.
+    if error and not isinstance(error, BrokenPipeError) and not (os.name == "nt" and error.errno == errno.EINVAL):
+        raise unwritten(error)
+
+
+@contextlib.contextmanager
+def terminable() -> Iterator[None]:
+    """End on SIGTERM by an exception, as on Ctrl-C: what is half written or unpacked is taken away.
+
+    Left alone where the signal already means something (a program that embeds this one) or cannot be caught.
+    """
+    if (
+        threading.current_thread() is not threading.main_thread()
+        or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL
+    ):
+        yield
+        return
+    last = -math.inf
+
+    def end(*_: object) -> None:
+        nonlocal last
+        now = time.monotonic()
+        if now - last > 1:  # `timeout` sends it twice at once, which must not break off the taking away
+            last = now
+            raise SystemExit(TERMINATED)
+
+    signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def unwritten(error: OSError) -> MedAttnError:
+    """Why standard output cannot be written."""
+    return MedAttnError("unwritable", f"standard output cannot be written ({error.strerror or type(error).__name__})")
+
+
+def let_go(stream: TextIO) -> None:
+    """Lead a stream nowhere: what it still holds would raise when Python flushes it at its end."""
+    with contextlib.suppress(OSError):
+        number = stream.fileno()
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, number)
+        os.close(nowhere)
 
 
 def prepare(verbose: bool) -> None:
@@ -117,14 +229,19 @@ def show(error: MedAttnError, verbose: bool) -> None:
 
 
 @contextlib.contextmanager
-def reported(verbose: bool) -> Iterator[None]:
-    """Errors that end the command: one line, and the exit status."""
+def reported(verbose: bool, interrupted: str = "interrupted") -> Iterator[None]:
+    """Errors that end the command: one line, and the exit status.
+
+    Args:
+        verbose: show the trace too.
+        interrupted: what is said after Ctrl-C.
+    """
     try:
         yield
     except (typer.Exit, typer.Abort):
         raise
     except KeyboardInterrupt:
-        say("interrupted; what was finished is saved")
+        say(interrupted)
         raise typer.Exit(INTERRUPTED) from None
     except Exception as error:
         known = known_error(error)

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from medattn_core.cli.shared import INTERRUPTED, Device, Verbose, bars, output_folder, prepare, reported, say
+from medattn_core.cli.shared import Device, Verbose, bars, output_folder, prepare, reported, say
 
 
 def train(
@@ -33,7 +33,7 @@ def train(
         str | None,
         typer.Option(
             metavar="BUNDLE",
-            help="Start from the weights, grid and network of a bundle; or `imagenet` (encoder efficientnet-lite0).",
+            help="Start from the weights, grid and network of a bundle; or `imagenet` (efficientnet-lite0, 1, 2).",
         ),
     ] = None,
     device: Device = "auto",
@@ -46,29 +46,26 @@ def train(
 ) -> None:
     """Train a bundle on a data list. Curves for TensorBoard lie in OUTPUT.logs."""
     prepare(verbose)
-    with reported(verbose):
+    interrupted = "interrupted; finished epochs, if any, are saved, and the same command with --resume continues it"
+    with reported(verbose, interrupted=interrupted):
         from medattn_core.training import train as run
 
-        try:
-            with bars() as (reading, progress):
-                run(
-                    data,
-                    output,
-                    config=config,
-                    epochs=epochs,
-                    seed=seed,
-                    start_from=start_from,
-                    device=device,
-                    resume=resume,
-                    validation_fold=validation_fold,
-                    folds=folds,
-                    section=section,
-                    overwrite=overwrite,
-                    reading=reading,
-                    progress=progress,
-                    say=say,
-                )
-        except KeyboardInterrupt:
-            say("interrupted; finished epochs, if any, are saved, and the same command with --resume continues it")
-            raise typer.Exit(INTERRUPTED) from None
+        with bars() as (reading, progress):
+            run(
+                data,
+                output,
+                config=config,
+                epochs=epochs,
+                seed=seed,
+                start_from=start_from,
+                device=device,
+                resume=resume,
+                validation_fold=validation_fold,
+                folds=folds,
+                section=section,
+                overwrite=overwrite,
+                reading=reading,
+                progress=progress,
+                say=say,
+            )
         say(f"the bundle lies in {output}")

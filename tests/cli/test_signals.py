@@ -1,0 +1,93 @@
+"""Commands that are stopped: what they leave, and what they say."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from medattn_core.cli.shared import terminable
+from tests.cli.conftest import Run
+
+POSIX = pytest.mark.skipif(os.name == "nt", reason="Windows ends a process without a word to it")
+
+
+@POSIX
+def test_a_terminated_export_leaves_nothing(tiny: Path, tmp_path: Path) -> None:
+    """Twice at once, as `timeout` does it: the second does not break off the taking away."""
+    target = tmp_path / "made"
+    command = [sys.executable, "-m", "medattn_core", "bundle", "export", str(tiny), "--output", str(target)]
+    with subprocess.Popen([*command, "--torchscript"], stderr=subprocess.PIPE, text=True) as process:
+        until = time.monotonic() + 60
+        while not list(tmp_path.iterdir()) and process.poll() is None and time.monotonic() < until:
+            time.sleep(0.005)
+        process.terminate()
+        process.terminate()
+        _, said = process.communicate(timeout=60)
+    assert (process.returncode, said) == (143, "")
+    assert list(tmp_path.iterdir()) == []
+
+
+@POSIX
+def test_sigterm_is_ours_for_as_long_as_a_command_runs() -> None:
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+
+    def terminated() -> None:
+        with terminable():
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(5)
+
+    with pytest.raises(SystemExit) as ended:
+        terminated()
+    assert ended.value.code == 143
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+
+
+def test_sigterm_of_another_program_and_of_a_thread_is_left_alone() -> None:
+    inside = []
+
+    def look() -> None:
+        with terminable():
+            inside.append(signal.getsignal(signal.SIGTERM))
+
+    def theirs(*_: object) -> None: ...
+
+    thread = threading.Thread(target=look)
+    thread.start()
+    thread.join()
+    before = signal.signal(signal.SIGTERM, theirs)
+    try:
+        look()
+        assert signal.getsignal(signal.SIGTERM) is theirs
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert inside == [signal.SIG_DFL, theirs]
+
+
+@pytest.mark.parametrize(
+    ("words", "place", "said"),
+    [
+        ("evaluate b --data x --output y", "evaluation.evaluate", "interrupted\n"),
+        ("data check x", "datalists.check", "interrupted\n"),
+        (
+            "predict {tiny} --bundle {tiny} --output y",
+            "batch.jobs.inputs_of",
+            "interrupted; what was finished is saved\n",
+        ),
+    ],
+)
+def test_what_is_said_after_ctrl_c(
+    run: Run, tiny: Path, monkeypatch: pytest.MonkeyPatch, words: str, place: str, said: str
+) -> None:
+    def pressed(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(f"medattn_core.{place}", pressed)
+    ran = run(*words.format(tiny=tiny).split())
+    assert (ran.status, ran.err) == (130, said)
