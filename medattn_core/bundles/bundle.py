@@ -78,7 +78,7 @@ class Recipe:
     started_from: dict[str, str] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class Bundle:
     """A checked bundle.
 
@@ -103,11 +103,14 @@ class Bundle:
     version: str
     description: str
     task: TaskSpec
-    network: dict[str, Any] = field(repr=False)
-    weights_path: Path = field(repr=False)
+    network: dict[str, Any]
+    weights_path: Path
     weights_sha256: str
-    members: tuple[tuple[Path, str], ...] = field(default=(), repr=False)
-    stacked: int = field(default=1, repr=False)
-    input_check: InputCheck | None = field(default=None, repr=False)
-    calibration: dict[str, Any] = field(default_factory=dict, repr=False)
-    metadata: dict[str, Any] = field(default_factory=dict, repr=False)
+    members: tuple[tuple[Path, str], ...] = ()
+    stacked: int = 1
+    input_check: InputCheck | None = None
+    calibration: dict[str, Any] = field(default_factory=dict)
+    metadata: dict[str, Any] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        return f"<Bundle {self.name} {self.version}: {self.description}>"

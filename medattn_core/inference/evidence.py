@@ -9,7 +9,7 @@ import numpy as np
 from medattn_core.volumes import Volume, geometry
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class Evidence(Volume):
     """Contribution of every voxel to one logit (or to the difference of two).
 
@@ -30,6 +30,11 @@ class Evidence(Volume):
     total: float = 0.0
     residual: float = 0.0
     additive: bool = True
+
+    def _words(self) -> str:
+        against = f" against {self.against}" if self.against else ""
+        total = f"sum {self.total:.4g} {self.unit}, " if self.additive else ""
+        return f"for {self.label}{against}, {total}{super()._words()}"
 
     @property
     def density_unit(self) -> str:

@@ -15,26 +15,11 @@ from medattn_core.inference.head import Ensemble, Head, Pooled
 from medattn_core.inference.masks import MaskLike, cells_of_mask, native_mask
 from medattn_core.inference.read_only import read_only
 from medattn_core.inference.regions import MIN_CONTRIBUTION, Region, ScanMark, connected_parts
+from medattn_core.inference.what_if import WhatIf
 from medattn_core.tasks import TaskSpec
 from medattn_core.transforms.grid import ModelGrid
 from medattn_core.volumes import Volume, geometry
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class WhatIf:
-    """The answer to "without this" or "only this".
-
-    Attributes:
-        logits: ``(K,)``.
-        probabilities: each label's probability; the value in regression.
-        label: most probable label.
-        warnings: how the question had to be read.
-    """
-
-    logits: np.ndarray
-    probabilities: dict[str, float]
-    label: str
-    warnings: tuple[Notice, ...] = ()
+from medattn_core.volumes.filenames import title_of
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -86,6 +71,14 @@ class Prediction:
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state, _kept={})
         self.__post_init__()
+
+    def __repr__(self) -> str:
+        said = self.value if self.value is not None else self.probabilities[self.label]
+        warned = "".join(f", {code}" for code in dict.fromkeys(notice.code for notice in self.warnings))
+        return (
+            f"<Prediction {self.label} {said:.4g}{self.unit and f' {self.unit}'} of {title_of(self.volume.source)}, "
+            f"by {self.bundle} {self.bundle_version}{warned}>"
+        )
 
     @property
     def logits(self) -> np.ndarray:

@@ -76,6 +76,9 @@ class Predictor:
         self.runtime = runtime
         self._open_runtimes(say)
 
+    def __repr__(self) -> str:
+        return f"<Predictor of {self.bundle.name} {self.bundle.version}, {self.runtime} on {self.device}>"
+
     def __getstate__(self) -> dict[str, Any]:
         # A session of another runtime cannot be pickled, and a copy has other networks: both open their own.
         return {name: value for name, value in self.__dict__.items() if name != "_run"}

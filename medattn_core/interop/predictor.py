@@ -33,7 +33,7 @@ NOT_ADDITIVE = "Grad-CAM (not additive)"
 """Unit of a map that is no sum."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class Saliency(Evidence):
     """A map of what a network is sensitive to, in [0, 1]; its sum means nothing, so ``total`` is NaN."""
 
@@ -52,7 +52,7 @@ class Saliency(Evidence):
         return Volume(data=self.data, **self.identity())
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class ForeignPrediction(Prediction):
     """Result of a bundle without evidence: probabilities, and Grad-CAM of the most probable class.
 

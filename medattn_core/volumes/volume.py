@@ -9,6 +9,7 @@ import numpy as np
 
 from medattn_core.errors import Notice, VolumeError
 from medattn_core.volumes import geometry
+from medattn_core.volumes.filenames import title_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,7 +30,7 @@ class Series:
     slices: int = 0
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class Volume:
     """A scalar image in world space.
 
@@ -92,6 +93,16 @@ class Volume:
                 f"{name}: the voxel-to-world matrix cannot be inverted (spacing {geometry.spacing(affine).tolist()}); "
                 "export the scan again with its geometry",
             )
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self._words()}>"
+
+    def _words(self) -> str:
+        """What it is, on one line, without its voxels."""
+        size = " x ".join(map(str, self.shape[: self.spatial_dims]))
+        spacing = " x ".join(f"{mm:.3g}" for mm in self.spacing[: self.spatial_dims])
+        told = (size, str(self.data.dtype), f"{spacing} mm" if self.spacing_known else "no pixel size", self.modality)
+        return ", ".join(filter(None, (*told, title_of(self.source))))
 
     @property
     def shape(self) -> tuple[int, int, int]:

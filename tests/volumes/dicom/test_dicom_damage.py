@@ -56,7 +56,8 @@ def test_random_damage_is_an_error_or_a_volume_never_a_crash(series: Path) -> No
         for place in rng.integers(132, header, 4):
             damaged[place] = rng.integers(256)
         path.write_bytes(damaged)
-        assert "Invented" not in repr(attempt(path))
+        found = attempt(path)
+        assert "Invented" not in f"{found} {vars(found)}"
 
 
 def test_an_oversized_header_is_refused_before_allocating(series: Path) -> None:
