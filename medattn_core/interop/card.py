@@ -142,10 +142,14 @@ def export_card(
     return "\n\n".join(parts) + "\n"
 
 
+def _numbers(score: Mapping[str, Any], *keys: str) -> bool:
+    return all(isinstance(score.get(key), (int, float)) for key in keys)
+
+
 def _intervals(bundle: Bundle, metrics: Measured | None) -> str:
     scores = bundle.metadata.get("eval_metrics", {}) if metrics is None else metrics.scores
-    numbers = {name: s for name, s in scores.items() if isinstance(s, Mapping) and "value" in s}
-    between = {name: f"{s['low']:.4g} to {s['high']:.4g}" for name, s in numbers.items() if {"low", "high"} <= set(s)}
+    numbers = {name: s for name, s in scores.items() if isinstance(s, Mapping) and _numbers(s, "value")}
+    between = {name: f"{s['low']:.4g} to {s['high']:.4g}" for name, s in numbers.items() if _numbers(s, "low", "high")}
     if not between and (metrics is None or not numbers):
         return (
             "No intervals were measured for the figures above. `medattn evaluate` on a test list gives them, over "

@@ -19,7 +19,8 @@ from monai.inferers import Inferer
 from torch import Tensor, nn
 
 from medattn_core.errors import VolumeError
-from medattn_core.inference.inputs import expand, is_result_name
+from medattn_core.inference.inputs import detached_data, expand, is_result_name
+from medattn_core.volumes import sniff
 
 
 def inputs_in(folder: str, channels: int = 1, output: str | None = None) -> list[dict[str, Any]]:
@@ -79,8 +80,23 @@ def _is_result(path: str, results: Path | None, *, tabled: bool) -> bool:
 
 
 def paths_in(folder: str) -> list[str]:
-    """What a folder holds, in the order of the names and without hidden files: of a case its channels."""
-    return sorted(glob.glob(os.path.join(glob.escape(str(folder)), "*")))
+    """What a folder holds, in the order of the names: of a case its channels.
+
+    Without hidden files, and without those that hold the voxels of a header beside them (.mhd, .nhdr, .hdr).
+    """
+    found = sorted(glob.glob(os.path.join(glob.escape(str(folder)), "*")))
+    voxels = {os.path.realpath(data) for path in found if (data := _voxels_of(Path(path))) is not None}
+    return [path for path in found if os.path.realpath(path) not in voxels]
+
+
+def _voxels_of(path: Path) -> Path | None:
+    """The file that is no input of its own, because it belongs to the header at ``path``."""
+    if path.suffix.lower() == ".hdr":  # such pairs are not read, which one row says
+        names = (f"{path.stem}{end}" for end in (".img", ".IMG", ".img.gz"))
+        return next((path.with_name(name) for name in names if path.with_name(name).is_file()), None)
+    data = detached_data(path)
+    # A header may name anything: what is an image by its own name stays one.
+    return None if data is None or sniff.expected(data.name) else data
 
 
 def load_weights(network: nn.Module, path: str) -> nn.Module:

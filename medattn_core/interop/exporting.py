@@ -29,7 +29,7 @@ from medattn_core.bundles.files import read_json, sha256
 from medattn_core.bundles.plain import would_be_evaluated
 from medattn_core.bundles.save import new_folder, to_json, write_file
 from medattn_core.errors import BundleError
-from medattn_core.interop import configs, formats, vendor
+from medattn_core.interop import configs, formats, schema, vendor
 from medattn_core.interop.card import Measured, export_card, read_metrics
 from medattn_core.networks.ensemble import PREFIX
 
@@ -59,14 +59,18 @@ def export(
         metrics: metrics.json of `medattn evaluate`: these scores, with their intervals, become the documented ones.
 
     Raises:
-        BundleError: the bundle is damaged, something else lies at ``output``, or a format cannot be made.
+        BundleError: the bundle is damaged, something else lies at ``output``, it lies inside the bundle, or a format
+            cannot be made.
         MedAttnError: ``missing_dependency``.
     """
     bundle = load(name_or_path)
     target = Path(output)
     check_target(target)
-    if target.exists() and target.resolve() == bundle.path.resolve():
-        raise BundleError("bad_argument", f"{target}: is the bundle itself; choose another output folder")
+    where, source = target.resolve(), bundle.path.resolve()
+    if where.is_relative_to(source):
+        what = "is the bundle itself" if where == source else f"lies inside the bundle to export, {source}"
+        raise BundleError("bad_argument", f"{target}: {what}; choose another output folder")
+    metadata = metadata_of(bundle)
     wanted = tuple(n for n, on in (("torchscript", torchscript), ("onnx", onnx), ("openvino", openvino)) if on)
     measured = read_metrics(Path(metrics), bundle) if metrics is not None else None
     contents = contents_of(bundle)
@@ -83,11 +87,29 @@ def export(
             bundle, formats=wanted, self_contained=self_contained, data_list=contents.recipe.data_list, metrics=measured
         )
         write_file(work / CARD, card.encode())
-        _write_metadata(work, bundle, self_contained=self_contained, metrics=measured)
+        _write_metadata(work, metadata, bundle, self_contained=self_contained, metrics=measured)
         if wanted:
             formats.make(work, wanted)
-            _write_metadata(work, bundle, self_contained=self_contained, metrics=measured)
+            _write_metadata(work, metadata, bundle, self_contained=self_contained, metrics=measured)
     return load(target)
+
+
+def metadata_of(bundle: Bundle) -> dict[str, Any]:
+    """A copy of the metadata of a bundle, with what an older one does not have.
+
+    Raises:
+        BundleError: ``bad_bundle``: it is not what MONAI's schemas ask for.
+    """
+    metadata: dict[str, Any] = json.loads(json.dumps(bundle.metadata))
+    metadata.setdefault("required_packages_version", metadata.get("optional_packages_version", {}))
+    if isinstance(changelog := metadata.setdefault("changelog", {}), dict):
+        changelog.setdefault(bundle.version, "exported")
+    if found := schema.problems(metadata):
+        raise BundleError(
+            "bad_bundle",
+            f"{bundle.path / METADATA}: {'; '.join(found[:5])}; copy the bundle again, or correct what was changed",
+        )
+    return metadata
 
 
 def contents_of(bundle: Bundle) -> configs.Contents:
@@ -202,19 +224,20 @@ def _under(config: Any, *keys: str) -> Any:
     return config
 
 
-def _write_metadata(work: Path, bundle: Bundle, *, self_contained: bool, metrics: Measured | None) -> None:
-    """``configs/metadata.json``, with the hash of every other file."""
-    metadata = json.loads(json.dumps(bundle.metadata))
+def _write_metadata(
+    work: Path, stated: dict[str, Any], bundle: Bundle, *, self_contained: bool, metrics: Measured | None
+) -> None:
+    """``configs/metadata.json`` from what :func:`metadata_of` gives, with the hash of every other file."""
+    metadata = json.loads(json.dumps(stated))
     own = metadata["medattn"]
     members = max(bundle.stacked, 1 + len(bundle.members))
     own["format"] = FORMAT if members > 1 else 1
     if members > 1:
         own |= {"members": members, "stacked": True}
-    packages = dict(metadata.get("required_packages_version") or metadata.get("optional_packages_version") or {})
+    packages = dict(metadata["required_packages_version"] or metadata.get("optional_packages_version", {}))
     if self_contained:
         packages.pop("medattn", None)
     metadata["required_packages_version"] = metadata["optional_packages_version"] = packages
-    metadata.setdefault("changelog", {}).setdefault(bundle.version, "exported")
     if metrics is not None:
         metadata["eval_metrics"] = dict(metrics.scores)
     files = sorted(path.relative_to(work).as_posix() for path in work.rglob("*") if path.is_file())

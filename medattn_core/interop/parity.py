@@ -68,9 +68,34 @@ def network_input(source: Any, task: TaskSpec) -> np.ndarray:
     return image.unsqueeze(0).numpy()
 
 
+def _guarded(path: Path, run: Runtime) -> Runtime:
+    """A runtime whose own exceptions, of which each has several, become errors of the bundle."""
+
+    def guarded(image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        try:
+            return run(image)
+        except (BundleError, MemoryError):
+            raise
+        except Exception as error:
+            raise BundleError(
+                "bad_bundle",
+                f"{path}: does not take the task's input {list(image.shape)}, or does not give logits and evidence "
+                f"({type(error).__name__}); it may be of another bundle: export this one again",
+            ) from error
+
+    return guarded
+
+
 def torchscript(path: Path) -> Runtime:
-    """The TorchScript file of a trusted bundle: loading one can run code."""
-    module = torch.jit.load(str(path), map_location="cpu").eval()
+    """The TorchScript file of a trusted bundle: loading one can run code.
+
+    Raises:
+        BundleError: ``bad_bundle``: no such model.
+    """
+    try:
+        module = torch.jit.load(str(path), map_location="cpu").eval()
+    except (RuntimeError, ValueError) as error:
+        raise BundleError("bad_bundle", f"{path}: no TorchScript model that can be loaded; export it again") from error
 
     def run(image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         with torch.no_grad():
@@ -80,7 +105,7 @@ def torchscript(path: Path) -> Runtime:
             raise BundleError("bad_bundle", f"{path}: forward and attend give different logits; export it again")
         return out.logits[0].numpy(), out.contributions[0].numpy()
 
-    return run
+    return _guarded(path, run)
 
 
 def onnx(path: Path) -> Runtime:
@@ -109,7 +134,7 @@ def onnx(path: Path) -> Runtime:
         logits, evidence = session.run(["logits", "evidence"], {session.get_inputs()[0].name: image})
         return logits[0], evidence[0]
 
-    return run
+    return _guarded(path, run)
 
 
 def openvino(path: Path) -> Runtime:
@@ -129,7 +154,7 @@ def openvino(path: Path) -> Runtime:
         out = model(image)
         return out["logits"][0], out["evidence"][0]
 
-    return run
+    return _guarded(path, run)
 
 
 RUNTIMES: dict[str, tuple[Callable[[Path], Runtime], tuple[str, ...]]] = {

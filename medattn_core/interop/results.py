@@ -113,7 +113,12 @@ class SaveResults(Handler):
         self.task = task if isinstance(task, TaskSpec) else TaskSpec.from_dict(dict(task))
         self.inferer = inferer
         self.trust = Trust() if metadata is None else rules_in(metadata)
-        self.names = UniqueNames(name_of(str(one["source"])) for one in inputs if "source" in one)
+        self.every = [name_of(str(one["source"])) for one in inputs if "source" in one]
+        self._begin()
+
+    def _begin(self) -> None:
+        """Nothing is written yet."""
+        self.names = UniqueNames(self.every)
         self.count = self.failed = 0
 
     @property
@@ -132,10 +137,11 @@ class SaveResults(Handler):
                 writer.writerow(self._row(item, index))
 
     def finish(self, engine: Any) -> None:
-        """Say how many inputs failed, if any did."""
+        """Say how many inputs failed, if any did; a further run begins anew, in place of this one."""
         if self.failed:
             message = "%d of %d inputs could not be predicted: see error_message in %s"
             logging.getLogger(__name__).warning(message, self.failed, self.count, self.table)
+        self._begin()
 
     def _row(self, item: Mapping[str, Any], index: int) -> dict[str, str]:
         """Write the evidence of an item of the batch; its row."""

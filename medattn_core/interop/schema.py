@@ -41,20 +41,30 @@ def problems(metadata: dict[str, Any]) -> list[str]:
     found = _lacking(metadata, {k: v for k, v in REQUIRED.items() if k != "optional_packages_version"}, "")
     if not isinstance(metadata.get("optional_packages_version", {}), dict):
         found.append("optional_packages_version is no object")
+    if not isinstance(metadata.get("eval_metrics", {}), dict):
+        found.append("eval_metrics is no object")
     version, changelog = metadata.get("version"), metadata.get("changelog")
-    if not isinstance(changelog, dict) or version not in changelog:
+    if not isinstance(changelog, dict):
+        found.append("changelog is no object")
+    elif isinstance(version, str) and version not in changelog:
         found.append(f"the changelog has no entry for version {version!r}")
+    return found + (tensor_problems(metadata) if isinstance(metadata.get("network_data_format"), dict) else [])
+
+
+def tensor_problems(metadata: dict[str, Any]) -> list[str]:
+    """What ``network_data_format`` has not of what both schemas require, in words."""
     data = metadata.get("network_data_format")
     if not isinstance(data, dict):
-        return found
+        return ["network_data_format is no object"]
+    found = []
     for side in ("inputs", "outputs"):
         tensors = data.get(side)
         if not isinstance(tensors, dict) or not tensors:
             found.append(f"network_data_format names no {side}")
             continue
         for name, tensor in tensors.items():
-            if isinstance(tensor, dict):
-                found += _lacking(tensor, TENSOR, f"network_data_format.{side}.{name}.")
+            where = f"network_data_format.{side}.{name}"
+            found += _lacking(tensor, TENSOR, f"{where}.") if isinstance(tensor, dict) else [f"{where} is no object"]
     return found
 
 

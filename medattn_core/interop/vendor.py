@@ -28,10 +28,15 @@ def flat(name: str) -> str:
     return name.removeprefix(f"{PACKAGE}.").replace(".", "_")
 
 
+# MONAI parses any expression that holds the word "import" before it puts in what `@` names, and fails.
 _SCRIPTS_PATH = (
-    "$None if os.path.abspath(@bundle_root) in sys.path or not os.path.isdir(os.path.join(@bundle_root, 'scripts')) "
-    "else sys.path.insert(0, os.path.abspath(@bundle_root))"
+    "$(None if os.path.abspath(@bundle_root) in sys.path else sys.path.insert(0, os.path.abspath(@bundle_root))) "
+    "if os.path.isdir(os.path.join(@bundle_root, 'scripts')) "
+    "else None if 'scripts' in sys.modules or find_spec('scripts') "
+    "else (_ for _ in ()).throw(FileNotFoundError('the folder scripts of this bundle is not found from '"
+    " + os.getcwd() + ': change into the folder of the bundle, or give it as bundle_root'))"
 )
+_IMPORTS = ("$import os", "$import sys", "$from importlib.util import find_spec")
 
 
 def relocate(config: dict[str, Any]) -> dict[str, Any]:
@@ -43,7 +48,7 @@ def relocate(config: dict[str, Any]) -> dict[str, Any]:
     moved = _relocate(config)
     if moved == config:
         return config
-    imports = [*moved.get("imports", []), *(i for i in ("$import os", "$import sys") if i not in moved["imports"])]
+    imports = [*moved.get("imports", []), *(line for line in _IMPORTS if line not in moved["imports"])]
     return {**moved, "imports": imports, "scripts_path": _SCRIPTS_PATH}
 
 

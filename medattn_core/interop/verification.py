@@ -7,6 +7,7 @@ where it is this package's own text, the bundle is a shipped one, or the user tr
 from __future__ import annotations
 
 import csv
+import logging
 import os
 import shutil
 import tempfile
@@ -21,9 +22,9 @@ import torch
 from medattn_core.bundles import Bundle, load, load_networks, shipped_names
 from medattn_core.bundles.bundle import CARD, DATA_LICENSE, EVALUATE, INFERENCE, LICENSE, METADATA, TRAIN, WEIGHTS
 from medattn_core.bundles.files import member, read_json
-from medattn_core.errors import BundleError, MedAttnError, PredictionError
+from medattn_core.errors import BundleError, MedAttnError, PredictionError, known_error
 from medattn_core.inference import Prediction, Predictor
-from medattn_core.interop import code, configs, formats, parity, schema, workflow
+from medattn_core.interop import agreement, code, configs, formats, parity, schema, workflow
 from medattn_core.interop.archive import opened
 from medattn_core.interop.engine import paths_in
 from medattn_core.interop.report import Report
@@ -108,21 +109,32 @@ def _verify(root: Path, report: Report, *, trust: bool, schemas: Any, inputs: Se
     _step(report, "network in and out", lambda: _in_and_out(bundle, metadata))
     with tempfile.TemporaryDirectory(prefix="medattn-verify-") as folder:
         _compare(bundle, report, trust=trust, own=own, inputs=inputs, folder=Path(folder))
+    # Last: where the tasks differ, what inference.json then says is told as well.
+    _step(report, "task", lambda: agreement.same_task(bundle))
 
 
 def _step(report: Report, name: str, run: Any, words: Any = lambda answer: str(answer)) -> Any:
     """Run a check that says no by raising; what it returns, or None."""
     try:
         answer = run()
-    except MedAttnError as error:
-        report.failed(name, error)
+    except Exception as error:  # whatever a damaged bundle does to one check, the others are made
+        report.failed(name, _said(error))
         return None
     report.passed(name, words(answer))
     return answer
 
 
+def _said(error: Exception) -> MedAttnError:
+    """An error for the report; the trace of an unexpected one is for ``--verbose``."""
+    if not isinstance(error, MedAttnError):
+        logging.getLogger(__name__).warning("unexpected error", exc_info=error)
+    return known_error(error)
+
+
 def _in_and_out(bundle: Bundle, metadata: dict[str, Any]) -> str:
     """What MONAI's ``verify_net_in_out`` looks at, on the network that the metadata describe."""
+    if wrong := schema.tensor_problems(metadata):
+        raise BundleError("bad_bundle", f"{'; '.join(wrong[:5])}: nothing to compare with; correct {METADATA}")
     image = next(iter(metadata["network_data_format"]["inputs"].values()))
     pred = next(iter(metadata["network_data_format"]["outputs"].values()))
     shape = formats.example_shape(bundle.task)
@@ -148,8 +160,8 @@ def _compare(bundle: Bundle, report: Report, *, trust: bool, own: bool, inputs: 
     example = _example(bundle, scans)
     try:
         answers: list[Answer] = [(example, predictor(example))]
-    except MedAttnError as error:
-        report.failed("prediction", error)
+    except Exception as error:
+        report.failed("prediction", _said(error))
         for name in ("inference.json", *forms):
             report.skipped(name, "Predictor gave nothing to compare with")
         return
@@ -242,6 +254,8 @@ def _by_monai(bundle: Bundle, scans: Path, results: Path, answers: Sequence[Answ
     complete = (bundle.path / configs.MULTI_GPU_TRAIN).is_file()
     if lacking and complete:
         raise BundleError("bad_bundle", f"properties that MONAI requires are missing: {'; '.join(lacking)}")
+    if wrong := [f"{name}.json: {', '.join(found)}" for name, found in answer["wrong"].items() if found]:
+        raise BundleError("bad_bundle", f"MONAI could make nothing of {'; '.join(wrong)}; export the bundle again")
     if len(answer["outputs"]) != len(answers):
         raise BundleError(
             "bad_bundle", f"inference.json gives {len(answer['outputs'])} output(s) of {len(answers)} input(s)"

@@ -1,7 +1,8 @@
 """``python -m medattn_core.interop.workflow BUNDLE SCANS RESULTS``: a bundle by MONAI's own means, in its own process.
 
 It evaluates the bundle's configurations: only for bundles whose code is this package's own, or trusted. Prints one
-line of JSON: missing properties of each configuration, the outputs of the inputs in the folder SCANS in their order.
+line of JSON: properties of each configuration that are missing and that are wrong, the outputs of the inputs in the
+folder SCANS in their order.
 """
 
 from __future__ import annotations
@@ -20,6 +21,9 @@ from medattn_core.errors import BundleError
 
 TIME_LIMIT = 1800
 """Seconds."""
+
+MADE = ("network_def", "trainer", "train_dataset", "train_inferer", "evaluator", "dataset", "inferer")
+"""Properties that MONAI makes an object of."""
 
 
 def run_apart(root: Path, scans: Path, results: Path) -> dict[str, Any]:
@@ -55,10 +59,7 @@ def run_apart(root: Path, scans: Path, results: Path) -> dict[str, Any]:
 def run(root: Path, scans: Path, results: Path) -> dict[str, Any]:
     """Check the properties of every configuration, run `inference.json`, and say what came out."""
     import numpy as np
-    from monai.bundle import ConfigParser, ConfigWorkflow
-    from monai.bundle.properties import InferProperties, TrainProperties
-    from monai.utils import BundleProperty
-    from monai.utils import BundlePropertyConfig as Part
+    from monai.bundle import ConfigWorkflow
 
     from medattn_core.interop.engine import Handler
 
@@ -71,15 +72,7 @@ def run(root: Path, scans: Path, results: Path) -> dict[str, Any]:
             outputs.extend(np.asarray(item["pred"]).reshape(-1).tolist() for item in engine.state.output)
 
     sys.path.insert(0, str(root))
-    properties = {"inference": InferProperties, "evaluate": InferProperties, "train": TrainProperties}
-    missing: dict[str, list[str]] = {}
-    for name in ("train", "evaluate"):
-        if (root / "configs" / f"{name}.json").is_file():
-            parser = ConfigParser()
-            parser.read_config(str(root / "configs" / f"{name}.json"))
-            # By name: `check_properties` would build the data set, whose scans are not here.
-            required = {key: str(p[Part.ID]) for key, p in properties[name].items() if p[BundleProperty.REQUIRED]}
-            missing[name] = [key for key, place in required.items() if parser.get(place) is None]
+    missing, wrong = properties_of(root)
     workflow = ConfigWorkflow(
         config_file=str(root / "configs" / "inference.json"),
         meta_file=str(root / "configs" / "metadata.json"),
@@ -98,7 +91,54 @@ def run(root: Path, scans: Path, results: Path) -> dict[str, Any]:
         evaluator.handlers.append(Note())
     workflow.run()
     workflow.finalize()
-    return {"missing": missing, "outputs": outputs}
+    return {"missing": missing, "wrong": wrong, "outputs": outputs}
+
+
+def properties_of(root: Path) -> tuple[dict[str, list[str]], dict[str, list[str]]]:
+    """What MONAI asks of the configurations that are not run: as data, since their data sets are not here.
+
+    Returns:
+        By configuration the names of missing properties, and the places of those that no object can be made of.
+    """
+    from monai.bundle import ConfigParser
+    from monai.bundle.properties import InferProperties, TrainProperties
+    from monai.utils import BundleProperty
+    from monai.utils import BundlePropertyConfig as Part
+
+    asked: dict[str, tuple[tuple[str, ...], Any]] = {
+        "train": (("train",), TrainProperties),
+        "evaluate": (("evaluate",), InferProperties),
+        "multi_gpu_train": (("train", "multi_gpu_train"), TrainProperties),  # laid over the training
+    }
+    missing: dict[str, list[str]] = {}
+    wrong: dict[str, list[str]] = {}
+    for name, (names, properties) in asked.items():
+        files = [root / "configs" / f"{one}.json" for one in names]
+        if all(file.is_file() for file in files):
+            parser = ConfigParser()
+            parser.read_config([str(file) for file in files])
+            places = {key: str(p[Part.ID]) for key, p in properties.items()}
+            required = [key for key, p in properties.items() if p[BundleProperty.REQUIRED]]
+            missing[name] = [key for key in required if parser.get(places[key]) is None]
+            wrong[name] = [places[key] for key in MADE if key in places and not makes(parser, places[key])]
+    return missing, wrong
+
+
+def makes(parser: Any, place: str) -> bool:
+    """Whether a place of a configuration is something that makes an object, as far as data can tell; or not there.
+
+    Args:
+        parser: MONAI's, which has read the configuration. Nothing in it is evaluated.
+        place: such as ``train::dataset``.
+    """
+    value = parser.get(place)
+    followed: set[str] = set()
+    while isinstance(value, str) and value.startswith("@") and value not in followed:
+        followed.add(value)
+        value = parser.get(value[1:])
+    if isinstance(value, str):
+        return value.startswith(("$", "%", "@#", "@::"))  # an expression, a macro, a relative name
+    return (value is None and not followed) or (isinstance(value, dict) and "_target_" in value)
 
 
 if __name__ == "__main__":

@@ -290,6 +290,9 @@ def test_what_lies_there_is_not_overwritten(originals: dict[str, Bundle], tmp_pa
         export(originals["blobs"].path, tmp_path)
     with pytest.raises(BundleError, match="is the bundle itself"):
         export(originals["blobs"].path, originals["blobs"].path)
+    with pytest.raises(BundleError, match="sub: lies inside the bundle to export"):
+        export(originals["blobs"].path, originals["blobs"].path / "sub")
+    assert not (originals["blobs"].path / "sub").exists()
     assert (tmp_path / "thesis.txt").read_text() == "years of work"
 
 

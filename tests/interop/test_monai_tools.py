@@ -20,7 +20,7 @@ from medattn_core.inference import Predictor
 from medattn_core.interop.parity import TOLERANCE
 from medattn_core.interop.results import DECISION, columns, row_of, without_input_check
 from medattn_core.tasks import TaskSpec
-from tests.interop.conftest import EVERY, MODELS, SMALL, Exports, available
+from tests.interop.conftest import EVERY, MODELS, SMALL, Exports, available, untouched
 
 pytest.importorskip("ignite")
 
@@ -150,6 +150,24 @@ def test_no_property_is_missing(
         flow = workflow(root, config, kind, dataset_dir=folder, **extra)
         assert flow.check_properties() == [], config
         assert flow.version == "0.1.0"
+
+
+def test_load_of_a_self_contained_bundle(
+    exports: Exports, place: Path, no_scripts_left: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """MONAI's `load` does not say where the bundle is: elsewhere it tells what to do, and then it works."""
+    from monai.bundle import load as load_by_monai
+
+    root = exports("blobs", self_contained=True).path
+    where = {"name": root.name, "bundle_dir": str(root.parent), "source": "github", "workflow_type": "inference"}
+    with pytest.raises(RuntimeError) as caught:
+        load_by_monai(**where)
+    assert isinstance(caught.value.__cause__, FileNotFoundError)
+    assert f"not found from {place}: change into the folder of the bundle, or give" in str(caught.value.__cause__)
+    untouched(place)
+    monkeypatch.chdir(root)
+    network = load_by_monai(**where)
+    assert type(network).__module__ == "scripts.networks_attention_cnn"
 
 
 def train_whole_and_broken_off(root: Path, tmp_path: Path, **inputs: str) -> tuple[Path, Path]:

@@ -9,12 +9,13 @@ from typing import Any
 import nibabel
 import numpy as np
 import pytest
+import SimpleITK
 from PIL import Image
 
 from medattn_core.bundles import Bundle
 from medattn_core.errors import MedAttnError, VolumeError
 from medattn_core.interop import results
-from medattn_core.interop.engine import inputs_in
+from medattn_core.interop.engine import inputs_in, paths_in
 from medattn_core.volumes import filenames
 from tests.interop.test_results import SIZE, bundle_of, read_rows, run, save
 
@@ -110,6 +111,36 @@ def test_what_is_left_out_is_a_result(tmp_path: Path) -> None:
     ]  # fmt: skip
     (tmp_path / "predictions.json").write_bytes(b"")
     assert names(inputs_in(str(tmp_path))) == ["case", "nothing"]
+
+
+def test_a_second_run_of_a_workflow_replaces_the_first(bundle: Bundle, tmp_path: Path) -> None:
+    scans, out = tmp_path / "scans", tmp_path / "out"
+    scans.mkdir()
+    scan(scans / "a.nii.gz")
+    save(scans / "b.nii.gz", np.full(SIZE, 7, np.int16))
+    flow = run(bundle.path, scans, out)
+    first = (out / "predictions.csv").read_bytes()
+    flow.run()
+    assert (out / "predictions.csv").read_bytes() == first
+    assert [path.name for path in out.glob("*.nii.gz")] == ["a_evidence.nii.gz"]
+
+
+def test_a_header_and_its_voxels_are_one_input(tmp_path: Path) -> None:
+    """What a header names is no scan of its own, and no channel; what is a scan by its name is one all the same."""
+    image = SimpleITK.GetImageFromArray(np.arange(4096, dtype=np.int16).reshape(16, 16, 16))
+    for name, packed in (("a.mhd", False), ("b.mhd", True), ("c.nhdr", False), ("d.nhdr", True)):
+        SimpleITK.WriteImage(image, str(tmp_path / name), useCompression=packed)
+    SimpleITK.WriteImage(image, str(tmp_path / "e.hdr"))
+    assert {"a.raw", "b.zraw", "c.raw", "d.raw.gz", "e.img"} < set(os.listdir(tmp_path))
+    assert names(inputs_in(str(tmp_path))) == ["a.mhd", "b.mhd", "c.nhdr", "d.nhdr", "e.hdr"]
+    (tmp_path / "case").mkdir()
+    for name in ("1_ct.mhd", "2_pet.mhd"):
+        SimpleITK.WriteImage(image, str(tmp_path / "case" / name))
+    assert [os.path.basename(path) for path in paths_in(str(tmp_path / "case"))] == ["1_ct.mhd", "2_pet.mhd"]
+    scan(tmp_path / "case" / "3.nii.gz")
+    header = (tmp_path / "case" / "1_ct.mhd").read_text()
+    (tmp_path / "case" / "4.mhd").write_text(header.replace("1_ct.raw", "3.nii.gz"))
+    assert "3.nii.gz" in map(os.path.basename, paths_in(str(tmp_path / "case")))
 
 
 def test_a_run_over_nothing_is_an_error(bundle: Bundle, tmp_path: Path) -> None:
