@@ -132,10 +132,10 @@ def _lines(path: Path) -> list[str]:
         ) from error
     except OSError as error:
         raise DataListError("bad_datalist", f"{path}: it cannot be read ({error.strerror})") from error
-    lines = [line.strip() for line in text.splitlines()]
-    typed = [_beside(path, _unquoted(path, line)) for line in lines if line and not line.startswith("#")]
     if "\0" in text:
         raise DataListError("bad_datalist", f"{path}: it holds zero bytes, no text; save it as UTF-8, one path a line")
+    lines = [line.strip() for line in text.splitlines()]
+    typed = [_beside(path, _unquoted(path, line)) for line in lines if line and not line.startswith("#")]
     if not typed:
         raise DataListError("bad_datalist", f"{path}: it lists no path; write one path a line")
     return typed

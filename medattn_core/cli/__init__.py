@@ -61,6 +61,8 @@ def main() -> None:
         try:
             app()
         except OSError as error:  # the help, which typer prints
+            if error.filename is not None:
+                raise
             let_go(sys.stdout)
             show(unwritten(error), verbose=False)
             sys.exit(FAILED)

@@ -184,9 +184,11 @@ def terminable() -> Iterator[None]:
     def end(*_: object) -> None:
         nonlocal last
         now = time.monotonic()
-        if now - last > 1:  # `timeout` sends it twice at once, which must not break off the taking away
+        if last == -math.inf:
             last = now
             raise SystemExit(TERMINATED)
+        if now - last > 1:  # `timeout` sends it twice at once, which must not break off the taking away
+            os._exit(TERMINATED)  # to end by an exception once more would leave threads behind in C
 
     signal.signal(signal.SIGTERM, end)
     try:

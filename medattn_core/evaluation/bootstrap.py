@@ -12,6 +12,10 @@ Metrics = Mapping[str, float]
 FEWEST = 10
 """Patients below which no interval is given: so few say nothing of the spread among others."""
 
+BINNED = ("ece", "ece_by_label", "ece_confidence")
+"""Without an interval: cases that are drawn repeatedly make the gap of a bin larger, so the draws lie above the value,
+and an interval that is corrected for it has next to no width."""
+
 ROUNDING = 1e-6
 """Spread, as a share of the largest value that was drawn, up to which values differ by rounding only."""
 
@@ -36,7 +40,7 @@ def intervals(
     bias-corrected and accelerated (BCa, Efron 1987): average precision grows with repeated cases, and plain percentiles
     can miss the very value they belong to. Where the bootstrap has no spread (all right, or all wrong) or a share rests
     on few patients, a share has Wilson's interval (1927) with the patients as the count; for other metrics there is
-    none then.
+    none then. Calibration errors (:data:`BINNED`) never have one.
 
     Args:
         measure: metrics of the cases that an index array selects; NaN where one cannot be computed.
@@ -70,7 +74,7 @@ def intervals(
     for name, values in drawn.items():
         value = found[name]["value"]
         kinds = () if needs is None else needs.get(name, ())
-        if not np.isfinite(value) or any(len(np.unique(number[kind])) < FEWEST for kind in kinds):
+        if name in BINNED or not np.isfinite(value) or any(len(np.unique(number[kind])) < FEWEST for kind in kinds):
             continue
         patients = None
         if shares is not None and name in shares:

@@ -48,6 +48,8 @@ SAID_OF_EACH = {
 OF_SHOWN = ("ece_confidence", "set_coverage", "set_size", "abstained", "accuracy_when_decided")
 """What is measured on cases with a label only, where one label is said."""
 
+OF_CALIBRATION = "Calibration errors have no interval; from few cases they are too large by chance."
+
 SHARES = ("accuracy", "accuracy_most_probable", "balanced_accuracy", "set_coverage", "set_coverage_present",
           "set_coverage_absent", "abstained", "accuracy_when_decided", "interval_coverage")  # fmt: skip
 
@@ -75,7 +77,7 @@ def summary_page(
     body += _of_validation(metrics["validation"])
     body += ["<h2>In short</h2>", f"<p>{_short(metrics, scores)}</p>"]
     body += ["<h2>Scores</h2>", _scores(scores, task, _without_label(metrics))]
-    decided = "" if regression else f" {_threshold(metrics)}"
+    decided = "" if regression else f" {OF_CALIBRATION} {_threshold(metrics)}"
     body.append(f'<p class="note">{_intervals(metrics)}{decided}</p>')
     curves = ("confusion", "reliability", "reliability_confidence", "roc", "precision_recall", "scatter")
     body.append(_figures(pictures, curves, task))

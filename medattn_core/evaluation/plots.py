@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,14 @@ import numpy as np
 
 INK, SOFT, LINE = "#1c2128", "#5e6670", "#d5d8dc"
 COLOURS = ("#2f5d8a", "#c2703d", "#4f8f6b", "#8c5a94", "#9a8b2f", "#b04a5a", "#4a8fa3", "#6f6f6f")
+STYLES = ("-", "--", ":", "-.")
+"""Of lines, one for each round of the colours: with more labels than colours no two look alike."""
+
+IN_LEGEND, IN_MATRIX = 44, 24
+"""Characters in a line of a name, so that capitals with the score behind them fit into a legend, too."""
+
+HEADS = (0.5, 0.6, 0.4, 0.7, 0.3, 0.8, 0.2, 0.9, 0.1)
+"""Share of a shortened name that is its beginning; the first that leaves all names different is taken."""
 
 
 def _figure(width: float = 5.2, height: float = 4.2) -> tuple[Any, Any]:
@@ -34,8 +43,13 @@ def _finish(figure: Any, axes: Any, path: Path, x: str, y: str, *, legend: bool 
     lines, names = axes.get_legend_handles_labels()
     if legend and lines:
         # Below the axes: inside, it covers curves as soon as there are more than a few labels.
-        figure.legend(lines, names, loc="outside lower center", ncols=1 if len(names) < 4 else 2, frameon=False,
-                      fontsize=9)  # fmt: skip
+        how = {"loc": "outside lower center", "frameon": False, "fontsize": 9, "handlelength": 2.8}
+        drawn = figure.legend(lines, names, ncols=1 if len(names) < 4 else 2, **how)
+        if drawn.get_window_extent().width > figure.bbox.width:
+            drawn.remove()
+            drawn = figure.legend(lines, names, ncols=1, **how)
+        # The figure grows by it: else the curves would shrink with every label.
+        figure.set_figheight(figure.get_figheight() + drawn.get_window_extent().height / figure.dpi)
     figure.savefig(path, format="png", metadata={"Software": None})
     return path
 
@@ -50,18 +64,44 @@ def _shown(text: str) -> str:
     return words(f"\N{ZERO WIDTH SPACE}{text}" if text.startswith("_") else text)
 
 
+def _cut(text: str, head: float, width: int) -> str:
+    """At most two lines of ``width`` characters; left out is what follows the share ``head`` of what is kept."""
+    lines, room = textwrap.wrap(text, width), min(2 * width, len(text))
+    while len(lines) > 2:
+        start = round(head * room)
+        first = text[: start + 1].rsplit(" ", 1)[0]  # whole words, where there are any
+        last = text[len(text) - room + start :].split(" ", 1)[-1]
+        lines = textwrap.wrap(f"{first}\N{HORIZONTAL ELLIPSIS} {last}", width)
+        room -= 1  # words do not always fill their line
+    return "\n".join(lines)
+
+
+def short_names(labels: Sequence[str], width: int) -> list[str]:
+    """Labels over at most two lines, the long ones without their middle, and different where the labels are."""
+    for head in HEADS:
+        names = [_cut(label, head, width) for label in labels]
+        if len(set(names)) == len(set(labels)):
+            return names
+    return [_cut(f"{number}: {label}", HEADS[0], width) for number, label in enumerate(labels, 1)]
+
+
+def _line(index: int) -> dict[str, str]:
+    """Colour and style of a curve."""
+    return {"color": COLOURS[index % len(COLOURS)], "linestyle": STYLES[index // len(COLOURS) % len(STYLES)]}
+
+
 def roc(path: Path, ranks: np.ndarray, targets: np.ndarray, labels: Sequence[str]) -> Path:
     """ROC curve of each label that some cases have and some have not, in the order of ``ranks`` ``(N, K)``."""
     from sklearn.metrics import auc, roc_curve
 
     figure, axes = _figure()
     axes.plot([0, 1], [0, 1], color=LINE, linewidth=1)
-    for k, label in enumerate(labels):
+    for k, label in enumerate(short_names(labels, IN_LEGEND)):
         truth = targets[:, k] > 0.5
         if truth.any() and not truth.all():
             false, true, _ = roc_curve(truth, ranks[:, k])
             name = _shown(f"{label}, AUC {auc(false, true):.3f}")
-            axes.plot(false, true, color=COLOURS[k % len(COLOURS)], label=name)
+            axes.plot(false, true, **_line(k), label=name)
     axes.set_aspect("equal")
     return _finish(figure, axes, path, "1 - specificity", "sensitivity")
 
@@ -71,13 +111,13 @@ def precision_recall(path: Path, ranks: np.ndarray, targets: np.ndarray, labels:
     from sklearn.metrics import average_precision_score, precision_recall_curve
 
     figure, axes = _figure()
-    for k, label in enumerate(labels):
+    for k, label in enumerate(short_names(labels, IN_LEGEND)):
         truth = targets[:, k] > 0.5
         if truth.any() and not truth.all():
             precision, recall, _ = precision_recall_curve(truth, ranks[:, k])
             score = average_precision_score(truth, ranks[:, k])
             name = _shown(f"{label}, {score:.3f}")
-            axes.step(recall, precision, where="post", color=COLOURS[k % len(COLOURS)], label=name)
+            axes.step(recall, precision, where="post", **_line(k), label=name)
     axes.set_ylim(0, 1.02)
     axes.set_xlim(-0.02, 1.02)
     axes.set_aspect("equal")
@@ -123,8 +163,9 @@ def reliability(
 
 def confusion(path: Path, matrix: np.ndarray, labels: Sequence[str]) -> Path:
     """Confusion matrix, coloured by the share of the true label."""
-    long = max(len(label) for label in labels)
-    wide = 0.09 * min(long, 24)
+    names = short_names(labels, IN_MATRIX)
+    long = max(len(line) for name in names for line in name.split("\n"))
+    wide = 0.09 * long
     cell = 0.8 if len(labels) <= 5 else 0.45  # on the page all pictures have one width: a wide one has small letters
     figure, axes = _figure(1.6 + wide + cell * len(labels), 1.2 + wide + 0.95 * cell * len(labels))
     share = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
@@ -133,9 +174,9 @@ def confusion(path: Path, matrix: np.ndarray, labels: Sequence[str]) -> Path:
     for i in range(len(labels)):
         for j in range(len(labels)):
             axes.text(j, i, str(int(matrix[i, j])), ha="center", va="center", color="w" if share[i, j] > 0.5 else INK)
-    names = [words(label if len(label) <= 24 else f"{label[:23]}\N{HORIZONTAL ELLIPSIS}") for label in labels]
+    names = [words(name) for name in names]
     # Upright, names of any length stand beside each other; short ones are easier to read level.
-    turned = {"rotation": 90} if long > 7 else {}
+    turned = {"rotation": 90, "multialignment": "right"} if long > 7 else {}
     axes.set_xticks(range(len(labels)), names, **turned)
     axes.set_yticks(range(len(labels)), names)
     return _finish(figure, axes, path, "said", "true", legend=False)
@@ -179,7 +220,7 @@ def lines(
         axes.fill_between(x, spread[0], spread[1], color=COLOURS[0], alpha=0.15, linewidth=0)
     for index, (name, y) in enumerate(series.items()):
         first = index == 0
-        axes.plot(x, y, color=COLOURS[index % len(COLOURS)], linewidth=2.2 if first else 1.3, label=_shown(name))
+        axes.plot(x, y, **_line(index), linewidth=2.2 if first else 1.3, label=_shown(name))
     if limits is not None:
         axes.set_ylim(*limits)
     if start is not None:

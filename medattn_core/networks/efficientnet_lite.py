@@ -1,28 +1,65 @@
-"""EfficientNet-Lite0: an encoder that mixes nothing across the image and can start from ImageNet.
+"""EfficientNet-Lite: encoders that mix nothing across the image and can start from ImageNet.
 
-EfficientNet-B0 without squeeze-excite and with ReLU6 (Tan and Le 2019, arXiv 1905.11946; the Lite variants are Liu
-2020, of the same project), built of MONAI's blocks.
+EfficientNet-B0 to B2 without squeeze-excite and with ReLU6 (Tan and Le 2019, arXiv 1905.11946; the Lite variants are
+Liu 2020, of the same project), built of MONAI's blocks.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
+from typing import NamedTuple
 
 from torch import Tensor, nn
 
-BLOCKS = (
-    "r1_k3_s11_e1_i32_o16",
-    "r2_k3_s22_e6_i16_o24",
-    "r2_k5_s22_e6_i24_o40",
-    "r3_k3_s22_e6_i40_o80",
-    "r3_k5_s11_e6_i80_o112",
-    "r4_k5_s22_e6_i112_o192",
-    "r1_k3_s11_e6_i192_o320",
-)
-"""Repeats, kernel, stride, expansion, channels in and out of each group; no squeeze-excite ratio."""
 
-KEPT = {1: (24, 4), 2: (40, 8), 4: (112, 16), 6: (320, 32)}
-"""Groups whose output is a feature map: its channels and stride."""
+class Group(NamedTuple):
+    """Blocks of one resolution and width."""
+
+    repeats: int
+    kernel: int
+    stride: int
+    expansion: int
+    channels: int
+
+
+GROUPS = (
+    Group(1, 3, 1, 1, 16),
+    Group(2, 3, 2, 6, 24),
+    Group(2, 5, 2, 6, 40),
+    Group(3, 3, 2, 6, 80),
+    Group(3, 5, 1, 6, 112),
+    Group(4, 5, 2, 6, 192),
+    Group(1, 3, 1, 6, 320),
+)
+"""Those of Lite0."""
+
+STEM = 32
+"""Channels of the stem, of every variant."""
+
+VARIANTS = {"efficientnet-lite0": (1.0, 1.0), "efficientnet-lite1": (1.0, 1.1), "efficientnet-lite2": (1.1, 1.2)}
+"""Factors of width and depth (Tan and Le 2019)."""
+
+KEPT = {1: 4, 2: 8, 4: 16, 6: 32}
+"""Groups whose output is a feature map, and its stride."""
+
+
+def groups_of(variant: str) -> list[Group]:
+    """The groups of a variant: channels to the nearest multiple of eight; first and last group are not deepened."""
+    width, depth = VARIANTS[variant]
+    last = len(GROUPS) - 1
+    return [
+        group._replace(
+            repeats=group.repeats if index in (0, last) else math.ceil(group.repeats * depth),
+            channels=_multiple_of_eight(group.channels * width),
+        )
+        for index, group in enumerate(GROUPS)
+    ]
+
+
+def _multiple_of_eight(channels: float) -> int:
+    nearest = max(8, int(channels + 4) // 8 * 8)
+    return nearest + 8 if nearest < 0.9 * channels else nearest
 
 
 class EfficientNetLite(nn.Module):
@@ -31,6 +68,7 @@ class EfficientNetLite(nn.Module):
     Args:
         spatial_dims: 2 or 3.
         in_channels: image channels.
+        variant: one of :data:`VARIANTS`.
         stages: how many of these maps there are; a feature at stride 8 or 16 sees a part of the image only.
 
     Raises:
@@ -39,14 +77,21 @@ class EfficientNetLite(nn.Module):
 
     mixes = False
 
-    def __init__(self, spatial_dims: int, in_channels: int, stages: int = len(KEPT)) -> None:
+    def __init__(self, spatial_dims: int, in_channels: int, variant: str, stages: int = len(KEPT)) -> None:
         super().__init__()
         if type(stages) is not int or not 1 <= stages <= len(KEPT):
             raise ValueError(f"stages={stages!r}; accepted: 1 to {len(KEPT)}")
         from monai.networks.nets.efficientnet import EfficientNet
 
+        self.variant = variant
         # Without dropped connections: each process of a training would drop its own.
-        net = EfficientNet(list(BLOCKS), spatial_dims, in_channels, num_classes=1, drop_connect_rate=0.0)
+        groups = groups_of(variant)
+        before = [STEM, *(group.channels for group in groups)]
+        blocks = [
+            f"r{g.repeats}_k{g.kernel}_s{g.stride}{g.stride}_e{g.expansion}_i{i}_o{g.channels}"
+            for g, i in zip(groups, before, strict=False)
+        ]
+        net = EfficientNet(blocks, spatial_dims, in_channels, num_classes=1, drop_connect_rate=0.0)
         _settle_padding(net)
         self.stem = nn.Sequential(net._conv_stem_padding, net._conv_stem, net._bn0, nn.ReLU6(inplace=True))
         self.kept = list(KEPT)[:stages]
@@ -55,8 +100,8 @@ class EfficientNetLite(nn.Module):
             block._swish = nn.ReLU6(inplace=True)
             for part in ("_se_adaptpool", "_se_reduce", "_se_expand", "_se_reduce_padding", "_se_expand_padding"):
                 setattr(block, part, nn.Identity())  # TorchScript compiles the branch that is never taken
-        self.channels = [KEPT[group][0] for group in self.kept]
-        self.strides = [KEPT[group][1] for group in self.kept]
+        self.channels = [groups[group].channels for group in self.kept]
+        self.strides = [KEPT[group] for group in self.kept]
 
     def forward(self, x: Tensor) -> list[Tensor]:
         x = self.stem(x)

@@ -24,7 +24,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from medattn_core.networks.efficientnet_lite import EfficientNetLite
+from medattn_core.networks.efficientnet_lite import VARIANTS, EfficientNetLite
 
 CONV: dict[int, type[nn.Module]] = {2: nn.Conv2d, 3: nn.Conv3d}
 NORM: dict[int, type[nn.Module]] = {2: nn.BatchNorm2d, 3: nn.BatchNorm3d}
@@ -324,6 +324,12 @@ def _efficientnet(*, spatial_dims: int, in_channels: int, **options: str) -> nn.
     return EfficientNetFeatures(spatial_dims, in_channels, **options)
 
 
-@register("efficientnet-lite0", lambda: [EfficientNetLite])
-def _efficientnet_lite(*, spatial_dims: int, in_channels: int, **options: Any) -> nn.Module:
-    return EfficientNetLite(spatial_dims, in_channels, **options)
+def _efficientnet_lite(variant: str) -> Callable[..., nn.Module]:
+    def build(*, spatial_dims: int, in_channels: int, **options: Any) -> nn.Module:
+        return EfficientNetLite(spatial_dims, in_channels, variant, **options)
+
+    return build
+
+
+for _variant in VARIANTS:
+    register(_variant, lambda: [EfficientNetLite])(_efficientnet_lite(_variant))

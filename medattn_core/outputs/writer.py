@@ -90,7 +90,7 @@ class ResultWriter:
         """Inputs so far that gave no complete result."""
         return sum(record["error"] is not None for record in self.records)
 
-    def add(self, prediction: Prediction, *, name: str | None = None) -> dict[str, Path]:
+    def add(self, prediction: Prediction, *, name: str | None = None, spared: Iterable[str] = ()) -> dict[str, Path]:
         """Write one result.
 
         The evidence file that cannot be written makes the result an error in the tables; a picture that cannot be
@@ -99,6 +99,7 @@ class ResultWriter:
         Args:
             prediction: what to write.
             name: base name of its files; the input's own name by default.
+            spared: files that are not written over, besides the source of the scan.
 
         Returns:
             The files of this result that were written: ``evidence``, ``overlay``, ``report``.
@@ -107,11 +108,13 @@ class ResultWriter:
             VolumeError: ``unwritable``, the tables cannot be written.
         """
         wanted = filenames.name_of(prediction.volume.source) if name is None else filenames.clean_name(name)
-        record, paths = self.write(prediction, self._names.take(wanted))
+        record, paths = self.write(prediction, self._names.take(wanted), spared)
         self._append(record, paths["report"].name if "report" in paths else None)
         return paths
 
-    def write(self, prediction: Prediction, name: str) -> tuple[dict[str, Any], dict[str, Path]]:
+    def write(
+        self, prediction: Prediction, name: str, spared: Iterable[str] = ()
+    ) -> tuple[dict[str, Any], dict[str, Path]]:
         """Write the files of one result, and no table: for callers with tables of their own, from any thread.
 
         Of an earlier result of this name no file is left, be the new one whole or not; files of others stay.
@@ -119,6 +122,7 @@ class ResultWriter:
         Args:
             prediction: what to write.
             name: base name of its files, as it is.
+            spared: as for :meth:`add`.
 
         Returns:
             The object of predictions.json, and the files that were written.
@@ -127,11 +131,12 @@ class ResultWriter:
         paths: dict[str, Path] = {}
         view = View.of(prediction)
         source = prediction.volume.source
+        spared = (source, *spared)
         try:
             for kind in ENDINGS if self.report else ("evidence",):
-                files.spare(self._path(name, kind), source)
+                files.spare(self._path(name, kind), *spared)
             # Before the map is there: if the process ends between, pictures of another scan must not lie beside it.
-            self._remove(name, source, ("overlay", "report"))
+            self._remove(name, spared, ("overlay", "report"))
             self._evidence(view, record, name, paths)
         except MedAttnError as error:
             record["error"] = {"code": error.code, "message": error.message}
@@ -144,7 +149,7 @@ class ResultWriter:
                 message = f"{source}: the pictures or the page could not be made ({reason})"
                 record["warnings"].append(Notice("report_failed", " ".join(message.split())).to_dict())
         with suppress(MedAttnError):  # what cannot be removed could not be replaced, and that is said
-            self._remove(name, source, ENDINGS.keys() - paths.keys())
+            self._remove(name, spared, ENDINGS.keys() - paths.keys())
         return record, paths
 
     def add_error(self, source: str | os.PathLike[str], error: MedAttnError) -> None:
@@ -158,7 +163,7 @@ class ResultWriter:
         # A scan that is gone, maybe with its network drive, takes no result of before with it.
         if error.code != "not_found" and name not in self._names:
             with suppress(MedAttnError):
-                self._remove(name, source, ENDINGS)
+                self._remove(name, (source,), ENDINGS)
         self._append(tables.error_record(source, error), None)
 
     def close(self) -> dict[str, Path]:
@@ -177,11 +182,11 @@ class ResultWriter:
     def _path(self, name: str, kind: str) -> Path:
         return self.folder / f"{name}{ENDINGS[kind]}"
 
-    def _remove(self, name: str, source: str, kinds: Iterable[str]) -> None:
-        """Remove files of an earlier result; others of such names are somebody's own, as is the input, and stay."""
+    def _remove(self, name: str, spared: Iterable[str], kinds: Iterable[str]) -> None:
+        """Remove files of an earlier result; others of such names are somebody's own, as are inputs, and stay."""
         for kind in kinds:
             path = self._path(name, kind)
-            if not files.is_same(path, source) and is_ours(path):
+            if not any(files.is_same(path, one) for one in spared) and is_ours(path):
                 files.remove(path)
 
     def _evidence(self, view: View, record: dict[str, Any], name: str, paths: dict[str, Path]) -> None:
@@ -218,15 +223,17 @@ class ResultWriter:
             return
         try:
             records = json.loads(path.read_text(encoding="utf-8"))
-            names = [(one["input"], one["error"], (one["evidence"] or {}).get("path", "")) for one in records]
+            maps = [(one["evidence"] or {}).get("path", "").removesuffix(ENDINGS["evidence"]) for one in records]
+            tables.to_csv(records)
+            if not isinstance(records, list) or any("error" not in one for one in records):
+                raise TypeError
         except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
             raise MedAttnError(
                 "bad_argument", f"{path}: it is no table of results that rows can be added to; choose another folder"
             ) from error
-        for _, _, file in names:
-            name = self._names.take(file.removesuffix(ENDINGS["evidence"])) if file else ""
-            page = self._path(name, "report")
-            self._pages.append(page.name if name and is_ours(page) else None)
+        for name in maps:
+            page = self._path(self._names.take(name), "report") if name else None
+            self._pages.append(page.name if page and is_ours(page) else None)
         self.records = records
 
     def _append(self, record: dict[str, Any], own_page: str | None) -> None:
@@ -265,6 +272,7 @@ def save(
     name: str | None = None,
     report: bool = True,
     evidence_dtype: str = "int16",
+    spared: Iterable[str] = (),
 ) -> dict[str, Path]:
     """Save one prediction: evidence NIfTI, tables, and with ``report`` overlay PNG and HTML page.
 
@@ -274,6 +282,7 @@ def save(
         name: base name of the files; the input's own name by default.
         report: draw pictures and a page (needs Pillow).
         evidence_dtype: as for :class:`ResultWriter`.
+        spared: as for :meth:`ResultWriter.add`.
 
     Returns:
         Paths by kind: ``evidence``, ``overlay``, ``report``, ``json``, ``csv``.
@@ -283,7 +292,7 @@ def save(
         MedAttnError: ``missing_dependency``, ``report`` without Pillow; or what kept the evidence from being written.
     """
     with ResultWriter(folder, report=report, evidence_dtype=evidence_dtype) as writer:
-        paths = writer.add(prediction, name=name)
+        paths = writer.add(prediction, name=name, spared=spared)
     error = writer.records[0]["error"]
     if error is not None:
         raise MedAttnError(error["code"], error["message"])

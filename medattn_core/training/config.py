@@ -41,8 +41,8 @@ class TrainingConfig:
         start_size: share of the size at which training starts; it grows evenly and is whole for the last 30 % of the
             epochs. Small images are seen in less time and the coarse is learnt first (Tan and Le 2021, arXiv
             2104.00298). 1 is the whole size throughout.
-        initial_weights: what the network starts from: ``imagenet`` (encoder ``efficientnet-lite0``, 2D), a bundle (name
-            of a shipped one, or its folder), or empty for chance.
+        initial_weights: what the network starts from: ``imagenet`` (an encoder ``efficientnet-lite...``, 2D), a bundle
+            (name of a shipped one, or its folder), or empty for chance.
         zoom_power: how the value of a regression grows with a zoomed image: 3 for a volume, 2 for an area, 1 for a
             length, 0 for what size does not change, such as an age.
         seed: of everything random, 0 to :data:`SEEDS`; each fold adds its number to it.

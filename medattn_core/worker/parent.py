@@ -22,19 +22,20 @@ PREFIX = "medattn-"
 
 
 class Scratch:
-    """The folder of temporary files, which hold scans: an own one, or the client's, who cannot remove it once killed.
+    """Folders of temporary files, which hold scans: an own one, and the client's, who cannot remove it once killed.
 
-    Libraries of this process make their temporary files in it, too: :func:`end` waits for none of their blocks.
+    Libraries of this process make their temporary files there, too: :func:`end` waits for none of their blocks.
     """
 
     def __init__(self) -> None:
-        self.folder: Path | None = None
-        """The client's."""
-        self._own = Path(tempfile.mkdtemp(prefix=PREFIX))
-        tempfile.tempdir = str(self._own)
+        self.folders: list[Path] = []
+
+    def begin(self) -> None:
+        """Make the own folder, and the temporary files of this process in it."""
+        self._use(Path(tempfile.mkdtemp(prefix=PREFIX)))
 
     def adopt(self, folder: str) -> None:
-        """Take it over.
+        """Take over the client's, for temporary files as well.
 
         Raises:
             MedAttnError: ``bad_argument``, a folder that was not made for this: a mistake would cost the user's files.
@@ -46,17 +47,22 @@ class Scratch:
                 f"folder {folder!r}: an existing folder whose name begins with {PREFIX!r} is accepted, made for this "
                 "worker alone: it is removed at the end",
             )
-        self.folder = path
-        tempfile.tempdir = str(path)
-        with contextlib.suppress(OSError):  # files of a request that is under way lie in it: it goes at the end
-            self._own.rmdir()
+        self._use(path)
+
+    def _use(self, folder: Path) -> None:
+        self.folders.append(folder)
+        tempfile.tempdir = str(folder)
+
+    def ready(self) -> None:
+        """Make the folder anew where somebody cleaned up."""
+        with contextlib.suppress(OSError):  # who needs it says why not
+            for folder in self.folders[-1:]:
+                folder.mkdir(mode=0o700, exist_ok=True)
 
     def remove(self) -> None:
         """Remove them with all that is in them; twice, since another thread may just have added a file."""
-        for _ in range(2):
-            for folder in (self.folder, self._own):
-                if folder is not None:
-                    shutil.rmtree(folder, ignore_errors=True)
+        for folder in self.folders * 2:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def end(scratch: Scratch, status: int = 0) -> None:

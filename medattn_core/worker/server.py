@@ -45,6 +45,7 @@ class Server:
 
     def run(self) -> None:
         """Work in this thread; the process ends from another one."""
+        self._scratch.begin()
         parent.watch(self._scratch)
         for name in (signal.SIGTERM, signal.SIGINT):
             signal.signal(name, lambda number, frame: parent.end(self._scratch, 128 + number))
@@ -59,6 +60,7 @@ class Server:
             if job not in self._waiting:  # cancelled before its turn, and answered
                 return
             self._running = job
+        self._scratch.ready()
         try:
             result = self._service.handle(request, job.course)
             job.course.settle()  # one that was told to stop must not answer with a result after all
@@ -142,7 +144,7 @@ def _known(error: Exception, request: Request, scratch: parent.Scratch) -> MedAt
     message = error.message
     if request.get("name") is not None and request.get("path") is not None:
         message = message.replace(request.get("path"), request.get("name"))
-    if scratch.folder is not None:
+    for folder in scratch.folders:
         for separator in ("/", "\\"):
-            message = message.replace(f"{scratch.folder}{separator}", "")
+            message = message.replace(f"{folder}{separator}", "")
     return MedAttnError(error.code, message)

@@ -163,7 +163,7 @@ class Service:
         start = time.perf_counter()
         inputs = tuple(filter(None, (request.get("path"), *request.get("channels", []), request.get("mask"))))
         for name in ("evidence", "region_map"):
-            _spare(request.get(name), inputs)
+            _spare(request.get(name), (*inputs, *self._inputs))
         course.at("load", 0.0, "loading the model")
         predictor = self._loaded(request.get("bundle"), request.get("device"), course)
         assert self._watch is not None
@@ -275,27 +275,22 @@ class Service:
 
     def _save(self, request: Request, course: Course) -> dict[str, Any]:
         from medattn_core.outputs import ResultWriter, save
-        from medattn_core.outputs.writer import ENDINGS
-        from medattn_core.volumes import filenames
 
         prediction = self._last(request)
         folder, report, name = request.get("folder"), request.get("report", False), request.get("name")
         batch = request.get("batch")
         if batch not in (None, "new", "add"):
             raise MedAttnError("bad_argument", f"batch is {batch!r}; 'new', 'add' or nothing is accepted")
-        own = filenames.name_of(prediction.volume.source) if name is None else filenames.clean_name(name)
-        for ending in ENDINGS.values():  # the writer knows the scan by the client's name for it
-            _spare(os.path.join(folder, f"{own}{ending}"), self._inputs)
         course.at("save", 0.1, "saving")
         course.settle()  # files that are half there would be worse than those that nobody wants any more
         if batch is None:
-            files = save(prediction, folder, name=name, report=report)
+            files = save(prediction, folder, name=name, report=report, spared=self._inputs)
         else:
             place = os.path.realpath(folder)
             if batch == "new" or place not in self._batches:
                 self._batches[place] = ResultWriter(folder, report=report, add=batch == "add")
             writer = self._batches[place]
-            files = writer.add(prediction, name=name)
+            files = writer.add(prediction, name=name, spared=self._inputs)
             error = writer.records[-1]["error"]
             files = {**files, **writer.close()}
             if error is not None:

@@ -127,3 +127,16 @@ def test_the_acceleration_is_that_of_the_skewness() -> None:
     gap = x - x.mean()
     assert found["mean"] > 0.01
     assert found["mean"] == pytest.approx((gap**3).sum() / (6 * (gap**2).sum() ** 1.5))
+
+
+def test_calibration_errors_have_no_interval() -> None:
+    """Drawing cases repeatedly makes them larger: the corrected interval collapsed onto the value."""
+    rng = np.random.default_rng(1)
+    logits = rng.normal(size=(60, 3))
+    truth = np.eye(3)[rng.integers(3, size=60)]
+    task = TaskSpec(name="t", labels=("a", "b", "c"), spatial_dims=2, spacing=(1, 1))
+    stated = [Stated(confidence=float(p)) for p in rng.random(60)]
+    found = measured(logits, truth, stated, [str(i) for i in range(60)], task, samples=50)["classification"]
+    for name in ("ece", "ece_by_label", "ece_confidence"):
+        assert set(found[name]) == {"value"}, name
+    assert "low" in found["brier"]

@@ -219,6 +219,19 @@ def test_fewer_stages_of_efficientnet_lite_are_the_first_ones() -> None:
         build_encoder("efficientnet-lite0", spatial_dims=2, in_channels=1, stages=5)
 
 
+def test_larger_efficientnet_lites_are_deeper_and_wider() -> None:
+    """Channels and weights as published for these variants without their heads (Liu 2020)."""
+    published = {
+        "efficientnet-lite0": ([24, 40, 112, 320], 2_958_848),
+        "efficientnet-lite1": ([24, 40, 112, 320], 3_723_520),
+        "efficientnet-lite2": ([24, 48, 120, 352], 4_357_952),
+    }
+    for name, (channels, weights) in published.items():
+        encoder = build_encoder(name, spatial_dims=2, in_channels=3)
+        assert (encoder.channels, encoder.strides, encoder.mixes) == (channels, [4, 8, 16, 32], False)
+        assert sum(p.numel() for p in encoder.parameters()) == weights
+
+
 def test_efficientnet_lite_refuses_other_weights() -> None:
     encoder = build_encoder("efficientnet-lite0", spatial_dims=2, in_channels=1)
     pretrained = _as_pretrained(encoder, torch.Generator().manual_seed(0))  # type: ignore[arg-type]

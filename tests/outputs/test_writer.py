@@ -342,7 +342,10 @@ def test_rows_are_added_to_a_table_that_lies_there(predict: Predict, head_volume
     assert all(f'href="{name}_report.html"' in page for name in ("head", "head_2"))
 
 
-@pytest.mark.parametrize("content", ["{}[", "[1]", '{"a": 1}', '[{"input": "a"}]'])
+@pytest.mark.parametrize("content", [
+    *("{}[", "[1]", "{}", '""', '{"a": 1}', '[{"input": "a"}]', '[{"evidence": null, "error": null}]'),
+    '[{"input": "a", "error": null, "evidence": {"path": 5}}]',
+])  # fmt: skip
 def test_no_rows_are_added_to_something_else(tmp_path: Path, content: str) -> None:
     table = tmp_path / "predictions.json"
     table.write_text(content, encoding="utf-8")

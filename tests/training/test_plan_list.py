@@ -98,3 +98,18 @@ def test_lengths_that_give_no_grid(two: list[Case], given: dict[str, object], wo
     with pytest.raises(TrainingError, match=words) as caught:
         plan_task(two, given, "t")
     assert caught.value.code == "bad_config"
+
+
+@pytest.mark.parametrize("shapes", [
+    ((64, 64), (80, 48), (120, 200)), ((90, 60), (60, 90)), ((60, 90), (90, 60), (60, 90)), ((64, 64),),
+])  # fmt: skip
+def test_pictures_of_several_shapes_are_seen_as_a_whole(tmp_path: Path, shapes: tuple[tuple[int, int], ...]) -> None:
+    from PIL import Image
+
+    cases = []
+    for number, (rows, columns) in enumerate(shapes * 2):
+        path = tmp_path / f"{number}.png"
+        Image.fromarray(np.random.default_rng(number).integers(0, 255, (rows, columns), dtype=np.uint8)).save(path)
+        cases.append(Case(image=path, labels=("ab"[number // len(shapes)],)))
+    task, size = plan_task(cases, {}, "t")
+    assert not prepare(cases, task, size).cropped.any()

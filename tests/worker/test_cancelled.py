@@ -74,6 +74,7 @@ def test_files_that_are_being_written_are_finished(monkeypatch: pytest.MonkeyPat
     answered = worker.work("save", answer, prediction="x", folder="out")
     assert worker.cancelled == ([7] if early else [])
     assert (answered["type"], told) == (("error", []) if early else ("result", ["written"]))
+    assert not early or answered["error"]["code"] == "cancelled"
 
 
 def test_the_greeting_is_not_cancelled_once_it_counts() -> None:

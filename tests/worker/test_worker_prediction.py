@@ -248,6 +248,7 @@ def test_the_scan_is_not_written_over(worker: Client, brain1: str, tmp_path: Pat
     own = {"path": str(image), "bundle": BUNDLE, "name": "scan"}
     assert worker.refused("predict", **own, evidence=str(image))[0] == "bad_argument"
     number = worker.ask("predict", **own)["prediction"]
+    assert worker.refused("predict", path=brain1, bundle=BUNDLE, evidence=str(image))[0] == "bad_argument"
     for kind, fields in (
         ("evidence", {"path": str(image)}),
         ("regions", {"region_map": str(image)}),

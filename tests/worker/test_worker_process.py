@@ -234,6 +234,23 @@ def test_no_unpacked_scan_is_left(start, tmp_path: Path, how: str, own: bool) ->
     assert folder.exists() == own
 
 
+def test_cleaned_folders_are_made_anew_and_all_removed(start, tmp_path: Path) -> None:
+    """Somebody tidies temporary files while the worker waits."""
+    temporary, first, second = (tmp_path / name for name in ("tmp", "medattn-1", "medattn-2"))
+    for folder in (temporary, first, second):
+        folder.mkdir()
+    packed = tmp_path / "scan.zip"
+    with zipfile.ZipFile(packed, "w") as archive:
+        archive.writestr("scan.nii", bytes(1000))
+    client: Client = start(folder=first, warm=False, TMPDIR=str(temporary))
+    client.ask("hello", protocol=1, folder=str(second), warm=False)
+    second.rmdir()
+    assert client.refused("predict", path=str(packed), bundle="hippocampus_volume")[0] == "not_an_image"
+    client.ask("quit")
+    client.end()
+    assert [*temporary.iterdir(), *tmp_path.glob("medattn-*")] == []
+
+
 def test_answers_are_one_line_each(worker: Client) -> None:
     for line in worker.everything:
         assert line.endswith(b"\n")
