@@ -33,8 +33,9 @@ def assign(cases: Sequence[Case], folds: int, seed: int = 0) -> np.ndarray:
             )  # fmt: skip
         return np.array(listed)
     groups = np.array(people_of(cases))
-    if len(set(groups.tolist())) < folds:
-        raise TrainingError("bad_argument", f"folds={folds}, but there are only {len(set(groups.tolist()))} patients")
+    if (count := len(set(groups.tolist()))) < folds:
+        there = "is only 1 patient" if count == 1 else f"are only {count} patients"
+        raise TrainingError("bad_argument", f"folds={folds}, but there {there}")
     from sklearn.model_selection import GroupKFold, StratifiedGroupKFold
 
     labels = np.array([case.label or "" for case in cases])
