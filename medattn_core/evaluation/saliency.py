@@ -94,7 +94,7 @@ def _integrated_gradients(network: AttentionCNN) -> Method:
 
     def explain(x: Tensor, label: int) -> np.ndarray:
         with torch.enable_grad():
-            found = attribution.attribute(x.clone(), target=label, n_steps=24, internal_batch_size=4)
+            found = attribution.attribute(x.clone(), target=label, internal_batch_size=4)
         return np.asarray(found.detach().cpu()).sum(axis=1)[0]
 
     return explain

@@ -55,9 +55,9 @@ class Scratch:
 
     def ready(self) -> None:
         """Make the folder anew where somebody cleaned up."""
-        with contextlib.suppress(OSError):  # who needs it says why not
-            for folder in self.folders[-1:]:
-                folder.mkdir(mode=0o700, exist_ok=True)
+        if self.folders:
+            with contextlib.suppress(OSError):  # who needs it says why not
+                self.folders[-1].mkdir(mode=0o700, exist_ok=True)
 
     def remove(self) -> None:
         """Remove them with all that is in them; twice, since another thread may just have added a file."""
