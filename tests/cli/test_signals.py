@@ -49,6 +49,31 @@ def test_sigterm_is_ours_for_as_long_as_a_command_runs() -> None:
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
 
 
+PATIENT = """
+import time
+from medattn_core.cli.shared import terminable
+with terminable():
+    try:
+        print("ready", flush=True)
+        time.sleep(60)
+    finally:
+        print("ending", flush=True)
+        time.sleep(60)
+"""
+
+
+@POSIX
+def test_a_later_sigterm_ends_at_once_what_does_not_come_to_its_end() -> None:
+    with subprocess.Popen([sys.executable, "-c", PATIENT], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        process.terminate()
+        assert process.stdout.readline() == "ending\n"
+        time.sleep(1.2)
+        process.terminate()
+        assert process.wait(20) == 143
+
+
 def test_sigterm_of_another_program_and_of_a_thread_is_left_alone() -> None:
     inside = []
 
