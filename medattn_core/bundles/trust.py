@@ -64,7 +64,7 @@ class Trust:
         half_width: of the interval around a value, in its unit.
         least: value that the interval does not begin below, unless the predicted value does; None for no such bound.
         abstain_below: probability of the reported label below which the model does not decide.
-        expected_accuracy: accuracy on the decided cases of the validation set.
+        expected_accuracy: accuracy on the decided cases of the validation set, which did not choose the threshold.
         confidence_scale, confidence_offset: of the log-odds, see :meth:`confidence`.
         confidence_labels: further offset where that label is reported.
         slices: largest number of slices of a case that the rules are from, of a model that looks slice by slice; None

@@ -10,11 +10,13 @@ import typer
 
 from medattn_core.cli.bench import bench
 from medattn_core.cli.bundle import bundle
+from medattn_core.cli.console import let_go, out, unwritten
 from medattn_core.cli.data import data
 from medattn_core.cli.describe import bundles, info
 from medattn_core.cli.evaluate import evaluate
 from medattn_core.cli.predict import predict
-from medattn_core.cli.shared import FAILED, let_go, out, reported, show, terminable, unwritten
+from medattn_core.cli.shared import FAILED, reported, show
+from medattn_core.cli.signals import terminable
 from medattn_core.cli.train import train
 from medattn_core.version import __version__
 
@@ -25,7 +27,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Classify medical images, with the evidence: a map whose voxels sum to the decision. Research use only.",
     epilog="Exit status: 0 all good, 1 an input failed (the others are done), 2 wrong usage, 130 interrupted, "
-    "143 terminated.",
+    "143 terminated, 129 its terminal was closed.",
 )
 for command in (predict, train, evaluate, bench, bundles, info):
     app.command()(command)

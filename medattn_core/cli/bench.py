@@ -8,7 +8,8 @@ from typing import Annotated
 
 import typer
 
-from medattn_core.cli.shared import Runtime, Verbose, out, prepare, reported, say, table
+from medattn_core.cli.console import out, prepare, say, table
+from medattn_core.cli.shared import Runtime, Verbose, reported
 
 
 def bench(

@@ -8,7 +8,8 @@ from typing import Annotated
 
 import typer
 
-from medattn_core.cli.shared import FAILED, AsJson, Verbose, out, output_folder, prepare, reported, say
+from medattn_core.cli.console import out, prepare, say
+from medattn_core.cli.shared import FAILED, AsJson, Verbose, output_folder, reported
 
 bundle = typer.Typer(no_args_is_help=True, help="Work with MONAI bundles.")
 

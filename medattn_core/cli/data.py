@@ -8,7 +8,8 @@ from typing import Annotated
 
 import typer
 
-from medattn_core.cli.shared import FAILED, AsJson, Verbose, bars, out, prepare, reported, say, table
+from medattn_core.cli.console import bars, out, prepare, say, table
+from medattn_core.cli.shared import FAILED, AsJson, Verbose, reported
 
 data = typer.Typer(no_args_is_help=True, help="Work with data lists.")
 

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from medattn_core.cli.shared import AsJson, Verbose, out, prepare, reported, table
+from medattn_core.cli.console import out, prepare, table
+from medattn_core.cli.shared import AsJson, Verbose, reported
 
 if TYPE_CHECKING:
     from medattn_core.bundles import Bundle

@@ -7,7 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
-from medattn_core.cli.shared import FAILED, Device, Verbose, bars, output_folder, prepare, reported, say, table
+from medattn_core.cli.console import bars, prepare, say, table
+from medattn_core.cli.shared import FAILED, Device, Verbose, output_folder, reported
 
 PEERS = "gradcam,gradcam_encoder,gradcampp,occlusion,integrated_gradients"
 

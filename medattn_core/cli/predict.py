@@ -8,19 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from medattn_core.cli.shared import (
-    FAILED,
-    Device,
-    EvidenceDtype,
-    Runtime,
-    Verbose,
-    output_folder,
-    prepare,
-    put,
-    reported,
-    say,
-    unwritten,
-)
+from medattn_core.cli.console import prepare, put, say, unwritten
+from medattn_core.cli.shared import FAILED, Device, EvidenceDtype, Runtime, Verbose, output_folder, reported
 from medattn_core.errors import MedAttnError, PredictionError
 
 if TYPE_CHECKING:

@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from medattn_core.cli.shared import Device, Verbose, bars, output_folder, prepare, reported, say
+from medattn_core.cli.console import bars, prepare, say
+from medattn_core.cli.shared import Device, Verbose, output_folder, reported
 
 
 def train(

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from medattn_core.cli.shared import terminable
+from medattn_core.cli.signals import terminable
 from tests.cli.conftest import Run
 
 POSIX = pytest.mark.skipif(os.name == "nt", reason="Windows ends a process without a word to it")
@@ -35,23 +35,39 @@ def test_a_terminated_export_leaves_nothing(tiny: Path, tmp_path: Path) -> None:
 
 
 @POSIX
-def test_sigterm_is_ours_for_as_long_as_a_command_runs() -> None:
-    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+@pytest.mark.parametrize(("name", "status"), [("SIGTERM", 143), ("SIGHUP", 129)])
+def test_what_ends_a_process_is_ours_for_as_long_as_a_command_runs(name: str, status: int) -> None:
+    number = getattr(signal, name)
+    before = signal.signal(number, signal.SIG_DFL)  # the tests may run under nohup
 
-    def terminated() -> None:
+    def ended_by_it() -> None:
         with terminable():
-            os.kill(os.getpid(), signal.SIGTERM)
+            os.kill(os.getpid(), number)
             time.sleep(5)
 
-    with pytest.raises(SystemExit) as ended:
-        terminated()
-    assert ended.value.code == 143
-    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    try:
+        with pytest.raises(SystemExit) as ended:
+            ended_by_it()
+        assert ended.value.code == status
+        assert signal.getsignal(number) is signal.SIG_DFL
+    finally:
+        signal.signal(number, before)
+
+
+@POSIX
+def test_a_command_under_nohup_outlives_its_terminal() -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with terminable():
+            os.kill(os.getpid(), signal.SIGHUP)
+            time.sleep(0.1)
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 PATIENT = """
 import time
-from medattn_core.cli.shared import terminable
+from medattn_core.cli.signals import terminable
 with terminable():
     try:
         print("ready", flush=True)
