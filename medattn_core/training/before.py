@@ -256,8 +256,11 @@ def check_before(
     held_out: bool,
     processes: int = 1,
     start: Bundle | None = None,
-) -> None:
+) -> tuple[int, int]:
     """Write and load an untrained bundle of these settings, and pass one image of the planned size through it.
+
+    Returns:
+        The strides of the network: the coarsest, that of the evidence.
 
     Raises:
         MedAttnError: the name, target, size or settings would be refused afterwards.
@@ -331,3 +334,4 @@ def check_before(
             f"batch_size=1 with images of {list(smallest)}: what is left of one at stride {network.coarsest_stride} is "
             "a single value, which has no batch statistics; accepted: 2 or more",
         )
+    return network.coarsest_stride, network.evidence_stride

@@ -102,6 +102,16 @@ class TrainingConfig:
         grown = (self.size_at(epoch, size, coarsest, evidence) for epoch in range(self.epochs))
         return next((epoch for epoch, found in enumerate(grown) if found == tuple(size)), self.epochs)
 
+    def growth(self, size: tuple[int, ...], coarsest: int, evidence: int) -> str:
+        """The images of the first epoch and from when they are whole, in a line for a person."""
+        first, whole = self.size_at(0, size, coarsest, evidence), self.full_size_from(size, coarsest, evidence)
+        small, large = (" x ".join(map(str, one)) for one in (first, size))
+        if whole == 0:
+            return (
+                f"images: {large} from the first epoch (start_size {self.start_size:g}, but the network needs as many)"
+            )
+        return f"images: {small} at first, {large} from epoch {whole + 1} on (start_size {self.start_size:g})"
+
     def for_device(self, device: str) -> TrainingConfig:
         """The same with ``auto`` settled for a device."""
         return self if self.precision != "auto" else replace(self, precision="bf16" if fast_bf16(device) else "fp32")

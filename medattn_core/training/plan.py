@@ -308,6 +308,5 @@ def describe(task: TaskSpec, size: tuple[int, ...], network: dict[str, Any], set
         f"network: {network['encoder']}{options}, {network['pooling']} pooling, "
         f"an evidence cell is {network['evidence_stride']} pixels wide",
         f"training: {settings.epochs} epochs, batches of {settings.batch_size}, learning rate "
-        f"{settings.learning_rate:g}, {settings.precision}, seed {settings.seed}"
-        + (f"; images grow to their size (start_size {settings.start_size:g})" if settings.start_size < 1 else ""),
+        f"{settings.learning_rate:g}, {settings.precision}, seed {settings.seed}",
     ]

@@ -159,10 +159,12 @@ def train(
             "no case is held out: nothing will be measured, and probabilities are not calibrated; --folds K or "
             "--validation-fold N hold some out"
         )
-    check_before(
+    strides = check_before(
         output, task, size, network_settings, settings,
         about=about, held_out=bool(where), processes=processes.count, start=start,
     )  # fmt: skip
+    if settings.start_size < 1:
+        say(settings.growth(size, *strides))
     work = work_of(output)
     trained_on = fingerprint(data, cases, held_out)
     started_from = {} if start is None else origin_of(start)
