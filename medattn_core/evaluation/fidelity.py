@@ -19,6 +19,9 @@ from medattn_core.transforms.grid import Axis, ModelGrid
 SHARES = (0.0, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0)
 """Shares of the image at which the curves are measured."""
 
+TOGETHER, PIXELS = 6, 2**20
+"""Most images that go through the network at a time, and most pixels of all of them: six volumes would fill memory."""
+
 
 def on_model_grid(cells: np.ndarray, grid: ModelGrid, stride: int) -> np.ndarray:
     """Evidence cells as a map on the model's own pixels ``(*grid.shape)``, spread as they are on a scan."""
@@ -64,27 +67,41 @@ def curves(
     """
     order = np.argsort(-np.where(inside, ranking, -np.inf), axis=None, kind="stable")[: int(inside.sum())]
     empty = np.where(inside[None], blurred(image, network.evidence_stride), image)
-    batch = []
-    for share in shares:
-        chosen = np.zeros(inside.size, bool)
-        chosen[order[: math.ceil(share * len(order))]] = True
-        mask = chosen.reshape(inside.shape)[None]
-        batch += [np.where(mask, empty, image), np.where(mask, image, empty)]
+    counts = [math.ceil(share * len(order)) for share in shares]
+
+    def at(count: int, inserted: bool) -> np.ndarray:
+        """The image with so many of its highest pixels deleted, or with those alone."""
+        mask = np.zeros(inside.size, bool)
+        mask[order[:count]] = True
+        mask = mask.reshape(inside.shape)[None]
+        return np.where(mask, image, empty) if inserted else np.where(mask, empty, image)
+
+    def state(count: int, inserted: bool) -> tuple[int, bool]:
+        """Nothing is left where all is deleted or none inserted, and all of it the other way round."""
+        return (0, not inserted) if count == len(order) else (count, inserted)
+
+    states = list(dict.fromkeys(state(count, inserted) for count in counts for inserted in (False, True)))
+    together = max(1, min(TOGETHER, PIXELS // image[0].size))
     outputs = []
     device = device_of(network)
     with torch.inference_mode():
-        for start in range(0, len(batch), 6):
-            x: Tensor = torch.from_numpy(np.stack(batch[start : start + 6]).astype(np.float32)).to(device)
+        for start in range(0, len(states), together):
+            some_images = np.stack([at(*one) for one in states[start : start + together]]).astype(np.float32)
+            x: Tensor = torch.from_numpy(some_images).to(device)
             some = {} if allowed is None or allowed.all() else {"mask": _cells(allowed, len(x), device)}
             outputs.append(network(x, **some).cpu().numpy())
-    values = task.probabilities(np.concatenate(outputs))[:, label]
-    return {"deletion": values[0::2], "insertion": values[1::2]}
+    values = dict(zip(states, task.probabilities(np.concatenate(outputs))[:, label], strict=True))
+    return {
+        name: np.array([values[state(count, inserted)] for count in counts])
+        for name, inserted in (("deletion", False), ("insertion", True))
+    }
 
 
 def area(shares: tuple[float, ...], curve: np.ndarray) -> float:
     """Area under a curve over the shares, by trapezoids."""
-    x = np.asarray(shares)
-    return float(((curve[1:] + curve[:-1]) / 2 * np.diff(x)).sum())
+    from sklearn.metrics import auc
+
+    return float(auc(shares, curve))
 
 
 def randomised(network: AttentionCNN, seed: int = 0) -> AttentionCNN:

@@ -52,7 +52,9 @@ def peak(evidence: np.ndarray, within: np.ndarray | None = None) -> tuple[int, .
     return tuple(int(i) for i in chosen[nearest])
 
 
-def scores(evidence: np.ndarray, inside: np.ndarray, threshold: float | None = None) -> dict[str, float]:
+def scores(
+    evidence: np.ndarray, inside: np.ndarray, threshold: float | None = None, curve: np.ndarray | None = None
+) -> dict[str, float]:
     """Measures of one map.
 
     Args:
@@ -60,6 +62,7 @@ def scores(evidence: np.ndarray, inside: np.ndarray, threshold: float | None = N
             ``auprc``, which ranks all voxels.
         inside: boolean, the same shape: the finding.
         threshold: share of the peak from which the map counts as the finding; 0.5 where none was chosen.
+        curve: :func:`overlaps` of both, where they are known.
 
     Returns:
         ``pointing`` (the :func:`peak` lies inside), ``energy`` (share of the positive map inside), ``iou``,
@@ -70,11 +73,12 @@ def scores(evidence: np.ndarray, inside: np.ndarray, threshold: float | None = N
     evidence = np.asarray(evidence, np.float64)
     positive = np.clip(evidence, 0, None)
     total = float(positive.sum())
+    curve = overlaps(evidence, inside) if curve is None else curve
     index = int(np.argmin(np.abs(THRESHOLDS - (DEFAULT_THRESHOLD if threshold is None else threshold))))
     return {
         "pointing": float(inside[peak(evidence)]) if total > 0 else 0.0,
         "energy": float(positive[inside].sum() / total) if total > 0 else 0.0,
-        "iou": float(overlaps(evidence, inside)[index]),
+        "iou": float(curve[index]),
         "auprc": float(average_precision_score(inside.ravel(), evidence.ravel())),
     }
 

@@ -87,8 +87,8 @@ def add_place(
         The scores, for the table of cases.
     """
     evidence = prediction.evidence(key[1]).data
-    row = localisation.scores(evidence, inside, threshold)
     overlaps = localisation.overlaps(evidence, inside)
+    row = localisation.scores(evidence, inside, threshold, overlaps)
     scores.located.setdefault("evidence", {})[key] = row
     scores.overlaps.append(overlaps)
     return row

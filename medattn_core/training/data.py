@@ -143,8 +143,10 @@ def prepare(
     """
     fixed = replace(task, size=tuple(size))
     flat = task.spatial_dims == 2
-    images, targets, masks, located, cropped, statistics = [], [], [], [], [], []
-    notices, pictures, complete = [], [], []
+    # In their place from the start: a list that is stacked at its end takes the memory twice.
+    images = np.empty((len(cases), len(task.channels), *size), np.float16)
+    masks = np.empty((len(cases), *size), np.uint8)
+    targets, located, cropped, statistics, notices, pictures, complete = [], [], [], [], [], [], []
     empty = np.zeros(len(task.channels), int)
     for index, case in enumerate(cases):
         volume = read(case.image, modality=task.modality)
@@ -176,8 +178,8 @@ def prepare(
         mask = np.zeros(image.shape[1:], np.float32)
         if native is not None:
             mask = conformed.grid.conform(native)
-        images.append((image[..., 0] if flat else image).astype(np.float16))
-        masks.append(np.round((mask[..., 0] if flat else mask) * 255).astype(np.uint8))
+        images[index] = image[..., 0] if flat else image
+        masks[index] = np.round((mask[..., 0] if flat else mask) * 255)
         targets.append(targets_of(case, task))
         located.append(native is not None and bool(mask.any()))
         cropped.append(any(notice.code == "cropped" for notice in conformed.grid.notices))
@@ -189,9 +191,9 @@ def prepare(
         if progress is not None:
             progress(index + 1, len(cases))
     return TrainingData(
-        images=np.stack(images),
+        images=images,
         targets=np.stack(targets),
-        masks=np.stack(masks),
+        masks=masks,
         located=np.array(located),
         folds=np.array([-1 if c.fold is None else c.fold for c in cases]),
         patients=patient_numbers(cases),

@@ -177,7 +177,8 @@ def build_trainer(
         decollate=False,
     )
     trainer.state.epoch, trainer.state.iteration = first_epoch, first_epoch * len(batches)
-    trainer.logger.setLevel(logging.CRITICAL)  # it repeats an exception that is raised anyway, in foreign words
+    # It repeats an exception that is raised anyway, in foreign words. Its own logger is that of all trainers there are.
+    trainer.logger = logging.Logger(trainer.logger.name, logging.CRITICAL)
 
     def settled() -> AttentionCNN:
         """The moving average, with statistics of its own where the steps were too few for the running ones."""

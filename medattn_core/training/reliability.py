@@ -51,21 +51,20 @@ class HeldOut:
     """Outputs ``(N, K)`` of a model (logits before calibration, or values) on cases it has not seen, and the truth.
 
     ``patients`` ``(N,)`` numbers whom each case is of, the same in all folds; each is by itself by default. ``named``
-    says that the list told it. ``slices`` is the largest number of slices of a case.
+    says that the list told it.
     """
 
     outputs: np.ndarray
     targets: np.ndarray
     patients: np.ndarray | None = None
     named: bool = False
-    slices: int = 1
 
 
 def assess(found: Sequence[HeldOut], task: TaskSpec) -> tuple[dict[str, float], dict[str, Any]]:
     """Metrics and calibration record from one or several held-out folds.
 
-    With several folds the calibration error is that of each fold calibrated on the others; with one, that of each of
-    two random halves of the patients calibrated on the other.
+    The calibration error is that of all cases; with several folds each is calibrated on the others, with one each of
+    two random halves of the patients on the other.
 
     Args:
         found: one entry a fold.
@@ -80,11 +79,11 @@ def assess(found: Sequence[HeldOut], task: TaskSpec) -> tuple[dict[str, float], 
         And the ``calibration`` of a bundle's metadata: probabilities are those of the outputs divided by its
         ``temperature``, with the ``offset`` of each label added. Where the list names patients each rule has their
         number beside that of its cases. Of a slicewise model it has the largest number of
-        ``slices`` of a case: of whole volumes single slices say nothing.
+        ``slices`` of a case, one: of whole volumes single slices say nothing.
     """
     metrics, calibration = _assess(found, task)
     if task.slicewise:
-        calibration["slices"] = max(one.slices for one in found)
+        calibration["slices"] = 1  # training takes single slices alone
     _add_patients(calibration, found)
     return metrics, calibration
 
@@ -116,7 +115,9 @@ def _assess(found: Sequence[HeldOut], task: TaskSpec) -> tuple[dict[str, float],
     )
     # Calibrated where the model itself is, and not where it is not.
     fewest = FEWEST // 2 if len(outputs) >= FEWEST else len(outputs) + 1
-    crossed = [_crossed(parts, index, task, fewest) for index in range(len(parts))]
+    # Of all together, as `medattn evaluate` measures them: that of a few has an error of chance by itself.
+    apart = np.concatenate([_crossed(parts, index, task, fewest) for index in range(len(parts))])
+    known = np.concatenate([one.targets for one in parts])
     if len(outputs) >= FEWEST and offset.any():
         calibration["offset"] = dict(zip(task.labels, offset.tolist(), strict=True))
     if task.kind != "multiclass":
@@ -125,27 +126,22 @@ def _assess(found: Sequence[HeldOut], task: TaskSpec) -> tuple[dict[str, float],
             probabilities = task.probabilities(outputs / temperature + offset)
             _add_undecided(calibration, probabilities, targets > 0.5, task)
         # One decision a label: a softmax-like choice of the largest would be right wherever there is one label.
-        said = np.concatenate([p >= task.said_from for p in crossed])
-        truth = np.concatenate([one.targets > 0.5 for one in parts])
+        said, truth = apart >= task.said_from, known > 0.5
         metrics["label_accuracy"] = float((said == truth).mean())
         # Of a rare label the accuracy says little: whether it is found is seen in these.
         for name, of in (("label_sensitivity", truth), ("label_specificity", ~truth)):
             shares = [float((said == truth)[of[:, k], k].mean()) for k in range(of.shape[1]) if of[:, k].any()]
             if shares:
                 metrics[name] = float(np.mean(shares))
-        each = [(p.ravel(), one.targets.ravel() > 0.5) for p, one in zip(crossed, parts, strict=True)]
-        metrics["ece"] = float(np.mean([expected_calibration_error(*pair) for pair in each]))
+        metrics["ece"] = expected_calibration_error(apart.ravel(), truth.ravel())
         return metrics, calibration
-    right = [p.argmax(axis=1) == one.targets.argmax(axis=1) for p, one in zip(crossed, parts, strict=True)]
-    metrics["accuracy"] = float(np.concatenate(right).mean())
-    truth = np.concatenate([one.targets.argmax(axis=1) for one in parts])
-    each_label = [np.concatenate(right)[truth == k].mean() for k in np.unique(truth)]
+    right = apart.argmax(axis=1) == known.argmax(axis=1)
+    metrics["accuracy"] = float(right.mean())
+    each_label = [right[known.argmax(axis=1) == k].mean() for k in np.unique(known.argmax(axis=1))]
     metrics["balanced_accuracy"] = float(np.mean(each_label))
-    tops = [expected_calibration_error(p.max(axis=1), hit) for p, hit in zip(crossed, right, strict=True)]
-    metrics["ece"] = float(np.mean(tops))
+    metrics["ece"] = expected_calibration_error(apart.max(axis=1), right)
     # Too sure of one label and not enough of another: these cancel among the most probable ones.
-    by_label = [calibration_error_by_label(p, one.targets) for p, one in zip(crossed, parts, strict=True)]
-    metrics["ece_by_label"] = float(np.mean(by_label))
+    metrics["ece_by_label"] = calibration_error_by_label(apart, known)
     if len(outputs) >= FEWEST:
         probabilities = _apart(found, task)
         calibration["confidence"] = fit_confidence(probabilities, targets, task.labels)

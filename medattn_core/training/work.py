@@ -64,6 +64,8 @@ def alone(output: Path) -> Iterator[None]:
             if os.path.samestat(os.fstat(file.fileno()), path.stat()):
                 break
         file.close()  # the one before has just ended, and removed what was locked
+    else:
+        raise TrainingError("unwritable", f"{path}: others make and remove it all the time; choose another folder")
     try:
         yield
     finally:

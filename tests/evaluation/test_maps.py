@@ -68,6 +68,23 @@ def test_padding_is_neither_deleted_nor_blurred() -> None:
     assert found["insertion"][0] < 0.95 * image.sum()  # some of it is blurred over the edge
 
 
+@pytest.mark.parametrize(("size", "most"), [(16, 6), (1024, 1)])
+def test_a_curve_asks_for_each_image_once_and_for_few_large_ones_at_a_time(size: int, most: int) -> None:
+    batches: list[torch.Tensor] = []
+
+    class Watched(Brightness):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            batches.append(x.flatten(1).double().sum(dim=1))
+            return super().forward(x)
+
+    image = np.random.default_rng(0).random((1, size, size)).astype(np.float32)
+    found = fidelity.curves(Watched(), image, image[0], np.ones((size, size), bool), 0, VALUE, (0.0, 0.2, 0.5, 1.0))
+    assert max(map(len, batches)) == most
+    asked = torch.cat(batches).tolist()
+    assert len(asked) == len(set(asked)) == 6  # both ends, and two states between them in either direction
+    assert found["deletion"][0] == found["insertion"][-1] != found["deletion"][-1] == found["insertion"][0]
+
+
 def test_images_go_where_the_network_is() -> None:
     """A device that is there without a graphics card; what lies on another one is an error of torch."""
     image = np.zeros((1, 16, 16), np.float32)

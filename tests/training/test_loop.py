@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from monai.engines import SupervisedTrainer
 
 from medattn_core.errors import TrainingError
 from medattn_core.networks.attention_cnn import AttentionCNN
@@ -32,6 +33,20 @@ def test_weights_that_the_last_step_broke_are_an_error_and_not_kept(
     assert caught.value.code == "bad_config"
     assert ("or class_weights=[1.0, 3.0]" in caught.value.message) == bool(weights)
     assert not list(tmp_path.iterdir())
+
+
+def test_other_trainers_still_say_what_goes_wrong(caplog: pytest.LogCaptureFixture) -> None:
+    """Those of MONAI share a logger by the name of their class."""
+    config = TrainingConfig(epochs=1, batch_size=8, precision="fp32")
+    build_trainer(AttentionCNN(**NETWORK), data(), TASK, config)
+    network = torch.nn.Linear(1, 1)
+    another = SupervisedTrainer(
+        device=torch.device("cpu"), max_epochs=1, train_data_loader=[{}], network=network,
+        optimizer=torch.optim.SGD(network.parameters(), lr=1), loss_function=torch.nn.MSELoss(),
+    )  # fmt: skip
+    with pytest.raises(KeyError):
+        another.run()
+    assert "Engine run is terminating due to exception" in caplog.text
 
 
 def test_a_broken_checkpoint_of_an_older_version_is_taken_away(tmp_path: Path) -> None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
+from typing import IO
 
 import pytest
 
+from medattn_core.bundles.lock import lock_file
 from medattn_core.errors import TrainingError
-from medattn_core.training import train
+from medattn_core.training import train, work
 from medattn_core.training.work import alone, check_work_is_own, clear_logs, clear_work
 from tests.squares import SETTINGS
 
@@ -41,13 +44,13 @@ def test_many_files_are_counted(tmp_path: Path) -> None:
 
 
 def test_what_a_killed_training_leaves_is_its_own(tmp_path: Path) -> None:
-    work = tmp_path / "x.training"
-    check_work_is_own(work)  # not there
-    put(work, "checkpoint.pt", ".checkpoint.pt.4711", "fold0/checkpoint.pt", "fold12/.checkpoint.pt.1", ".DS_Store")
-    (work / "fold3").mkdir()
-    check_work_is_own(work)
-    clear_work(work)
-    assert not work.exists()
+    folder = tmp_path / "x.training"
+    check_work_is_own(folder)  # not there
+    put(folder, "checkpoint.pt", ".checkpoint.pt.4711", "fold0/checkpoint.pt", "fold12/.checkpoint.pt.1", ".DS_Store")
+    (folder / "fold3").mkdir()
+    check_work_is_own(folder)
+    clear_work(folder)
+    assert not folder.exists()
 
 
 def test_what_came_to_lie_there_during_the_training_is_kept(tmp_path: Path) -> None:
@@ -63,6 +66,18 @@ def test_only_curves_of_a_training_are_taken_away(tmp_path: Path) -> None:
     clear_logs(tmp_path, 1)
     assert all(path.exists() for path in mine)
     assert [path.exists() for path in own] == [True, False, False]  # the first goes as its successor begins
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows removes no open file")
+def test_no_training_begins_where_its_lock_is_always_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def lock_and_lose(path: Path) -> IO[bytes]:
+        file = lock_file(path)
+        path.unlink()
+        return file
+
+    monkeypatch.setattr(work, "lock_file", lock_and_lose)
+    with pytest.raises(TrainingError, match="choose another folder"), alone(tmp_path / "out"):
+        pytest.fail("it began without a lock")
 
 
 def test_one_training_at_a_time_writes_to_an_output(squares: Path, tmp_path: Path) -> None:
