@@ -22,12 +22,12 @@ from benchmarks.common import machine, markdown_table, merged, print_progress, w
 from medattn_core import datalists
 from medattn_core.bundles import load
 from medattn_core.bundles.trust import Trust
+from medattn_core.datalists.targets import targets_of
 from medattn_core.inference import Predictor
+from medattn_core.metrics.calibration import expected_calibration_error
+from medattn_core.metrics.ranking import macro_auc
 from medattn_core.tasks import TaskSpec
 from medattn_core.training import train
-from medattn_core.training.calibration import expected_calibration_error
-from medattn_core.training.data import targets_of
-from medattn_core.training.early_stop import macro_auc
 from medattn_core.training.reliability import HeldOut, assess
 
 

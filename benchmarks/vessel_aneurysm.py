@@ -29,12 +29,12 @@ from medattn_core.bundles import Bundle, Recipe, load, load_network, model_card,
 from medattn_core.bundles.trust import Trust
 from medattn_core.evaluation.classification import side_scores
 from medattn_core.inference import Predictor
+from medattn_core.metrics.calibration import expected_calibration_error
 from medattn_core.networks.receptive_field import receptive_field
 from medattn_core.tasks import TaskSpec
 from medattn_core.training import train
 from medattn_core.training.calibration import (
     COVERAGE,
-    expected_calibration_error,
     fit_scaling,
     fit_undecided,
     fold_scale,

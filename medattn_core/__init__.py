@@ -42,6 +42,7 @@ _ROOMS = (
     "evaluation",
     "inference",
     "interop",
+    "metrics",
     "networks",
     "outputs",
     "tasks",

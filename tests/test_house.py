@@ -24,7 +24,7 @@ PACKAGE = ROOT / "medattn_core"
 FLOORS = (
     ("errors", "networks"),
     ("volumes", "tasks"),
-    ("datalists", "transforms"),
+    ("datalists", "metrics", "transforms"),
     ("bundles",),
     ("inference", "training"),
     ("interop", "outputs"),
@@ -142,6 +142,14 @@ def test_the_door_opens_quickly_and_alone() -> None:
 
 def test_the_lower_floors_need_no_torch() -> None:
     code = "import sys, medattn_core.volumes, medattn_core.tasks, medattn_core.datalists, medattn_core.errors\n"
+    assert python(code + "print([m for m in ('torch', 'monai', 'pydicom', 'PIL') if m in sys.modules])").strip() == "[]"
+
+
+def test_scores_need_no_torch() -> None:
+    """Numbers from arrays, and what reads and draws them."""
+    scores = ["bootstrap", "cases", "classification", "decisions", "localisation", "measure", "plots", "regression"]
+    names = [f"medattn_core.evaluation.{name}" for name in scores]
+    code = f"import sys, {', '.join([*names, *(name for name in SOURCES if room_of(name) == 'metrics')])}\n"
     assert python(code + "print([m for m in ('torch', 'monai', 'pydicom', 'PIL') if m in sys.modules])").strip() == "[]"
 
 

@@ -11,9 +11,9 @@ from pathlib import Path
 from medattn_core import datalists
 from medattn_core.datalists import Case
 from medattn_core.datalists.patients import patients_of, person_of
+from medattn_core.datalists.targets import targets_of
 from medattn_core.errors import DataListError
 from medattn_core.tasks import TaskSpec
-from medattn_core.training.data import targets_of
 
 
 def load_cases(

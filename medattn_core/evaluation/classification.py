@@ -9,8 +9,9 @@ import numpy as np
 
 from medattn_core.datalists.case import NO_LABEL, NO_LABEL_WORDS
 from medattn_core.evaluation.decisions import Rule, any_label, can_say_none, decisions
+from medattn_core.metrics.calibration import calibration_error_by_label, expected_calibration_error
+from medattn_core.metrics.ranking import mixed
 from medattn_core.tasks import TaskSpec
-from medattn_core.training.calibration import calibration_error_by_label, expected_calibration_error
 
 
 def right(said: np.ndarray, truth: np.ndarray, task: TaskSpec) -> np.ndarray:
@@ -36,7 +37,7 @@ def scores(
         task: of the model.
         rule: see :func:`medattn_core.evaluation.decisions.decisions`.
         ranks: ``(N, K)``, what AUC and average precision order the cases by, of
-            :func:`medattn_core.training.early_stop.ranking`: probabilities near one are equal as numbers, and so ties.
+            :func:`medattn_core.metrics.ranking.ranking`: probabilities near one are equal as numbers, and so ties.
             None takes the probabilities.
 
     Returns:
@@ -51,10 +52,9 @@ def scores(
     one = task.takes_one
     found: dict[str, float] = {"accuracy": float(right(said, truth, task).mean())}
     each: dict[str, list[float]] = {"auc": [], "average_precision": [], "sensitivity": [], "specificity": []}
-    for k in range(truth.shape[1]):
-        mixed = truth[:, k].any() and not truth[:, k].all()
-        each["auc"].append(float(roc_auc_score(truth[:, k], ranks[:, k])) if mixed else np.nan)
-        each["average_precision"].append(float(average_precision_score(truth[:, k], ranks[:, k])) if mixed else np.nan)
+    for k, both in enumerate(mixed(truth)):
+        each["auc"].append(float(roc_auc_score(truth[:, k], ranks[:, k])) if both else np.nan)
+        each["average_precision"].append(float(average_precision_score(truth[:, k], ranks[:, k])) if both else np.nan)
         sensitivity, specificity = _both(said[:, k], truth[:, k])
         each["sensitivity"].append(sensitivity)
         each["specificity"].append(specificity)
@@ -101,11 +101,11 @@ def compared(truth: np.ndarray, task: TaskSpec) -> dict[str, list[np.ndarray]]:
     (a label, or none of them) that no case has.
     """
     sides = {label: [truth[:, k], ~truth[:, k]] for k, label in enumerate(task.labels)}
-    mixed = [kind for pair in sides.values() if all(kind.any() for kind in pair) for kind in pair]
+    kinds = [kind for pair, both in zip(sides.values(), mixed(truth), strict=True) if both for kind in pair]
     found = {f"{name}_{label}": pair for name in ("auc", "average_precision") for label, pair in sides.items()}
     answers = [truth[:, k] for k in range(truth.shape[1])] + [~any_label(truth)] * can_say_none(task)
-    balanced = [kind for kind in answers if kind.any()] if task.takes_one else mixed
-    return found | {"auc": mixed, "average_precision": mixed, "balanced_accuracy": balanced}
+    balanced = [kind for kind in answers if kind.any()] if task.takes_one else kinds
+    return found | {"auc": kinds, "average_precision": kinds, "balanced_accuracy": balanced}
 
 
 def confusion(said: np.ndarray, truth: np.ndarray, task: TaskSpec) -> dict[str, Any]:

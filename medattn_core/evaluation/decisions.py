@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from medattn_core.metrics.ranking import mixed
 from medattn_core.tasks import TaskSpec
 
 
@@ -100,7 +101,7 @@ def _youden(score: np.ndarray, truth: np.ndarray) -> float | None:
     """Half way between the two scores that the best line lies between; None where all or none are true."""
     from sklearn.metrics import roc_curve
 
-    if len(truth) == 0 or truth.all() or not truth.any():
+    if not mixed(truth):
         return None
     false, true, edges = roc_curve(truth, score, drop_intermediate=False)
     best = int(np.argmax(true - false))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -12,10 +12,12 @@ from medattn_core.bundles.trust import Undecided
 from medattn_core.evaluation import classification, regression
 from medattn_core.evaluation.bootstrap import FEWEST, intervals
 from medattn_core.evaluation.decisions import Rule, any_label, decisions, thresholds
-from medattn_core.inference import Prediction
+from medattn_core.metrics.calibration import expected_calibration_error
+from medattn_core.metrics.ranking import ranking
 from medattn_core.tasks import TaskSpec
-from medattn_core.training.calibration import expected_calibration_error
-from medattn_core.training.early_stop import ranking
+
+if TYPE_CHECKING:
+    from medattn_core.inference import Prediction
 
 
 @dataclass(frozen=True, kw_only=True)

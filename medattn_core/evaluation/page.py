@@ -343,8 +343,8 @@ def _cases(metrics: Mapping[str, Any]) -> str:
 
 CAPTIONS = {
     "confusion": "Which label was said for which",
-    "reliability": "Given probability and how often it was right (number of cases)",
-    "reliability_confidence": "Stated confidence and how often the label was right (number of cases)",
+    "reliability": "Given probability, in tenths, and how often it was right (number of cases)",
+    "reliability_confidence": "Stated confidence, in tenths, and how often the label was right (number of cases)",
     "roc": "ROC curves",
     "precision_recall": "Precision and recall (average precision)",
     "scatter": "Predicted and true",
@@ -358,7 +358,7 @@ def _caption(name: str, task: Mapping[str, Any]) -> str:
     if name != "reliability" or not _each(task):
         return CAPTIONS[name]
     number_of = "answers, one a label and case" if len(task["labels"]) > 1 else "cases"
-    return f"Given probability of a label and share of cases that have it (number of {number_of})"
+    return f"Given probability of a label, in tenths, and share of cases that have it (number of {number_of})"
 
 
 def _figures(pictures: Mapping[str, Path], names: tuple[str, ...], task: Mapping[str, Any]) -> str:

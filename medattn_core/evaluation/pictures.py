@@ -10,10 +10,10 @@ import numpy as np
 
 from medattn_core.datalists.case import NO_LABEL
 from medattn_core.evaluation import classification, plots
+from medattn_core.metrics.ranking import mixed, ranking
 from medattn_core.outputs import files
 from medattn_core.outputs.text import none_of, pretty
 from medattn_core.tasks import TaskSpec
-from medattn_core.training.early_stop import ranking
 
 NAMES = {
     "evidence": "evidence",
@@ -70,12 +70,12 @@ def draw(
         keep("scatter", plots.scatter, targets[:, 0], outputs[:, 0], pretty(task.unit))
     else:
         p, truth = task.probabilities(outputs), targets > 0.5
-        mixed = [k for k in range(p.shape[1]) if truth[:, k].any() and not truth[:, k].all()]
-        if mixed:
-            names = [task.labels[k] for k in mixed]
-            ranks = ranking(outputs, task)[:, mixed]
-            keep("roc", plots.roc, ranks, truth[:, mixed], names)
-            keep("precision_recall", plots.precision_recall, ranks, truth[:, mixed], names)
+        drawable = np.flatnonzero(mixed(truth))
+        if len(drawable):
+            names = [task.labels[k] for k in drawable]
+            ranks = ranking(outputs, task)[:, drawable]
+            keep("roc", plots.roc, ranks, truth[:, drawable], names)
+            keep("precision_recall", plots.precision_recall, ranks, truth[:, drawable], names)
         shown_as = "share that was right" if task.takes_one else "share of cases that have the label"
         keep("reliability", plots.reliability, *classification.reported_probability(p, truth, task), shown=shown_as)
         if confidence is not None and task.takes_one and truth.any():

@@ -9,10 +9,16 @@ from typing import Any
 
 import numpy as np
 
+from medattn_core.metrics.calibration import binned
+from medattn_core.metrics.ranking import mixed
+
 INK, SOFT, LINE = "#1c2128", "#5e6670", "#d5d8dc"
 COLOURS = ("#2f5d8a", "#c2703d", "#4f8f6b", "#8c5a94", "#9a8b2f", "#b04a5a", "#4a8fa3", "#6f6f6f")
 STYLES = ("-", "--", ":", "-.")
 """Of lines, one for each round of the colours: with more labels than colours no two look alike."""
+
+TENTHS = 10
+"""Bins of the reliability diagram, as its caption says; the calibration errors have 15."""
 
 IN_LEGEND, IN_MATRIX = 44, 24
 """Characters in a line of a name, so that capitals with the score behind them fit into a legend, too."""
@@ -96,12 +102,11 @@ def roc(path: Path, ranks: np.ndarray, targets: np.ndarray, labels: Sequence[str
 
     figure, axes = _figure()
     axes.plot([0, 1], [0, 1], color=LINE, linewidth=1)
-    for k, label in enumerate(short_names(labels, IN_LEGEND)):
-        truth = targets[:, k] > 0.5
-        if truth.any() and not truth.all():
-            false, true, _ = roc_curve(truth, ranks[:, k])
-            name = _shown(f"{label}, AUC {auc(false, true):.3f}")
-            axes.plot(false, true, **_line(k), label=name)
+    names, truth = short_names(labels, IN_LEGEND), targets > 0.5
+    for k in np.flatnonzero(mixed(truth)).tolist():
+        false, true, _ = roc_curve(truth[:, k], ranks[:, k])
+        name = _shown(f"{names[k]}, AUC {auc(false, true):.3f}")
+        axes.plot(false, true, **_line(k), label=name)
     axes.set_aspect("equal")
     return _finish(figure, axes, path, "1 - specificity", "sensitivity")
 
@@ -111,13 +116,12 @@ def precision_recall(path: Path, ranks: np.ndarray, targets: np.ndarray, labels:
     from sklearn.metrics import average_precision_score, precision_recall_curve
 
     figure, axes = _figure()
-    for k, label in enumerate(short_names(labels, IN_LEGEND)):
-        truth = targets[:, k] > 0.5
-        if truth.any() and not truth.all():
-            precision, recall, _ = precision_recall_curve(truth, ranks[:, k])
-            score = average_precision_score(truth, ranks[:, k])
-            name = _shown(f"{label}, {score:.3f}")
-            axes.step(recall, precision, where="post", **_line(k), label=name)
+    names, truth = short_names(labels, IN_LEGEND), targets > 0.5
+    for k in np.flatnonzero(mixed(truth)).tolist():
+        precision, recall, _ = precision_recall_curve(truth[:, k], ranks[:, k])
+        score = average_precision_score(truth[:, k], ranks[:, k])
+        name = _shown(f"{names[k]}, {score:.3f}")
+        axes.step(recall, precision, where="post", **_line(k), label=name)
     axes.set_ylim(0, 1.02)
     axes.set_xlim(-0.02, 1.02)
     axes.set_aspect("equal")
@@ -128,26 +132,23 @@ def reliability(
     path: Path,
     reported: np.ndarray,
     right: np.ndarray,
-    bins: int = 10,
     given: str = "probability",
     shown: str = "share that was right",
 ) -> Path:
-    """How often what was said was so at each probability that was given; each dot says how many it stands for.
+    """How often what was said was so in each tenth of the given probability; each dot says how many it stands for.
 
     Args:
         path: of the PNG.
         reported: probabilities: of each case that of its label, or of each case and label.
         right: boolean, the same shape: whether it was so.
-        bins: of the probability.
         given, shown: what the axes are of.
     """
     figure, axes = _figure()
     axes.plot([0, 1], [0, 1], color=LINE, linewidth=1)
-    index = np.clip((reported * bins).astype(int), 0, bins - 1)
-    used = [b for b in range(bins) if (index == b).any()]
-    x = [float(reported[index == b].mean()) for b in used]
-    y = [float(right[index == b].mean()) for b in used]
-    count = [int((index == b).sum()) for b in used]
+    used = binned(reported, TENTHS)
+    x = [float(reported[held].mean()) for held in used]
+    y = [float(right[held].mean()) for held in used]
+    count = [int(held.sum()) for held in used]
     axes.plot(x, y, color=COLOURS[0], linewidth=1)
     size = [20 + 300 * n / len(reported) for n in count]
     axes.scatter(x, y, s=size, color=COLOURS[0], alpha=0.75, zorder=3, clip_on=False)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from medattn_core.training.reliability import regression_metrics
+from medattn_core.metrics.regression import regression_metrics
 
 
 def scores(

@@ -12,6 +12,7 @@ import numpy as np
 
 from medattn_core.datalists import Case, location_of
 from medattn_core.datalists.case import NO_LABEL
+from medattn_core.datalists.targets import targets_of
 from medattn_core.errors import MedAttnError, PredictionError
 from medattn_core.evaluation import maps
 from medattn_core.evaluation.cases import patient_of
@@ -19,7 +20,6 @@ from medattn_core.evaluation.lesions import Lesions
 from medattn_core.evaluation.maps import Comparison, MapScores
 from medattn_core.evaluation.measure import Stated
 from medattn_core.inference import Prediction, Predictor
-from medattn_core.training.data import targets_of
 from medattn_core.volumes import read
 from medattn_core.volumes.masks import marked, read_mask
 

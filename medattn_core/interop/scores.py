@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 
 from medattn_core.datalists import load
+from medattn_core.datalists.targets import targets_of
 from medattn_core.interop.engine import Handler
+from medattn_core.metrics.ranking import macro_auc, ranking
+from medattn_core.metrics.regression import regression_metrics
 from medattn_core.tasks import TaskSpec
-from medattn_core.training.data import targets_of
-from medattn_core.training.early_stop import macro_auc, ranking
-from medattn_core.training.reliability import regression_metrics
 
 
 def cases_of(

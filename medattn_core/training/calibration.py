@@ -97,34 +97,6 @@ def at_a_bound(temperature: float) -> bool:
     return not TEMPERATURES[0] * 1.01 < temperature < TEMPERATURES[1] / 1.01
 
 
-def expected_calibration_error(probability: np.ndarray, correct: np.ndarray, bins: int = 15) -> float:
-    """ECE over equal-width bins of the reported probability (Naeini et al. 2015).
-
-    Args:
-        probability: ``(N,)`` of the reported label.
-        correct: ``(N,)`` whether it was right.
-        bins: number of bins.
-    """
-    index = np.clip((probability * bins).astype(int), 0, bins - 1)
-    gaps = [
-        abs(probability[index == b].mean() - correct[index == b].mean()) * (index == b).mean()
-        for b in range(bins)
-        if (index == b).any()
-    ]
-    return float(sum(gaps))
-
-
-def calibration_error_by_label(probabilities: np.ndarray, targets: np.ndarray) -> float:
-    """Mean over the labels of the ECE of each label's probability (classwise ECE, Kull et al. 2019).
-
-    Args:
-        probabilities: ``(N, K)``.
-        targets: ``(N, K)`` one- or multi-hot.
-    """
-    labels = zip(probabilities.T, targets.T, strict=True)
-    return float(np.mean([expected_calibration_error(*one) for one in labels]))
-
-
 def fit_confidence(probabilities: np.ndarray, targets: np.ndarray, labels: Sequence[str]) -> dict[str, Any]:
     """How often the reported label is right at each probability: top-label calibration (Gupta and Ramdas 2022).
 

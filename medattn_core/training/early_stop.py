@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from medattn_core.metrics.ranking import macro_auc, ranking
 from medattn_core.tasks import TaskSpec
 from medattn_core.training.calibration import negative_log_likelihood
 from medattn_core.training.config import TrainingConfig
@@ -26,34 +27,6 @@ def outputs_on(network: nn.Module, data: TrainingData, batch: int = 16) -> np.nd
                 for i in range(0, len(data), batch)
             ]
         )
-
-
-def ranking(outputs: np.ndarray, task: TaskSpec) -> np.ndarray:
-    """What ranks cases by each label as their probabilities do, ``(N, K)``, and does not saturate as they do.
-
-    Args:
-        outputs: ``(N, K)`` logits.
-        task: of the model. One logit of a softmax says nothing without the others: its log-odds do.
-    """
-    if task.activation != "softmax":
-        return outputs
-    exact = outputs.astype(np.float64)
-    others = [np.logaddexp.reduce(np.delete(exact, label, axis=1), axis=1) for label in range(exact.shape[1])]
-    return exact - np.stack(others, axis=1)
-
-
-def macro_auc(scores: np.ndarray, targets: np.ndarray) -> float:
-    """Mean area under the ROC curve over the classes that have both kinds of cases; NaN if none has.
-
-    Args:
-        scores: ``(N, K)``, of :func:`ranking`.
-        targets: ``(N, K)``.
-    """
-    from sklearn.metrics import roc_auc_score
-
-    truth = targets > 0.5
-    mixed = [k for k in range(truth.shape[1]) if truth[:, k].any() and not truth[:, k].all()]
-    return float(np.mean([roc_auc_score(truth[:, k], scores[:, k]) for k in mixed])) if mixed else float("nan")
 
 
 class EarlyStop:

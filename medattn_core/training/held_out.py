@@ -19,9 +19,10 @@ from medattn_core.datalists.load import other_names
 from medattn_core.datalists.patients import unnamed
 from medattn_core.datalists.seen import doubt_line
 from medattn_core.datalists.slips import slips
+from medattn_core.datalists.targets import targets_of
 from medattn_core.errors import DataListError, Notice, TrainingError
 from medattn_core.tasks import TaskSpec
-from medattn_core.training.data import TrainingData, patient_numbers, targets_of
+from medattn_core.training.data import TrainingData, patient_numbers
 from medattn_core.training.folds import assign
 
 

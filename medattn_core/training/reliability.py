@@ -9,14 +9,15 @@ from typing import Any
 import numpy as np
 
 from medattn_core.bundles.trust import InputCheck
+from medattn_core.metrics.calibration import calibration_error_by_label, expected_calibration_error
+from medattn_core.metrics.ranking import macro_auc, ranking
+from medattn_core.metrics.regression import regression_metrics
 from medattn_core.networks.attention_cnn import AttentionCNN
 from medattn_core.tasks import TaskSpec
 from medattn_core.training.calibration import (
     COVERAGE,
     FEWEST,
     at_a_bound,
-    calibration_error_by_label,
-    expected_calibration_error,
     fit_abstain,
     fit_confidence,
     fit_conformal,
@@ -25,7 +26,6 @@ from medattn_core.training.calibration import (
     fit_undecided,
 )
 from medattn_core.training.data import TrainingData
-from medattn_core.training.early_stop import macro_auc, ranking
 from medattn_core.training.input_check import fit_input_check
 from medattn_core.training.whole import features_of
 
@@ -154,15 +154,6 @@ def _assess(found: Sequence[HeldOut], task: TaskSpec) -> tuple[dict[str, float],
         else:
             _add_note(calibration, NEVER_ABSTAINS)
     return metrics, calibration
-
-
-def regression_metrics(values: np.ndarray, truth: np.ndarray) -> dict[str, float]:
-    """Mean absolute error, and R2 where the true values differ at all (by more than their rounding), ``(N,)`` each."""
-    residuals, gaps = values - truth, truth - truth.mean()
-    found = {"mae": float(np.abs(residuals).mean())}
-    if np.abs(gaps).max() > 1e-6 * np.abs(truth).max():
-        found["r2"] = 1 - float((residuals**2).sum()) / float((gaps**2).sum())
-    return found
 
 
 def _add_undecided(calibration: dict[str, Any], probabilities: np.ndarray, present: np.ndarray, task: TaskSpec) -> None:

@@ -6,13 +6,12 @@ import numpy as np
 import pytest
 import torch
 
+from medattn_core.metrics.calibration import calibration_error_by_label
 from medattn_core.networks.attention_cnn import AttentionCNN
 from medattn_core.tasks import TaskSpec
 from medattn_core.training.calibration import (
     OFFSET_SPREAD,
     PRIOR_SPREAD,
-    calibration_error_by_label,
-    expected_calibration_error,
     fit_abstain,
     fit_scaling,
     fold_scale,
@@ -91,12 +90,6 @@ def test_folding_scales_logits_and_map_together(offset):
         after.logits, network.pooling.bias + after.contributions.flatten(2).sum(2), atol=1e-5, rtol=1e-5
     )
     torch.testing.assert_close(after.weights, before.weights)
-
-
-def test_calibration_error_of_a_known_table():
-    probability = np.array([0.9] * 10 + [0.6] * 10)
-    correct = np.array([True] * 9 + [False] + [True] * 3 + [False] * 7)
-    assert expected_calibration_error(probability, correct) == pytest.approx(0.5 * 0.0 + 0.5 * 0.3)
 
 
 def test_no_line_is_drawn_through_equal_probabilities() -> None:

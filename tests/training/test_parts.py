@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from medattn_core.bundles.trust import InputCheck, Trust
 from medattn_core.datalists import Case
 from medattn_core.errors import BundleError, DataListError, TrainingError
+from medattn_core.metrics.calibration import expected_calibration_error
 from medattn_core.networks.attention_cnn import AttentionCNN
 from medattn_core.tasks import TaskSpec
 from medattn_core.training.calibration import (
-    expected_calibration_error,
     fit_abstain,
     fit_confidence,
     fit_conformal,
