@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from importlib.util import find_spec
 from typing import Any
@@ -30,6 +31,11 @@ RUNTIMES: dict[str, tuple[str, ...]] = {
 
 TOLERANCE = {"torch": 0.0, "torch-bf16": 1e-3, "onnx": 1e-4, "openvino": 1e-4, "openvino-bf16": 1e-3}
 """Largest difference of a probability from that of ``torch`` with which ``auto`` takes a runtime."""
+
+
+_FIRST, _INFERRED = threading.Lock(), threading.Event()
+"""OpenVINO's binding sets itself up in its first inference; two threads there at once may wait for each other for ever,
+one of them with the interpreter's lock, so that not even a signal is heard."""
 
 
 def check_runtime(name: str, device: str = "cpu") -> None:
@@ -149,8 +155,16 @@ def _openvino(content: bytes, precision: str) -> Callable[[np.ndarray], np.ndarr
     core = openvino.Core()
     compiled = core.compile_model(core.read_model(content), "CPU", settings)
 
-    def run(image: np.ndarray) -> np.ndarray:
+    def infer(image: np.ndarray) -> np.ndarray:
         # A request of its own: predictors are used from several threads. The copy outlives the request's memory.
         return np.array(compiled.create_infer_request().infer([image])["features"])
+
+    def run(image: np.ndarray) -> np.ndarray:
+        if _INFERRED.is_set():
+            return infer(image)
+        with _FIRST:
+            found = infer(image)
+        _INFERRED.set()
+        return found
 
     return run
