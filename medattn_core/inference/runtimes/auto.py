@@ -174,11 +174,12 @@ def _situation(key: str, device: str, names: Sequence[str]) -> str:
         except metadata.PackageNotFoundError:
             continue
     gpu = torch.cuda.get_device_name(device) if torch.device(device).type == "cuda" else ""
-    facts = [__version__, key, gpu, _processor(), os.cpu_count(), torch.get_num_threads(), *versions, *names]
+    facts = [__version__, key, gpu, processor(), os.cpu_count(), torch.get_num_threads(), *versions, *names]
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:24]
 
 
-def _processor() -> str:
+def processor() -> str:
+    """Its name, as the system gives it; its architecture where none is given."""
     try:
         with open("/proc/cpuinfo", encoding="utf-8", errors="replace") as file:
             for line in file:
