@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 import platform
 import statistics
 from collections.abc import Sequence
-from pathlib import Path
+from dataclasses import replace
 from typing import Any
+
+from medattn_core.datalists import Case
 
 
 def machine() -> str:
@@ -16,14 +19,11 @@ def machine() -> str:
     import monai
     import torch
 
-    model = platform.processor() or platform.machine()
-    info = Path("/proc/cpuinfo")
-    if info.exists():
-        names = [line.split(":", 1)[1].strip() for line in info.read_text().splitlines() if "model name" in line]
-        model = names[0] if names else model
+    from medattn_core.inference.runtimes.auto import processor
+
     gpu = f", {torch.cuda.get_device_name(0)}" if torch.cuda.is_available() else ", no GPU"
     return (
-        f"{model}, {os.cpu_count()} cores{gpu}; Python {platform.python_version()}, torch {torch.__version__}, "
+        f"{processor()}, {os.cpu_count()} cores{gpu}; Python {platform.python_version()}, torch {torch.__version__}, "
         f"monai {monai.__version__}"
     )
 
@@ -40,6 +40,23 @@ def merged(settings: dict[str, Any], changes: str) -> dict[str, Any]:
     for part, values in json.loads(changes).items():
         found[part] = {**found.get(part, {}), **values} if isinstance(values, dict) else values
     return found
+
+
+def variant_of(name: str, config: dict[str, Any], cases: Sequence[Case]) -> tuple[dict[str, Any], list[Case]]:
+    """Settings and cases of a variant of one training.
+
+    Args:
+        name: ``labels`` shows no places of findings, ``average`` neither, and pools the same encoder by averaging; any
+            other leaves both as they are.
+        config: of the training; a copy is changed.
+        cases: with boxes or masks; they are copied, too.
+    """
+    config, own = copy.deepcopy(config), list(cases)
+    if name == "average":
+        config["network"]["pooling"] = "average"
+    if name in ("labels", "average"):
+        own = [replace(case, box=None, mask=None) for case in own]
+    return config, own
 
 
 def with_spread(values: Sequence[float]) -> str:

@@ -20,7 +20,7 @@ import numpy as np
 from benchmarks.common import machine, markdown_table
 from medattn_core import datalists
 from medattn_core.evaluation.ensemble import Mean
-from medattn_core.evaluation.map_summary import TOP, summary
+from medattn_core.evaluation.map_summary import DROP, TOP, summary
 from medattn_core.evaluation.maps import Comparison, MapScores, add_comparison, add_place
 from medattn_core.evaluation.saliency import PEERS, Peers
 from medattn_core.inference import Predictor
@@ -61,7 +61,7 @@ def main() -> None:
         more = faith[method].get("evidence_drops_more")
         low, high = faith[method].get("evidence_drops_more_interval", (float("nan"),) * 2)
         rows.append([
-            method, f"{faith[method][f'drop_at_{TOP:g}']:.3f}",
+            method, f"{faith[method][DROP]:.3f}",
             "" if more is None else f"{more:.3f} ({low:.3f} to {high:.3f})",
             *[f"{place[method][name]:.3f}" for name in ("pointing", "energy", "auprc")],
         ])  # fmt: skip

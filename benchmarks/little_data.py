@@ -13,12 +13,11 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from benchmarks.common import machine, markdown_table, merged, print_progress, with_spread
+from benchmarks.common import machine, markdown_table, merged, print_progress, variant_of, with_spread
 from benchmarks.cross_validate import measure, summary
 from medattn_core import datalists
 from medattn_core.datalists import Case
@@ -48,15 +47,6 @@ def some_patients(cases: list[Case], share: float, seed: int) -> list[Case]:
     return chosen
 
 
-def settings_of(variant: str, config: dict, share: float) -> dict:
-    """Configuration of one variant."""
-    config = json.loads(json.dumps(config))
-    config["training"]["epochs"] = round(config["training"]["epochs"] / share**0.5)
-    if variant == "average":
-        config["network"]["pooling"] = "average"
-    return config
-
-
 def main() -> None:
     """Run."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -84,14 +74,13 @@ def main() -> None:
                     result = folder.parent / f"{folder.name}.json"  # the name holds a dot: no with_suffix
                     if not result.exists():
                         own = some_patients([c for c in cases if c.fold != fold], share, seed)
-                        if variant != "boxes":
-                            own = [replace(c, box=None) for c in own]
+                        settings, own = variant_of(variant, config, own)
+                        settings["training"]["epochs"] = round(config["training"]["epochs"] / share**0.5)
                         listed = arguments.work / f"{folder.name}_list.json"
                         datalists.save(own, listed)
                         start = time.time()
                         if not folder.exists():
-                            train(listed, folder, config=settings_of(variant, config, share), seed=seed, resume=True,
-                                  progress=print_progress)  # fmt: skip
+                            train(listed, folder, config=settings, seed=seed, resume=True, progress=print_progress)
                         tested = [case for case in cases if case.fold == fold]
                         numbers = summary(measure([Predictor.from_bundle(folder)], tested)[0])
                         result.write_text(json.dumps({**numbers, "slices": len(own), "seconds": time.time() - start}))

@@ -11,13 +11,12 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from dataclasses import replace
 from pathlib import Path
 
 import nibabel
 import numpy as np
 
-from benchmarks.common import machine, markdown_table, merged, print_progress
+from benchmarks.common import machine, markdown_table, merged, print_progress, variant_of
 from benchmarks.convert import lesion_patches, ms_scans
 from benchmarks.ms_lesions import EDGE, LEAST, SUPERVISION, TRAIN_STEP, assembled, auprc, canonical
 from medattn_core import datalists
@@ -62,14 +61,10 @@ def main() -> None:
             for name in arguments.sides:
                 side = -1 if name == "left" else 1
                 chosen = [case for case, lies in own if lies == side]
-                if supervision != "masks":
-                    chosen = [replace(case, mask=None) for case in chosen]
+                settings, chosen = variant_of(supervision, config, chosen)
                 folder = arguments.work / f"{patient}_{supervision}_{name}"
                 listed = folder.with_name(f"{folder.name}_list.json")
                 datalists.save(chosen, listed)
-                settings = json.loads(json.dumps(config))
-                if supervision == "average":
-                    settings["network"]["pooling"] = "average"
                 start = time.time()
                 if not folder.exists():
                     train(listed, folder, config=settings, seed=arguments.seed, resume=True, progress=print_progress)

@@ -24,7 +24,7 @@ import torch
 from monai.visualize import GradCAM
 from sklearn.metrics import average_precision_score
 
-from benchmarks.common import machine, markdown_table, print_progress
+from benchmarks.common import machine, markdown_table, print_progress, variant_of
 from benchmarks.convert import brain_normalised, lesion_patches, ms_scans, stroke_t2
 from medattn_core import datalists
 from medattn_core.bundles import load, load_network
@@ -116,14 +116,10 @@ def main() -> None:
                 result = folder.with_suffix(".json")
                 if not result.exists():
                     own = [c for c in cases if c.patient == patient]
-                    if supervision != "masks":
-                        own = [replace(c, mask=None) for c in own]
+                    settings, own = variant_of(supervision, config, own)
                     listed = arguments.work / f"{patient}_{supervision}.json"
                     datalists.save(own, listed)
                     start = time.time()
-                    settings = json.loads(json.dumps(config))
-                    if supervision == "average":
-                        settings["network"]["pooling"] = "average"
                     if not folder.exists():
                         train(listed, folder, config=settings, seed=seed, resume=True, progress=print_progress)
                     network = load_network(load(folder)).eval()

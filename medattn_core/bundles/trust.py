@@ -64,7 +64,6 @@ class Trust:
         half_width: of the interval around a value, in its unit.
         least: value that the interval does not begin below, unless the predicted value does; None for no such bound.
         abstain_below: probability of the reported label below which the model does not decide.
-        expected_accuracy: accuracy on the decided cases of the validation set, which did not choose the threshold.
         confidence_scale, confidence_offset: of the log-odds, see :meth:`confidence`.
         confidence_labels: further offset where that label is reported.
         slices: largest number of slices of a case that the rules are from, of a model that looks slice by slice; None
@@ -77,7 +76,6 @@ class Trust:
     half_width: float | None = None
     least: float | None = None
     abstain_below: float | None = None
-    expected_accuracy: float | None = None
     confidence_scale: float | None = None
     confidence_offset: float = 0.0
     confidence_labels: Mapping[str, float] = field(default_factory=dict)
@@ -124,7 +122,6 @@ class Trust:
             half_width=number(conformal, "half_width", 1e300),
             least=number(conformal, "least", 1e300, -1e300),
             abstain_below=number(abstain, "threshold", 1.0),
-            expected_accuracy=number(abstain, "accuracy", 1.0),
             confidence_scale=number(confidence, "scale", 1e6),
             confidence_offset=number(confidence, "offset", 1e6, -1e6) or 0.0,
             confidence_labels={label: number(of_labels, label, 1e6, -1e6) or 0.0 for label in of_labels},

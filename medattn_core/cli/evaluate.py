@@ -10,7 +10,8 @@ import typer
 from medattn_core.cli.console import bars, prepare, say, table
 from medattn_core.cli.shared import FAILED, Device, Verbose, output_folder, reported
 
-PEERS = "gradcam,gradcam_encoder,gradcampp,occlusion,integrated_gradients"
+PEERS = "gradcam, gradcam_encoder, gradcampp, occlusion, integrated_gradients"
+"""Shown as the default: those of :mod:`medattn_core.evaluation.saliency`, which help would have to load torch for."""
 
 
 def evaluate(
@@ -32,8 +33,11 @@ def evaluate(
     ] = None,
     fold: Annotated[int | None, typer.Option(min=0, help="Only the cases of this fold.")] = None,
     compare: Annotated[
-        str, typer.Option(metavar="NAMES", help="Other maps of the same network, with commas; 'none' for none.")
-    ] = PEERS,
+        str | None,
+        typer.Option(
+            metavar="NAMES", show_default=PEERS, help="Other maps of the same network, with commas; 'none' for none."
+        ),
+    ] = None,
     compared_cases: Annotated[
         int,
         typer.Option(
@@ -55,7 +59,7 @@ def evaluate(
         from medattn_core.evaluation import Settings
         from medattn_core.evaluation import evaluate as run
 
-        names = () if compare.strip().lower() in ("", "none") else tuple(n.strip() for n in compare.split(","))
+        names = None if compare is None else _names(compare)
         settings = Settings(compare=names, compared_cases=compared_cases, bootstrap=bootstrap, seed=seed)
         with bars() as (reading, _):
             metrics = run(
@@ -72,6 +76,10 @@ def evaluate(
         _print(metrics)  # last: stdout may be full, which ends the command
         if metrics["errors"]:
             raise typer.Exit(FAILED)
+
+
+def _names(compare: str) -> tuple[str, ...]:
+    return () if compare.strip().lower() in ("", "none") else tuple(name.strip() for name in compare.split(","))
 
 
 def _say_validation(found: dict[str, Any] | None) -> None:

@@ -21,7 +21,7 @@ _USAGE_CODES = ("bad_argument", "bad_config", "bad_task", "unknown_bundle")
 
 
 class Runtime(str, Enum):
-    """What computes the network."""
+    """What computes the network: those of :mod:`medattn_core.inference.runtimes`, which would load torch, and auto."""
 
     torch = "torch"
     torch_bf16 = "torch-bf16"

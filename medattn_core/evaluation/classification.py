@@ -1,4 +1,7 @@
-"""Scores of labels and probabilities, all scikit-learn's."""
+"""Scores of labels and probabilities: AUC and average precision are scikit-learn's, shares of cases are counted here.
+
+A share is taken anew for each bootstrap sample, where the checks of scikit-learn would take longer than the counting.
+"""
 
 from __future__ import annotations
 
@@ -140,7 +143,8 @@ def calibration(probabilities: np.ndarray, truth: np.ndarray, task: TaskSpec) ->
     """Expected calibration error of the reported label (of every label in multi-label) and the Brier score (1950).
 
     Where one of several labels is reported, also the mean over them of the error of each label's own probability: too
-    sure of one and not enough of another cancel in the first.
+    sure of one and not enough of another cancel in the first. The Brier score is the mean over the cases of a sum over
+    the labels, in multi-label too.
     """
     reported, correct = reported_probability(probabilities, truth, task)
     found = {"ece": expected_calibration_error(reported, correct.astype(float))}

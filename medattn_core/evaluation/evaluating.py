@@ -38,7 +38,7 @@ class Settings:
     """How a model is evaluated.
 
     Attributes:
-        compare: other methods, of :data:`medattn_core.evaluation.saliency.PEERS`.
+        compare: other methods, of :data:`medattn_core.evaluation.saliency.PEERS`; None for all that the network allows.
         compared_cases: on how many cases that show a label or have a value, drawn at random, maps are compared and
             their fidelity measured (each costs hundreds of passes through the network); 0 leaves it out.
         bootstrap: samples of the intervals.
@@ -46,7 +46,7 @@ class Settings:
         examples: how many of the worst and of the best cases are shown.
     """
 
-    compare: tuple[str, ...] = tuple(PEERS)
+    compare: tuple[str, ...] | None = None
     compared_cases: int = 30
     bootstrap: int = 1000
     seed: int = 0
@@ -93,11 +93,12 @@ def evaluate(
         MedAttnError: the bundle, one to repeat with or a list cannot be used, or no case could be predicted.
     """
     settings = settings or Settings()
-    check_names(settings.compare)
+    check_names(settings.compare or ())
     folder = Path(output)
     _check_folder(folder)
     predictor = Predictor.from_bundle(bundle, device=device)
-    settings, left_out = _possible(settings, predictor)
+    compare, left_out = _possible(settings, predictor)
+    settings = replace(settings, compare=compare)
     task = predictor.task
     others = tuple(Predictor.from_bundle(other, device=device) for other in repeat)
     for other in others:
@@ -112,7 +113,7 @@ def evaluate(
         check_apart(chosen_on, cases, str(validation), str(data))
         rule, overlap, chosen = _thresholds(predictor, chosen_on, Path(validation).name)
     seen = run(
-        predictor, cases, compare=settings.compare, compared_cases=settings.compared_cases, seed=settings.seed,
+        predictor, cases, compare=compare, compared_cases=settings.compared_cases, seed=settings.seed,
         others=others, overlap=overlap, progress=progress,
     )  # fmt: skip
     outputs, targets = np.stack(seen.outputs), np.stack(seen.targets)
@@ -164,16 +165,17 @@ def _check_repeat(other: Predictor, predictor: Predictor) -> None:
             )
 
 
-def _possible(settings: Settings, predictor: Predictor) -> tuple[Settings, list[dict[str, Any]]]:
-    """The settings without a method that this network does not allow, and why; one that was asked for is an error."""
-    error = impossible(predictor.network, settings.compare) if settings.compared_cases else None
+def _possible(settings: Settings, predictor: Predictor) -> tuple[tuple[str, ...], list[dict[str, Any]]]:
+    """The methods without one that this network does not allow, and why; one that was asked for is an error."""
+    names = tuple(PEERS) if settings.compare is None else settings.compare
+    error = impossible(predictor.network, names) if settings.compared_cases else None
     if error is None:
-        return settings, []
-    if settings.compare != tuple(PEERS):
+        return names, []
+    if settings.compare is not None:
         raise error
     entry = {"input": str(predictor.bundle.path), "code": error.code, "message": error.message,
              "cases": settings.compared_cases}  # fmt: skip
-    return replace(settings, compare=tuple(name for name in settings.compare if name != "gradcam_encoder")), [entry]
+    return tuple(name for name in names if name != "gradcam_encoder"), [entry]
 
 
 def _thresholds(predictor: Predictor, cases: Sequence[Case], name: str) -> tuple[Rule, float | None, dict[str, Any]]:

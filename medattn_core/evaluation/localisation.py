@@ -1,6 +1,7 @@
 """Does the map lie where the finding is? Measures on the scan's own voxels.
 
-Pointing game: Zhang et al. 2018 (arXiv 1608.00507); energy: Wang et al. 2020 (arXiv 1910.01279); FROC: MONAI's.
+Pointing game: Zhang et al. 2018 (arXiv 1608.00507), but without their tolerance of 15 pixels around the finding: the
+peak has to lie inside. Energy: Wang et al. 2020 (arXiv 1910.01279); FROC: MONAI's.
 """
 
 from __future__ import annotations

@@ -14,10 +14,14 @@ from medattn_core.evaluation.maps import Key, MapScores
 TOP = 0.1
 """Share of the image whose deletion is compared between maps."""
 
+DROP = f"drop_at_{TOP:g}"
+"""Key in metrics.json: what the output loses with it."""
+
 RANDOM_LIMIT = 0.2
 """Rank correlation up to which the map of a network with random weights counts as another map."""
 
 MEASURES = ("pointing", "energy", "iou", "auprc")
+"""Those of :func:`medattn_core.evaluation.localisation.scores`, in the order in which they are shown."""
 
 
 def summary(
@@ -106,7 +110,7 @@ def _faith(scores: MapScores, samples: int, seed: int) -> dict[str, Any]:
             for method, found in scores.curves.items()
         }
         for method, drops in drop.items():
-            faith[method][f"drop_at_{TOP:g}"] = float(np.mean(list(drops.values())))
+            faith[method][DROP] = float(np.mean(list(drops.values())))
             if method == "evidence":
                 continue
             keys = list(drops)

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from medattn_core.evaluation.map_summary import DROP, MEASURES, TOP
 from medattn_core.evaluation.pictures import NAMES
 from medattn_core.outputs.page import esc, table
 from medattn_core.outputs.text import pretty
 
-MEASURES = ("pointing", "energy", "iou", "auprc")
-FAITH = (("loss without its top 10 %", True), ("evidence loses more", False), ("area, deletion", True),
+FAITH = ((f"loss without its top {100 * TOP:g} %", True), ("evidence loses more", False), ("area, deletion", True),
          ("area, insertion", True), ("maps", False))  # fmt: skip
 """Columns, and whether their numbers are of what the model gives."""
 
@@ -118,7 +118,7 @@ def faith(found: Mapping[str, Any], regression: bool, unit: str = "") -> list[st
             cell = "" if more is None else share(more, 0)
             if bounds is not None:
                 cell += f'<br><small class="soft">{share(bounds[0], 0)} to {share(bounds[1], 0)}</small>'
-            rows.append([esc(NAMES[method]), esc(figure(one["drop_at_0.1"])), cell,
+            rows.append([esc(NAMES[method]), esc(figure(one[DROP])), cell,
                          esc(figure(one["deletion_area"])), esc(figure(one["insertion_area"])),
                          str(one["cases"])])  # fmt: skip
     text = []

@@ -1,6 +1,6 @@
-"""How long one scan takes, from file to probability and map on disk, stage by stage: MedAttn, stock MONAI, the floor.
+"""How long one scan takes, from file to probability and map on disk, stage by stage: MedAttn and stock MONAI.
 
-All sides have the same encoder and network input, read the same file and write a map on its grid. They are run in turn
+Both sides have the same encoder and network input, read the same file and write a map on its grid. They are run in turn
 (interleaved), so that whatever else the machine does meets them all.
 """
 
@@ -12,9 +12,11 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
+import torch
+from torch import Tensor, nn
 
 from medattn_core import volumes
 from medattn_core.inference import Predictor
@@ -56,51 +58,22 @@ def medattn(predictor: Predictor, path: Path, folder: Path, *, evidence_dtype: s
     return run
 
 
-def floor(predictor: Predictor, path: Path, folder: Path) -> Run:
-    """The parts alone, each by the fastest tool at hand and without any check: SimpleITK around the same network.
+class AveragePooled(nn.Module):
+    """An encoder as others use it: the mean of its last features, one linear layer.
 
-    Reading, one linear resampling to the model grid, the network's logits, one linear resampling of a map of cells to
-    the grid of the scan, and that map written as 8-bit .nii.gz at the lowest level.
-
-    Only for 3D models of fixed size.
+    Args:
+        encoder: of an AttentionCNN, shared and not copied.
+        labels: number of outputs.
     """
-    import SimpleITK as sitk
-    import torch
 
-    task, network = predictor.task, predictor.network
-    size = tuple(int(n) for n in task.size or ())
-    if len(size) != 3:
-        raise ValueError("the floor is measured for 3D models of fixed size")
+    def __init__(self, encoder: Any, labels: int) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.linear = nn.Linear(encoder.channels[-1], labels)
 
-    def grid_of(scan: sitk.Image, shape: tuple[int, ...]) -> sitk.Image:
-        grid = sitk.Image(list(shape), sitk.sitkFloat32)
-        extent = [n * s for n, s in zip(scan.GetSize(), scan.GetSpacing(), strict=True)]
-        grid.SetSpacing([e / n for e, n in zip(extent, shape, strict=True)])
-        grid.SetDirection(scan.GetDirection())
-        shift = [(g - s) / 2 for g, s in zip(grid.GetSpacing(), scan.GetSpacing(), strict=True)]
-        turn = np.array(scan.GetDirection()).reshape(3, 3)
-        grid.SetOrigin([float(o) for o in np.array(scan.GetOrigin()) + turn @ np.array(shift)])
-        return grid
-
-    def run() -> dict[str, float]:
-        stages = Stages()
-        with stages.of("read"):
-            scan = sitk.ReadImage(str(path))
-        with stages.of("conform"):
-            small = sitk.Resample(scan, grid_of(scan, size), sitk.Transform(), sitk.sitkLinear, 0.0, sitk.sitkFloat32)
-            image = torch.from_numpy(sitk.GetArrayFromImage(small))[None, None] / 1000
-        with stages.of("network"), torch.inference_mode():
-            out = network.attend(image.contiguous(memory_format=torch.channels_last_3d))
-        with stages.of("map"):
-            cells = sitk.GetImageFromArray(out.contributions[0, 0].numpy())
-            cells.CopyInformation(grid_of(scan, cells.GetSize()))
-            native = sitk.Resample(cells, scan, sitk.Transform(), sitk.sitkLinear, 0.0, sitk.sitkFloat32)
-        with stages.of("write"):
-            packed = sitk.Cast(sitk.RescaleIntensity(native, 0, 255), sitk.sitkUInt8)
-            sitk.WriteImage(packed, str(folder / "floor.nii.gz"), True, 1)
-        return stages.seconds
-
-    return run
+    def forward(self, x: Tensor) -> Tensor:
+        """``(B, C, *spatial)`` to logits ``(B, labels)``."""
+        return cast(Tensor, self.linear(self.encoder(x)[-1].flatten(2).mean(dim=2)))
 
 
 def stock_monai(predictor: Predictor, path: Path, folder: Path) -> Run:
@@ -110,7 +83,6 @@ def stock_monai(predictor: Predictor, path: Path, folder: Path) -> Run:
     GradCAM at the encoder's last stage, Invertd, SaveImage. Its map is float32, SaveImage's own way. What is no NIfTI,
     which MONAI reads with further packages only, it is given as NIfTI.
     """
-    import torch
     from monai import transforms as mt
     from monai.data import MetaTensor
     from monai.visualize import GradCAM
@@ -121,7 +93,7 @@ def stock_monai(predictor: Predictor, path: Path, folder: Path) -> Run:
         volumes.write(volumes.read(path), folder / "input.nii.gz")
         path = folder / "input.nii.gz"
     task = predictor.task
-    model = _AveragePooled(predictor.network.encoder, len(task.labels)).eval()
+    model = AveragePooled(predictor.network.encoder, len(task.labels)).eval()
     cam = GradCAM(nn_module=model, target_layers=last_stage(predictor.network))  # once: its hooks are never removed
     flat = task.spatial_dims == 2
     spacing = (*task.spacing[:2], -1.0) if flat else task.spacing
@@ -155,22 +127,6 @@ def stock_monai(predictor: Predictor, path: Path, folder: Path) -> Run:
         return stages.seconds
 
     return run
-
-
-def _AveragePooled(encoder: Any, labels: int) -> Any:  # noqa: N802  (a class made where torch is loaded)
-    import torch
-    from torch import nn
-
-    class AveragePooled(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.encoder = encoder
-            self.linear = nn.Linear(encoder.channels[-1], labels)
-
-        def forward(self, x: torch.Tensor) -> torch.Tensor:
-            return self.linear(self.encoder(x)[-1].flatten(2).mean(dim=2))
-
-    return AveragePooled()
 
 
 @dataclass

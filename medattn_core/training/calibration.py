@@ -50,9 +50,11 @@ def fit_scaling(
 
     They minimise the likelihood loss (Guo et al. 2017), with a normal prior on log T around zero: cases that happen to
     be told apart without an error would else ask for infinitely sharp probabilities. Drawing the classes equally often
-    in training makes a rare one look likelier than it is, which no temperature mends: the offsets do (Platt 1999), with
-    a normal prior around zero, too. Probabilities of one label against the rest of which the highest is named
-    (``multiclass`` with sigmoids) get none: they are measured against the prior that background has.
+    in training makes a rare one look likelier than it is, which no temperature mends: the offsets do, with a normal
+    prior around zero, too. With a softmax this is bias-corrected temperature scaling (Alexandari, Kundaje and
+    Shrikumar 2020), with sigmoids Platt's (1999) with one slope for all labels. Probabilities of one label against the
+    rest of which the highest is named (``multiclass`` with sigmoids) get none: they are measured against the prior
+    that background has.
 
     Args:
         logits: ``(N, K)`` of cases the model was not trained on.
@@ -236,8 +238,8 @@ def fit_abstain(
 def fold_scale(network: AttentionCNN, factor: float, offset: float | np.ndarray = 0.0) -> None:
     """Make the network's output ``factor * output + offset``, map included; in place.
 
-    With ``factor = 1 / T`` it is temperature scaling, with an offset of each label ``(K,)`` Platt's; with the targets'
-    standard deviation and mean it turns standardised regression back into the target's unit.
+    With ``factor = 1 / T`` it is temperature scaling, with an offset of each label ``(K,)`` :func:`fit_scaling`'s; with
+    the targets' standard deviation and mean it turns standardised regression back into the target's unit.
     """
     head = cast(Any, network.pooling)
     head.value.weight.mul_(factor)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +37,6 @@ def store(
         "average_steps": average.steps,
         "optimizer": optimizer.state_dict(),
         "early_stop": stop.state_dict(),
-        "time": time.time(),
     }
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:

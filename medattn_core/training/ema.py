@@ -11,7 +11,8 @@ from torch import nn
 class MovingAverage:
     """Keeps ``average = decay * average + (1 - decay) * weights``, warmed up so that early steps count.
 
-    Buffers that are floating point (batch-norm statistics) are averaged too, the others copied.
+    Buffers that are floating point (batch-norm statistics) are averaged too, the others copied. torch's
+    ``swa_utils.AveragedModel`` gives other weights: its first update is a copy, in which the start counts for nothing.
     """
 
     def __init__(self, network: nn.Module, decay: float) -> None:

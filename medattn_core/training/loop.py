@@ -39,26 +39,13 @@ from medattn_core.training.losses import (
 from medattn_core.training.norms import SHORT, settle
 from medattn_core.training.precision import sound_bf16
 from medattn_core.training.processes import Processes
+from medattn_core.training.steps import LARGEST_GRADIENT, optimizer_of, rate
 from medattn_core.training.units import InItsUnit, Units, start_at_mean
 
 if TYPE_CHECKING:
     from monai.engines import SupervisedTrainer
 
 Progress = Callable[[int, int, dict[str, float]], None]
-
-
-def _optimizer(network: nn.Module, config: TrainingConfig) -> torch.optim.AdamW:
-    decayed = [p for p in network.parameters() if p.ndim > 1]
-    plain = [p for p in network.parameters() if p.ndim <= 1]
-    groups = [{"params": decayed, "weight_decay": config.weight_decay}, {"params": plain, "weight_decay": 0.0}]
-    return torch.optim.AdamW(groups, lr=config.learning_rate, betas=(0.9, 0.99))
-
-
-def _rate(step: int, warmup: int, total: int) -> float:
-    if step < warmup:
-        return (step + 1) / warmup
-    step = min(step, total)  # a further one does not begin a new wave
-    return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, total - warmup)))
 
 
 def build_trainer(
@@ -113,7 +100,7 @@ def build_trainer(
     memory_format = torch.channels_last if task.spatial_dims == 2 else torch.channels_last_3d
     processes.prepare(network)
     network.to(device, memory_format=memory_format).train()  # type: ignore[call-overload]
-    optimizer = _optimizer(network, config)
+    optimizer = optimizer_of(network, config)
     average = MovingAverage(network, config.ema_decay)
     batches = Batches(data, task, config, processes.count)
     total = len(batches) * config.epochs
@@ -146,7 +133,7 @@ def build_trainer(
     def update(engine: Any, chosen: np.ndarray) -> dict[str, float]:
         step = engine.state.iteration - 1 - round_from
         for group in optimizer.param_groups:
-            group["lr"] = config.learning_rate * _rate(step, warmup, total)
+            group["lr"] = config.learning_rate * rate(step, warmup, total)
         size = config.size_at(batches.epoch, data.images.shape[2:], *strides)
         losses = _losses(
             network, data, chosen, size, task, config, batches.generator, device, memory_format, processes, units
@@ -157,7 +144,7 @@ def build_trainer(
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         processes.average_gradients(network)
-        nn.utils.clip_grad_norm_(network.parameters(), 5.0)
+        nn.utils.clip_grad_norm_(network.parameters(), LARGEST_GRADIENT)
         optimizer.step()
         average.update(network)
         values = {name: float(value.detach()) for name, value in losses.items()}

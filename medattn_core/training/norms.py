@@ -22,7 +22,8 @@ def settle(network: AttentionCNN, data: TrainingData, batch_size: int, seed: int
     """Replace the running statistics by those of training images under the network's own weights; in place.
 
     As the bn_update of Izmailov et al. 2018 (stochastic weight averaging). The images are whole and not augmented, as
-    in prediction; the same seed looks at the same ones. The network ends in eval mode.
+    in prediction; the same seed looks at the same ones. The network ends in eval mode. torch's ``swa_utils.update_bn``
+    puts all of it into training mode: paths of an EfficientNet are then dropped, which no prediction does.
 
     Args:
         network: on its device.

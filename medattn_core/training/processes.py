@@ -146,9 +146,10 @@ class GatheredNorm(_BatchNorm):
         shape = [1, -1] + [1] * (input.dim() - 2)
         variance = cast(Tensor, _Sum.apply((x - mean.view(shape)).square().sum(axes))) / count
         with torch.no_grad():
-            factor = self.momentum if self.momentum is not None else 0.1
+            self.num_batches_tracked += 1  # type: ignore[assignment, operator]
+            # Without momentum the statistics are the mean of all batches, as torch has it.
+            factor = 1 / int(cast(Tensor, self.num_batches_tracked)) if self.momentum is None else self.momentum
             self.running_mean.lerp_(mean, factor)  # type: ignore[union-attr]
             self.running_var.lerp_(variance * count / (count - 1), factor)  # type: ignore[union-attr]
-            self.num_batches_tracked += 1  # type: ignore[assignment, operator]
         x = (x - mean.view(shape)) * torch.rsqrt(variance.view(shape) + self.eps)
         return (x * self.weight.view(shape) + self.bias.view(shape)).to(input.dtype)

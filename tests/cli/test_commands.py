@@ -93,6 +93,16 @@ def test_help_names_every_command_and_rule(run: Run) -> None:
         assert rule in words
 
 
+def test_names_that_help_lists_without_loading_torch_are_those_there_are() -> None:
+    from medattn_core.cli.evaluate import PEERS as SHOWN
+    from medattn_core.cli.shared import Runtime
+    from medattn_core.evaluation.saliency import PEERS
+    from medattn_core.inference.runtimes import RUNTIMES
+
+    assert ", ".join(PEERS) == SHOWN
+    assert [one.value for one in Runtime] == [*RUNTIMES, "auto"]
+
+
 def test_info_shows_what_the_reader_saw(run: Run, sample_data: Path) -> None:
     path = sample_data / "brain1_image.nrrd"
     ran = run("info", path)

@@ -263,10 +263,11 @@ def test_a_method_that_the_encoder_does_not_allow(
     assert "gradcam_encoder" in entry["message"]
     assert set(metrics["settings"]["compare"]) == set(PEERS) - {"gradcam_encoder"}
     assert {"gradcam", "occlusion"} <= set(metrics["fidelity"])
-    asked = replace(usual, compare=("gradcam", "gradcam_encoder"))
-    with pytest.raises(MedAttnError, match="leave gradcam_encoder out") as caught:
-        evaluate(trained[0], folds[1], tmp_path / "asked", settings=asked, device="cpu")
-    assert caught.value.code == "bad_argument"
+    for names in (("gradcam", "gradcam_encoder"), tuple(PEERS)):
+        asked = replace(usual, compare=names)
+        with pytest.raises(MedAttnError, match="leave gradcam_encoder out") as caught:
+            evaluate(trained[0], folds[1], tmp_path / "asked", settings=asked, device="cpu")
+        assert caught.value.code == "bad_argument"
     evaluate(trained[0], folds[1], tmp_path / "none", settings=replace(asked, compared_cases=0), device="cpu")
 
 

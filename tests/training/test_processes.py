@@ -10,10 +10,30 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 import torch
+import torch.distributed as dist
 
 from medattn_core.bundles import load, load_network
+from medattn_core.training.processes import GatheredNorm
 from tests.squares import SETTINGS
+
+
+@pytest.mark.parametrize("momentum", [0.1, None])
+def test_gathered_statistics_run_as_those_of_torch(momentum: float | None, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    usual = torch.nn.BatchNorm2d(3, momentum=momentum).train()
+    gathered = copy.deepcopy(usual)
+    gathered.__class__ = type("Gathered", (GatheredNorm, torch.nn.BatchNorm2d), {})
+    dist.init_process_group("gloo", init_method=f"file://{tmp_path}/group", rank=0, world_size=1)
+    try:
+        for _ in range(4):
+            batch = torch.rand(5, 3, 4, 4)
+            torch.testing.assert_close(gathered(batch), usual(batch))
+    finally:
+        dist.destroy_process_group()
+    for name, value in usual.state_dict().items():
+        torch.testing.assert_close(gathered.state_dict()[name], value, msg=name)
 
 
 def test_torchrun_with_two_processes_on_the_cpu(squares: Path, tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from torch import Tensor
 from medattn_core.errors import MedAttnError
 from medattn_core.inference.runtimes import cache
 from medattn_core.inference.runtimes.graph import SLICES
-from medattn_core.inference.runtimes.open import TOLERANCE, Features, available, open_runtime
+from medattn_core.inference.runtimes.open import RUNTIMES, TOLERANCE, Features, available, open_runtime
 from medattn_core.networks.attention_cnn import AttentionCNN
 from medattn_core.tasks import TaskSpec
 from medattn_core.version import __version__
@@ -166,19 +166,19 @@ def _share(ours: np.ndarray, theirs: np.ndarray) -> float:
 
 def _situation(key: str, device: str, names: Sequence[str]) -> str:
     """A name for everything on which the outcome depends."""
-    packages = [name for name in ("torch", "onnxruntime", "openvino") if name == "torch" or f"{name[:4]}" in str(names)]
     versions = []
-    for package in packages:
+    for package in ("torch", *sorted({package for name in names for package in RUNTIMES[name]})):
         try:
             versions.append(f"{package} {metadata.version(package)}")
         except metadata.PackageNotFoundError:
             continue
     gpu = torch.cuda.get_device_name(device) if torch.device(device).type == "cuda" else ""
-    facts = [__version__, key, gpu, _processor(), os.cpu_count(), torch.get_num_threads(), *versions, *names]
+    facts = [__version__, key, gpu, processor(), os.cpu_count(), torch.get_num_threads(), *versions, *names]
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:24]
 
 
-def _processor() -> str:
+def processor() -> str:
+    """Its name, as the system gives it; its architecture where none is given."""
     try:
         with open("/proc/cpuinfo", encoding="utf-8", errors="replace") as file:
             for line in file:
