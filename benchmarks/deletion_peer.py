@@ -53,9 +53,9 @@ def main() -> None:
         inside = datalists.location_of(case, prediction.evidence(case.label))
         assert inside is not None
         key = (number, case.label)
-        add_place(scores, key, prediction, inside > 0.5, None)
-        add_comparison(scores, key, prediction, (), comparison, inside > 0.5, None)
-    place, faith = summary(scores, None)
+        add_place(scores, key, prediction, inside > 0.5, {})
+        add_comparison(scores, key, prediction, (), comparison, inside > 0.5, {})
+    place, faith = summary(scores, {})
     rows = []
     for method in ("evidence", *arguments.methods):
         more = faith[method].get("evidence_drops_more")

@@ -85,7 +85,8 @@ def _names(compare: str) -> tuple[str, ...]:
 def _say_validation(found: dict[str, Any] | None) -> None:
     if found is None:
         return
-    for kind, what in (("errors", "not predicted"), ("place_errors", "mask not used")):
+    whats = (("errors", "not predicted"), ("place_errors", "mask not used"), ("map_errors", "maps not measured"))
+    for kind, what in whats:
         for error in found[kind]:
             say(f"warning [{error['code']}] validation, {what}: {error['message']}")
     count = f"{found['cases']} case{'' if found['cases'] == 1 else 's'} of {found['data']}"

@@ -107,14 +107,15 @@ def evaluate(
     if settings.compared_cases and not comparable(cases):
         message = f"{data}: no case shows a label, so there is no map for a true one: nothing is compared"
         left_out.append({"input": str(data), "code": "bad_argument", "message": message, "cases": len(cases)})
-    rule, overlap, chosen = Rule(), None, None
+    rule, overlap, chosen = Rule(), dict[str, float](), None
     if validation is not None:
         chosen_on = load_cases(validation, task, section=validation_section, option="validation section")
         check_apart(chosen_on, cases, str(validation), str(data))
-        rule, overlap, chosen = _thresholds(predictor, chosen_on, Path(validation).name)
+        first, progress = _in_turn(progress, len(chosen_on), len(cases))
+        rule, overlap, chosen = _thresholds(predictor, chosen_on, Path(validation).name, settings, first)
     seen = run(
         predictor, cases, compare=compare, compared_cases=settings.compared_cases, seed=settings.seed,
-        others=others, overlap=overlap, progress=progress,
+        others=others, chosen=overlap, progress=progress,
     )  # fmt: skip
     outputs, targets = np.stack(seen.outputs), np.stack(seen.targets)
     patients = [patient_of(case, i) for i, case in enumerate(seen.cases)]
@@ -178,9 +179,22 @@ def _possible(settings: Settings, predictor: Predictor) -> tuple[tuple[str, ...]
     return tuple(name for name in names if name != "gradcam_encoder"), [entry]
 
 
-def _thresholds(predictor: Predictor, cases: Sequence[Case], name: str) -> tuple[Rule, float | None, dict[str, Any]]:
-    """Of the decision and of the map's overlap, and what metrics.json says of the list they are chosen on."""
-    seen = run(predictor, cases)
+def _in_turn(progress: Progress | None, first: int, second: int) -> tuple[Progress | None, Progress | None]:
+    """The progress of two lists one after the other, as that of all their cases."""
+    if progress is None:
+        return None, None
+    both = first + second
+    return (lambda done, _: progress(done, both)), (lambda done, _: progress(first + done, both))
+
+
+def _thresholds(
+    predictor: Predictor, cases: Sequence[Case], name: str, settings: Settings, progress: Progress | None
+) -> tuple[Rule, dict[str, float], dict[str, Any]]:
+    """Of the decision and of the overlap of each map, and what metrics.json says of the list they are chosen on."""
+    seen = run(
+        predictor, cases, compare=settings.compare or (), compared_cases=settings.compared_cases, seed=settings.seed,
+        places=True, progress=progress,
+    )  # fmt: skip
     enough = len(seen.cases) >= FEWEST_TO_CHOOSE
     notes = {
         "data": name,
@@ -190,13 +204,16 @@ def _thresholds(predictor: Predictor, cases: Sequence[Case], name: str) -> tuple
         "fewest_cases": FEWEST_TO_CHOOSE,
         "errors": seen.errors,
         "place_errors": seen.place_errors,
+        "map_errors": seen.map_errors,
+        "maps": {method: len(curves) for method, curves in seen.maps.overlaps.items()},
     }
     rule = Rule()
     if not enough:
-        return rule, None, notes
+        return rule, {}, notes
     if predictor.task.kind != "regression":
         rule = choose(predictor.task.probabilities(np.stack(seen.outputs)), np.stack(seen.targets), predictor.task)
-    return rule, localisation.choose_threshold(seen.maps.overlaps) if seen.maps.overlaps else None, notes
+    best = {method: localisation.choose_threshold(curves) for method, curves in seen.maps.overlaps.items()}
+    return rule, best, notes
 
 
 def _chosen(rule: Rule, task: TaskSpec) -> dict[str, Any]:

@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-THRESHOLDS = np.linspace(0.05, 0.95, 19)
-"""Shares of the peak from which the threshold of the overlap is chosen."""
+THRESHOLDS = np.array([0.01, 0.02, 0.03, *np.linspace(0.05, 0.95, 19)])
+"""Shares of the peak from which the threshold of the overlap is chosen; low ones for maps with a sharp peak."""
 
 DEFAULT_THRESHOLD = 0.5
 

@@ -25,20 +25,20 @@ MEASURES = ("pointing", "energy", "iou", "auprc")
 
 
 def summary(
-    scores: MapScores, threshold: float | None, *, samples: int = 1000, seed: int = 0
+    scores: MapScores, chosen: Mapping[str, float], *, samples: int = 1000, seed: int = 0
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """``(localisation, fidelity)`` for metrics.json.
 
     Args:
         scores: of all maps.
-        threshold: of the overlap, where one was chosen.
+        chosen: method to the threshold of its overlap, where one was chosen.
         samples: of the bootstrap over patients.
         seed: of its draws.
     """
-    return _place(scores, threshold, samples, seed), _faith(scores, samples, seed)
+    return _place(scores, chosen, samples, seed), _faith(scores, samples, seed)
 
 
-def _place(scores: MapScores, threshold: float | None, samples: int, seed: int) -> dict[str, Any]:
+def _place(scores: MapScores, chosen: Mapping[str, float], samples: int, seed: int) -> dict[str, Any]:
     place: dict[str, Any] = {}
     for method, cases in scores.located.items():
         place[method] = _means(cases, list(cases), scores, samples, seed)
@@ -55,7 +55,7 @@ def _place(scores: MapScores, threshold: float | None, samples: int, seed: int) 
             found = _bootstrap(gaps, sample, scores, samples, seed, shares=())
             place["evidence_minus"][method] = {**found, "cases": len(sample)}
     if place:
-        place["iou_threshold"] = threshold
+        place["iou_threshold"] = {method: chosen.get(method) for method in scores.located}
     if any(case["lesions"] for case in scores.froc.values()):
         place["froc"] = {**localisation.froc(list(scores.froc.values())), "scans_undrawn": len(scores.undrawn)}
     return place

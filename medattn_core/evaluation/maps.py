@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,7 +13,8 @@ from medattn_core.evaluation.ensemble import Mean
 from medattn_core.evaluation.saliency import Peers
 from medattn_core.inference import Prediction, Predictor
 from medattn_core.networks.attention_cnn import AttentionCNN
-from medattn_core.transforms.conform import conform
+from medattn_core.transforms.conform import Conformed, conform
+from medattn_core.transforms.grid import ModelGrid
 from medattn_core.volumes import Volume
 
 Key = tuple[int, str]
@@ -30,7 +31,7 @@ class MapScores:
     Attributes:
         patients: patient of each case, by its number.
         located: method to the localisation scores of each map.
-        overlaps: overlap curves of the evidence, to choose a threshold from.
+        overlaps: method to the overlap curves of its maps, to choose a threshold from.
         curves: method to the deletion and insertion curves of each map.
         randomised: rank correlations of the evidence with those of networks of random weights.
         repeated: rank correlations with the evidence of other models of the same task.
@@ -42,7 +43,7 @@ class MapScores:
 
     patients: dict[int, str] = field(default_factory=dict)
     located: dict[str, dict[Key, dict[str, float]]] = field(default_factory=dict)
-    overlaps: list[np.ndarray] = field(default_factory=list)
+    overlaps: dict[str, list[np.ndarray]] = field(default_factory=dict)
     curves: dict[str, dict[Key, dict[str, np.ndarray]]] = field(default_factory=dict)
     randomised: dict[Key, list[float]] = field(default_factory=dict)
     repeated: dict[Key, list[float]] = field(default_factory=dict)
@@ -72,7 +73,7 @@ class Comparison:
 
 
 def add_place(
-    scores: MapScores, key: Key, prediction: Prediction, inside: np.ndarray, threshold: float | None
+    scores: MapScores, key: Key, prediction: Prediction, inside: np.ndarray, chosen: Mapping[str, float]
 ) -> dict[str, float]:
     """Score where the evidence of one map lies.
 
@@ -81,16 +82,16 @@ def add_place(
         key: of the map.
         prediction: of the case.
         inside: boolean on the scan's voxels, the finding; neither empty nor all of the scan.
-        threshold: of the overlap.
+        chosen: method to the threshold of its overlap, where one was chosen.
 
     Returns:
         The scores, for the table of cases.
     """
     evidence = prediction.evidence(key[1]).data
     overlaps = localisation.overlaps(evidence, inside)
-    row = localisation.scores(evidence, inside, threshold, overlaps)
+    row = localisation.scores(evidence, inside, chosen.get("evidence"), overlaps)
     scores.located.setdefault("evidence", {})[key] = row
-    scores.overlaps.append(overlaps)
+    scores.overlaps.setdefault("evidence", []).append(overlaps)
     return row
 
 
@@ -113,6 +114,41 @@ def is_stack(prediction: Prediction) -> bool:
     return prediction.task.spatial_dims == 2 and prediction.grid.shape[2] != 1
 
 
+def add_overlaps(
+    scores: MapScores,
+    key: Key,
+    prediction: Prediction,
+    channels: tuple[Volume, ...],
+    peers: Peers,
+    inside: np.ndarray,
+) -> None:
+    """Overlap curves of the maps of other methods: each has a best threshold of its own.
+
+    Args:
+        scores: to add to.
+        key: of the map.
+        prediction: of the case, no stack of slices, see :func:`is_stack`.
+        channels: further channels of the case.
+        peers: other methods.
+        inside: the finding on the scan's voxels.
+    """
+    conformed, image = _model_image(prediction, channels)
+    for method, pixels in peers.maps(image, prediction.task.index(key[1])).items():
+        curve = localisation.overlaps(_on_scan(pixels, conformed.grid), inside)
+        scores.overlaps.setdefault(method, []).append(curve)
+
+
+def _model_image(prediction: Prediction, channels: tuple[Volume, ...]) -> tuple[Conformed, np.ndarray]:
+    """The scan as the network sees it, and its pixels ``(C, *spatial)``."""
+    conformed = conform(prediction.volume, prediction.task, channels)
+    return conformed, conformed.image[..., 0] if prediction.task.spatial_dims == 2 else conformed.image
+
+
+def _on_scan(pixels: np.ndarray, grid: ModelGrid) -> np.ndarray:
+    """A map of the model's pixels on the scan's voxels."""
+    return grid.spread(pixels[..., None] if pixels.ndim == 2 else pixels, 1)
+
+
 def add_comparison(
     scores: MapScores,
     key: Key,
@@ -120,7 +156,7 @@ def add_comparison(
     channels: tuple[Volume, ...],
     comparison: Comparison,
     inside: np.ndarray | None,
-    threshold: float | None,
+    chosen: Mapping[str, float],
 ) -> None:
     """Score the maps of other methods, the fidelity of all, and networks of random weights.
 
@@ -133,12 +169,11 @@ def add_comparison(
         channels: further channels of the case.
         comparison: with what.
         inside: the finding on the scan's voxels; None where its place is not known.
-        threshold: of the overlap.
+        chosen: method to the threshold of its overlap, where one was chosen.
     """
     task = prediction.task
-    conformed = conform(prediction.volume, task, channels)
+    conformed, image = _model_image(prediction, channels)
     flat = task.spatial_dims == 2
-    image = conformed.image[..., 0] if flat else conformed.image
     within = conformed.grid.inside()
     within = within[..., 0] if flat else within
     index = task.index(key[1])
@@ -146,8 +181,7 @@ def add_comparison(
     located = {}
     if inside is not None:
         for method, pixels in found.items():
-            native = conformed.grid.spread(pixels[..., None] if flat else pixels, 1)
-            located[method] = localisation.scores(native, inside, threshold)
+            located[method] = localisation.scores(_on_scan(pixels, conformed.grid), inside, chosen.get(method))
     own = fidelity.on_model_grid(prediction.contributions(key[1]), conformed.grid, prediction.stride)
     maps = {"evidence": own[..., 0] if flat else own, **found}
     allowed = prediction.head.allowed

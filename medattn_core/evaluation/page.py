@@ -144,6 +144,9 @@ def _of_validation(found: Mapping[str, Any] | None) -> list[str]:
     if found["place_errors"]:
         title = f"of {name} mask or box not used: {_count(len(found['place_errors']), 'case')}"
         text.append(_banner(title, found["place_errors"]))
+    if found["map_errors"]:
+        title = f"of {name} maps of other methods not measured: {_count(len(found['map_errors']), 'case')}"
+        text.append(_banner(title, found["map_errors"]))
     return text
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from medattn_core.evaluation.localisation import DEFAULT_THRESHOLD
 from medattn_core.evaluation.map_summary import DROP, MEASURES, TOP
 from medattn_core.evaluation.pictures import NAMES
 from medattn_core.outputs.page import esc, table
@@ -38,12 +39,6 @@ def place(found: Mapping[str, Any], settings: Mapping[str, Any], errors: int, re
     if "evidence_on_sample" in found:
         rows.append(_row("evidence, on the sample", found["evidence_on_sample"]))
         rows += [_row(NAMES[m], found[m]) for m in NAMES if m in found and m != "evidence"]
-    least = found["iou_threshold"]
-    where = (
-        f"{least:.2f} of the peak, chosen on {settings['chosen_on']}"
-        if least is not None
-        else "half of the peak, not chosen"
-    )
     sample = ", on the sample: cases drawn at random to be compared" if "evidence_on_sample" in found else ""
     of_truth = "" if regression else " All maps are those for the true label, also where another one was said."
     text = [
@@ -51,7 +46,8 @@ def place(found: Mapping[str, Any], settings: Mapping[str, Any], errors: int, re
         table(["map", "peak inside", "share inside", "overlap (IoU)", "voxel AUPRC", "findings"], rows, (1, 2, 3, 4, 5),
               first=0),
         '<p class="note">Peak inside: the strongest voxel lies in the marked finding. Share inside: of the positive '
-        f"map. Overlap: of the map above {esc(where)}.{of_truth} Other methods explain the same network{sample}. "
+        f"map. Overlap: of the map above {esc(_above(found['iou_threshold'], settings))}.{of_truth} Other methods "
+        f"explain the same network{sample}. "
         "Below each number: 95 % interval over patients.</p>",
     ]  # fmt: skip
     if errors:
@@ -79,6 +75,20 @@ def place(found: Mapping[str, Any], settings: Mapping[str, Any], errors: int, re
             f"positives a scan.{left_out}</p>"
         )
     return text
+
+
+def _above(chosen: Mapping[str, float | None], settings: Mapping[str, Any]) -> str:
+    """From which share of its peak each map counts, in words."""
+    known = {method: chosen[method] for method in NAMES if chosen.get(method) is not None}
+    if not known:
+        return "half of the peak, not chosen"
+    on = f"chosen on {settings['chosen_on']}"
+    if list(chosen) == ["evidence"]:
+        return f"{known['evidence']:.2f} of the peak, {on}"
+    shares = [(NAMES[method], known.get(method, DEFAULT_THRESHOLD)) for method in NAMES if method in chosen]
+    each = ", ".join(f"{name} {share:.2f}" for name, share in shares)
+    half = [NAMES[method] for method in chosen if method not in known]
+    return f"the share of its peak that was {on}: {each}" + (f"; not chosen of {', '.join(half)}" if half else "")
 
 
 def _unused(errors: int) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -19,6 +19,7 @@ from medattn_core.evaluation.cases import patient_of
 from medattn_core.evaluation.lesions import Lesions
 from medattn_core.evaluation.maps import Comparison, MapScores
 from medattn_core.evaluation.measure import Stated
+from medattn_core.evaluation.saliency import Peers
 from medattn_core.inference import Prediction, Predictor
 from medattn_core.volumes import read
 from medattn_core.volumes.masks import marked, read_mask
@@ -62,7 +63,8 @@ def run(
     compared_cases: int = 0,
     seed: int = 0,
     others: Sequence[Predictor] = (),
-    overlap: float | None = None,
+    chosen: Mapping[str, float] | None = None,
+    places: bool = False,
     progress: Progress | None = None,
 ) -> Seen:
     """Predict every case and score its maps.
@@ -74,17 +76,22 @@ def run(
         compared_cases: on how many of the :func:`comparable` cases, drawn at random, maps are compared.
         seed: of the draw.
         others: models of the same task, for repeatability.
-        overlap: threshold of the map's overlap.
+        chosen: method to the threshold of its map's overlap, where one was chosen.
+        places: of other methods only the overlaps are measured, to choose thresholds from.
         progress: called with (done, all).
 
     Raises:
         MedAttnError: no case could be predicted.
     """
     seen = Seen()
-    drawn_from = comparable(cases)
+    chosen = chosen or {}
+    drawn_from = [i for i in comparable(cases) if not places or cases[i].mask is not None or cases[i].box is not None]
     order = np.random.default_rng(seed).permutation(len(drawn_from))[:compared_cases]
     sample = {drawn_from[i] for i in order}
-    comparison = Comparison.of(predictor.networks, compare, seed) if sample else None
+    comparison: Comparison | Peers | None = None
+    if sample:
+        networks = predictor.networks
+        comparison = Peers(networks, compare) if places else Comparison.of(networks, compare, seed)
     stacks: list[Case] = []
     lesions = Lesions.of(cases)
     for index, case in enumerate(cases):
@@ -104,12 +111,12 @@ def run(
         seen.maps.patients[index] = patient_of(case, index)
         labels = true_labels(target, prediction)
         row = _row(case, index + 1, prediction)
-        inside = _place(seen, case, index, prediction, labels, overlap, lesions, row)
+        inside = _place(seen, case, index, prediction, labels, chosen, lesions, row)
         compared = comparison if index in sample else None
         if compared is not None and labels and maps.is_stack(prediction):
             stacks.append(case)
             compared = None
-        _others(seen, case, index, prediction, labels, compared, others, inside, overlap)
+        _others(seen, case, index, prediction, labels, compared, others, inside, chosen)
         row["warnings"] = ";".join(notice.code for notice in prediction.warnings)
         seen.rows.append(row)
     if progress is not None:
@@ -167,7 +174,7 @@ def _place(
     index: int,
     prediction: Prediction,
     labels: list[str],
-    overlap: float | None,
+    chosen: Mapping[str, float],
     lesions: Lesions,
     row: dict[str, Any],
 ) -> np.ndarray | None:
@@ -178,7 +185,7 @@ def _place(
             inside = finding(case, prediction, labels)
         if inside is not None:
             key = (index, labels[0])
-            row |= {f"map_{name}": v for name, v in maps.add_place(seen.maps, key, prediction, inside, overlap).items()}
+            row |= {f"map_{name}": v for name, v in maps.add_place(seen.maps, key, prediction, inside, chosen).items()}
         if prediction.task.kind != "regression":  # its mask is what was measured, an organ maybe: no single lesions
             lesions.add(index, labels, prediction, inside if case.mask is not None else None)
     except Exception as error:
@@ -231,10 +238,10 @@ def _others(
     index: int,
     prediction: Prediction,
     labels: list[str],
-    comparison: Comparison | None,
+    comparison: Comparison | Peers | None,
     others: Sequence[Predictor],
     inside: np.ndarray | None,
-    overlap: float | None,
+    chosen: Mapping[str, float],
 ) -> None:
     """Compare the maps of a case with those of other methods and models, each label and kind of comparison alone."""
     if comparison is None and not others:
@@ -246,9 +253,12 @@ def _others(
             if others:
                 with _alone(failed, case):
                     maps.add_repeats(seen.maps, key, prediction, channels, others)
-            if comparison is not None:
+            if isinstance(comparison, Comparison):
                 with _alone(failed, case):
-                    maps.add_comparison(seen.maps, key, prediction, channels, comparison, inside, overlap)
+                    maps.add_comparison(seen.maps, key, prediction, channels, comparison, inside, chosen)
+            elif comparison is not None and inside is not None:
+                with _alone(failed, case):
+                    maps.add_overlaps(seen.maps, key, prediction, channels, comparison, inside)
     seen.map_errors += failed
 
 

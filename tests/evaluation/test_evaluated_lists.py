@@ -182,7 +182,7 @@ def test_validation_cases_that_fail_are_told(
     assert (found["cases"], found["patients"], found["chosen"]) == (count, count, chosen)
     assert [len(found[kind]) for kind in ("errors", "place_errors")] == [2, 1]
     assert (settings["decision_threshold"] is not None) == chosen
-    assert (metrics["localisation"]["iou_threshold"] is not None) == chosen
+    assert (metrics["localisation"]["iou_threshold"]["evidence"] is not None) == chosen
     assert settings["chosen_on"] == ("validation.csv" if chosen else None)
     text = (tmp_path / "out" / "summary.html").read_text()
     assert "of validation.csv could not be predicted: 2 cases" in text
@@ -194,14 +194,14 @@ def test_validation_cases_that_fail_are_told(
     assert f"thresholds: {said} of validation.csv, 2 more could not be predicted" in ran.stderr
 
 
-def test_the_overlap_of_all_maps_is_at_the_threshold_of_the_validation_cases(
+def test_the_overlap_of_each_map_is_at_its_own_threshold_of_the_validation_cases(
     trained: tuple[Path, Path], folds: tuple[Path, Path], tmp_path: Path
 ) -> None:
     settings = replace(NUMBERS, compare=("gradcam",), compared_cases=16)
     metrics = evaluate(trained[0], folds[1], tmp_path / "out", validation=folds[0], settings=settings, device="cpu")
     predictor = Predictor.from_bundle(trained[0], device="cpu")
     peers = Peers(predictor.network, ("gradcam",))
-    chosen: dict[str, list[np.ndarray]] = {"evidence": []}
+    chosen: dict[str, list[np.ndarray]] = {"evidence": [], "gradcam": []}
     found: dict[str, list[np.ndarray]] = {"evidence": [], "gradcam": []}
     for fold, curves in zip(folds, (chosen, found), strict=True):
         for case in datalists.load(fold):
@@ -211,11 +211,15 @@ def test_the_overlap_of_all_maps_is_at_the_threshold_of_the_validation_cases(
                 own = method == "evidence"
                 of = prediction.evidence(case.label).data if own else other_map(peers, prediction, case.label, method)
                 overlaps.append(localisation.overlaps(of, inside))
-    at, place = int(np.argmax(np.mean(chosen["evidence"], axis=0))), metrics["localisation"]
-    threshold = localisation.choose_threshold(chosen["evidence"])
-    assert place["iou_threshold"] == threshold != localisation.DEFAULT_THRESHOLD
+    place = metrics["localisation"]
     for method, overlaps in found.items():
+        at = int(np.argmax(np.mean(chosen[method], axis=0)))
+        assert place["iou_threshold"][method] == localisation.THRESHOLDS[at] != localisation.DEFAULT_THRESHOLD
         assert place[method]["iou"] == pytest.approx(np.mean(overlaps, axis=0)[at], abs=1e-3)
+    assert place["iou_threshold"]["evidence"] != place["iou_threshold"]["gradcam"]
+    page = (tmp_path / "out" / "summary.html").read_text()
+    assert f"Grad-CAM {place['iou_threshold']['gradcam']:.2f}" in page
+    assert metrics["validation"]["maps"] == {"evidence": 16, "gradcam": 16}
 
 
 def test_every_option_of_the_command_reaches_the_evaluation(trained: tuple[Path, Path], tmp_path: Path) -> None:

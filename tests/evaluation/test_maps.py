@@ -232,7 +232,7 @@ def collected() -> MapScores:
 
 
 def test_like_is_compared_with_like() -> None:
-    place = map_summary.summary(collected(), None, samples=100)[0]
+    place = map_summary.summary(collected(), {}, samples=100)[0]
     assert place["evidence"]["cases"] == 12
     assert place["evidence"]["pointing"] == pytest.approx(10 / 12)
     assert place["evidence"]["intervals"]["energy"][0] < place["evidence"]["energy"]
@@ -247,7 +247,7 @@ def test_like_is_compared_with_like() -> None:
 def test_intervals_of_maps_are_over_patients() -> None:
     scores = collected()
     scores.patients = {i: f"p{i // 2}" for i in range(12)}
-    assert map_summary.summary(scores, None, samples=100)[0]["evidence"]["intervals"] == {}  # six are too few
+    assert map_summary.summary(scores, {}, samples=100)[0]["evidence"]["intervals"] == {}  # six are too few
 
 
 def test_repeats_agree_where_the_model_may_look() -> None:
@@ -274,7 +274,7 @@ def test_which_map_drops_more() -> None:
             curve = np.full(len(fidelity.SHARES), 0.9)
             curve[at:] -= drop
             scores.curves.setdefault(method, {})[i, "a"] = {"deletion": curve, "insertion": curve[::-1]}
-    faith = map_summary.summary(scores, None, samples=100)[1]
+    faith = map_summary.summary(scores, {}, samples=100)[1]
     assert faith["occlusion"]["evidence_drops_more"] == pytest.approx(9.5 / 12)
     low, high = faith["occlusion"]["evidence_drops_more_interval"]
     assert 0.4 < low < 9.5 / 12 < high <= 1
@@ -369,7 +369,7 @@ def test_the_curves_begin_at_what_was_predicted(tmp_path: Path, pooling: str) ->
     prediction = predictor(Volume(data=data, affine=np.eye(4)))
     assert not prediction.head.allowed.all()
     scores, comparison = MapScores(), Comparison.of(predictor.networks, (), 0)
-    add_comparison(scores, (0, "a"), prediction, (), comparison, None, None)
+    add_comparison(scores, (0, "a"), prediction, (), comparison, None, {})
     (found,) = scores.curves["evidence"].values()
     assert found["deletion"][0] == pytest.approx(prediction.probabilities["a"], abs=1e-6)
     assert found["insertion"][-1] == pytest.approx(prediction.probabilities["a"], abs=1e-6)

@@ -135,7 +135,8 @@ def test_one_patient_and_an_entry_that_stands_for_several() -> None:
 def test_a_value_has_no_true_label() -> None:
     row = {**dict.fromkeys(page_maps.MEASURES, 0.5), "intervals": {}, "cases": 3}
     texts = [
-        "".join(page_maps.place({"evidence": row, "iou_threshold": None}, {}, 0, value)) for value in (False, True)
+        "".join(page_maps.place({"evidence": row, "iou_threshold": {"evidence": None}}, {}, 0, value))
+        for value in (False, True)
     ]
     assert ["true label" in text for text in texts] == [True, False]
 
@@ -233,10 +234,12 @@ def test_units_are_shown_alike(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
 def test_the_sample_is_called_one() -> None:
     row = {**dict.fromkeys(page_maps.MEASURES, 0.5), "intervals": {}, "cases": 3}
-    text = "".join(page_maps.place({"evidence": row, "evidence_on_sample": row, "iou_threshold": None}, {}, 0))
+    text = "".join(
+        page_maps.place({"evidence": row, "evidence_on_sample": row, "iou_threshold": {"evidence": None}}, {}, 0)
+    )
     assert "<td>evidence, on the sample</td>" in text
     assert "on the sample: cases drawn at random to be compared" in text
-    assert "sample" not in "".join(page_maps.place({"evidence": row, "iou_threshold": None}, {}, 0))
+    assert "sample" not in "".join(page_maps.place({"evidence": row, "iou_threshold": {"evidence": None}}, {}, 0))
 
 
 def test_the_sign_of_a_mean_error_is_explained() -> None:
