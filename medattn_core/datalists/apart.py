@@ -12,11 +12,14 @@ from medattn_core.datalists.patients import patients_of
 from medattn_core.datalists.together import ATLAS
 from medattn_core.errors import DataListError
 
+TRAINING_SECTION = "training"
+"""List of a JSON object that is read where none is named, and that has to teach something."""
+
 HELD_OUT_SECTION = "validation"
 """List of a JSON object that is held out where no fold is named."""
 
 
-def check_apart(path: Path, cases: Sequence[Case], held: Sequence[Case], *, section: str = "training") -> None:
+def check_apart(path: Path, cases: Sequence[Case], held: Sequence[Case], *, section: str = TRAINING_SECTION) -> None:
     """Nothing that is held out may be trained on, and its cases are of the same kind.
 
     Args:

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from medattn_core.datalists.apart import HELD_OUT_SECTION, check_apart, shared
+from medattn_core.datalists.apart import HELD_OUT_SECTION, TRAINING_SECTION, check_apart, shared
 from medattn_core.datalists.case import NO_LABEL, Case, label_names, one_of_several
 from medattn_core.datalists.checked import NONE, Checked
 from medattn_core.datalists.load import bare_cases, check_section, load, other_names, sections
@@ -25,14 +25,13 @@ from medattn_core.volumes.placement import misplaced
 FEW = 10
 """A label with fewer cases cannot be learnt, let alone measured."""
 
-TRAINING = "training"
-"""The list that has to teach something, and that ``validation`` is held out of; another one may be a test set."""
-
 ALMOST_HELD_OUT = ("val", "valid", "validate", "dev", "holdout", "held_out")
 """Names in small letters of lists that somebody may think are held out."""
 
 
-def check(path: str | Path, *, section: str = TRAINING, progress: Callable[[int, int], None] | None = None) -> Checked:
+def check(
+    path: str | Path, *, section: str = TRAINING_SECTION, progress: Callable[[int, int], None] | None = None
+) -> Checked:
     """Read a data list and every image and mask it names.
 
     What makes the list itself unusable (missing files, unknown labels, a patient in two folds) is raised at once;
@@ -59,19 +58,19 @@ def check(path: str | Path, *, section: str = TRAINING, progress: Callable[[int,
     )
     train, held = cases, []
     lists = _lists(found, Path(path), section, cases)
-    if HELD_OUT_SECTION in lists and section == TRAINING:
+    if HELD_OUT_SECTION in lists and section == TRAINING_SECTION:
         held = lists[HELD_OUT_SECTION]
         check_apart(Path(path), cases, held)
         found.held_out = len(held)
         cases = [*train, *held]
     unused = [name for name in sections(path) if name.casefold() in ALMOST_HELD_OUT]
-    if section == TRAINING and unused and HELD_OUT_SECTION not in lists:
+    if section == TRAINING_SECTION and unused and HELD_OUT_SECTION not in lists:
         found.warnings.append(
             f"[unused_list] the list {unused[0]!r} is not used in training; one that is held out is named "
             f"{HELD_OUT_SECTION!r}"
         )
     found.warnings += shared(lists)
-    if HELD_OUT_SECTION in lists and section not in (TRAINING, HELD_OUT_SECTION):
+    if HELD_OUT_SECTION in lists and section not in (TRAINING_SECTION, HELD_OUT_SECTION):
         _compare(found, Path(path), lists, section)
     channel = shared_channels(train)
     found.warnings += [channel] if channel is not None else []
@@ -119,7 +118,7 @@ def _lists(found: Checked, path: Path, section: str, cases: list[Case]) -> dict[
     """All lists of a JSON object, the one that is checked first; one that is not needed for that may be unusable."""
     lists = {section: cases}
     for name in sections(path):
-        if name == HELD_OUT_SECTION and section == TRAINING:
+        if name == HELD_OUT_SECTION and section == TRAINING_SECTION:
             lists[name] = load(path, section=name)
         elif name not in lists:
             try:
@@ -184,12 +183,12 @@ def _check_truth(
 ) -> None:
     """Whether training would refuse the truth."""
     same = found.values is not None and found.values[0] == found.values[2]
-    if section != TRAINING and (same or len(found.classes) == 1):
+    if section != TRAINING_SECTION and (same or len(found.classes) == 1):
         what = "value" if same else "label, or its absence"
         found.warnings.append(
             f"[one_answer] every case of {section!r} has the same {what}: little can be measured on it"
         )
-    if section != TRAINING:
+    if section != TRAINING_SECTION:
         if not found.kind:
             found.warnings.append("[no_truth] no label and no value: the list can be predicted, not measured on")
         return

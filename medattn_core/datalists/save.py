@@ -11,12 +11,13 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from medattn_core.datalists.apart import TRAINING_SECTION
 from medattn_core.datalists.case import BOX_COLUMNS, COLUMNS, NO_LABEL, SEPARATOR, Case, bad, label_names
 from medattn_core.datalists.entry import NOTHING
 from medattn_core.errors import DataListError
 
 
-def save(cases: Iterable[Case], path: str | Path, *, section: str = "training") -> None:
+def save(cases: Iterable[Case], path: str | Path, *, section: str = TRAINING_SECTION) -> None:
     """Write a data list as ``.json`` or ``.csv``; :func:`~medattn_core.datalists.load` reads it back.
 
     Paths become relative to the list.
