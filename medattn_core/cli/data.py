@@ -48,10 +48,10 @@ def check(
                     for label, counts in found.classes.items()
                 ]
                 table(head, rows)
-        for line in found.warnings:
-            say(f"warning {line}")
-        for error in found.errors:
-            say(f"error [{error['code']}] {error['message']}")
+        for notice in found.warnings:
+            say(f"warning {notice}")
+        for fault in found.errors:
+            say(f"error {fault}")
         if found.errors:
             raise typer.Exit(FAILED)
         if found.values is not None or found.classes:
