@@ -195,11 +195,24 @@ class Notice:
         return {"code": self.code, "message": self.message}
 
 
-def known_error(error: Exception, where: object = None) -> MedAttnError:
-    """Any error as one with a code. Foreign messages are not repeated: they may quote a header, and so a patient."""
+def known_error(
+    error: BaseException,
+    where: object = None,
+    *,
+    memory: str = "close other programs or use a larger machine",
+    trace: str = "run again with --verbose for the trace",
+) -> MedAttnError:
+    """Any error as one with a code. Foreign messages are not repeated: they may quote a header, and so a patient.
+
+    Args:
+        error: what was raised.
+        where: file or request that it is of, for the message.
+        memory: what to do where memory was too little.
+        trace: how to see the trace of an unexpected error.
+    """
     if isinstance(error, MedAttnError):
         return error
     place = f"{where}: " if where is not None else ""
     if isinstance(error, MemoryError):
-        return MedAttnError("too_large", f"{place}not enough memory; close other programs or use a larger machine")
-    return MedAttnError("internal", f"{place}unexpected {type(error).__name__}; run again with --verbose for the trace")
+        return MedAttnError("too_large", f"{place}not enough memory; {memory}")
+    return MedAttnError("internal", f"{place}unexpected {type(error).__name__}; {trace}")

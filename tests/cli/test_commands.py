@@ -147,6 +147,8 @@ def test_a_foreign_error_is_not_repeated() -> None:
     assert error.message.startswith("scan.dcm: unexpected ValueError")
     assert "Mustermann" not in error.message
     assert shared.known_error(MemoryError(), "scan.dcm").code == "too_large"
+    told = shared.known_error(MemoryError(), "predict", memory="crop it"), shared.known_error(KeyError(), trace="look")
+    assert [one.message for one in told] == ["predict: not enough memory; crop it", "unexpected KeyError; look"]
 
 
 def test_bundles_are_listed(run: Run) -> None:
