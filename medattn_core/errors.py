@@ -94,6 +94,28 @@ CODES: dict[str, str] = {
     "another model",
     "worker_lost": "the process or machine that predicted the input was lost, again and again",
     "export_failed": "the network of a bundle cannot be written in the asked-for format",
+    # --- data lists: warnings
+    "unused_list": "a list by a name like `val` is not held out of training",
+    "unread_list": "another list of the file cannot be read, and what it shares with the others is not known",
+    "shared_cases": "two lists of one file share images or patients",
+    "shared_channels": "a further channel is in several cases or lists",
+    "lists_differ": "the list `validation` could not be held out of the one that is checked",
+    "joined_labels": "a label looks like several, joined by another sign than that of lists",
+    "few_cases": "a label has too few cases to be learnt or measured",
+    "no_patient": "no patient is named, and images of one may fall into several folds",
+    "patient_spelling": "a patient is spelt in several ways",
+    "empty_word": "a label or patient is called as an empty cell is written by many programs",
+    "tiny_box": "a box is less than a pixel wide or high",
+    "mask_and_box": "a case has both a mask and a box, of which the mask is used",
+    "mask_outside": "the mask covers nothing of its scan, and training does not use it",
+    "box_outside": "the box leaves its picture, or covers nothing of it",
+    "mask_without_label": "a mask marks a finding where no label is true",
+    "box_without_label": "a box marks a finding where no label is true",
+    "one_label": "every case has the same label",
+    "constant_value": "every case has the same value",
+    "one_answer": "every case of a list that is no training list has the same truth",
+    "no_truth": "a list that is no training list has no truth to measure on",
+    "mixed_dimensions": "pictures and volumes are in one list",
     # --- the worker
     "bad_request": "a message to the worker is no request, or has a field that is wrong",
     "version_mismatch": "the client of the worker speaks another version of its protocol",
@@ -165,16 +187,32 @@ class Notice:
     def __post_init__(self) -> None:
         _check(self.code)
 
+    def __str__(self) -> str:
+        return f"[{self.code}] {self.message}"
+
     def to_dict(self) -> dict[str, str]:
         """``{"code", "message"}``, as in predictions.json."""
         return {"code": self.code, "message": self.message}
 
 
-def known_error(error: Exception, where: object = None) -> MedAttnError:
-    """Any error as one with a code. Foreign messages are not repeated: they may quote a header, and so a patient."""
+def known_error(
+    error: BaseException,
+    where: object = None,
+    *,
+    memory: str = "close other programs or use a larger machine",
+    trace: str = "run again with --verbose for the trace",
+) -> MedAttnError:
+    """Any error as one with a code. Foreign messages are not repeated: they may quote a header, and so a patient.
+
+    Args:
+        error: what was raised.
+        where: file or request that it is of, for the message.
+        memory: what to do where memory was too little.
+        trace: how to see the trace of an unexpected error.
+    """
     if isinstance(error, MedAttnError):
         return error
     place = f"{where}: " if where is not None else ""
     if isinstance(error, MemoryError):
-        return MedAttnError("too_large", f"{place}not enough memory; close other programs or use a larger machine")
-    return MedAttnError("internal", f"{place}unexpected {type(error).__name__}; run again with --verbose for the trace")
+        return MedAttnError("too_large", f"{place}not enough memory; {memory}")
+    return MedAttnError("internal", f"{place}unexpected {type(error).__name__}; {trace}")

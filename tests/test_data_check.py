@@ -51,8 +51,8 @@ def test_channels_that_do_not_lie_on_the_first_are_named(tmp_path: Path) -> None
     path = tmp_path / "list.json"
     path.write_text(json.dumps({"training": rows}))
     found = datalists.check(path)
-    assert [(Path(one["input"]).name, one["code"]) for one in found.errors] == [("pet2.nii.gz", "channel_elsewhere")]
-    (warning,) = [text for text in found.warnings if "channel" in text]
+    assert [(Path(one.input).name, one.code) for one in found.errors] == [("pet2.nii.gz", "channel_elsewhere")]
+    (warning,) = [text for text in map(str, found.warnings) if "channel" in text]
     assert warning.startswith("[channel_elsewhere]")
     assert "pet1.nii.gz: channel 2 covers 38% of the first image" in warning
 
@@ -87,7 +87,7 @@ def test_what_is_probably_not_meant(tmp_path: Path) -> None:
         sitk.WriteImage(sitk.GetImageFromArray(data), str(tmp_path / f"{name}.nii.gz"))
     path = tmp_path / "list.csv"
     path.write_text("image,label,mask\na.nii.gz,x,empty.nii.gz\nb.nii.gz,x,a.nii.gz\n")
-    codes = " ".join(datalists.check(path).warnings)
+    codes = " ".join(map(str, datalists.check(path).warnings))
     for code in ("one_label", "few_cases", "empty_mask", "no_patient"):
         assert f"[{code}]" in codes
 
@@ -156,8 +156,8 @@ def test_a_list_without_truth_can_be_predicted_and_not_trained_on(tmp_path: Path
     path = tmp_path / "list.csv"
     path.write_text("image\n0.png\n1.png\n")
     (error,) = datalists.check(path).errors
-    assert "no column `label`" in error["message"]
-    assert error["message"].endswith("`medattn predict` takes the list as it is")
+    assert "no column `label`" in error.message
+    assert error.message.endswith("`medattn predict` takes the list as it is")
     ran = invoke("data", "check", path)
     assert ran.exit_code == 1
     assert "ready" not in ran.stderr
@@ -165,7 +165,7 @@ def test_a_list_without_truth_can_be_predicted_and_not_trained_on(tmp_path: Path
     listed.write_text(json.dumps({"test": [{"image": "0.png"}], "training": [{"image": "1.png"}]}))
     found = datalists.check(listed, section="test")
     assert not found.errors
-    assert any(line.startswith("[no_truth]") for line in found.warnings)
+    assert any(line.startswith("[no_truth]") for line in map(str, found.warnings))
 
 
 def test_a_truth_by_another_name_is_pointed_at(tmp_path: Path) -> None:
@@ -174,13 +174,13 @@ def test_a_truth_by_another_name_is_pointed_at(tmp_path: Path) -> None:
     path = tmp_path / "list.csv"
     path.write_text("image,site,class\n0.png,here,a\n1.png,there,b\n")
     (error,) = datalists.check(path).errors
-    assert "is 'class' the label? Call the column `label`, or `value` if it is a quantity" in error["message"]
+    assert "is 'class' the label? Call the column `label`, or `value` if it is a quantity" in error.message
     ran = invoke("train", "--data", path, "--output", tmp_path / "model")
     assert ran.exit_code == 1
     assert "is 'class' the label?" in ran.stderr
     listed = tmp_path / "list.json"
     listed.write_text(json.dumps([{"image": "0.png", "Diagnosis": "a"}]))
-    assert "is 'Diagnosis' the label?" in datalists.check(listed).errors[0]["message"]
+    assert "is 'Diagnosis' the label?" in datalists.check(listed).errors[0].message
 
 
 def test_a_box_beside_the_picture_is_noticed(tmp_path: Path) -> None:
@@ -189,10 +189,10 @@ def test_a_box_beside_the_picture_is_noticed(tmp_path: Path) -> None:
     path.write_text(
         "image,label,box_x_px,box_y_px,box_width_px,box_height_px\n0.png,a,60,60,10,10\n1.png,b,0,0,64,64\n"
     )
-    (warning,) = [line for line in datalists.check(path).warnings if line.startswith("[box_outside]")]
+    (warning,) = [line for line in map(str, datalists.check(path).warnings) if line.startswith("[box_outside]")]
     assert "0.png: the box leaves" in warning
     path.write_text(path.read_text().replace("60,60", "64,60"))
-    (warning,) = [line for line in datalists.check(path).warnings if line.startswith("[box_outside]")]
+    (warning,) = [line for line in map(str, datalists.check(path).warnings) if line.startswith("[box_outside]")]
     assert "0.png: the box covers nothing" in warning
 
 
@@ -211,8 +211,8 @@ def test_a_box_on_a_volume_is_an_error_before_training_finds_it(tmp_path: Path) 
     path = tmp_path / "boxes.csv"
     path.write_text("image,label,box_x_px,box_y_px,box_width_px,box_height_px\nscan.nii.gz,a,2,2,4,4\n")
     (error,) = datalists.check(path).errors
-    assert error["code"] == "bad_datalist"
-    assert "12 slices; give a mask" in error["message"]
+    assert error.code == "bad_datalist"
+    assert "12 slices; give a mask" in error.message
     assert invoke("data", "check", path).exit_code == 1
 
 
@@ -230,7 +230,7 @@ def test_a_mask_that_covers_nothing_of_its_scan_is_noticed(tmp_path: Path) -> No
     path.write_text("\n".join(rows))
     found = datalists.check(path)
     assert not found.errors
-    noticed = [line for line in found.warnings if "_mask.nii.gz" in line]
+    noticed = [line for line in map(str, found.warnings) if "_mask.nii.gz" in line]
     assert [line.split("]")[0] for line in noticed] == ["[mask_outside", "[mask_outside", "[empty_mask"]
     assert all(f"{name}_mask" in line for name, line in zip(("off", "off_and_coarse", "empty"), noticed, strict=True))
 
@@ -245,7 +245,7 @@ def test_a_mask_that_is_none_is_noticed(tmp_path: Path) -> None:
         rows.append(f"{name}.nii.gz,a,{name}_mask.nii.gz")
     path = tmp_path / "list.csv"
     path.write_text("\n".join(rows))
-    noticed = [line for line in datalists.check(path).warnings if "_mask.nii.gz" in line]
+    noticed = [line for line in map(str, datalists.check(path).warnings) if "_mask.nii.gz" in line]
     assert [line.split("]")[0] for line in noticed] == ["[odd_mask", "[odd_mask"]
     assert "no whole numbers" in noticed[0]
     assert "marks 100% of its voxels" in noticed[1]
@@ -255,7 +255,7 @@ def test_labels_joined_by_another_sign_are_noticed(tmp_path: Path) -> None:
     write_squares(tmp_path)
     path = tmp_path / "list.csv"
     path.write_text("image,label\n0.png,sq\n1.png,hole\n2.png,sq;hole\n3.png,a/b\n")
-    (line,) = [one for one in datalists.check(path).warnings if "joined_labels" in one]
+    (line,) = [one for one in map(str, datalists.check(path).warnings) if "joined_labels" in one]
     assert "'sq;hole' is a label of its own" in line
     path.write_text("")
     with pytest.raises(DataListError, match="it is empty; the first line names the columns: image"):

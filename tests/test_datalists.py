@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -351,9 +352,17 @@ def test_the_hippocampus_list_is_a_regression(shared_data: Path) -> None:
 def test_sections_and_listed_labels_of_a_json_list(tmp_path: Path) -> None:
     path = tmp_path / "l.json"
     path.write_text('{"labels": ["z", "a"], "training": [{"image": "x"}], "validation": [{"image": "y"}], "note": "n"}')
-    assert datalists.sections(path) == ("training", "validation")
+    assert datalists.sections(path) == datalists.sections(path, objects=True) == ("training", "validation")
     assert datalists.listed_labels(path) == ("z", "a")
     assert (datalists.sections(tmp_path / "l.csv"), datalists.listed_labels(tmp_path / "l.csv")) == ((), None)
+
+
+def test_lists_of_objects_with_an_image_may_be_asked_for_alone(tmp_path: Path) -> None:
+    path = tmp_path / "dataset.json"
+    lists = {"spacing": [1, 1], "training": [{"image": "x"}], "test": ["y"], "odd": [{"image": "z"}, {"scan": "z"}]}
+    path.write_text(json.dumps(lists))
+    assert datalists.sections(path) == ("spacing", "training", "test", "odd")
+    assert datalists.sections(path, objects=True) == ("training",)
 
 
 @pytest.mark.parametrize(("text", "said"), [

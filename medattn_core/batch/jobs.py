@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from medattn_core.batch.settings import stamp
-from medattn_core.datalists import COLUMNS, Case, load, sections
+from medattn_core.datalists import COLUMNS, HELD_OUT_SECTION, TRAINING_SECTION, Case, load, sections
 from medattn_core.datalists.load import bare_cases
 from medattn_core.errors import DataListError, MedAttnError
 from medattn_core.inference.inputs import Expansion, expand
@@ -18,7 +18,7 @@ from medattn_core.volumes import filenames
 
 _TABLES = (".csv", ".tsv", ".json")
 _TEXT = ".txt"
-_SPLITS = ("training", "validation", "test", "testing")
+_SPLITS = (TRAINING_SECTION, HELD_OUT_SECTION, "test", "testing")
 """Lists of paths in the JSON files of the Decathlon and of MONAI."""
 
 _UNREAD = {name: f"\0{number}" for number, name in enumerate(COLUMNS) if name != "image"}
@@ -167,7 +167,7 @@ def _cases(path: Path) -> list[tuple[Path, tuple[Path, ...]]]:
         elif section in _SPLITS or any(case.image.exists() for case in bare):  # else words, such as names of authors
             cases += bare
     # Without a section: CSV, a bare list, and an object that lists no case, of which this says so.
-    return [(case.image, case.channels) for case in cases or _bare_of_truth(path, "training")]
+    return [(case.image, case.channels) for case in cases or _bare_of_truth(path, TRAINING_SECTION)]
 
 
 def _bare_of_truth(path: Path, section: str) -> list[Case]:

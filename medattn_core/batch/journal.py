@@ -223,8 +223,6 @@ class Journal:
         """A new journal, which takes the place of the old one when it is whole and on the disk."""
         with replacing(self.path) as temporary, open(temporary, "wb") as kept:
             yield kept
-            kept.flush()
-            os.fsync(kept.fileno())
 
     def _refuse_mixing(self, before: Lines, inputs: Set[str]) -> None:
         """Refuse to drop what an earlier run has done: an unfinished batch, or results by another model.

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from medattn_core.bundles.trust import InputCheck
+from medattn_core.datalists import TRAINING_SECTION
 from medattn_core.tasks import TaskSpec
 
 FORMAT = 2
@@ -72,7 +73,7 @@ class Recipe:
     data_list: str
     size: tuple[int, ...]
     hold_out: int | None = None
-    section: str = "training"
+    section: str = TRAINING_SECTION
     scored_section: str | None = None
     watched: bool = False
     started_from: dict[str, str] = field(default_factory=dict)

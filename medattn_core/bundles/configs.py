@@ -7,6 +7,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from medattn_core.bundles.bundle import FORMAT, MEMBER, SCHEMA, WEIGHTS, Recipe
+from medattn_core.datalists import TRAINING_SECTION
 from medattn_core.tasks import TaskSpec
 
 INTENDED_USE = "Research use only. Not a medical device; not for diagnosis or treatment decisions."
@@ -238,7 +239,7 @@ def scored(recipe: Recipe) -> str:
 
 def section_part(section: str) -> dict[str, str]:
     """The argument ``section`` of a reader of lists, where it is not what the reader takes anyway."""
-    return {} if section == "training" else {"section": section}
+    return {} if section == TRAINING_SECTION else {"section": section}
 
 
 def _prepared(recipe: Recipe, section: str, **fold: int | None) -> dict[str, Any]:

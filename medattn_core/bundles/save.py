@@ -39,6 +39,7 @@ from medattn_core.bundles.plain import would_be_evaluated
 from medattn_core.bundles.trust import InputCheck
 from medattn_core.bundles.weights import build_network, load_networks
 from medattn_core.errors import BundleError
+from medattn_core.files import replacing
 from medattn_core.networks.receptive_field import receptive_field
 from medattn_core.tasks import PLAIN, TaskSpec
 
@@ -209,16 +210,13 @@ def seal(folder: str | os.PathLike[str], *, drop_rules: bool = False) -> Bundle:
              if p.is_file()} - {METADATA, *([INPUT_CHECK] if drop_rules else [])}  # fmt: skip
     names = [*LISTED_FILES, *sorted(found - set(LISTED_FILES))]
     own["files"] = {name: sha256(member(root, name)) for name in names}
-    work = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        work.write_bytes(to_json(metadata))
-        os.replace(work, path)
+        with replacing(path) as work:
+            work.write_bytes(to_json(metadata))
         if drop_rules:  # only now: the manifest no longer names it
             (root / INPUT_CHECK).unlink(missing_ok=True)
     except OSError as error:
         raise unwritable(path, error) from error
-    finally:
-        work.unlink(missing_ok=True)
     return load(root)
 
 

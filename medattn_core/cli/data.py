@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from medattn_core.cli.console import bars, out, prepare, say, table
-from medattn_core.cli.shared import FAILED, AsJson, Verbose, reported
+from medattn_core.cli.shared import FAILED, TRAINING_SECTION, AsJson, Verbose, reported
 
 data = typer.Typer(no_args_is_help=True, help="Work with data lists.")
 
@@ -22,7 +22,7 @@ def _data() -> None:
 @data.command()
 def check(
     file: Annotated[Path, typer.Argument(metavar="FILE", show_default=False, help="Data list, JSON or CSV.")],
-    section: Annotated[str, typer.Option(help="List within a JSON object.")] = "training",
+    section: Annotated[str, typer.Option(help="List within a JSON object.")] = TRAINING_SECTION,
     as_json: AsJson = False,
     verbose: Verbose = False,
 ) -> None:
@@ -48,11 +48,15 @@ def check(
                     for label, counts in found.classes.items()
                 ]
                 table(head, rows)
-        for line in found.warnings:
-            say(f"warning {line}")
-        for error in found.errors:
-            say(f"error [{error['code']}] {error['message']}")
+        for notice in found.warnings:
+            say(f"warning {notice}")
+        for fault in found.errors:
+            say(f"error {fault}")
         if found.errors:
             raise typer.Exit(FAILED)
         if found.values is not None or found.classes:
-            say(f"{file}: ready for training" if section == "training" else f"{file}: the list {section!r} can be used")
+            say(
+                f"{file}: ready for training"
+                if section == TRAINING_SECTION
+                else f"{file}: the list {section!r} can be used"
+            )

@@ -66,7 +66,7 @@ def info(
             ]
             table(("read", "series", "modality", "number", "slices"), rows)
         for notice in volume.warnings:
-            out(f"warning [{notice.code}] {notice.message}")
+            out(f"warning {notice}")
 
 
 def _seen(volume: Volume, series: list[Series]) -> dict[str, Any]:

@@ -15,6 +15,9 @@ import typer
 from medattn_core.cli.console import say
 from medattn_core.errors import MedAttnError, known_error
 
+TRAINING_SECTION = "training"
+"""That of the data lists, repeated here so that help needs no NumPy (a test compares)."""
+
 FAILED, WRONG_USAGE, INTERRUPTED = 1, 2, 130
 _USAGE_CODES = ("bad_argument", "bad_config", "bad_task", "unknown_bundle")
 """A task that cannot be is of somebody's settings: that of a damaged bundle is ``bad_bundle``."""

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from medattn_core.cli.console import bars, prepare, say
-from medattn_core.cli.shared import Device, Verbose, output_folder, reported
+from medattn_core.cli.shared import TRAINING_SECTION, Device, Verbose, output_folder, reported
 
 
 def train(
@@ -42,7 +42,7 @@ def train(
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace what is in the output folder: a bundle, or an unfinished run.")
     ] = False,
-    section: Annotated[str, typer.Option(help="List within a JSON object to train on.")] = "training",
+    section: Annotated[str, typer.Option(help="List within a JSON object to train on.")] = TRAINING_SECTION,
     verbose: Verbose = False,
 ) -> None:
     """Train a bundle on a data list. Curves for TensorBoard lie in OUTPUT.logs."""

@@ -10,13 +10,16 @@ from pathlib import Path
 from medattn_core.datalists.case import Case, label_names, spelling_of
 from medattn_core.datalists.patients import patients_of
 from medattn_core.datalists.together import ATLAS
-from medattn_core.errors import DataListError
+from medattn_core.errors import DataListError, Notice
+
+TRAINING_SECTION = "training"
+"""List of a JSON object that is read where none is named, and that has to teach something."""
 
 HELD_OUT_SECTION = "validation"
 """List of a JSON object that is held out where no fold is named."""
 
 
-def check_apart(path: Path, cases: Sequence[Case], held: Sequence[Case], *, section: str = "training") -> None:
+def check_apart(path: Path, cases: Sequence[Case], held: Sequence[Case], *, section: str = TRAINING_SECTION) -> None:
     """Nothing that is held out may be trained on, and its cases are of the same kind.
 
     Args:
@@ -64,7 +67,7 @@ def _images(cases: Sequence[Case]) -> set[str]:
     return {os.path.realpath(image) for case in cases for image in case.images}
 
 
-def shared(lists: Mapping[str, Sequence[Case]]) -> list[str]:
+def shared(lists: Mapping[str, Sequence[Case]]) -> list[Notice]:
     """Warnings of images, patients and further channels that are in two lists of one file; counted, never named.
 
     Args:
@@ -84,12 +87,14 @@ def shared(lists: Mapping[str, Sequence[Case]]) -> list[str]:
         )
         what = " and ".join(f"{n} {word}{'' if n == 1 else 's'}" for n, word in counts if n)
         if what:
-            found.append(
-                f"[shared_cases] the lists {first!r} and {second!r} share {what}: what is measured on one and learnt "
-                "or chosen on the other is too good; put all images of a patient in one list"
+            text = (
+                f"the lists {first!r} and {second!r} share {what}: what is measured on one and learnt or chosen on the "
+                "other is too good; put all images of a patient in one list"
             )
+            found.append(Notice("shared_cases", text))
         channels = len(both - scans)
         if channels:
             number = "1 further channel" if channels == 1 else f"{channels} further channels"
-            found.append(f"[shared_channels] the lists {first!r} and {second!r} share {number}: {ATLAS}")
+            text = f"the lists {first!r} and {second!r} share {number}: {ATLAS}"
+            found.append(Notice("shared_channels", text))
     return found

@@ -8,9 +8,9 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from medattn_core.datalists.apart import HELD_OUT_SECTION, check_apart, shared
+from medattn_core.datalists.apart import HELD_OUT_SECTION, TRAINING_SECTION, check_apart, shared
 from medattn_core.datalists.case import NO_LABEL, Case, label_names, one_of_several
-from medattn_core.datalists.checked import NONE, Checked
+from medattn_core.datalists.checked import NONE, Checked, Fault
 from medattn_core.datalists.load import bare_cases, check_section, load, other_names, sections
 from medattn_core.datalists.location import is_flat, location_of
 from medattn_core.datalists.patients import people_of, unnamed
@@ -18,21 +18,20 @@ from medattn_core.datalists.seen import Masks, Notices, failed, holds
 from medattn_core.datalists.slips import slips
 from medattn_core.datalists.together import shared_channels
 from medattn_core.datalists.truth import nothing_to_learn, untaught
-from medattn_core.errors import DataListError, MedAttnError
+from medattn_core.errors import DataListError, MedAttnError, Notice
 from medattn_core.volumes import Volume
 from medattn_core.volumes.placement import misplaced
 
 FEW = 10
 """A label with fewer cases cannot be learnt, let alone measured."""
 
-TRAINING = "training"
-"""The list that has to teach something, and that ``validation`` is held out of; another one may be a test set."""
-
 ALMOST_HELD_OUT = ("val", "valid", "validate", "dev", "holdout", "held_out")
 """Names in small letters of lists that somebody may think are held out."""
 
 
-def check(path: str | Path, *, section: str = TRAINING, progress: Callable[[int, int], None] | None = None) -> Checked:
+def check(
+    path: str | Path, *, section: str = TRAINING_SECTION, progress: Callable[[int, int], None] | None = None
+) -> Checked:
     """Read a data list and every image and mask it names.
 
     What makes the list itself unusable (missing files, unknown labels, a patient in two folds) is raised at once;
@@ -59,19 +58,17 @@ def check(path: str | Path, *, section: str = TRAINING, progress: Callable[[int,
     )
     train, held = cases, []
     lists = _lists(found, Path(path), section, cases)
-    if HELD_OUT_SECTION in lists and section == TRAINING:
+    if HELD_OUT_SECTION in lists and section == TRAINING_SECTION:
         held = lists[HELD_OUT_SECTION]
         check_apart(Path(path), cases, held)
         found.held_out = len(held)
         cases = [*train, *held]
     unused = [name for name in sections(path) if name.casefold() in ALMOST_HELD_OUT]
-    if section == TRAINING and unused and HELD_OUT_SECTION not in lists:
-        found.warnings.append(
-            f"[unused_list] the list {unused[0]!r} is not used in training; one that is held out is named "
-            f"{HELD_OUT_SECTION!r}"
-        )
+    if section == TRAINING_SECTION and unused and HELD_OUT_SECTION not in lists:
+        text = f"the list {unused[0]!r} is not used in training; one that is held out is named {HELD_OUT_SECTION!r}"
+        found.warnings.append(Notice("unused_list", text))
     found.warnings += shared(lists)
-    if HELD_OUT_SECTION in lists and section not in (TRAINING, HELD_OUT_SECTION):
+    if HELD_OUT_SECTION in lists and section not in (TRAINING_SECTION, HELD_OUT_SECTION):
         _compare(found, Path(path), lists, section)
     channel = shared_channels(train)
     found.warnings += [channel] if channel is not None else []
@@ -80,7 +77,7 @@ def check(path: str | Path, *, section: str = TRAINING, progress: Callable[[int,
     both = sum(case.box is not None and case.mask is not None for case in cases)
     if both:
         what = "1 case has both a mask and a box" if both == 1 else f"{both} cases have both a mask and a box"
-        found.warnings.append(f"[mask_and_box] {what}: the mask is used")
+        found.warnings.append(Notice("mask_and_box", f"{what}: the mask is used"))
     placed = False
     masks, notices = Masks(), Notices()
     modalities: Counter[str] = Counter()
@@ -111,7 +108,8 @@ def check(path: str | Path, *, section: str = TRAINING, progress: Callable[[int,
     }
     found.modalities, found.dimensions = dict(modalities), dict(dimensions)
     if dimensions["2D"] and dimensions["3D"]:
-        found.warnings.append("[mixed_dimensions] pictures and volumes in one list; the model will be one of the two")
+        text = "pictures and volumes in one list; the model will be one of the two"
+        found.warnings.append(Notice("mixed_dimensions", text))
     return found
 
 
@@ -119,7 +117,7 @@ def _lists(found: Checked, path: Path, section: str, cases: list[Case]) -> dict[
     """All lists of a JSON object, the one that is checked first; one that is not needed for that may be unusable."""
     lists = {section: cases}
     for name in sections(path):
-        if name == HELD_OUT_SECTION and section == TRAINING:
+        if name == HELD_OUT_SECTION and section == TRAINING_SECTION:
             lists[name] = load(path, section=name)
         elif name not in lists:
             try:
@@ -127,21 +125,20 @@ def _lists(found: Checked, path: Path, section: str, cases: list[Case]) -> dict[
                 others = load(path, section=name, check_files=False) if bare is None else bare
                 lists |= {name: others} if others else {}
             except DataListError as error:
-                found.warnings.append(
-                    f"[unread_list] what {name!r} shares with other lists is not known: {error.message}"
-                )
+                text = f"what {name!r} shares with other lists is not known: {error.message}"
+                found.warnings.append(Notice("unread_list", text))
     return lists
 
 
 def _compare(found: Checked, path: Path, lists: dict[str, list[Case]], section: str) -> None:
     """What would keep ``validation`` from being held out of another list, if that is one to train on."""
     pair = {name: lists[name] for name in (section, HELD_OUT_SECTION)}
-    if any(line.startswith("[shared_cases]") for line in shared(pair)):
+    if any(notice.code == "shared_cases" for notice in shared(pair)):
         return  # warned of already
     try:
         check_apart(path, *pair.values(), section=section)
     except DataListError as error:
-        found.warnings.append(f"[lists_differ] {error.message}")
+        found.warnings.append(Notice("lists_differ", error.message))
 
 
 def _count(found: Checked, cases: list[Case], together: list[Case]) -> None:
@@ -163,20 +160,21 @@ def _count(found: Checked, cases: list[Case], together: list[Case]) -> None:
     for label in sorted(names):
         parts = [part.strip() for part in re.split("[;,/+]", label)]
         if len(parts) > 1 and names & set(parts):
-            found.warnings.append(
-                f"[joined_labels] {label!r} is a label of its own; several labels of a case are joined by '|' in CSV, "
-                "and are a list in JSON"
+            text = (
+                f"{label!r} is a label of its own; several labels of a case are joined by '|' in CSV, and are a list "
+                "in JSON"
             )
+            found.warnings.append(Notice("joined_labels", text))
     few = [f"{label} ({sum(counts.values())})" for label, counts in found.classes.items() if sum(counts.values()) < FEW]
     if few:
-        found.warnings.append(f"[few_cases] fewer than {FEW} cases: {', '.join(few)}")
+        found.warnings.append(Notice("few_cases", f"fewer than {FEW} cases: {', '.join(few)}"))
 
 
 def _count_patients(found: Checked, cases: list[Case], together: list[Case]) -> None:
     """Whose the images are, and what else the list alone tells."""
     without = unnamed(cases)
-    found.warnings += [f"[no_patient] {without}"] if without is not None else []
-    found.warnings += [f"[{code}] {text}" for code, text in slips(together)]
+    found.warnings += [Notice("no_patient", without)] if without is not None else []
+    found.warnings += slips(together)
 
 
 def _check_truth(
@@ -184,14 +182,14 @@ def _check_truth(
 ) -> None:
     """Whether training would refuse the truth."""
     same = found.values is not None and found.values[0] == found.values[2]
-    if section != TRAINING and (same or len(found.classes) == 1):
+    if section != TRAINING_SECTION and (same or len(found.classes) == 1):
         what = "value" if same else "label, or its absence"
-        found.warnings.append(
-            f"[one_answer] every case of {section!r} has the same {what}: little can be measured on it"
-        )
-    if section != TRAINING:
+        text = f"every case of {section!r} has the same {what}: little can be measured on it"
+        found.warnings.append(Notice("one_answer", text))
+    if section != TRAINING_SECTION:
         if not found.kind:
-            found.warnings.append("[no_truth] no label and no value: the list can be predicted, not measured on")
+            text = "no label and no value: the list can be predicted, not measured on"
+            found.warnings.append(Notice("no_truth", text))
         return
     why = nothing_to_learn([*train, *held], other_names(path, section)) or untaught(
         train, held, placed=placed, section=section
@@ -199,14 +197,16 @@ def _check_truth(
     if why is not None and not found.kind:
         why += "; `medattn predict` takes the list as it is"
     if why is not None:
-        found.errors.append({"input": str(path), "code": "bad_datalist", "message": f"{path}: {why}"})
+        found.errors.append(Fault("bad_datalist", f"{path}: {why}", str(path)))
     elif same:
-        found.warnings.append(f"[constant_value] every case of {section!r} has the same value: little can be learnt")
+        text = f"every case of {section!r} has the same value: little can be learnt"
+        found.warnings.append(Notice("constant_value", text))
     elif len(found.classes) == 1:
-        found.warnings.append(
-            f"[one_label] every case has the label {label_names(train)[0]!r}: what it is not is learnt from outside "
-            "the masks and boxes alone"
+        text = (
+            f"every case has the label {label_names(train)[0]!r}: what it is not is learnt from outside the masks and "
+            "boxes alone"
         )
+        found.warnings.append(Notice("one_label", text))
 
 
 def _check_channels(found: Checked, case: Case, channels: Sequence[Volume | None]) -> None:
@@ -221,7 +221,7 @@ def _check_channels(found: Checked, case: Case, channels: Sequence[Volume | None
             failed(found, file, error)
             continue
         if notice is not None:
-            found.warnings.append(f"[{notice.code}] {file}: {notice.message}")
+            found.warnings.append(Notice(notice.code, f"{file}: {notice.message}"))
 
 
 def _check_place(found: Checked, case: Case, image: Volume | None, mask: Volume | None) -> bool:
@@ -233,10 +233,11 @@ def _check_place(found: Checked, case: Case, image: Volume | None, mask: Volume 
         return False
     if case.labels == () and (mask is not None or (case.mask is None and case.box is not None)):
         what, where, scan = ("box", f"{case.image}: its box", "it") if mask is None else ("mask", case.mask, case.image)
-        found.warnings.append(
-            f"[{what}_without_label] {where} marks a finding, and no label is true of {scan} ({NO_LABEL!r}); name the "
-            f"label, or leave the {what} out, unless it marks what only looks like a finding"
+        text = (
+            f"{where} marks a finding, and no label is true of {scan} ({NO_LABEL!r}); name the label, or leave the "
+            f"{what} out, unless it marks what only looks like a finding"
         )
+        found.warnings.append(Notice("box_without_label" if mask is None else "mask_without_label", text))
     if image is None or (case.mask is not None and mask is None):
         return case.mask is not None or case.box is not None  # an error already
     try:
@@ -246,16 +247,18 @@ def _check_place(found: Checked, case: Case, image: Volume | None, mask: Volume 
         return True
     unused = place is not None and not place.any()
     if unused and mask is not None:
-        found.warnings.append(
-            f"[mask_outside] {case.mask}: covers nothing of {case.image}, so training will not use it; draw it on that "
-            "scan, or check the geometry of both"
+        text = (
+            f"{case.mask}: covers nothing of {case.image}, so training will not use it; draw it on that scan, or check "
+            "the geometry of both"
         )
+        found.warnings.append(Notice("mask_outside", text))
     elif case.box is not None and mask is None:
         x, y, width, height = case.box
         columns, rows = image.shape[:2]
         if unused or x < 0 or y < 0 or x + width > columns or y + height > rows:
             what = "covers nothing of" if unused else "leaves"
-            found.warnings.append(f"[box_outside] {case.image}: the box {what} the picture of {columns} x {rows} px")
+            text = f"{case.image}: the box {what} the picture of {columns} x {rows} px"
+            found.warnings.append(Notice("box_outside", text))
     return place is not None and not unused
 
 

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from medattn_core.datalists.apart import HELD_OUT_SECTION
+from medattn_core.errors import Notice
 
 NONE = "(none)"
 """Row of the cases that show no label."""
@@ -16,6 +17,21 @@ KINDS = {
     "regression": "regression of the value",
 }
 """Kinds of task in words."""
+
+
+@dataclass(frozen=True)
+class Fault(Notice):
+    """What keeps a file, or the list, from being used.
+
+    Attributes:
+        input: the file.
+    """
+
+    input: str
+
+    def to_dict(self) -> dict[str, str]:
+        """``{"input", "code", "message"}``, as a row of results has them."""
+        return {"input": self.input, **super().to_dict()}
 
 
 @dataclass(kw_only=True)
@@ -34,8 +50,8 @@ class Checked:
         geometry: range of each quantity over the images that could be read, as ``(lowest, median, highest)``.
         modalities, dimensions: how many images of each.
         warnings: what is allowed but probably not meant.
-        errors: ``{"input", "code", "message"}`` of every image, mask or box that cannot be used, and of the list where
-            its truth is one that training refuses.
+        errors: of every image, mask or box that cannot be used, and of the list where its truth is one that training
+            refuses.
     """
 
     cases: int = 0
@@ -50,12 +66,14 @@ class Checked:
     geometry: dict[str, tuple[float, float, float]] = field(default_factory=dict)
     modalities: dict[str, int] = field(default_factory=dict)
     dimensions: dict[str, int] = field(default_factory=dict)
-    warnings: list[str] = field(default_factory=list)
-    errors: list[dict[str, str]] = field(default_factory=list)
+    warnings: list[Notice] = field(default_factory=list)
+    errors: list[Fault] = field(default_factory=list)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON data; the fold None becomes ``"none"``."""
+        """Plain JSON data; the fold None becomes ``"none"``, and a warning the line that is printed of it."""
         data = asdict(self)
+        data["warnings"] = [str(notice) for notice in self.warnings]
+        data["errors"] = [fault.to_dict() for fault in self.errors]
         data["classes"] = {
             label: {"none" if fold is None else str(fold): count for fold, count in counts.items()}
             for label, counts in self.classes.items()

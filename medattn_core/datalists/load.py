@@ -21,7 +21,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from medattn_core.datalists.apart import HELD_OUT_SECTION
+from medattn_core.datalists.apart import HELD_OUT_SECTION, TRAINING_SECTION
 from medattn_core.datalists.case import BOX_COLUMNS, COLUMNS, Case, bad
 from medattn_core.datalists.csv_rows import csv_rows, known
 from medattn_core.datalists.entry import BOX, check_names, is_empty, tidy, without_nothing
@@ -40,7 +40,7 @@ LARGEST = 1e15
 def load(
     path: str | Path,
     *,
-    section: str = "training",
+    section: str = TRAINING_SECTION,
     labels: Sequence[str] | None = None,
     columns: Mapping[str, str] | None = None,
     check_files: bool = True,
@@ -100,7 +100,7 @@ def check_section(path: str | Path, section: str) -> None:
         DataListError: ``bad_argument``; ``bad_datalist``: it cannot be read.
     """
     path = Path(path)
-    if section == "training":
+    if section == TRAINING_SECTION:
         return
     if path.suffix.lower() in (".csv", ".tsv"):
         raise DataListError("bad_argument", f"{path}: section {section!r} is for JSON lists; leave it out for CSV")
@@ -113,14 +113,23 @@ def _no_sections(path: Path, section: str) -> DataListError:
     return DataListError("bad_argument", f"{path}: {what}; leave the section out, or name the list in an object")
 
 
-def sections(path: str | Path) -> tuple[str, ...]:
-    """Names of the lists of cases in a JSON data list, ``labels`` aside; none for a CSV.
+def sections(path: str | Path, *, objects: bool = False) -> tuple[str, ...]:
+    """Names of the lists of cases in a JSON data list, ``labels`` aside; none for a CSV or a bare list.
+
+    Args:
+        path: ``.json`` or ``.csv``.
+        objects: only those whose entries are all objects with an image, which alone have a truth: not the paths of
+            the Decathlon's ``test``, nor other plain values (a spacing, say).
 
     Raises:
         DataListError: ``bad_datalist``: it cannot be read.
     """
-    data = _json(Path(path))
-    return tuple(key for key, value in data.items() if key != "labels" and isinstance(value, list) and value)
+    lists = {key: value for key, value in _json(Path(path)).items() if isinstance(value, list) and value}
+    return tuple(
+        key
+        for key, value in lists.items()
+        if key != "labels" and not (objects and any(not isinstance(row, dict) or "image" not in row for row in value))
+    )
 
 
 def other_names(path: str | Path, section: str) -> list[str]:
@@ -193,7 +202,7 @@ def _json_rows(
 ) -> tuple[list[tuple[str, dict[str, Any]]], list[str] | None]:
     data = _parsed(path, text)
     names = None
-    if isinstance(data, list) and section not in ("training", "validation"):
+    if isinstance(data, list) and section not in (TRAINING_SECTION, HELD_OUT_SECTION):
         raise _no_sections(path, section)
     if isinstance(data, dict):
         try:
@@ -231,7 +240,7 @@ def _check_keys(data: Mapping[str, Any], section: str) -> None:
     named = [key for key, value in data.items() if isinstance(value, (list, dict)) and not suffixed.fullmatch(key)]
     check_names(named, ["labels"], "list")
     holding = [key for key in named if any(isinstance(entry, dict) for entry in data[key])]
-    lists = {section, HELD_OUT_SECTION} if section == "training" else {section}
+    lists = {section, HELD_OUT_SECTION} if section == TRAINING_SECTION else {section}
     check_names([*holding, *(lists & set(data))], sorted(lists), "list")
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import csv
 import io
 import json
@@ -11,12 +10,14 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from medattn_core.datalists.apart import TRAINING_SECTION
 from medattn_core.datalists.case import BOX_COLUMNS, COLUMNS, NO_LABEL, SEPARATOR, Case, bad, label_names
 from medattn_core.datalists.entry import NOTHING
 from medattn_core.errors import DataListError
+from medattn_core.files import replacing
 
 
-def save(cases: Iterable[Case], path: str | Path, *, section: str = "training") -> None:
+def save(cases: Iterable[Case], path: str | Path, *, section: str = TRAINING_SECTION) -> None:
     """Write a data list as ``.json`` or ``.csv``; :func:`~medattn_core.datalists.load` reads it back.
 
     Paths become relative to the list.
@@ -36,16 +37,12 @@ def save(cases: Iterable[Case], path: str | Path, *, section: str = "training") 
         text = _csv_text(path, rows)
     else:
         raise bad(path, f"suffix {path.suffix!r} is not accepted; use .json or .csv")
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_text(text, encoding="utf-8", newline="")
-        os.replace(temporary, path)
+        with replacing(path) as temporary:
+            temporary.write_text(text, encoding="utf-8", newline="")
     except OSError as error:
         raise DataListError("unwritable", f"{path}: {error.strerror}; choose a folder that may be written") from error
-    finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
 
 
 def _row(folder: Path, case: Case) -> dict[str, Any]:

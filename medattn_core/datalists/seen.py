@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from medattn_core.datalists.case import Case, label_names
-from medattn_core.datalists.checked import Checked
+from medattn_core.datalists.checked import Checked, Fault
 from medattn_core.datalists.mask_doubts import mask_doubts
 from medattn_core.errors import MedAttnError, Notice
 from medattn_core.volumes import Volume, read
@@ -36,12 +36,12 @@ def doubts(volume: Volume) -> list[Notice]:
     return [one for one in volume.warnings if one.code in DOUBTS and not (one.code == "no_geometry" and picture)]
 
 
-def doubt_line(code: str, count: str, file: Path, message: str) -> str:
+def doubt_line(code: str, count: str, file: Path, message: str) -> Notice:
     """One line on all files with a warning: how many, the first of them and what is said of it."""
     for name in (str(file), file.name):  # a message begins with the file, by its path or its name
         message = message.removeprefix(f"{name}: ")
     what_to_do = f"; {ONE_FOLDER}" if code == "other_series" else ""
-    return f"[{code}] {count}, the first {file}: {message}{what_to_do}"
+    return Notice(code, f"{count}, the first {file}: {message}{what_to_do}")
 
 
 @dataclass
@@ -63,7 +63,7 @@ class Notices:
             told.setdefault(file, notice.message)
         return volume
 
-    def warnings(self) -> list[str]:
+    def warnings(self) -> list[Notice]:
         """One line a code, in the order of :data:`DOUBTS`."""
         found = []
         for code in DOUBTS:
@@ -80,7 +80,7 @@ class Notices:
 
 def failed(found: Checked, file: Path, error: MedAttnError) -> None:
     """Add the error of a file to what was found."""
-    found.errors.append({"input": str(file), "code": error.code, "message": error.message})
+    found.errors.append(Fault(error.code, error.message, str(file)))
 
 
 def holds(mask: Volume) -> bool:
@@ -107,7 +107,7 @@ class Masks:
         elif case.labels != ():  # where no label is true there is nothing to draw
             self.empty.append(case)
 
-    def warnings(self) -> list[str]:
+    def warnings(self) -> list[Notice]:
         """One line a kind of doubt; one for each empty mask whose finding others draw, and one for all others."""
         found = []
         for (code, _), told in self.doubts.items():
@@ -115,8 +115,10 @@ class Masks:
             count = f"{files} mask{'' if files == 1 else 's'}{f' of {len(told)} cases' if files < len(told) else ''}"
             found.append(doubt_line(code, count, *told[0]))
         found += [
-            f"[empty_mask] {case.mask}: the mask is empty, so training will not use it; draw the finding, or leave the "
-            "mask out"
+            Notice(
+                "empty_mask",
+                f"{case.mask}: the mask is empty, so training will not use it; draw the finding, or leave the mask out",
+            )
             for case in self.empty
             if self.drawn.intersection(case.labels or ())
         ]
@@ -125,5 +127,6 @@ class Masks:
             names = ", ".join(label_names(others))
             whose = f" of cases whose label no mask of the list draws ({names})" if names else ""
             what = "1 mask is" if len(others) == 1 else f"{len(others)} masks are"
-            found.append(f"[empty_mask] {what} empty,{whose} such as {others[0].mask}: training will not use them")
+            text = f"{what} empty,{whose} such as {others[0].mask}: training will not use them"
+            found.append(Notice("empty_mask", text))
         return found

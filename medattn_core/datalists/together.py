@@ -8,6 +8,7 @@ from pathlib import Path
 
 from medattn_core.datalists.case import Case, bad, spelling_of
 from medattn_core.datalists.patients import person_of
+from medattn_core.errors import Notice
 
 ATLAS = "right for an atlas or an earlier scan of the same patient; else name the channel that belongs to each"
 """What to think of a further channel that is used twice."""
@@ -78,7 +79,7 @@ def check_files(path: Path, places: list[str], cases: list[Case]) -> None:
         raise bad(path, f"{where}: {file} does not exist{more}; {hint}")
 
 
-def shared_channels(cases: Sequence[Case]) -> str | None:
+def shared_channels(cases: Sequence[Case]) -> Notice | None:
     """Warning of images that are a further channel of one case and belong to another case, too; None without any.
 
     An atlas is such a channel, and so is the scan of the same patient a year before: it is no error.
@@ -96,4 +97,4 @@ def shared_channels(cases: Sequence[Case]) -> str | None:
     if not several:
         return None
     what = "1 further channel is" if len(several) == 1 else f"{len(several)} further channels are"
-    return f"[shared_channels] {what} in several cases, the first {several[0]}: {ATLAS}"
+    return Notice("shared_channels", f"{what} in several cases, the first {several[0]}: {ATLAS}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from medattn_core.datalists.apart import HELD_OUT_SECTION
+from medattn_core.datalists.apart import HELD_OUT_SECTION, TRAINING_SECTION
 from medattn_core.datalists.case import NO_LABEL, Case, label_names, one_of_several
 
 GUESSES = (
@@ -39,7 +39,9 @@ def nothing_to_learn(cases: Sequence[Case], others: Sequence[str] = ()) -> str |
     return None
 
 
-def untaught(cases: Sequence[Case], held: Sequence[Case], *, placed: bool, section: str = "training") -> str | None:
+def untaught(
+    cases: Sequence[Case], held: Sequence[Case], *, placed: bool, section: str = TRAINING_SECTION
+) -> str | None:
     """Which label is never there, or never absent, in the cases that train, in words; None where there is none.
 
     Args:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -37,12 +35,12 @@ def load_cases(
         DataListError: the list is wrong, has several sections and none is named, or no case in that fold.
     """
     path = Path(data)
-    found = _sections(path)
     if section is None:
+        found = datalists.sections(path, objects=True)
         if len(found) > 1:
             names = ", ".join(found)
             raise DataListError("bad_argument", f"{path}: it has the lists {names}; name one of them as {option}")
-        section = found[0] if found else "training"
+        section = found[0] if found else datalists.TRAINING_SECTION
     elif path.suffix.lower() != ".json":
         raise DataListError("bad_argument", f"{path}: {option} {section!r} is for JSON lists; leave it out for CSV")
     else:
@@ -56,22 +54,6 @@ def load_cases(
     for case in cases:
         targets_of(case, task)  # a wrong label is an error of the list, not of one image
     return cases
-
-
-def _sections(path: Path) -> list[str]:
-    """Names of the lists of cases in a JSON object; what is wrong with the file is for the reader of lists to say."""
-    if path.suffix.lower() != ".json":
-        return []
-    data = None
-    with contextlib.suppress(OSError, ValueError):
-        data = json.loads(path.read_text(encoding="utf-8-sig"))
-    if not isinstance(data, dict):
-        return []
-    return [
-        name
-        for name, rows in data.items()
-        if isinstance(rows, list) and rows and all(isinstance(row, dict) and "image" in row for row in rows)
-    ]
 
 
 def check_apart(chosen_on: Sequence[Case], measured: Sequence[Case], where: str, data: str) -> None:

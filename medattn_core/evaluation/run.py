@@ -13,7 +13,7 @@ import numpy as np
 from medattn_core.datalists import Case, location_of
 from medattn_core.datalists.case import NO_LABEL
 from medattn_core.datalists.targets import targets_of
-from medattn_core.errors import MedAttnError, PredictionError
+from medattn_core.errors import MedAttnError, PredictionError, known_error
 from medattn_core.evaluation import maps
 from medattn_core.evaluation.cases import patient_of
 from medattn_core.evaluation.lesions import Lesions
@@ -155,16 +155,10 @@ def true_labels(target: np.ndarray, prediction: Prediction) -> list[str]:
 
 
 def _entry(case: Case, error: Exception) -> dict[str, str]:
-    """Any error as one with a code. Foreign messages are not repeated: they may quote a header, and so a patient."""
-    if isinstance(error, MedAttnError):
-        known = error
-    elif isinstance(error, MemoryError):
-        known = PredictionError("too_large", f"{case.image}: not enough memory; use a larger machine")
-    else:
+    """Any error as a row of the errors; the trace of an unexpected one is for ``--verbose``."""
+    if not isinstance(error, (MedAttnError, MemoryError)):
         logger.warning("unexpected error", exc_info=error)
-        known = PredictionError(
-            "internal", f"{case.image}: unexpected {type(error).__name__}; run again with --verbose for the trace"
-        )
+    known = known_error(error, case.image)
     return {"input": str(case.image), "code": known.code, "message": known.message}
 
 

@@ -28,6 +28,7 @@ from medattn_core.bundles.bundle import (
 from medattn_core.bundles.files import read_json, sha256
 from medattn_core.bundles.plain import would_be_evaluated
 from medattn_core.bundles.save import new_folder, to_json, write_file
+from medattn_core.datalists import TRAINING_SECTION
 from medattn_core.errors import BundleError
 from medattn_core.interop import configs, formats, schema, vendor
 from medattn_core.interop.card import Measured, export_card, read_metrics
@@ -202,7 +203,7 @@ def _recipe(bundle: Bundle) -> Recipe:
         data_list=named[1] if named else "datalist.json",
         size=tuple(size or ()),
         hold_out=hold_out,
-        section=section if isinstance(section, str) else "training",
+        section=section if isinstance(section, str) else TRAINING_SECTION,
         scored_section=scored if isinstance(scored, str) else None,
         watched=_under(training, "train", "held_out") is not None,
         started_from=_started_from(bundle),

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from monai.data import Dataset
 
-from medattn_core.errors import MedAttnError, Notice, VolumeError
+from medattn_core.errors import MedAttnError, Notice, known_error
 from medattn_core.tasks import TaskSpec
 from medattn_core.transforms.conform import check_finite, check_modality
 from medattn_core.transforms.dictionary import as_volume
@@ -76,16 +76,7 @@ class Scans(Dataset):
 
 
 def cause(error: BaseException, source: str) -> MedAttnError:
-    """What lies behind MONAI's "applying transform ..."; of a foreign exception the class name only.
-
-    Its text may quote a header, and so a patient.
-    """
+    """What lies behind MONAI's "applying transform ...", as an error with a code."""
     while not isinstance(error, MedAttnError) and error.__cause__ is not None:
         error = error.__cause__
-    if isinstance(error, MedAttnError):
-        return error
-    if isinstance(error, MemoryError):
-        return VolumeError("too_large", f"{source}: not enough memory; close other programs or use a larger machine")
-    return MedAttnError(
-        "internal", f"{source}: unexpected {type(error).__name__}; `medattn predict --verbose` on it shows the trace"
-    )
+    return known_error(error, source, trace="`medattn predict --verbose` on it shows the trace")

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from medattn_core.datalists import load
+from medattn_core.datalists import TRAINING_SECTION, load
 from medattn_core.datalists.targets import targets_of
 from medattn_core.interop.engine import Handler
 from medattn_core.metrics.ranking import macro_auc, ranking
@@ -18,7 +18,7 @@ from medattn_core.tasks import TaskSpec
 
 
 def cases_of(
-    path: str, task: TaskSpec | Mapping[str, Any], fold: int | None = None, section: str = "training"
+    path: str, task: TaskSpec | Mapping[str, Any], fold: int | None = None, section: str = TRAINING_SECTION
 ) -> list[dict[str, Any]]:
     """Cases of a data list as dictionaries with ``image``, ``source`` and ``target``.
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 import re
-import uuid
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path, PurePath
 
+from medattn_core import files
 from medattn_core.errors import VolumeError
 from medattn_core.volumes.filenames import NAME_SIGN, last_part, title_of
 
@@ -39,22 +39,18 @@ def without_folders(text: str, sources: Iterable[str | None]) -> str:
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A temporary path in the same folder, moved onto ``path`` if the block succeeds and removed if it fails.
+    """:func:`medattn_core.files.replacing` for results.
 
     Raises:
         VolumeError: ``unwritable``, the disk refused.
     """
-    # Not tempfile.mkstemp: its mode 0600 would override the user's umask for shared result folders.
-    temporary = path.with_name(f".{uuid.uuid4().hex[:12]}.tmp")
     try:
-        yield temporary
-        os.replace(temporary, path)
+        with files.replacing(path) as temporary:
+            yield temporary
     except OSError as error:
         raise VolumeError(
             "unwritable", f"{path}: cannot be written ({error.strerror or error}); choose another folder or free space"
         ) from error
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def write_bytes(path: Path, content: bytes) -> Path:

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from medattn_core.errors import TrainingError
+from medattn_core.files import replacing
 from medattn_core.training.config import TrainingConfig, differing
 from medattn_core.training.early_stop import EarlyStop
 from medattn_core.training.ema import MovingAverage
@@ -38,13 +39,12 @@ def store(
         "optimizer": optimizer.state_dict(),
         "early_stop": stop.state_dict(),
     }
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        torch.save(state, temporary)
-        os.replace(temporary, path)
+        # By this name the work folder knows what a kill has left.
+        with replacing(path, temporary=f".{path.name}.{os.getpid()}") as temporary:
+            torch.save(state, temporary)
     except (OSError, RuntimeError) as error:  # torch raises the second where a disk is full
-        temporary.unlink(missing_ok=True)
         reason = getattr(error, "strerror", None) or " ".join(str(error).split())[:200]
         raise TrainingError(
             "unwritable", f"{path}: the checkpoint cannot be written ({reason}); make room there, then --resume"

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from medattn_core.datalists import Case, load, location_of
+from medattn_core.datalists import TRAINING_SECTION, Case, load, location_of
 from medattn_core.datalists.mask_doubts import mask_doubts
 from medattn_core.datalists.patients import people_of
 from medattn_core.datalists.seen import doubts
@@ -199,7 +199,7 @@ def prepare_list(
     size: Sequence[int],
     hold_out: int | None = None,
     only: int | None = None,
-    section: str = "training",
+    section: str = TRAINING_SECTION,
 ) -> TrainingData:
     """A data list file on the model grid, for the `train.json` of a bundle.
 

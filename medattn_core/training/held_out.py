@@ -110,8 +110,8 @@ def check_truth(path: Path, cases: Sequence[Case], say: Callable[[str], None], *
     if datalists.nothing_to_learn(cases):
         others = () if section is None else other_names(path, section)
         raise DataListError("bad_datalist", f"{path}: {datalists.nothing_to_learn(cases, others)}")
-    for _, text in slips(cases):
-        say(text)
+    for notice in slips(cases):
+        say(notice.message)
     labels = datalists.label_names(cases)
     if len(labels) == 1 and all(case.labels for case in cases):
         say(f"every case has the label {labels[0]!r}: what it is not is learnt from outside the masks and boxes alone")
@@ -161,7 +161,7 @@ def say_noticed(notices: Sequence[Sequence[tuple[Path, Notice]]], say: Callable[
     for file, notice in chain.from_iterable(notices):
         first.setdefault(notice.code, (file, notice))
     for code, (file, notice) in first.items():
-        say(doubt_line(code, f"{count[code]} case{'' if count[code] == 1 else 's'}", file, notice.message))
+        say(str(doubt_line(code, f"{count[code]} case{'' if count[code] == 1 else 's'}", file, notice.message)))
 
 
 def say_pictures(

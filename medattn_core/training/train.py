@@ -90,7 +90,7 @@ def train(
     resume: bool = False,
     validation_fold: int | None = None,
     folds: int | None = None,
-    section: str = "training",
+    section: str = datalists.TRAINING_SECTION,
     overwrite: bool = False,
     progress: Progress | None = None,
     reading: Any = None,

@@ -6,13 +6,13 @@ import os
 import uuid
 import zlib
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 
 from medattn_core.errors import VolumeError
+from medattn_core.files import replacing
 from medattn_core.volumes import deflate
 from medattn_core.volumes.geometry import LPS_TO_RAS, corner_distance
 from medattn_core.volumes.scaled import ERROR, Scaled
@@ -159,17 +159,12 @@ def _pack(file: BinaryIO, data: np.ndarray, *, before: bytes = b"", inside: byte
 
 def _write_whole(target: Path, fill: Callable[[BinaryIO], None]) -> None:
     """Fill a temporary file beside the target, then put it in its place in one step."""
-    temporary = target.parent / f".medattn-{uuid.uuid4().hex}.part"
     try:
-        with open(temporary, "xb") as file:
+        with replacing(target, temporary=f".medattn-{uuid.uuid4().hex}.part") as place, open(place, "xb") as file:
             fill(file)
-        os.replace(temporary, target)
     except OSError as error:
         reason = error.strerror or type(error).__name__
         raise VolumeError(
             "unwritable",
             f"{target}: cannot be written ({reason}); check that the folder exists, may be written and has room",
         ) from error
-    finally:
-        with suppress(OSError):
-            temporary.unlink(missing_ok=True)

@@ -11,7 +11,7 @@ import traceback
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
-from medattn_core.errors import MedAttnError
+from medattn_core.errors import MedAttnError, known_error
 from medattn_core.worker import parent
 from medattn_core.worker.messages import BadRequestError, Request, parse
 from medattn_core.worker.service import Service
@@ -138,9 +138,7 @@ def _known(error: Exception, request: Request, scratch: parent.Scratch) -> MedAt
     if not isinstance(error, MedAttnError):
         print(f"{type(error).__name__} in {request.type}", file=sys.stderr)
         traceback.print_tb(error.__traceback__, file=sys.stderr)
-        return MedAttnError(
-            "internal", f"{request.type}: unexpected {type(error).__name__}; the log of the worker has the trace"
-        )
+        return known_error(error, request.type, trace="the log of the worker has the trace")
     message = error.message
     if request.get("name") is not None and request.get("path") is not None:
         message = message.replace(request.get("path"), request.get("name"))

@@ -13,7 +13,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from medattn_core.errors import MedAttnError, PredictionError
+from medattn_core.errors import MedAttnError, PredictionError, known_error
 from medattn_core.version import __version__
 from medattn_core.worker import PROTOCOL
 from medattn_core.worker.messages import Request
@@ -69,11 +69,9 @@ class Service:
                 "missing_dependency",
                 f"{request.type}: {error.name or 'a package'} is not (wholly) installed in this Python; install it",
             ) from None
-        except MemoryError:
-            raise MedAttnError(
-                "too_large",
-                f"{request.type}: not enough memory; close other programs, crop the scan, or use a larger machine",
-            ) from None
+        except MemoryError as error:
+            todo = "close other programs, crop the scan, or use a larger machine"
+            raise known_error(error, request.type, memory=todo) from None
         finally:
             if self._watch is not None:
                 self._watch.begin(None)

@@ -12,12 +12,16 @@ import numpy as np
 import pytest
 
 import medattn_core
-from medattn_core import volumes
+from medattn_core import datalists, volumes
 from medattn_core.cli import shared
 from tests.cli.conftest import Run
 
 BUNDLE = "brain_tumor_t1ce"
 SCAN = str(Path(__file__).resolve().parents[2] / "sample_data" / "brain1_image.nrrd")
+
+
+def test_the_list_that_is_read_by_default_is_that_of_the_data_lists() -> None:
+    assert shared.TRAINING_SECTION == datalists.TRAINING_SECTION
 
 
 def test_as_a_program(sample_data: Path) -> None:
@@ -153,6 +157,8 @@ def test_a_foreign_error_is_not_repeated() -> None:
     assert error.message.startswith("scan.dcm: unexpected ValueError")
     assert "Mustermann" not in error.message
     assert shared.known_error(MemoryError(), "scan.dcm").code == "too_large"
+    told = shared.known_error(MemoryError(), "predict", memory="crop it"), shared.known_error(KeyError(), trace="look")
+    assert [one.message for one in told] == ["predict: not enough memory; crop it", "unexpected KeyError; look"]
 
 
 def test_bundles_are_listed(run: Run) -> None:

@@ -41,7 +41,7 @@ def listed(folder: Path, **lists: list[Any]) -> Path:
 
 
 def coded(found: datalists.Checked, *codes: str) -> list[str]:
-    return [line for line in found.warnings if line.split("]")[0][1:] in codes]
+    return [line for line in map(str, found.warnings) if line.split("]")[0][1:] in codes]
 
 
 def test_what_two_lists_share_is_counted(tmp_path: Path) -> None:
@@ -54,7 +54,7 @@ def test_what_two_lists_share_is_counted(tmp_path: Path) -> None:
     first, second = coded(found, "shared_cases")
     assert "the lists 'training' and 'test' share 1 image and 1 patient:" in first
     assert "the lists 'validation' and 'test' share 1 patient:" in second
-    assert "Anna" not in " ".join(found.warnings)
+    assert "Anna" not in " ".join(map(str, found.warnings))
     assert not coded(datalists.check(listed(tmp_path, training=entries(0, 1), test=entries(2, 3))), "shared_cases")
     with pytest.raises(DataListError, match="an image is in 'training' and in 'validation'"):
         datalists.check(listed(tmp_path, training=entries(0, 1), validation=entries(1, 2)))
@@ -92,7 +92,7 @@ def test_a_test_set_has_nothing_to_teach(tmp_path: Path) -> None:
     found = datalists.check(path, section="test")
     assert not found.errors
     assert (found.cases, found.held_out, found.classes) == (2, 0, {"a": {None: 2}})
-    assert any("the lists 'test' and 'validation' share 1 image and 1 patient" in line for line in found.warnings)
+    assert any("the lists 'test' and 'validation' share 1 image and 1 patient" in one.message for one in found.warnings)
     assert coded(found, "one_answer", "one_label") == [
         "[one_answer] every case of 'test' has the same label, or its absence: little can be measured on it"
     ]

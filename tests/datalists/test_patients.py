@@ -42,7 +42,7 @@ def test_a_column_that_pandas_has_read_with_a_gap(write: Write) -> None:
     path = write("list.csv", rows.format(fold=0))
     found = datalists.check(path)
     assert found.patients == 1
-    (line,) = [line for line in found.warnings if line.startswith("[patient_spelling]")]
+    (line,) = [line for line in map(str, found.warnings) if line.startswith("[patient_spelling]")]
     assert "1 patient is spelt in several ways" in line
     assert "4711" not in line
     first, second = of("4711"), of("4711.0")
@@ -57,7 +57,8 @@ def test_lists_of_one_file_share_a_patient_in_another_spelling(write: Write) -> 
     lists = {"training": [{"image": "a.nii", "label": "x", "patient": "1"}],
              "test": [{"image": "b.nii", "label": "x", "patient": "1.0"}]}  # fmt: skip
     path = write("list.json", lists)
-    assert any("the lists 'training' and 'test' share 1 patient:" in line for line in datalists.check(path).warnings)
+    found = datalists.check(path).warnings
+    assert any("the lists 'training' and 'test' share 1 patient:" in one.message for one in found)
 
 
 def test_nothing_is_said_of_patients_that_are_spelt_once() -> None:

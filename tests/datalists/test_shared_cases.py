@@ -27,7 +27,7 @@ def test_a_patient_in_two_spellings_is_in_one_fold(write: Write) -> None:
     assert "rika" not in message
     path = write("list.csv", PATIENTS.format(fold=0))
     assert len(datalists.load(path)) == 2
-    (line,) = [line for line in datalists.check(path).warnings if line.startswith("[patient_spelling]")]
+    (line,) = [line for line in map(str, datalists.check(path).warnings) if line.startswith("[patient_spelling]")]
     assert "1 patient is spelt in several ways" in line
     assert "rika" not in line
 
@@ -73,7 +73,7 @@ def two_channels(folder: Path, **lists: list[tuple[str, str]]) -> Path:
 
 
 def about_channels(path: Path) -> list[str]:
-    return [line for line in datalists.check(path).warnings if line.startswith("[shared_c")]
+    return [line for line in map(str, datalists.check(path).warnings) if line.startswith("[shared_c")]
 
 
 def test_a_further_channel_of_several_cases_is_noticed(tmp_path: Path) -> None:
@@ -99,7 +99,7 @@ def test_what_two_lists_may_share_is_no_scan(tmp_path: Path) -> None:
 def test_a_list_that_looks_held_out_is_noticed(tmp_path: Path) -> None:
     lists = {"training": [("a1", "a2"), ("b1", "b2")], "Val": [("c1", "c2")]}
     path = two_channels(tmp_path, **lists)
-    (line,) = [line for line in datalists.check(path).warnings if line.startswith("[unused_list]")]
+    (line,) = [line for line in map(str, datalists.check(path).warnings) if line.startswith("[unused_list]")]
     assert "the list 'Val' is not used in training; one that is held out is named 'validation'" in line
     path = two_channels(tmp_path, **lists, validation=[("d1", "d2")])
-    assert not any("[unused_list]" in line for line in datalists.check(path).warnings)
+    assert not any("[unused_list]" in line for line in map(str, datalists.check(path).warnings))

@@ -23,15 +23,15 @@ def test_words_that_may_be_an_empty_cell_stay_and_are_told() -> None:
     """`NA` may be a class, and somebody's initials, which are not said."""
     words = [("None", "a"), ("None", "b"), ("n/a", "NA"), ("x", "na"), ("x", "Nana")]
     cases = [Case(image=Path(f"{i}.png"), label=label, patient=who) for i, (label, who) in enumerate(words)]
-    ((_, spelt), (code, text)) = slips(cases)
-    assert spelt.startswith("1 patient is spelt")
-    assert code == "empty_word"
-    assert text.startswith(
+    spelt, word = slips(cases)
+    assert spelt.message.startswith("1 patient is spelt")
+    assert word.code == "empty_word"
+    assert word.message.startswith(
         "'None' is taken for a label, of 2 cases; 'n/a' is taken for a label, of 1 case; NA, None or"
     )
     assert (
         "who somebody is, in 2 cases: leave the cell empty where nothing is known; '-' says that no label is true"
-        in text
+        in word.message
     )
     assert slips([Case(image=Path("0.png"), label="x", patient="p"), Case(image=Path("1.png"), labels=())]) == []
 
@@ -39,9 +39,9 @@ def test_words_that_may_be_an_empty_cell_stay_and_are_told() -> None:
 def test_boxes_under_a_pixel_are_told_unless_a_mask_is_used() -> None:
     box = (0.5, 0.5, 0.25, 0.25)
     cases = [Case(image=Path("0.png"), box=box, mask=Path("m.png")), Case(image=Path("1.png"), box=box)]
-    ((code, text),) = slips(cases)
-    assert code == "tiny_box"
-    assert text.startswith("1 box covers less than a pixel in width or height, such as that of 1.png: it looks like")
+    (notice,) = slips(cases)
+    assert notice.code == "tiny_box"
+    assert notice.message.startswith("1 box covers less than a pixel in width or height, such as that of 1.png: it")
 
 
 def test_check_and_training_say_the_same(tmp_path: Path) -> None:

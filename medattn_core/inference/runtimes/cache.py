@@ -9,10 +9,11 @@ from __future__ import annotations
 import hashlib
 import os
 import sys
-import uuid
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+
+from medattn_core.files import replacing
 
 
 def folder() -> Path:
@@ -39,19 +40,11 @@ def get(name: str) -> bytes | None:
 
 def put(name: str, content: bytes) -> None:
     """Keep a content; where the folder cannot be written it is not kept, and made again next time."""
-    temporary: Path | None = None
-    try:
+    with suppress(OSError, RuntimeError):
         path = folder() / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f".{uuid.uuid4().hex}.part")
-        temporary.write_bytes(hashlib.sha256(content).hexdigest().encode() + b"\n" + content)
-        os.replace(temporary, path)
-    except (OSError, RuntimeError):
-        pass
-    finally:
-        if temporary is not None:
-            with suppress(OSError):
-                temporary.unlink(missing_ok=True)
+        with replacing(path) as temporary:
+            temporary.write_bytes(hashlib.sha256(content).hexdigest().encode() + b"\n" + content)
 
 
 def kept(name: str, make: Callable[[], bytes]) -> bytes:

@@ -1,0 +1,47 @@
+"""Files that are there whole or not at all, whatever ends the process or the power between."""
+
+from __future__ import annotations
+
+import errno
+import os
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+NO_SYNC = (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP)
+"""What file systems say that cannot be told to write now: there it is written when they like."""
+
+
+@contextmanager
+def replacing(path: Path, *, temporary: str | None = None) -> Iterator[Path]:
+    """A temporary path in the folder of ``path``, moved onto it if the block succeeds and removed if it fails.
+
+    Its content is on the disk before it has the final name: after a power cut the old file is there or the new one.
+
+    Args:
+        path: where the file is to lie; the folder exists.
+        temporary: name until then, where others know it by one; default is one of those that a batch clears away.
+
+    Raises:
+        OSError: the disk refused; what it means is for the caller to say.
+    """
+    # Not tempfile.mkstemp: its mode 0600 would override the user's umask for shared result folders.
+    place = path.parent / (temporary or f".{uuid.uuid4().hex[:12]}.tmp")
+    try:
+        yield place
+        _sync(place)
+        os.replace(place, path)
+    finally:
+        with suppress(OSError):
+            place.unlink(missing_ok=True)
+
+
+def _sync(path: Path) -> None:
+    """Wait until the content of a file is on the disk."""
+    with open(path, "rb+") as file:  # for writing: else Windows refuses
+        try:
+            os.fsync(file.fileno())
+        except OSError as error:
+            if error.errno not in NO_SYNC:
+                raise
