@@ -243,7 +243,7 @@ class Predictor:
             scores=out.scores[0].cpu().numpy().astype(np.float64).reshape(cells),
             values=out.values[0].cpu().numpy().astype(np.float64).reshape(cells),
             null_scores=out.null_scores[0].cpu().numpy().astype(np.float64),
-            bias=cast("torch.Tensor", network.pooling.bias).detach().cpu().numpy().astype(np.float64),
+            bias=network.bias.detach().cpu().numpy().astype(np.float64),
             allowed=allowed,
         )
         if not (np.isfinite(head.values).all() and np.isfinite(head.scores).all()):

@@ -1,5 +1,6 @@
 """AttentionCNN: encoder, top-down pathway to the evidence stride, attention pooling, logits."""
 
+import copy
 from collections.abc import Sequence
 from itertools import combinations
 from typing import Optional, cast
@@ -8,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from medattn_core.networks.attention import Attended, AveragePooling, EvidencePooling, SelfAttentionMixing
+from medattn_core.networks.attention import Attended, AveragePooling, EvidencePooling, Pooling, SelfAttentionMixing
 from medattn_core.networks.encoders import CONV, NORM, build_encoder
 
 # ruff: noqa: UP045  (TorchScript on Python 3.10 needs Optional)
@@ -112,6 +113,8 @@ class AttentionCNN(nn.Module):
     views: list[list[int]]
     """Dimensions along which each further view of the image is mirrored."""
 
+    __jit_unused_properties__ = ("bias",)
+
     def __init__(
         self,
         *,
@@ -156,11 +159,26 @@ class AttentionCNN(nn.Module):
         self.dropout = nn.Dropout1d(dropout)
         self.mixing = SelfAttentionMixing(width) if mixing else None
         if pooling == "average":
-            self.pooling: nn.Module = AveragePooling(width, out_channels, bias=bias)
+            self.pooling: Pooling = AveragePooling(width, out_channels, bias=bias)
         else:
             self.pooling = EvidencePooling(
                 width, out_channels, null_token=null_token, null_score=null_score, bias=bias, gated=pooling == "gated"
             )
+
+    @property
+    def bias(self) -> Tensor:
+        """``(K,)`` frozen output biases, from which the evidence counts: the buffer itself, on the network's device."""
+        return self.pooling.bias
+
+    def scale_output(self, factor: float, offset: Tensor | float = 0.0) -> None:
+        """Make the output ``factor * output + offset``, map included; in place. Arguments as of the pooling's."""
+        self.pooling.scale_output(factor, offset)
+
+    def without_mirroring(self) -> "AttentionCNN":
+        """A copy with the same weights that looks at the image as it is, and at no mirror image of it."""
+        plain = copy.deepcopy(self)
+        plain.views = []
+        return plain
 
     @torch.jit.export
     def features(self, x: Tensor) -> Tensor:

@@ -7,7 +7,6 @@ image, and what is learnt of its trust must be of that.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import cast
 
 import numpy as np
 import torch
@@ -110,7 +109,6 @@ def _pass(network: AttentionCNN, image: np.ndarray, allowed: np.ndarray) -> tupl
         return out.logits[0].cpu().numpy(), looked_at
     # Prediction asks the head again without the cells in the padding, and the features keep what they were.
     mask = torch.from_numpy(allowed).unsqueeze(0).to(device)
-    bias = cast(torch.Tensor, network.pooling.bias)
     scores, values = out.scores.flatten(2), out.values.flatten(2)
-    again = pool_evidence(scores, values, out.null_scores, bias, mask, list(allowed.shape))
+    again = pool_evidence(scores, values, out.null_scores, network.bias, mask, list(allowed.shape))
     return again.logits[0].cpu().numpy(), looked_at
