@@ -9,7 +9,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from medattn_core.networks.attention import Attended, AveragePooling, EvidencePooling, Pooling, SelfAttentionMixing
+from medattn_core.networks.attention import (
+    Attended,
+    AveragePooling,
+    EvidencePooling,
+    Pooling,
+    SelfAttentionMixing,
+    attended_features,
+    pool_evidence,
+)
 from medattn_core.networks.encoders import CONV, NORM, build_encoder
 
 # ruff: noqa: UP045  (TorchScript on Python 3.10 needs Optional)
@@ -249,6 +257,27 @@ class AttentionCNN(nn.Module):
         if mixing is not None:
             features = mixing(features, mask)
         return self.pooling(features, mask)
+
+    def look(self, features: Tensor) -> tuple[Attended, Tensor]:
+        """The head on all of ``features`` ``(B, F, *regions)``, and the features that it looked at ``(B, F)``."""
+        out = self.pool(features)
+        return out, attended_features(features, out.weights)
+
+    def ask_again(self, out: Attended, mask: Tensor) -> Attended:
+        """The head of a pass again, of some regions alone, whose scores and values stay what they were.
+
+        So a prediction asks (:class:`medattn_core.inference.head.Head`, in float64). Without ``mixing`` it is what
+        :meth:`pool` says with this mask.
+
+        Args:
+            out: of :meth:`look`, :meth:`pool` or :meth:`attend`, without a mask.
+            mask: ``(B, *regions)`` boolean, True = may be attended.
+
+        Raises:
+            ValueError: the mask has another shape than the regions or excludes all of them.
+        """
+        scores, values = out.scores.flatten(2), out.values.flatten(2)
+        return pool_evidence(scores, values, out.null_scores, self.bias, mask, list(out.scores.shape[2:]))
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits ``(B, K)`` of images ``(B, C, *spatial)``."""

@@ -336,6 +336,19 @@ def test_some_outputs_are_made_zero_at_features(pooling: str) -> None:
     assert torch.equal(now[1], before[1])
 
 
+@pytest.mark.parametrize("pooling", POOLINGS)
+def test_asked_again_of_some_regions_the_head_says_what_it_says_of_them(pooling: str) -> None:
+    network, features = build(pooling=pooling), torch.randn(2, 16, 3, 4)
+    mask = torch.zeros(2, 3, 4, dtype=torch.bool)
+    mask[:, 1:, :2] = True
+    with torch.no_grad():
+        out, looked_at = network.look(features)
+        assert looked_at.shape == (2, 16)
+        assert_same(network.ask_again(out, mask), network.pool(features, mask), atol=0.0)
+        with pytest.raises(ValueError, match="excludes every region"):
+            network.ask_again(out, mask & False)
+
+
 def test_without_mirroring_is_another_network() -> None:
     network, plain = build(mirror=[0, 1]), build()
     x = torch.rand(1, 1, 64, 64)
