@@ -7,6 +7,8 @@ argument, what is accepted and what to do. Messages name files, never patients.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 CODES: dict[str, str] = {
@@ -193,6 +195,24 @@ class Notice:
     def to_dict(self) -> dict[str, str]:
         """``{"code", "message"}``, as in predictions.json."""
         return {"code": self.code, "message": self.message}
+
+
+@contextmanager
+def within_memory(message: str) -> Iterator[None]:
+    """What runs within it fits into memory, or is an error with a code: torch says so in a RuntimeError.
+
+    Args:
+        message: of the error: what is too large, and what to do.
+
+    Raises:
+        VolumeError: ``too_large``.
+    """
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if "memory" not in str(error).lower() and not isinstance(error, MemoryError):
+            raise
+        raise VolumeError("too_large", message) from error
 
 
 def known_error(

@@ -9,7 +9,7 @@ import math
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from medattn_core.evaluation.ensemble import Mean, device_of
 from medattn_core.networks.attention_cnn import AttentionCNN
@@ -112,15 +112,14 @@ def randomised(network: AttentionCNN, seed: int = 0) -> AttentionCNN:
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         fresh = copy.deepcopy(network).cpu()  # drawn there, the weights are the same wherever the network lies
-        for module in fresh.modules():
-            reset = getattr(module, "reset_parameters", None)
-            if callable(reset):
-                reset()
-        with torch.no_grad():
-            for name, parameter in fresh.named_parameters():
-                if name.endswith(("query", "null_key")):  # parameters of no layer
-                    parameter.normal_(std=parameter.shape[-1] ** -0.5)
+        fresh.apply(_reset)  # the layers of a module before itself
     return fresh.to(device).eval()
+
+
+def _reset(module: nn.Module) -> None:
+    reset = getattr(module, "reset_parameters", None)
+    if callable(reset):
+        reset()
 
 
 def _cells(allowed: np.ndarray, count: int, device: torch.device) -> Tensor:

@@ -166,11 +166,9 @@ class Peers:
         self.methods: dict[str, list[Method]] = {name: [] for name in names}
         for name in names:
             for member in members:
-                own = copy.deepcopy(member).eval()
-                views: list[list[int]] = []
-                if name in HOOKED:
-                    views, own.views = own.views, []
-                self.methods[name].append(_of_each_view(PEERS[name](own), views))
+                hooked = name in HOOKED
+                own = member.without_mirroring() if hooked else copy.deepcopy(member)
+                self.methods[name].append(_of_each_view(PEERS[name](own.eval()), member.views if hooked else []))
 
     def maps(self, image: np.ndarray, label: int) -> dict[str, np.ndarray]:
         """Map of every method for one label.

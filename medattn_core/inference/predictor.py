@@ -16,12 +16,12 @@ from medattn_core.bundles import Bundle, load, load_networks
 from medattn_core.bundles.claims import apart, percent_of, whole_volume
 from medattn_core.bundles.device import resolve_device
 from medattn_core.bundles.trust import Trust
-from medattn_core.errors import Notice, PredictionError, VolumeError
+from medattn_core.errors import Notice, PredictionError, within_memory
 from medattn_core.inference.head import Ensemble, Head
 from medattn_core.inference.masks import MaskLike, cells_of_mask, native_mask
 from medattn_core.inference.prediction import Prediction
 from medattn_core.inference.regions import MIN_CONTRIBUTION
-from medattn_core.transforms.conform import Conformed, check_finite, check_modality, conform
+from medattn_core.transforms.conform import Conformed, check_modality, network_input
 from medattn_core.transforms.statistics import image_statistics
 from medattn_core.volumes import Volume, geometry, read
 from medattn_core.volumes.checks import check_values
@@ -165,8 +165,7 @@ class Predictor:
         check_modality(volume, self.task)
         after_read = time.perf_counter()
         channels = [_checked(other) if isinstance(other, Volume) else read(Path(other)) for other in sources[1:]]
-        conformed = conform(volume, self.task, channels)
-        check_finite(conformed.image, (volume, *channels))
+        conformed = network_input(volume, self.task, channels)
         stride = self.network.evidence_stride
         notices = [*volume.warnings, *conformed.grid.notices, *conformed.notices]
         for name, other in zip(self.task.channels[1:], channels, strict=True):
@@ -222,28 +221,21 @@ class Predictor:
         """The head of one network, and the features it looked at ``(F,)``."""
         import torch
 
-        from medattn_core.networks.attention import attended_features
-
-        try:
-            with torch.inference_mode():
-                features = self._features(run, torch.from_numpy(conformed.image).unsqueeze(0))
-                flat = features.squeeze(-1) if self.task.spatial_dims == 2 and not self.task.slicewise else features
-                out = network.pool(flat)
-                looked_at = attended_features(flat, out.weights)[0].cpu().numpy()
-        except (MemoryError, RuntimeError) as error:
-            if "memory" not in str(error).lower() and not isinstance(error, MemoryError):
-                raise
-            raise VolumeError(
-                "too_large",
-                f"{volume.source}: {conformed.grid.shape} pixels on the model grid do not fit into memory; crop the "
-                "scan, or use a machine with more",
-            ) from error
+        too_large = (
+            f"{volume.source}: {conformed.grid.shape} pixels on the model grid do not fit into memory; crop the scan, "
+            "or use a machine with more"
+        )
+        with within_memory(too_large), torch.inference_mode():
+            features = self._features(run, torch.from_numpy(conformed.image).unsqueeze(0))
+            flat = features.squeeze(-1) if self.task.spatial_dims == 2 and not self.task.slicewise else features
+            out, mean = network.look(flat)
+            looked_at = mean[0].cpu().numpy()
         cells = (len(self.task.labels), *allowed.shape)
         head = Head(
             scores=out.scores[0].cpu().numpy().astype(np.float64).reshape(cells),
             values=out.values[0].cpu().numpy().astype(np.float64).reshape(cells),
             null_scores=out.null_scores[0].cpu().numpy().astype(np.float64),
-            bias=cast("torch.Tensor", network.pooling.bias).detach().cpu().numpy().astype(np.float64),
+            bias=network.bias.detach().cpu().numpy().astype(np.float64),
             allowed=allowed,
         )
         if not (np.isfinite(head.values).all() and np.isfinite(head.scores).all()):

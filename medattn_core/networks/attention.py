@@ -13,6 +13,7 @@ Ilse et al. 2018 (arXiv 1802.04712); additive contributions, Javed et al. 2022 (
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple, Optional
 
 import torch
@@ -99,8 +100,17 @@ def _at_least_float32(x: Tensor) -> Tensor:
     return x.float() if x.dtype == torch.float16 or x.dtype == torch.bfloat16 else x
 
 
-class _Pooling(nn.Module):
-    """What the pooling layers share: the call, in full precision."""
+class Pooling(nn.Module):
+    """What the pooling layers share: the call, in full precision, and what others may do to their output.
+
+    Attributes:
+        bias: ``(K,)`` frozen biases; a buffer.
+        value: from features to what a region says, linear and without a bias of its own.
+    """
+
+    if TYPE_CHECKING:  # TorchScript cannot read a postponed annotation
+        bias: Tensor
+        value: nn.Linear
 
     def forward(self, features: Tensor, mask: Optional[Tensor] = None) -> Attended:
         """Pool ``features`` (B, F, *spatial); ``mask`` (B, *spatial) boolean, True = may be attended.
@@ -121,8 +131,35 @@ class _Pooling(nn.Module):
     def _pool(self, features: Tensor, mask: Optional[Tensor]) -> Attended:
         raise NotImplementedError
 
+    def output_tensors(self) -> list[Tensor]:
+        """What :meth:`scale_output` changes: the tensors themselves, without their gradient."""
+        return [self.value.weight.detach(), self.bias]
 
-class EvidencePooling(_Pooling):
+    @torch.no_grad()
+    def scale_output(self, factor: float, offset: Tensor | float = 0.0) -> None:
+        """Make the output ``factor * output + offset``, map included; in place.
+
+        Args:
+            factor: on the logits (or values), and on all contributions.
+            offset: on the logits, of all or of each ``(K,)``; the bias takes it, and no contribution.
+        """
+        self.value.weight.mul_(factor)
+        self.bias.mul_(factor).add_(torch.as_tensor(offset, dtype=self.bias.dtype, device=self.bias.device))
+
+    @torch.no_grad()
+    def zero_output(self, pooled: Tensor, outputs: Sequence[int]) -> None:
+        """Change the values as little as possible, so that features make some outputs zero; in place.
+
+        Args:
+            pooled: ``(F,)`` features, weighted by the attention and summed.
+            outputs: which of the K.
+        """
+        for k in outputs:
+            row = self.value.weight[k]
+            row.add_(-(self.bias[k] + row @ pooled) * pooled / pooled.square().sum().clamp_min(1e-12))
+
+
+class EvidencePooling(Pooling):
     """Attention pooling followed by one linear layer, written so that the map survives.
 
     ``e_ki = q_k . W_K f_i / sqrt(d)``, ``a_k = softmax_i(e_k)``, ``s_ki = w_k . f_i``,
@@ -141,9 +178,6 @@ class EvidencePooling(_Pooling):
         bias: K frozen biases, zeros by default.
         gated: score with ``q_k . (tanh(V f) * sigmoid(U f))`` (Ilse et al. 2018, eq. 9) instead of ``q_k . W_K f``.
     """
-
-    if TYPE_CHECKING:  # TorchScript cannot read a postponed annotation
-        bias: Tensor
 
     def __init__(
         self,
@@ -168,6 +202,16 @@ class EvidencePooling(_Pooling):
         self.value = nn.Linear(in_channels, out_channels, bias=False)
         self.register_buffer("bias", _frozen_bias(out_channels, bias))
 
+    @torch.no_grad()
+    def reset_parameters(self) -> None:
+        """Draw what belongs to no layer anew: queries and null key, whose layers reset themselves.
+
+        The null key too, although it begins as zeros: what it learnt is to be gone, and not its scale.
+        """
+        std = 1.0 / math.sqrt(self.key_dim)
+        for parameter in self.parameters(recurse=False):
+            parameter.normal_(std=std)
+
     def _pool(self, features: Tensor, mask: Optional[Tensor]) -> Attended:
         flat = features.to(self.value.weight.dtype).flatten(2).transpose(1, 2)
         keys = self.key(flat)
@@ -184,14 +228,11 @@ class EvidencePooling(_Pooling):
         return pool_evidence(scores, values, null, self.bias, mask, list(features.shape[2:]))
 
 
-class AveragePooling(_Pooling):
+class AveragePooling(Pooling):
     """Global average pooling and a linear layer: the baseline, whose map is the class activation map.
 
     ``a_ki = 1 / N`` over the allowed regions (Zhou et al. 2016, arXiv 1512.04150). Same output as EvidencePooling.
     """
-
-    if TYPE_CHECKING:  # TorchScript cannot read a postponed annotation
-        bias: Tensor
 
     def __init__(self, in_channels: int, out_channels: int, *, bias: Optional[list[float]] = None) -> None:
         super().__init__()

@@ -1,5 +1,6 @@
 """AttentionCNN: encoder, top-down pathway to the evidence stride, attention pooling, logits."""
 
+import copy
 from collections.abc import Sequence
 from itertools import combinations
 from typing import Optional, cast
@@ -8,7 +9,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from medattn_core.networks.attention import Attended, AveragePooling, EvidencePooling, SelfAttentionMixing
+from medattn_core.networks.attention import (
+    Attended,
+    AveragePooling,
+    EvidencePooling,
+    Pooling,
+    SelfAttentionMixing,
+    attended_features,
+    pool_evidence,
+)
 from medattn_core.networks.encoders import CONV, NORM, build_encoder
 
 # ruff: noqa: UP045  (TorchScript on Python 3.10 needs Optional)
@@ -112,6 +121,8 @@ class AttentionCNN(nn.Module):
     views: list[list[int]]
     """Dimensions along which each further view of the image is mirrored."""
 
+    __jit_unused_properties__ = ("bias",)
+
     def __init__(
         self,
         *,
@@ -156,11 +167,26 @@ class AttentionCNN(nn.Module):
         self.dropout = nn.Dropout1d(dropout)
         self.mixing = SelfAttentionMixing(width) if mixing else None
         if pooling == "average":
-            self.pooling: nn.Module = AveragePooling(width, out_channels, bias=bias)
+            self.pooling: Pooling = AveragePooling(width, out_channels, bias=bias)
         else:
             self.pooling = EvidencePooling(
                 width, out_channels, null_token=null_token, null_score=null_score, bias=bias, gated=pooling == "gated"
             )
+
+    @property
+    def bias(self) -> Tensor:
+        """``(K,)`` frozen output biases, from which the evidence counts: the buffer itself, on the network's device."""
+        return self.pooling.bias
+
+    def scale_output(self, factor: float, offset: Tensor | float = 0.0) -> None:
+        """Make the output ``factor * output + offset``, map included; in place. Arguments as of the pooling's."""
+        self.pooling.scale_output(factor, offset)
+
+    def without_mirroring(self) -> "AttentionCNN":
+        """A copy with the same weights that looks at the image as it is, and at no mirror image of it."""
+        plain = copy.deepcopy(self)
+        plain.views = []
+        return plain
 
     @torch.jit.export
     def features(self, x: Tensor) -> Tensor:
@@ -231,6 +257,27 @@ class AttentionCNN(nn.Module):
         if mixing is not None:
             features = mixing(features, mask)
         return self.pooling(features, mask)
+
+    def look(self, features: Tensor) -> tuple[Attended, Tensor]:
+        """The head on all of ``features`` ``(B, F, *regions)``, and the features that it looked at ``(B, F)``."""
+        out = self.pool(features)
+        return out, attended_features(features, out.weights)
+
+    def ask_again(self, out: Attended, mask: Tensor) -> Attended:
+        """The head of a pass again, of some regions alone, whose scores and values stay what they were.
+
+        So a prediction asks (:class:`medattn_core.inference.head.Head`, in float64). Without ``mixing`` it is what
+        :meth:`pool` says with this mask.
+
+        Args:
+            out: of :meth:`look`, :meth:`pool` or :meth:`attend`, without a mask.
+            mask: ``(B, *regions)`` boolean, True = may be attended.
+
+        Raises:
+            ValueError: the mask has another shape than the regions or excludes all of them.
+        """
+        scores, values = out.scores.flatten(2), out.values.flatten(2)
+        return pool_evidence(scores, values, out.null_scores, self.bias, mask, list(out.scores.shape[2:]))
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits ``(B, K)`` of images ``(B, C, *spatial)``."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
@@ -234,13 +234,10 @@ def fit_abstain(
     }
 
 
-@torch.no_grad()
 def fold_scale(network: AttentionCNN, factor: float, offset: float | np.ndarray = 0.0) -> None:
     """Make the network's output ``factor * output + offset``, map included; in place.
 
     With ``factor = 1 / T`` it is temperature scaling, with an offset of each label ``(K,)`` :func:`fit_scaling`'s; with
     the targets' standard deviation and mean it turns standardised regression back into the target's unit.
     """
-    head = cast(Any, network.pooling)
-    head.value.weight.mul_(factor)
-    head.bias.mul_(factor).add_(torch.as_tensor(offset, dtype=head.bias.dtype, device=head.bias.device))
+    network.scale_output(factor, torch.as_tensor(offset, dtype=network.bias.dtype))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 
@@ -131,7 +131,7 @@ def _network_of(bundle: Bundle, given: dict[str, Any]) -> dict[str, Any]:
 
 def _biases(bundle: Bundle, task: TaskSpec, known: Sequence[str], planned: Sequence[float] | None) -> list[float]:
     """Frozen biases: of labels that the bundle knows its own, in which its calibration lies; else what was planned."""
-    there = cast(Any, load_network(bundle).pooling).bias
+    there = load_network(bundle).bias
     return [
         float(there[bundle.task.labels.index(label)]) if label in known else planned[row] if planned else 0.0
         for row, label in enumerate(task.labels)

@@ -355,8 +355,7 @@ def _losses(
         )
         losses = {"label": per_item.mean()}
         if config.losses.together > 0 and task.activation == "sigmoid":
-            bias = cast(Tensor, network.pooling.bias)
-            together = together_loss(out, bias, target, generator, config.losses.smoothing)
+            together = together_loss(out, network.bias, target, generator, config.losses.smoothing)
             losses["together"] = config.losses.together * together
     if moved is not None and mask is not None:
         pool = F.avg_pool2d if task.spatial_dims == 2 else F.avg_pool3d
@@ -368,13 +367,13 @@ def _losses(
         located = torch.from_numpy(known).to(device) & (there > 0.5 * whole) & (there > 0)
         if task.kind == "regression":
             if bool(located.any()) and config.losses.location > 0:
-                total = target[:, 0] - cast(Tensor, network.pooling.bias)[0]
+                total = target[:, 0] - network.bias[0]
                 location = regression_map_loss(out.contributions, inside, total, located)
                 losses["location"] = config.losses.location * location
             return losses
         losses |= map_losses(
             out,
-            cast(Tensor, network.pooling.bias),
+            network.bias,
             target,
             inside,
             located,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, cast
 
 import numpy as np
 import torch
@@ -78,8 +77,7 @@ class InItsUnit:
         self.leave()
 
     def _head(self) -> list[Tensor]:
-        head = cast(Any, self.network.pooling)
-        return [head.value.weight.detach().clone(), head.bias.detach().clone()]
+        return [value.clone() for value in self.network.pooling.output_tensors()]
 
     def leave(self) -> None:
         """After a training."""
@@ -90,10 +88,9 @@ class InItsUnit:
     @torch.no_grad()
     def enter(self) -> None:
         """Before one. What nobody has set is what it was, to the last bit, as in a training without pauses."""
-        head = cast(Any, self.network.pooling)
-        now = self._head()
+        now = self.network.pooling.output_tensors()
         if all(torch.equal(one, other) for one, other in zip(now, self._shown, strict=True)):
-            for target, value in zip((head.value.weight, head.bias), self._trained, strict=True):
+            for target, value in zip(now, self._trained, strict=True):
                 target.copy_(value)
         else:
             self.units.standardise(self.network)
@@ -114,8 +111,7 @@ def start_at_mean(
         mean, spread: of the training targets.
         known: for each target whether the head predicts it already.
     """
-    head = cast(Any, network.pooling)
-    head.bias.sub_(mean).div_(spread)
+    network.bias.sub_(mean).div_(spread)
     if all(known):
         return
     images = torch.from_numpy(data.images[:: max(1, len(data) // 16)][:16].astype(np.float32))
@@ -124,8 +120,5 @@ def start_at_mean(
     network.train(was_training)
     weights = network.pool(features).weights.mean(dim=1, keepdim=True)
     looked_at = (features * weights).flatten(2).sum(dim=2).mean(dim=0)  # what the head sums: the null token's share out
-    weight = head.value.weight
-    for row, bias, done in zip(weight, head.bias, known, strict=True):
-        if done:
-            continue
-        row.add_(-(bias + row @ looked_at) * looked_at / looked_at.square().sum().clamp_min(1e-12))
+    new = [row for row, done in zip(range(network.out_channels), known, strict=True) if not done]
+    network.pooling.zero_output(looked_at, new)

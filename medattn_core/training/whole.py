@@ -7,19 +7,15 @@ image, and what is learnt of its trust must be of that.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import cast
 
 import numpy as np
 import torch
 
-from medattn_core.datalists import Case
-from medattn_core.errors import VolumeError
-from medattn_core.networks.attention import attended_features, pool_evidence
+from medattn_core.errors import within_memory
 from medattn_core.networks.attention_cnn import AttentionCNN
-from medattn_core.tasks import TaskSpec
 from medattn_core.training.data import TrainingData
 from medattn_core.training.early_stop import outputs_on
-from medattn_core.transforms.conform import check_finite, conform
+from medattn_core.transforms.conform import Conformed, network_input
 from medattn_core.volumes import read
 
 
@@ -29,13 +25,13 @@ def outputs_of(network: AttentionCNN, data: TrainingData) -> np.ndarray:
     Raises:
         MedAttnError: a file is no longer what it was, or ``too_large``: its whole image does not fit into memory.
     """
-    read = _to_read(data)
-    if not read.any():
+    anew = _to_read(data)
+    if not anew.any():
         return outputs_on(network, data)
     found = np.empty((len(data), data.targets.shape[1]), np.float32)
-    if not read.all():
-        found[~read] = outputs_on(network, data.subset(~read))
-    found[read] = [logits for logits, _ in _passes(network, data.subset(read))]
+    if not anew.all():
+        found[~anew] = outputs_on(network, data.subset(~anew))
+    found[anew] = [logits for logits, _ in _passes(network, data.subset(anew))]
     return found
 
 
@@ -45,14 +41,14 @@ def features_of(network: AttentionCNN, data: TrainingData, batch: int = 16) -> n
     Raises:
         MedAttnError: as :func:`outputs_of`.
     """
-    read = _to_read(data)
-    if read.all():
+    anew = _to_read(data)
+    if anew.all():
         return np.stack([looked_at for _, looked_at in _passes(network, data)])
-    if read.any():
-        kept = features_of(network, data.subset(~read), batch)
+    if anew.any():
+        kept = features_of(network, data.subset(~anew), batch)
         found = np.empty((len(data), kept.shape[1]), kept.dtype)
-        found[~read] = kept
-        found[read] = [looked_at for _, looked_at in _passes(network, data.subset(read))]
+        found[~anew] = kept
+        found[anew] = [looked_at for _, looked_at in _passes(network, data.subset(anew))]
         return found
     network.eval()
     device = next(network.parameters()).device
@@ -60,8 +56,7 @@ def features_of(network: AttentionCNN, data: TrainingData, batch: int = 16) -> n
     with torch.inference_mode():
         for start in range(0, len(data), batch):
             image = torch.from_numpy(data.images[start : start + batch]).to(device).float()
-            features = network.features(image)
-            parts.append(attended_features(features, network.pool(features).weights).cpu().numpy())
+            parts.append(network.look(network.features(image))[1].cpu().numpy())
     return np.concatenate(parts)
 
 
@@ -77,40 +72,26 @@ def _passes(network: AttentionCNN, data: TrainingData) -> Iterator[tuple[np.ndar
     assert data.task is not None
     network.eval()
     for case in data.cases:
-        image, allowed = _read(case, data.task, network.evidence_stride)
-        try:
-            yield _pass(network, image, allowed)
-        except (MemoryError, RuntimeError) as error:
-            if "memory" not in str(error).lower() and not isinstance(error, MemoryError):
-                raise
-            raise VolumeError(
-                "too_large",
-                f"{case.image}: {tuple(image.shape[1:])} pixels on the model grid do not fit into memory, and "
-                "prediction takes all of them; go on with more memory (--resume; what was trained is kept), or "
-                "train on smaller images",
-            ) from error
-
-
-def _read(case: Case, task: TaskSpec, stride: int) -> tuple[np.ndarray, np.ndarray]:
-    """Network input ``(C, *spatial)`` and which of its cells ``(*cells)`` prediction looks at."""
-    volumes = [read(case.image, modality=task.modality), *(read(channel) for channel in case.channels)]
-    conformed = conform(volumes[0], task, volumes[1:])
-    check_finite(conformed.image, volumes)
-    image, allowed = conformed.image, conformed.grid.attended(stride)
-    return (image[..., 0], allowed[..., 0]) if task.spatial_dims == 2 else (image, allowed)
+        volume = read(case.image, modality=data.task.modality)
+        conformed = network_input(volume, data.task, [read(channel) for channel in case.channels])
+        too_large = (
+            f"{case.image}: {conformed.image.shape[1 : 1 + data.task.spatial_dims]} pixels on the model grid do not "
+            "fit into memory, and prediction takes all of them; go on with more memory (--resume; what was trained is "
+            "kept), or train on smaller images"
+        )
+        with within_memory(too_large):
+            found = _pass(network, conformed)
+        yield found
 
 
 @torch.inference_mode()
-def _pass(network: AttentionCNN, image: np.ndarray, allowed: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    device = next(network.parameters()).device
-    features = network.features(torch.from_numpy(image).unsqueeze(0).to(device))
-    out = network.pool(features)
-    looked_at = attended_features(features, out.weights)[0].cpu().numpy()
-    if allowed.all():
-        return out.logits[0].cpu().numpy(), looked_at
-    # Prediction asks the head again without the cells in the padding, and the features keep what they were.
-    mask = torch.from_numpy(allowed).unsqueeze(0).to(device)
-    bias = cast(torch.Tensor, network.pooling.bias)
-    scores, values = out.scores.flatten(2), out.values.flatten(2)
-    again = pool_evidence(scores, values, out.null_scores, bias, mask, list(allowed.shape))
-    return again.logits[0].cpu().numpy(), looked_at
+def _pass(network: AttentionCNN, conformed: Conformed) -> tuple[np.ndarray, np.ndarray]:
+    image = torch.from_numpy(conformed.image).unsqueeze(0).to(next(network.parameters()).device)
+    # Training takes 2D images one slice a case.
+    out, looked_at = network.look(network.features(image[..., 0] if network.spatial_dims == 2 else image))
+    allowed = conformed.grid.attended(network.evidence_stride)
+    if not allowed.all():
+        # Prediction asks the head again without the cells in the padding, and the features keep what they were.
+        mask = torch.from_numpy(allowed).reshape(1, *out.scores.shape[2:])
+        out = network.ask_again(out, mask.to(looked_at.device))
+    return out.logits[0].cpu().numpy(), looked_at[0].cpu().numpy()

@@ -98,3 +98,14 @@ def conform(volume: Volume, task: TaskSpec, channels: Sequence[Volume] = ()) -> 
         share = grid.conform(covered.astype(np.float32))
         image.append(apply_intensity(grid.conform(data) / np.maximum(share, 0.5), inside & (share >= 0.5), rule))
     return Conformed(image=np.stack(image), grid=grid, notices=tuple(notices))
+
+
+def network_input(volume: Volume, task: TaskSpec, channels: Sequence[Volume] = ()) -> Conformed:
+    """:func:`conform`, held to what a network can take; arguments as there.
+
+    Raises:
+        VolumeError: as :func:`conform` and :func:`check_finite`.
+    """
+    conformed = conform(volume, task, channels)
+    check_finite(conformed.image, (volume, *channels))
+    return conformed

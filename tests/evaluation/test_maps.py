@@ -18,7 +18,7 @@ from medattn_core.evaluation.lesions import Lesions, _detections
 from medattn_core.evaluation.maps import Comparison, MapScores, add_comparison, add_repeats
 from medattn_core.evaluation.saliency import Peers, last_stage
 from medattn_core.inference import Predictor
-from medattn_core.networks.attention_cnn import AttentionCNN
+from medattn_core.networks.attention_cnn import POOLINGS, AttentionCNN
 from medattn_core.networks.encoders import ENCODERS
 from medattn_core.tasks import TaskSpec
 from medattn_core.volumes import Volume
@@ -100,6 +100,29 @@ def test_images_go_where_the_network_is() -> None:
     peers.methods = {"method": [method]}
     peers.maps(image, 0)
     assert seen == ["meta"]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [*({"pooling": name} for name in POOLINGS), {"mixing": True}, {"null_token": False}],
+    ids=str,
+)
+def test_random_weights_leave_no_parameter_of_the_head_as_it_was(options: dict) -> None:
+    _nothing_is_left(AttentionCNN(spatial_dims=2, in_channels=1, out_channels=2, **SMALL, **options))
+
+
+@pytest.mark.parametrize("name", sorted(ENCODERS))
+def test_random_weights_leave_no_parameter_of_an_encoder_as_it_was(name: str) -> None:
+    _nothing_is_left(AttentionCNN(spatial_dims=2, in_channels=1, out_channels=2, encoder=name, width=4))
+
+
+def _nothing_is_left(network: AttentionCNN) -> None:
+    """Weights that no drawing gives, in place of those of a training."""
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.fill_(7.0)
+    drawn = fidelity.randomised(network).named_parameters()
+    assert [name for name, parameter in drawn if bool((parameter == 7.0).any())] == []
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")

@@ -12,9 +12,10 @@ import torch
 
 from medattn_core import datalists
 from medattn_core.bundles import save_bundle
-from medattn_core.errors import MedAttnError
+from medattn_core.errors import MedAttnError, VolumeError
 from medattn_core.inference import Predictor
 from medattn_core.networks.attention_cnn import AttentionCNN
+from medattn_core.tasks import TaskSpec
 from medattn_core.training import train
 from medattn_core.training.data import TrainingData, prepare
 from medattn_core.training.plan import plan_task
@@ -80,6 +81,66 @@ def test_outputs_and_statistics_are_those_of_prediction(tmp_path: Path, stride: 
         volume = read(file)
         assert found == image_statistics(conform(volume, predictor.task).image, volume)
     assert data.images.shape == (8, 1, 64, 64)  # batches are as they were
+
+
+FLAT = {"spatial_dims": 2, "spacing": (1.0, 1.0)}
+
+
+@pytest.mark.parametrize(
+    ("task", "network"),
+    [
+        (FLAT | {"channels": ("x", "y")}, {"mirror": [0, 1], "evidence_stride": 4}),
+        (FLAT | {"slicewise": True}, {"evidence_stride": 4}),
+        ({"spatial_dims": 3, "spacing": (1.0, 1.0, 1.0)}, {"evidence_stride": 4, "mixing": True}),
+    ],
+    ids=["two channels, mirrored", "slicewise", "3D, mixing"],
+)
+def test_outputs_are_the_logits_of_the_same_files(tmp_path: Path, task: dict, network: dict) -> None:
+    """Sizes that are no multiple of 8 leave cells in the padding, at which prediction does not look."""
+    spec = TaskSpec(name="t", labels=("a", "b"), **task)
+    rng = np.random.default_rng(0)
+    rows = []
+    for index, edge in enumerate((33, 41, 52)):
+        names = [f"{index}{channel}.nii.gz" for channel in spec.channels]
+        for name in names:
+            voxels = rng.normal(100, 30, (edge, edge + 3, 1 if spec.spatial_dims == 2 else 27)).clip(1)
+            nib.save(nib.Nifti1Image(voxels.astype(np.float32), np.eye(4)), tmp_path / name)
+        rows.append({"image": "|".join(names), "label": "ab"[index % 2]})
+    cases = datalists.load(write_list(tmp_path / "list.csv", rows))
+    small = {"encoder_options": {"widths": [8, 8, 16, 16], "blocks": [1, 1, 1, 1]}, "width": 16}
+    shape = {"spatial_dims": spec.spatial_dims, "in_channels": len(spec.channels), "out_channels": 2}
+    settings = shape | small | {"slicewise": spec.slicewise, "bias": [-1.0, 0.5]} | network
+    torch.manual_seed(0)
+    state = AttentionCNN(**settings).state_dict()
+    state["pooling.query"] *= 4  # attention that prefers some cells
+    bundle = save_bundle(
+        tmp_path / "b", task=spec, network_settings=settings, state_dict=state, description="d", version="1", half=False
+    )
+    predictor = Predictor.from_bundle(bundle, device="cpu")
+    found = [predictor(list(case.images)) for case in cases]
+    assert not all(prediction.head.allowed.all() for prediction in found)
+    data = prepare(cases, spec, (40,) * spec.spatial_dims)
+    want = np.stack([prediction.logits for prediction in found])
+    np.testing.assert_allclose(outputs_of(predictor.network, data), want, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("error", [RuntimeError("DefaultCPUAllocator: can't allocate memory"), MemoryError()])
+def test_what_does_not_fit_into_memory_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    predictor, data = bundle_of(write_discs(tmp_path, count=1), tmp_path / "discs", 8)
+
+    def fail(x: torch.Tensor) -> torch.Tensor:
+        raise error
+
+    monkeypatch.setattr(predictor.network, "encode", fail)
+    for use in (lambda: predictor(data.cases[0].image), lambda: outputs_of(predictor.network, data)):
+        with pytest.raises(VolumeError, match=r"0\.nii\.gz: .* do not fit into memory") as caught:
+            use()
+        assert (caught.value.code, caught.value.__cause__) == ("too_large", error)
+    error = RuntimeError("of another kind")
+    with pytest.raises(RuntimeError, match="of another kind"):
+        outputs_of(predictor.network, data)
 
 
 def test_the_input_check_measures_what_prediction_looks_at(tmp_path: Path) -> None:
