@@ -20,7 +20,7 @@ from medattn_core.batch.settings import Settings
 from medattn_core.errors import MedAttnError
 from medattn_core.outputs import render
 from medattn_core.outputs.files import make_folder, remove
-from medattn_core.outputs.ours import is_ours
+from medattn_core.outputs.own_files import is_ours
 
 if TYPE_CHECKING:
     from medattn_core.inference import Predictor

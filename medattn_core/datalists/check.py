@@ -8,16 +8,16 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from medattn_core.datalists.apart import HELD_OUT_SECTION, TRAINING_SECTION, check_apart, shared
 from medattn_core.datalists.case import NO_LABEL, Case, label_names, one_of_several
-from medattn_core.datalists.checked import NONE, Checked, Fault
+from medattn_core.datalists.consistency import shared_channels
+from medattn_core.datalists.file_checks import Masks, Notices, failed, holds
+from medattn_core.datalists.findings import NONE, Checked, Fault
+from medattn_core.datalists.learnable import nothing_to_learn, untaught
 from medattn_core.datalists.load import bare_cases, check_section, load, other_names, sections
 from medattn_core.datalists.location import is_flat, location_of
 from medattn_core.datalists.patients import people_of, unnamed
-from medattn_core.datalists.seen import Masks, Notices, failed, holds
-from medattn_core.datalists.slips import slips
-from medattn_core.datalists.together import shared_channels
-from medattn_core.datalists.truth import nothing_to_learn, untaught
+from medattn_core.datalists.plausibility import slips
+from medattn_core.datalists.splits import HELD_OUT_SECTION, TRAINING_SECTION, check_apart, shared
 from medattn_core.errors import DataListError, MedAttnError, Notice
 from medattn_core.volumes import Volume
 from medattn_core.volumes.placement import misplaced

@@ -21,13 +21,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from medattn_core.datalists.apart import HELD_OUT_SECTION, TRAINING_SECTION
 from medattn_core.datalists.case import BOX_COLUMNS, COLUMNS, Case, bad
+from medattn_core.datalists.consistency import check_files as check_exist
+from medattn_core.datalists.consistency import check_together
 from medattn_core.datalists.csv_rows import csv_rows, known
 from medattn_core.datalists.entry import BOX, check_names, is_empty, tidy, without_nothing
 from medattn_core.datalists.labels import check_numbers, stated_names, true_labels
-from medattn_core.datalists.together import check_files as check_exist
-from medattn_core.datalists.together import check_together
+from medattn_core.datalists.splits import HELD_OUT_SECTION, TRAINING_SECTION
 from medattn_core.errors import DataListError
 
 MOST_FOLDS = 10_000

@@ -10,9 +10,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from medattn_core.datalists.apart import TRAINING_SECTION
 from medattn_core.datalists.case import BOX_COLUMNS, COLUMNS, NO_LABEL, SEPARATOR, Case, bad, label_names
 from medattn_core.datalists.entry import NOTHING
+from medattn_core.datalists.splits import TRAINING_SECTION
 from medattn_core.errors import DataListError
 from medattn_core.files import replacing
 

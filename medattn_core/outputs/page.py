@@ -6,7 +6,7 @@ import base64
 from collections.abc import Iterable, Sequence
 from html import escape
 
-from medattn_core.outputs.ours import GENERATOR
+from medattn_core.outputs.own_files import GENERATOR
 
 STYLE = """
 :root { color-scheme: light; --ink: #1c2128; --soft: #5e6670; --line: #e3e5e8; --accent: #2f5d8a; }

@@ -17,7 +17,7 @@ from medattn_core.errors import MedAttnError
 from medattn_core.outputs import colour, planes
 from medattn_core.outputs.colour import Scale
 from medattn_core.outputs.legend import Legend
-from medattn_core.outputs.ours import SOFTWARE
+from medattn_core.outputs.own_files import SOFTWARE
 from medattn_core.outputs.planes import Plane
 from medattn_core.outputs.text import MINUS
 

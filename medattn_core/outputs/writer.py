@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 from medattn_core import volumes
 from medattn_core.errors import MedAttnError, Notice
 from medattn_core.outputs import files, render, tables
-from medattn_core.outputs.ours import EVIDENCE, is_ours
 from medattn_core.outputs.overview import overview
+from medattn_core.outputs.own_files import EVIDENCE, is_ours
 from medattn_core.outputs.report import report as page_of
 from medattn_core.outputs.view import View
 from medattn_core.volumes import filenames

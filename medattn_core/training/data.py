@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 
 from medattn_core.datalists import TRAINING_SECTION, Case, load, location_of
+from medattn_core.datalists.file_checks import doubts
 from medattn_core.datalists.mask_doubts import mask_doubts
 from medattn_core.datalists.patients import people_of
-from medattn_core.datalists.seen import doubts
 from medattn_core.datalists.targets import targets_of
 from medattn_core.errors import DataListError, Notice, TrainingError
 from medattn_core.tasks import TaskSpec
@@ -42,7 +42,7 @@ class TrainingData:
         cropped: ``(N,)`` whether the model grid leaves out a part of the image.
         notices: file and warning of the reader, of the images of each case, where another scan may have been read.
         pictures: ``(N,)`` whether the image is a single slice.
-        cases: of the list, from which :mod:`medattn_core.training.whole` reads an image again.
+        cases: of the list, from which :mod:`medattn_core.training.whole_images` reads an image again.
         task: of the model. Where its size is None prediction takes the whole image, and not that of :attr:`images`.
         complete: ``(N,)`` whether that of :attr:`images` is the whole one, and nothing else.
     """

@@ -18,7 +18,7 @@ HEAD = "pooling."
 """Prefix of the weights of the head."""
 
 BIAS = f"{HEAD}bias"
-"""A setting, which :mod:`medattn_core.training.choice` takes over."""
+"""A setting, which :mod:`medattn_core.training.resolve` takes over."""
 
 BY_LABEL = (f"{HEAD}query", f"{HEAD}value.weight")
 """Weights of the head with a row for each label."""

@@ -15,10 +15,10 @@ import numpy as np
 from medattn_core import datalists
 from medattn_core.datalists import HELD_OUT_SECTION, Case, check_apart, check_section
 from medattn_core.datalists.case import NO_LABEL
+from medattn_core.datalists.file_checks import doubt_line
 from medattn_core.datalists.load import other_names
 from medattn_core.datalists.patients import unnamed
-from medattn_core.datalists.seen import doubt_line
-from medattn_core.datalists.slips import slips
+from medattn_core.datalists.plausibility import slips
 from medattn_core.datalists.targets import targets_of
 from medattn_core.errors import DataListError, Notice, TrainingError
 from medattn_core.tasks import TaskSpec

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medattn_core.errors import TrainingError
-from medattn_core.training.work import EVENTS
+from medattn_core.training.work_folder import EVENTS
 
 if TYPE_CHECKING:
     from monai.engines import SupervisedTrainer

@@ -27,7 +27,7 @@ from medattn_core.training.calibration import (
 )
 from medattn_core.training.data import TrainingData
 from medattn_core.training.input_check import fit_input_check
-from medattn_core.training.whole import features_of
+from medattn_core.training.whole_images import features_of
 
 OF_SINGLE_NETWORKS = "of single networks, not of their mean: conservative, not measured"
 """What an ensemble's conformal sets, abstaining and temperature are measured on: no case is new to the whole of it."""

@@ -21,16 +21,7 @@ from medattn_core.bundles.trust import InputCheck
 from medattn_core.errors import TrainingError
 from medattn_core.networks.attention_cnn import AttentionCNN
 from medattn_core.tasks import TaskSpec
-from medattn_core.training.before import (
-    begun,
-    check_before,
-    check_installed,
-    check_work,
-    finished,
-    network_of,
-)
 from medattn_core.training.calibration import FEWEST, fold_scale
-from medattn_core.training.choice import choose
 from medattn_core.training.config import TrainingConfig, check_about, read_config
 from medattn_core.training.data import TrainingData, prepare
 from medattn_core.training.from_bundle import bundle_named, origin_of
@@ -50,10 +41,27 @@ from medattn_core.training.held_out import (
 from medattn_core.training.initial import names_bundle
 from medattn_core.training.loop import Progress, fit
 from medattn_core.training.precision import fast_bf16
+from medattn_core.training.preflight import (
+    begun,
+    check_before,
+    check_installed,
+    check_work,
+    finished,
+    network_of,
+)
 from medattn_core.training.processes import Processes
 from medattn_core.training.reliability import HeldOut, assess, learn_input_check
-from medattn_core.training.whole import outputs_of
-from medattn_core.training.work import CHECKPOINT, alone, check_work_is_own, clear_logs, clear_work, logs_of, work_of
+from medattn_core.training.resolve import choose
+from medattn_core.training.whole_images import outputs_of
+from medattn_core.training.work_folder import (
+    CHECKPOINT,
+    alone,
+    check_work_is_own,
+    clear_logs,
+    clear_work,
+    logs_of,
+    work_of,
+)
 
 EACH_ON_ITS_OWN = (
     "The scores are of single networks, each on the cases that it had not seen. Their mean is not measured: no case of "

@@ -16,7 +16,7 @@ import pytest
 from medattn_core import volumes
 from medattn_core.errors import MedAttnError, VolumeError
 from medattn_core.outputs import ResultWriter, save
-from medattn_core.outputs.ours import GENERATOR
+from medattn_core.outputs.own_files import GENERATOR
 from medattn_core.volumes import Volume
 from tests.strategies import rotation
 

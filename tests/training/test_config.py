@@ -16,8 +16,8 @@ from medattn_core.cli.shared import FAILED, WRONG_USAGE, reported
 from medattn_core.errors import BundleError, MedAttnError, TaskError, TrainingError
 from medattn_core.networks.attention_cnn import AttentionCNN
 from medattn_core.tasks import TaskSpec
-from medattn_core.training.before import check_before, check_output, network_of, network_settings_of
 from medattn_core.training.config import SEEDS, TrainingConfig, check_about, read_config
+from medattn_core.training.preflight import check_before, check_output, network_of, network_settings_of
 
 NETWORK: dict[str, Any] = {"spatial_dims": 2, "in_channels": 1, "out_channels": 2, "width": 8}
 TASK = TaskSpec(name="t", labels=("a", "b"), spatial_dims=2, spacing=(1, 1))

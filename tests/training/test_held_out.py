@@ -10,7 +10,7 @@ import SimpleITK as sitk
 
 from medattn_core import datalists
 from medattn_core.datalists import Case
-from medattn_core.datalists.seen import ONE_FOLDER
+from medattn_core.datalists.file_checks import ONE_FOLDER
 from medattn_core.errors import Notice, TrainingError
 from medattn_core.tasks import TaskSpec
 from medattn_core.training import train

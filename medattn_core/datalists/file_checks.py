@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from medattn_core.datalists.case import Case, label_names
-from medattn_core.datalists.checked import Checked, Fault
+from medattn_core.datalists.findings import Checked, Fault
 from medattn_core.datalists.mask_doubts import mask_doubts
 from medattn_core.errors import MedAttnError, Notice
 from medattn_core.volumes import Volume, read

@@ -21,7 +21,7 @@ from medattn_core.networks.encoders import check_options
 from medattn_core.tasks import TaskSpec, is_number
 from medattn_core.training.config import SEEDS, TrainingConfig, differing
 from medattn_core.training.initial import start_from
-from medattn_core.training.work import CHECKPOINT, logs_of, work_of
+from medattn_core.training.work_folder import CHECKPOINT, logs_of, work_of
 
 PACKAGES = ("monai", "ignite", "tensorboard", "sklearn", "scipy")
 """What the extra ``train`` brings."""

@@ -8,8 +8,8 @@ from itertools import combinations
 from pathlib import Path
 
 from medattn_core.datalists.case import Case, label_names, spelling_of
+from medattn_core.datalists.consistency import ATLAS
 from medattn_core.datalists.patients import patients_of
-from medattn_core.datalists.together import ATLAS
 from medattn_core.errors import DataListError, Notice
 
 TRAINING_SECTION = "training"

@@ -21,7 +21,7 @@ from medattn_core.training.data import TrainingData, prepare
 from medattn_core.training.plan import plan_task
 from medattn_core.training.plan_network import plan_network
 from medattn_core.training.reliability import learn_input_check
-from medattn_core.training.whole import features_of, outputs_of
+from medattn_core.training.whole_images import features_of, outputs_of
 from medattn_core.transforms.conform import conform
 from medattn_core.transforms.statistics import image_statistics
 from medattn_core.volumes import read

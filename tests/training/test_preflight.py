@@ -21,9 +21,9 @@ from medattn_core.datalists import Case
 from medattn_core.errors import DataListError, MedAttnError, TaskError, TrainingError
 from medattn_core.tasks import TaskSpec
 from medattn_core.training import train
-from medattn_core.training.before import check_installed
 from medattn_core.training.config import TrainingConfig, check_about, read_config
 from medattn_core.training.held_out import check_truth, gather, say_unlabelled
+from medattn_core.training.preflight import check_installed
 from medattn_core.training.processes import backend, own_device
 from tests.squares import SETTINGS
 

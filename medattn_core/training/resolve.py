@@ -15,11 +15,11 @@ from medattn_core.bundles.bundle import NETWORK_SETTINGS
 from medattn_core.errors import TrainingError
 from medattn_core.networks.attention_cnn import AttentionCNN
 from medattn_core.tasks import TaskSpec
-from medattn_core.training.before import network_settings_of
 from medattn_core.training.config import TrainingConfig
 from medattn_core.training.from_bundle import known_labels, other_network
 from medattn_core.training.plan import cells_of, describe, kind_of, plan_growth, plan_task
 from medattn_core.training.plan_network import plan_network, plan_start_size
+from medattn_core.training.preflight import network_settings_of
 
 GRID = ("spatial_dims", "slicewise", "spacing", "slice_spacing", "field_of_view", "intensity")
 """What an image must look like for the weights to know it."""

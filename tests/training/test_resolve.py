@@ -16,10 +16,10 @@ from medattn_core.errors import TrainingError
 from medattn_core.networks.attention_cnn import AttentionCNN
 from medattn_core.tasks import TaskSpec
 from medattn_core.training import TrainingConfig
-from medattn_core.training.choice import choose
 from medattn_core.training.data import prepare
 from medattn_core.training.from_bundle import origin_of
 from medattn_core.training.loop import build_trainer, trainer_of
+from medattn_core.training.resolve import choose
 from medattn_core.volumes import Volume
 from medattn_core.volumes.write import write
 from tests.squares import SETTINGS, write_list

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from medattn_core.datalists.apart import HELD_OUT_SECTION, TRAINING_SECTION
 from medattn_core.datalists.case import NO_LABEL, Case, label_names, one_of_several
+from medattn_core.datalists.splits import HELD_OUT_SECTION, TRAINING_SECTION
 
 GUESSES = (
     "category", "class", "class_name", "classes", "classification", "diagnoses", "diagnosis", "dx", "finding",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from medattn_core.datalists.apart import HELD_OUT_SECTION
+from medattn_core.datalists.splits import HELD_OUT_SECTION
 from medattn_core.errors import Notice
 
 NONE = "(none)"

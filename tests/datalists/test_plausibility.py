@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from medattn_core.cli import app
 from medattn_core.datalists import Case
-from medattn_core.datalists.slips import slips
+from medattn_core.datalists.plausibility import slips
 from medattn_core.training.held_out import check_truth, gather
 from tests.squares import write_list, write_squares
 
