@@ -120,6 +120,20 @@ def test_draws_that_equal_the_value_count_half() -> None:
     assert low + high == pytest.approx(1.0)
 
 
+@pytest.mark.parametrize("acceleration", [-0.1, 0.1])
+def test_the_ends_of_the_interval_are_those_of_efron(acceleration: float) -> None:
+    """BCa (Efron 1987) where a third of the draws lie below the value: both ends move to the side of the tail."""
+    from scipy.stats import norm
+
+    drawn = np.arange(1, 30_001) / 30_000
+    shift = norm.ppf(1 / 3)
+    z = shift + norm.ppf([0.025, 0.975])
+    ends = _bca(drawn, 1 / 3, acceleration, 0.95)
+    assert ends == pytest.approx(norm.cdf(shift + z / (1 - acceleration * z)), abs=1e-3)
+    middle = _bca(drawn, 1 / 3, 0.0, 0.95)
+    assert all((end > other) == (acceleration > 0) for end, other in zip(ends, middle, strict=True))
+
+
 def test_the_acceleration_is_that_of_the_skewness() -> None:
     """Of a mean: the skewness over 6 root n (Efron 1987, section 6)."""
     x = np.random.default_rng(0).lognormal(size=200)

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from medattn_core.evaluation import classification, fidelity, localisation, regression
 from medattn_core.evaluation.bootstrap import intervals
 from medattn_core.evaluation.decisions import choose
+from medattn_core.evaluation.measure import Stated, measured
 from medattn_core.tasks import TaskSpec
 from medattn_core.transforms.grid import Axis, ModelGrid
 
@@ -61,6 +62,23 @@ def test_one_finding_and_several_findings() -> None:
     assert found["specificity_b"] == 0.0
 
 
+def test_average_precision_is_the_mean_precision_at_the_cases_that_have_the_label() -> None:
+    """In order yes, no, yes: one of one, then two of three. One of the two pairs is in order."""
+    found = classification.scores(np.array([[0.9], [0.8], [0.7]]), np.array([[1.0], [0.0], [1.0]]), ONE)
+    assert found["average_precision"] == found["average_precision_a"] == pytest.approx((1 + 2 / 3) / 2)
+    assert found["auc"] == 0.5
+
+
+@pytest.mark.parametrize("task", [TWO, ONE], ids=["softmax", "sigmoid"])
+def test_probabilities_that_are_one_as_numbers_are_still_told_apart(task: TaskSpec) -> None:
+    """Of logits 40 and 50 no probability is below one; that of 50 is the higher for all that."""
+    outputs = np.array([[40.0, 0.0], [50.0, 0.0], [40.0, 0.0]])[:, : len(task.labels)]
+    truth = np.array([[0.0, 1.0], [1.0, 0.0], [0.0, 1.0]])[:, : len(task.labels)]
+    assert (task.probabilities(outputs)[:, 0] == 1).all()
+    found = measured(outputs, truth, [Stated()] * 3, ["p", "q", "r"], task)["classification"]
+    assert found["auc"]["value"] == found["average_precision"]["value"] == 1.0
+
+
 def test_trust_scores() -> None:
     truth = np.eye(2)[[0, 1, 1]] > 0.5
     said = np.eye(2, dtype=bool)[[0, 1, 0]]
@@ -92,6 +110,8 @@ def several() -> TaskSpec:
 def test_regression_scores() -> None:
     found = regression.scores(np.array([1.0, 2.0, 4.0]), np.array([1.0, 3.0, 5.0]), [(0, 2), (2, 4), (6, 7)])
     assert found["mae"] == pytest.approx(2 / 3)
+    assert found["rmse"] == pytest.approx(np.sqrt(2 / 3))
+    assert found["mae_of_the_mean"] == pytest.approx(4 / 3)
     assert found["r2"] == pytest.approx(1 - 2 / 8)
     assert found["mean_error"] == pytest.approx(-2 / 3)
     assert found["interval_coverage"] == pytest.approx(2 / 3)
@@ -112,6 +132,31 @@ def test_localisation_scores() -> None:
     nothing = localisation.scores(np.zeros((4, 4, 1)), np.ones((4, 4, 1), bool))
     assert (nothing["pointing"], nothing["energy"], nothing["iou"]) == (0.0, 0.0, 0.0)
     assert localisation.choose_threshold([localisation.overlaps(evidence, inside)]) <= 0.5
+
+
+def test_a_voxel_at_the_threshold_itself_is_above_it() -> None:
+    evidence = np.array([2.0, 2.0 * localisation.THRESHOLDS[9], 0.0, 0.0])
+    curve = localisation.overlaps(evidence, np.array([True, True, False, False]))
+    assert curve[9] == 1.0
+    assert curve[10] == 0.5
+    assert localisation.scores(evidence, np.array([True, True, False, False]))["iou"] == 1.0
+
+
+def test_what_speaks_against_the_label_is_ranked_too() -> None:
+    """The finding has the second of three ranks, before a voxel that speaks against it more."""
+    found = localisation.scores(np.array([2.0, -1.0, -3.0]), np.array([False, True, False]))
+    assert found["auprc"] == pytest.approx(1 / 2)
+    assert localisation.scores(np.array([2.0, -3.0, -1.0]), np.array([False, True, False]))["auprc"] == (
+        pytest.approx(1 / 3)
+    )
+
+
+def test_the_froc_score_is_the_mean_at_few_and_at_many_false_alarms() -> None:
+    """One of two lesions is found before any alarm, the other after three: from four alarms a scan on both."""
+    found = localisation.froc([{"false": [3.0, 2.9, 2.8], "true": [5.0, 1.0], "lesions": 2}])
+    assert found["score"] == pytest.approx((4 * 0.5 + 2 * 1.0) / 6)
+    late = localisation.froc([{"false": [9.0, 8.0, 7.0, 6.0, 5.5], "true": [5.0, 1.0], "lesions": 2}])
+    assert late["score"] == pytest.approx(1.0 / 6)
 
 
 def test_froc_counts_lesions_once_and_false_positives_a_case() -> None:

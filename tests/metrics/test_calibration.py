@@ -27,3 +27,16 @@ def test_errors_that_cancel_among_the_most_probable_labels_do_not_cancel_label_b
     right = p.argmax(axis=1) == targets.argmax(axis=1)
     assert expected_calibration_error(p.max(axis=1), right) == pytest.approx(0.0)
     assert calibration_error_by_label(p, targets) == pytest.approx(0.25)
+
+
+def gaps(low: float, high: float) -> tuple[np.ndarray, np.ndarray]:
+    """Of a hundred cases each: what was given, and what was so, 0.2 more of the low and 0.2 less of the high ones."""
+    given = np.repeat([low, high], 100)
+    shares = np.round([100 * low + 20, 100 * high - 20])
+    return given, (np.arange(200) % 100) < np.repeat(shares, 100)
+
+
+def test_the_bins_of_the_calibration_error_are_fifteenths() -> None:
+    """0.34 and 0.39 share one, in which too high and too low cancel; 0.41 and 0.48, with as much of each, do not."""
+    assert expected_calibration_error(*gaps(0.34, 0.39)) == pytest.approx(0.0)
+    assert expected_calibration_error(*gaps(0.41, 0.48)) == pytest.approx(0.2)

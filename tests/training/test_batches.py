@@ -83,3 +83,26 @@ def test_images_of_one_cell_are_trained_on_in_batches_of_more_than_one(tmp_path)
         else:
             with pytest.raises(TrainingError, match=r"batch_size=1 .* no batch statistics; accepted: 2 or more"):
                 train(tmp_path / "list.csv", tmp_path / "other", config=settings, device="cpu")
+
+
+def test_each_epoch_has_an_order_of_its_own_that_comes_again() -> None:
+    batches = Batches(data(np.eye(2)[np.arange(32) % 2]), TASK, TrainingConfig(batch_size=4, balanced=False))
+
+    def order(epoch: int) -> list[list[int]]:
+        batches.epoch = epoch
+        return [batch.tolist() for batch in batches]
+
+    first, second = order(0), order(1)
+    assert first != second
+    assert (order(1), order(0)) == (second, first)  # as after a resume
+    batches.config = TrainingConfig(seed=1, batch_size=4, balanced=False)
+    assert order(0) not in (first, second)
+
+
+def test_a_case_of_several_labels_is_drawn_by_the_mean_of_their_inverse_frequencies() -> None:
+    """1000 cases of both labels, 2000 of the first, 1000 of the second: 5, 4 and 6 twelfths of a thousandth each."""
+    targets = np.repeat([[1, 1], [1, 0], [0, 1]], [1000, 2000, 1000], axis=0).astype(np.float32)
+    drawn = targets[epoch_order(targets, balanced=True, generator=torch.Generator().manual_seed(0))]
+    both = (drawn.sum(axis=1) == 2).mean()
+    shares = [both, drawn[:, 0].mean() - both, drawn[:, 1].mean() - both]
+    assert shares == pytest.approx([5 / 19, 8 / 19, 6 / 19], abs=0.03)

@@ -60,6 +60,7 @@ def mask() -> TrainingData:
     ({"data": image(1)}, "another data"),  # any pixel, not only those of a sample
     ({"data": mask()}, "another data"),
     ({"data": replace(data(), located=np.ones(8, bool))}, "another data"),
+    ({"data": replace(data(), targets=data().targets[::-1].copy())}, "another data"),  # labels that were mended
     ({"settings": {**NETWORK, "dropout": 0.5}}, "another network"),
     ({"config": TrainingConfig(epochs=2, batch_size=4, precision="fp32")}, r"another config \(epochs\)"),
     ({"validation": data()}, "another held-out data"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -38,3 +40,14 @@ def test_a_look_leaves_the_network_in_its_mode(right, training) -> None:
     network = Answers().train(training)
     EarlyStop(TrainingConfig(patience=2), right, TASK).after(network, 1)
     assert network.training == training
+
+
+@pytest.mark.parametrize("activation", ["softmax", "sigmoid"])
+def test_without_both_kinds_of_cases_better_logits_still_score_higher(activation: str) -> None:
+    """No label has an AUC then: what counts is how likely the labels are."""
+    stop = EarlyStop(TrainingConfig(patience=2), None, replace(TASK, activation=activation))
+    targets = np.eye(2)[[0, 0, 0]]
+    scores = [stop.score(sure * (2 * targets - 1), targets) for sure in (-2.0, 0.0, 1.0, 3.0)]
+    assert scores == sorted(scores)
+    assert len(set(scores)) == 4
+    assert max(scores) < 0

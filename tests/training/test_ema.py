@@ -25,6 +25,21 @@ def test_early_steps_count_more() -> None:
     assert float(average.network.weight.detach()) > 0.99  # without the warm-up 0.04
 
 
+@pytest.mark.parametrize("decay", [0.0, 0.5, 0.9])
+def test_later_steps_count_as_the_decay_says(decay: float) -> None:
+    """The warm-up never keeps more of the past than was asked for."""
+    network = torch.nn.Linear(1, 1, bias=False)
+    average = MovingAverage(network, decay)
+    expected = float(network.weight.detach())
+    for step in range(1, 21):
+        torch.nn.init.constant_(network.weight, float(step**2))
+        average.update(network)
+        kept = min(decay, (1 + step) / (10 + step))
+        expected = kept * expected + (1 - kept) * step**2
+        assert float(average.network.weight.detach()) == pytest.approx(expected, rel=1e-5)
+    assert (expected == 400.0) == (decay == 0)
+
+
 @pytest.mark.parametrize(("mirror", "batch_size"), [(-1, 8), ([0, 1], 4)])
 def test_settled_statistics_are_those_of_the_data(mirror: int | list[int], batch_size: int) -> None:
     torch.manual_seed(0)

@@ -27,3 +27,12 @@ def test_spellings_make_no_more_patients() -> None:
     cases = [Case(image=Path(f"{i}.png"), label="a", patient=name) for i, name in enumerate(("1", "1.0", "2", "2.0"))]
     with pytest.raises(TrainingError, match="folds=3, but there are only 2 patients"):
         assign(cases, 3)
+
+
+@pytest.mark.parametrize("kind", ["label", "value"])
+def test_another_seed_is_another_split_and_the_same_seed_the_same(kind: str) -> None:
+    known = [{"label": "ab"[i % 2]} if kind == "label" else {"value": float(i)} for i in range(40)]
+    cases = [Case(image=Path(f"{i}.png"), patient=f"p{i // 2}", **one) for i, one in enumerate(known)]
+    zero, one, again = (assign(cases, 2, seed) for seed in (0, 1, 0))
+    assert zero.tolist() == again.tolist()
+    assert 0.1 < (zero == one).mean() < 0.9  # other names of the same two would be no other split

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,7 +17,7 @@ from medattn_core.errors import Notice, TrainingError
 from medattn_core.tasks import TaskSpec
 from medattn_core.training import train
 from medattn_core.training.data import prepare, prepare_list
-from medattn_core.training.held_out import check_listed, say_noticed, say_pictures
+from medattn_core.training.held_out import check_listed, fingerprint, say_noticed, say_pictures
 from tests.squares import SETTINGS
 
 TASK = TaskSpec(name="t", labels=("a", "b"), spatial_dims=2, spacing=(1, 1), activation="softmax")
@@ -118,3 +120,26 @@ def test_it_is_known_before_images_are_read(squares: Path, tmp_path: Path) -> No
         train(squares, tmp_path / "out", config=SETTINGS, device="cpu", folds=2,
               reading=lambda done, count: read.append(done))  # fmt: skip
     assert not read
+
+
+@pytest.mark.parametrize("changed", [
+    {"value": 4.0}, {"labels": ("b",)}, {"labels": ()}, {"labels": None, "label": None}, {"box": (1, 2, 3, 5)},
+    {"box": None}, {"mask": Path("list/other.png")}, {"mask": None}, {"patient": "q"}, {"image": Path("list/x.png")},
+    {"channels": (Path("list/x.png"),)},
+], ids=str)  # fmt: skip
+def test_another_word_of_the_list_is_another_list(changed: dict[str, Any]) -> None:
+    case = Case(image=Path("list/0.png"), labels=("a",), value=3.0, box=(1, 2, 3, 4), mask=Path("list/m.png"),
+                patient="p")  # fmt: skip
+    cases, held_out = [case, replace(case, image=Path("list/1.png"))], [np.array([False, True])]
+    own = fingerprint(Path("list/list.csv"), cases, held_out)
+    assert fingerprint(Path("list/list.csv"), [replace(case, **changed), cases[1]], held_out) != own
+
+
+def test_who_is_held_out_is_part_of_a_list_and_where_its_folder_lies_is_not() -> None:
+    def own(folder: str, *held_out: list[bool]) -> str:
+        cases = [Case(image=Path(folder) / f"{i}.png", labels=("a",), patient="p") for i in range(2)]
+        return fingerprint(Path(folder) / "list.csv", cases, [np.array(mask) for mask in held_out])
+
+    one, other = [False, True], [True, False]
+    assert own("here", one) == own("there", one)
+    assert len({own("here", *masks) for masks in ([one], [other], [one, other], [other, one])}) == 4

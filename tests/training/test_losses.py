@@ -79,8 +79,9 @@ def test_attention_spread_over_the_mask_costs_nothing():
     assert float(losses["spread"]) > 0.1  # a peak inside is enough for the location, not for this
 
 
-def test_background_bag_equals_pooling_all_background_regions_together():
-    pooling, features, _, target, inside, losses = run(LossWeights(background=1.0, bag=1.0))
+@pytest.mark.parametrize("smoothing", [0.0, 0.2])
+def test_background_bag_equals_pooling_all_background_regions_together(smoothing):
+    pooling, features, _, target, inside, losses = run(LossWeights(background=1.0, bag=1.0, smoothing=smoothing))
     near = F.max_pool2d(inside.unsqueeze(1), 3, 1, 1)[:, 0] > 0
     # Replay the draws to know who was thrown together.
     generator = torch.Generator().manual_seed(3)
@@ -96,7 +97,7 @@ def test_background_bag_equals_pooling_all_background_regions_together():
         with_guests.append(pooling(torch.cat([rows[item], *outside], dim=1).unsqueeze(0)).logits)
         alone = [*outside, rows[item][:, ~near[item].flatten()]]
         nothing.append(pooling(torch.cat(alone, dim=1).unsqueeze(0)).logits)
-    bag = classification_loss(torch.cat(with_guests), target, "sigmoid").mean()
+    bag = classification_loss(torch.cat(with_guests), target, "sigmoid", smoothing).mean()
     prior = torch.sigmoid(pooling.bias).expand_as(target)
     background = F.binary_cross_entropy_with_logits(torch.cat(nothing), prior, reduction="none").sum(dim=1).mean()
     assert float(losses["bag"]) == pytest.approx(float(bag), rel=1e-4)

@@ -236,7 +236,7 @@ def test_the_calibration_error_is_of_all_cases_together() -> None:
     assert np.mean(errors) < 0.16, np.mean(errors)
 
 
-@pytest.mark.parametrize(("least", "low"), [(0.0, 0.0), (-5.0, -20.0)])
+@pytest.mark.parametrize(("least", "low"), [(0.0, 0.0), (40.0, 0.0), (-5.0, -20.0)])
 def test_an_interval_begins_below_zero_only_where_values_do(least: float, low: float) -> None:
     """Volumes and ages have none; differences have."""
     task = TaskSpec(name="v", kind="regression", activation="identity", labels=("v",), unit="mm3")

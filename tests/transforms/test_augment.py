@@ -174,3 +174,47 @@ def test_a_shift_is_a_share_of_the_image():
     at = torch.stack(torch.meshgrid(torch.arange(101.0), torch.arange(101.0), indexing="ij"))
     centre = torch.einsum("bcij,aij->ba", moved, at) / moved.sum(dim=(1, 2, 3)).unsqueeze(1)
     assert 5 < float((centre - 50).abs().max()) < 8.6
+
+
+def test_a_volume_is_mirrored_from_left_to_right():
+    image = torch.rand(4, 1, 12, 16, 14)
+    result, _, _ = replace(OFF, flip=1)(image.clone(), None, generator())
+    torch.testing.assert_close(result, image.flip(2), atol=1e-4, rtol=0)
+
+
+def test_a_volume_is_turned_in_every_plane():
+    """A spot on one axis moves along each of the two others, by no more than the angle says."""
+    places = torch.meshgrid(*[torch.arange(25.0) - 12] * 3, indexing="ij")
+    for axis in range(3):
+        away = [place - (8 if other == axis else 0) for other, place in enumerate(places)]
+        spot = torch.exp(-sum(a**2 for a in away) / 4).repeat(16, 1, 1, 1, 1)
+        turned = replace(OFF, rotate=30)(spot, None, generator())[0][:, 0]
+        middle = torch.stack([(turned * p).sum(dim=(1, 2, 3)) / turned.sum(dim=(1, 2, 3)) for p in places])
+        for other in {0, 1, 2} - {axis}:
+            assert 2 < float(middle[other].abs().max()) < 7, (axis, other)
+
+
+@pytest.mark.parametrize("shape", [(64, 1, 24, 32), (64, 1, 8, 12, 10)])
+@pytest.mark.parametrize("part", ["gamma", "brightness", "bias_field"])
+def test_a_change_of_intensity_is_as_large_as_it_says(shape, part):
+    """Of an even image of one half; an exponent shows in the logarithm of it, a factor beside it."""
+    strength = {"gamma": 1.4, "brightness": 1.25, "bias_field": 0.25}[part]
+    image = torch.full(shape, 0.5)
+    changed, _, _ = replace(OFF, **{part: strength})(image.clone(), None, generator())
+    ratio = (changed.log() / image.log()).log() if part == "gamma" else (changed / image).log()
+    limit = strength if part == "bias_field" else float(np.log(strength))
+    assert 0.7 * limit < float(ratio.max()) < 1.001 * limit
+    assert 0.7 * limit < -float(ratio.min()) < 1.001 * limit
+    within = float((ratio.flatten(1).amax(dim=1) - ratio.flatten(1).amin(dim=1)).max())
+    assert (within > 0.3 * limit) == (part == "bias_field")  # it varies from place to place
+    assert not replace(OFF, **{part: strength})(0 * image, None, generator())[0].any()
+
+
+@pytest.mark.parametrize("shape", [(64, 1, 24, 32), (64, 1, 8, 12, 10)])
+def test_noise_is_at_most_as_strong_as_it_says(shape):
+    image = torch.full(shape, 0.5)
+    noise = (replace(OFF, noise=0.08)(image.clone(), None, generator())[0] - image).flatten(1)
+    spread = noise.std(dim=1)
+    assert 0.07 < float(spread.max()) < 0.085
+    assert float(spread.min()) < 0.01
+    assert abs(float(noise.mean())) < 0.002
