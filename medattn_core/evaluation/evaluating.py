@@ -29,6 +29,9 @@ from medattn_core.outputs import files
 from medattn_core.outputs.tables import plain, safe_cell
 from medattn_core.tasks import TaskSpec
 
+SEEDS = 2**32 - 1
+"""Largest seed, as of a training."""
+
 FEWEST_TO_CHOOSE = 10
 """Predicted validation cases below which no threshold is chosen: the best one on so few is best by chance."""
 
@@ -42,7 +45,7 @@ class Settings:
         compared_cases: on how many cases that show a label or have a value, drawn at random, maps are compared and
             their fidelity measured (each costs hundreds of passes through the network); 0 leaves it out.
         bootstrap: samples of the intervals.
-        seed: of the draws.
+        seed: of the draws, 0 to 2**32 - 1.
         examples: how many of the worst and of the best cases are shown.
     """
 
@@ -51,6 +54,10 @@ class Settings:
     bootstrap: int = 1000
     seed: int = 0
     examples: int = 3
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.seed <= SEEDS:
+            raise MedAttnError("bad_argument", f"seed={self.seed!r}; accepted: 0 to {SEEDS}")
 
 
 def evaluate(

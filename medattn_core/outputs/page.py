@@ -35,11 +35,12 @@ code { font: 0.88em ui-monospace, "SF Mono", Consolas, "Liberation Mono", monosp
 table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
 th, td { text-align: left; padding: 8px 14px 8px 0; border-bottom: 1px solid var(--line); vertical-align: middle; }
 th { font-weight: 500; color: var(--soft); font-size: 0.9rem; vertical-align: bottom; }
-td.n, th.n { text-align: right; white-space: nowrap; }
+td.n, th.n { text-align: right; }
+td.n { white-space: nowrap; }
 .inputs td { vertical-align: top; }
 .inputs th, .inputs td { overflow-wrap: anywhere; }
 .inputs th { min-width: 6.5em; }
-.inputs th.n { min-width: 8em; white-space: normal; }
+.inputs th.n { min-width: 8em; }
 .inputs th:nth-child(4):not(.n) { width: 36%; min-width: 15em; }
 .inputs small { display: block; }
 .inputs ul { list-style: none; margin: 0; padding: 0; }

@@ -30,7 +30,9 @@ def test_a_terminated_export_leaves_nothing(tiny: Path, tmp_path: Path) -> None:
         process.terminate()
         process.terminate()
         _, said = process.communicate(timeout=60)
-    assert (process.returncode, said) == (143, "")
+    assert process.returncode == 143
+    # CPython's own words, where the signal comes while a zip archive is being opened.
+    assert not said or said.startswith("Exception ignored in: <function ZipFile.__del__"), said
     assert list(tmp_path.iterdir()) == []
 
 

@@ -240,6 +240,13 @@ def test_every_option_of_the_command_reaches_the_evaluation(trained: tuple[Path,
     assert metrics["fidelity"]["repeatability"]["rank_correlation"] == pytest.approx(1.0)
 
 
+def test_a_seed_that_torch_does_not_take_is_refused_first(tmp_path: Path) -> None:
+    options = ["--data", str(tmp_path / "none.csv"), "--output", str(tmp_path / "out"), "--seed", str(2**64)]
+    ran = CliRunner().invoke(app, ["evaluate", "brain_tumor_t1ce", *options])
+    assert ran.exit_code == 2
+    assert "error [bad_argument] seed=18446744073709551616; accepted: 0 to 4294967295" in ran.stderr
+
+
 def test_numbers_outlive_pictures(trained: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Memory that is out while a picture is drawn costs the picture, at worst the page, and never the numbers."""
     rows = [{"image": str(trained[1].parent / f"{i}.png"), "label": "bright" if i % 2 else "dark"} for i in range(3)]
