@@ -28,7 +28,7 @@ from benchmarks.common import machine, markdown_table, merged, with_spread
 from benchmarks.convert import medmnist
 from medattn_core import datalists
 from medattn_core.bundles import Bundle, load
-from medattn_core.bundles.device import resolve_device
+from medattn_core.device import resolve_device
 from medattn_core.networks.attention_cnn import AttentionCNN
 from medattn_core.tasks import TaskSpec
 from medattn_core.training.calibration import fit_scaling

@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all, whatever ends the process or the power between."""
+"""Files that are there whole or not at all, whatever ends the process or the power between; and held by one process."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import BinaryIO
 
 NO_SYNC = (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP)
 """What file systems say that cannot be told to write now: there it is written when they like."""
@@ -35,6 +36,30 @@ def replacing(path: Path, *, temporary: str | None = None) -> Iterator[Path]:
     finally:
         with suppress(OSError):
             place.unlink(missing_ok=True)
+
+
+def lock_file(path: Path) -> BinaryIO:
+    """Open a file that this process holds alone; the system lets go of it however the process ends.
+
+    Where the system (Windows) or the file system has no such locks, it is only opened.
+
+    Raises:
+        BlockingIOError: another process, or another part of this one, holds it.
+        OSError: it cannot be written.
+    """
+    file = open(path, "ab")  # noqa: SIM115 (whoever called closes it)
+    try:
+        import fcntl
+    except ImportError:
+        return file
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.close()
+        raise
+    except OSError:
+        pass
+    return file
 
 
 def _sync(path: Path) -> None:

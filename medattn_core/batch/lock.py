@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import BinaryIO
 
-from medattn_core.bundles.lock import lock_file
 from medattn_core.errors import VolumeError
+from medattn_core.files import lock_file
 
 _LOCK = ".predictions.lock"
 

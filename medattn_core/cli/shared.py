@@ -42,7 +42,7 @@ class EvidenceDtype(str, Enum):
 
 
 def _device(name: str) -> str:
-    from medattn_core.bundles.device import check_device_name
+    from medattn_core.device import check_device_name
 
     with reported(verbose=False):
         check_device_name(name)

@@ -14,8 +14,8 @@ import numpy as np
 
 from medattn_core.bundles import Bundle, load, load_networks
 from medattn_core.bundles.claims import apart, percent_of, whole_volume
-from medattn_core.bundles.device import resolve_device
 from medattn_core.bundles.trust import Trust
+from medattn_core.device import resolve_device
 from medattn_core.errors import Notice, PredictionError, within_memory
 from medattn_core.inference.head import Ensemble, Head
 from medattn_core.inference.masks import MaskLike, cells_of_mask, native_mask

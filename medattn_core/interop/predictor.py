@@ -14,10 +14,10 @@ import numpy as np
 
 from medattn_core.bundles import load
 from medattn_core.bundles.bundle import METADATA
-from medattn_core.bundles.device import resolve_device
 from medattn_core.bundles.files import member, read_json
 from medattn_core.bundles.load import locate
 from medattn_core.bundles.trust import Trust
+from medattn_core.device import resolve_device
 from medattn_core.errors import BundleError, Notice, PredictionError, VolumeError
 from medattn_core.inference import Evidence, Prediction, Predictor, Region, WhatIf
 from medattn_core.inference.head import Head

@@ -15,9 +15,9 @@ import torch
 
 from medattn_core import datalists
 from medattn_core.bundles import Bundle, Recipe, load, save_bundle
-from medattn_core.bundles.device import resolve_device
 from medattn_core.bundles.save import as_stored
 from medattn_core.bundles.trust import InputCheck
+from medattn_core.device import resolve_device
 from medattn_core.errors import TrainingError
 from medattn_core.networks.attention_cnn import AttentionCNN
 from medattn_core.tasks import TaskSpec

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from medattn_core.bundles.lock import lock_file
 from medattn_core.errors import TrainingError
+from medattn_core.files import lock_file
 
 CHECKPOINT = "checkpoint.pt"
 """Name of a checkpoint in the work folder, or in the folder of its fold there."""

@@ -8,8 +8,8 @@ from typing import IO
 
 import pytest
 
-from medattn_core.bundles.lock import lock_file
 from medattn_core.errors import TrainingError
+from medattn_core.files import lock_file
 from medattn_core.training import train, work_folder
 from medattn_core.training.work_folder import alone, check_work_is_own, clear_logs, clear_work
 from tests.squares import SETTINGS

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from medattn_core.bundles.device import check_card, check_device_name, resolve_device
+from medattn_core.device import check_card, check_device_name, resolve_device
 from medattn_core.errors import MedAttnError
 
 
