@@ -13,7 +13,6 @@ from medattn_core.interop.scores import scores
 from medattn_core.metrics.calibration import expected_calibration_error
 from medattn_core.metrics.ranking import macro_auc
 from medattn_core.tasks import TaskSpec
-from medattn_core.training import reliability
 from medattn_core.training.calibration import (
     TEMPERATURES,
     at_a_bound,
@@ -23,9 +22,7 @@ from medattn_core.training.calibration import (
     fit_undecided,
 )
 from medattn_core.training.config import TrainingConfig
-from medattn_core.training.data import TrainingData
 from medattn_core.training.early_stop import EarlyStop
-from medattn_core.training.input_check import fit_input_check
 from medattn_core.training.reliability import (
     FEW_PATIENTS,
     NEVER_ABSTAINS,
@@ -324,67 +321,6 @@ def test_an_r2_of_values_that_are_all_equal_is_left_out() -> None:
     assert set(assess([HeldOut(outputs=values, targets=truth)], task)[0]) == {"mae"}
     assert set(scores(values, truth, task)) == {"mae"}
     assert set(scores(values, np.array([[3.0], [3.4]]), task)) == {"mae", "r2"}
-
-
-def test_what_the_held_out_cases_lack_is_no_stranger(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Scans of 1 and 3 mm train, and the held-out fold happens to be all of 1 mm."""
-    rng = np.random.default_rng(0)
-    thick, held_out = np.arange(120) % 2 == 1, (np.arange(120) % 2 == 0) & (np.arange(120) < 60)
-
-    def draw(thick: np.ndarray) -> np.ndarray:
-        return rng.normal(size=(len(thick), 4)) + np.where(thick, 5.0, -5.0)[:, None]
-
-    features = draw(thick)
-    monkeypatch.setattr(reliability, "features_of", lambda _, data: features[data.patients])
-    empty = np.zeros((120, 1))
-    data = TrainingData(
-        images=empty, targets=empty, masks=empty, located=empty[:, 0], folds=empty[:, 0], patients=np.arange(120),
-        statistics=tuple({"finest spacing (mm)": 3.0 if t else 1.0} for t in thick),
-    )  # fmt: skip
-    check = reliability.learn_input_check(None, data, held_out)  # type: ignore[arg-type]
-    assert check is not None
-    assert check.ranges["finest spacing (mm)"][1] >= 3.0
-    for kind in (False, True):
-        noticed = [check.notice(f, {"finest spacing (mm)": 3.0 if kind else 1.0}) for f in draw(np.full(200, kind))]
-        assert np.mean([notice is not None for notice in noticed]) < 0.1
-    assert check.notice(np.array([5.0, -5.0, 5.0, -5.0]), {}) is not None
-
-
-def test_the_limit_of_the_input_check_is_that_of_new_cases() -> None:
-    """What was trained on lies closer together."""
-    rng = np.random.default_rng(0)
-    new = np.arange(200) >= 100
-    features = rng.normal(size=(200, 4)) * np.where(new, 1.0, 0.3)[:, None]
-    check = fit_input_check(features, [], new=new)
-    assert check.limit > 1.2 * fit_input_check(features, [], new=~new).limit
-    assert np.mean([check.distance(f) > check.limit for f in rng.normal(size=(500, 4))]) < 0.05
-
-
-def test_features_that_never_move_make_no_input_check(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A network that a wild learning rate has ended says the same of every scan; no scan is unlike the others then."""
-    empty = np.zeros((40, 1))
-    data = TrainingData(
-        images=empty, targets=empty, masks=empty, located=empty[:, 0], folds=empty[:, 0], patients=np.arange(40),
-        statistics=({},) * 40,
-    )  # fmt: skip
-    monkeypatch.setattr(reliability, "features_of", lambda network, data: np.zeros((len(data), 8)))
-    assert reliability.learn_input_check(None, data, np.arange(40) % 2 == 0) is None  # type: ignore[arg-type]
-
-
-@pytest.mark.parametrize("features", [8, 200])
-def test_the_limit_of_the_input_check_does_not_depend_on_the_order(features: int) -> None:
-    rng = np.random.default_rng(0)
-    patients = np.repeat(np.arange(20), 4)
-    # Two machines alternate in the list: halves of even and odd places would each know one of them only.
-    machine = np.where(np.arange(80) % 2 == 0, 4.0, -4.0)
-    found = rng.normal(size=(80, features)) + machine[:, None]
-    ordered = fit_input_check(found, [], groups=patients)
-    shuffled = rng.permutation(80)
-    mixed = fit_input_check(found[shuffled], [], groups=patients[shuffled])
-    assert ordered.limit == pytest.approx(mixed.limit, rel=0.1)
-    own = rng.normal(size=(200, features)) + np.where(np.arange(200) % 2 == 0, 4.0, -4.0)[:, None]
-    assert np.mean([ordered.distance(one) > ordered.limit for one in own]) < 0.25
-    assert ordered.distance(np.full(features, 40.0)) > ordered.limit
 
 
 def test_the_auc_of_unlike_folds_is_that_of_the_model_that_is_saved() -> None:
