@@ -176,7 +176,7 @@ def _calibration(raw: dict, pooled: dict, config: Path, path: Path, means: dict[
     print(
         f"\nTemperature of all held-out logits: {calibration['temperature']:.3f}. With the rules of the other folds: "
         f"ECE of the confidence {ece_sure:.3f}, of the one-against-the-rest probability {ece:.3f} (all slices "
-        f"together; {metrics['ece']:.3f} as the mean of the folds); 90 % label sets hold the truth in {held:.3f} "
+        f"together; training states {metrics['ece']:.3f}); 90 % label sets hold the truth in {held:.3f} "
         f"(folds: {each}), {labels:.2f} labels a set."
     )
     measured = {**{name: round(value, 4) for name, value in means.items()}, "ece_confidence": round(ece_sure, 4),

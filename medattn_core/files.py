@@ -15,7 +15,7 @@ NO_SYNC = (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP)
 
 
 @contextmanager
-def replacing(path: Path, *, temporary: str | None = None) -> Iterator[Path]:
+def replacing(path: Path, *, temporary: str | None = None, sync: bool = True) -> Iterator[Path]:
     """A temporary path in the folder of ``path``, moved onto it if the block succeeds and removed if it fails.
 
     Its content is on the disk before it has the final name: after a power cut the old file is there or the new one.
@@ -23,6 +23,8 @@ def replacing(path: Path, *, temporary: str | None = None) -> Iterator[Path]:
     Args:
         path: where the file is to lie; the folder exists.
         temporary: name until then, where others know it by one; default is one of those that a batch clears away.
+        sync: without it a power cut may leave a part under the final name: for what can be made again, and is many
+            files or waited for.
 
     Raises:
         OSError: the disk refused; what it means is for the caller to say.
@@ -31,7 +33,8 @@ def replacing(path: Path, *, temporary: str | None = None) -> Iterator[Path]:
     place = path.parent / (temporary or f".{uuid.uuid4().hex[:12]}.tmp")
     try:
         yield place
-        _sync(place)
+        if sync:
+            _sync(place)
         os.replace(place, path)
     finally:
         with suppress(OSError):
@@ -62,11 +65,39 @@ def lock_file(path: Path) -> BinaryIO:
     return file
 
 
+def sync_folder(folder: Path) -> None:
+    """Wait until the files of a folder and their names are on the disk, before it takes the place of another.
+
+    Raises:
+        OSError: the disk refused.
+    """
+    for place, _, names in os.walk(folder):
+        for name in names:
+            _sync(Path(place, name))
+        sync_names(Path(place))
+
+
+def sync_names(folder: Path) -> None:
+    """Wait until it is on the disk which files a folder has; Windows does so by itself."""
+    if os.name == "nt":
+        return
+    number = os.open(folder, os.O_RDONLY)
+    try:
+        _flush(number)
+    finally:
+        os.close(number)
+
+
 def _sync(path: Path) -> None:
     """Wait until the content of a file is on the disk."""
-    with open(path, "rb+") as file:  # for writing: else Windows refuses
-        try:
-            os.fsync(file.fileno())
-        except OSError as error:
-            if error.errno not in NO_SYNC:
-                raise
+    with open(path, "rb+" if os.name == "nt" else "rb") as file:  # Windows refuses one that is open for reading
+        _flush(file.fileno())
+
+
+def _flush(number: int) -> None:
+    """``fsync``, where the file system knows it."""
+    try:
+        os.fsync(number)
+    except OSError as error:
+        if error.errno not in NO_SYNC:
+            raise

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from medattn_core.files import replacing
+from medattn_core.files import replacing, sync_folder
 
 
 def test_a_file_has_its_name_only_when_it_is_whole_and_on_the_disk(
@@ -32,6 +32,23 @@ def test_a_file_has_its_name_only_when_it_is_whole_and_on_the_disk(
     assert before == [("old", 5)]
     assert path.read_text() == "newer"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_folder_is_on_the_disk_with_all_that_lies_in_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "a" / "b").mkdir(parents=True)
+    (tmp_path / "a" / "b" / "c.txt").write_text("x")
+    (tmp_path / "d.txt").write_text("x")
+    synced: list[int] = []
+    fsync = os.fsync
+
+    def noted(number: int) -> None:
+        synced.append(os.fstat(number).st_ino)
+        fsync(number)
+
+    monkeypatch.setattr(os, "fsync", noted)
+    sync_folder(tmp_path)
+    all_of_it = [tmp_path, *tmp_path.rglob("*")]
+    assert sorted(synced) == sorted(p.stat().st_ino for p in all_of_it if p.is_file() or os.name != "nt")
 
 
 @pytest.mark.parametrize("ends", [ValueError, KeyboardInterrupt])

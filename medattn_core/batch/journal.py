@@ -221,7 +221,7 @@ class Journal:
     @contextlib.contextmanager
     def _anew(self) -> Iterator[BinaryIO]:
         """A new journal, which takes the place of the old one when it is whole and on the disk."""
-        with replacing(self.path) as temporary, open(temporary, "wb") as kept:
+        with replacing(self.path, sync=True) as temporary, open(temporary, "wb") as kept:
             yield kept
 
     def _refuse_mixing(self, before: Lines, inputs: Set[str]) -> None:

@@ -39,7 +39,7 @@ from medattn_core.bundles.plain import would_be_evaluated
 from medattn_core.bundles.trust import InputCheck
 from medattn_core.bundles.weights import build_network, load_networks
 from medattn_core.errors import BundleError
-from medattn_core.files import replacing
+from medattn_core.files import replacing, sync_folder, sync_names
 from medattn_core.networks.receptive_field import receptive_field
 from medattn_core.tasks import PLAIN, TaskSpec
 
@@ -173,7 +173,9 @@ def new_folder(target: Path) -> Iterator[Path]:
         yield work
         load_networks(load(work))
         work.chmod(0o755)  # mkdtemp makes folders private
+        sync_folder(work)  # what it was made of, a checkpoint perhaps, is deleted afterwards
         replace_folder(work, target)
+        sync_names(target.parent)
     except BundleError as error:
         raise BundleError(error.code, error.message.replace(str(work), str(target))) from error
     except OSError as error:

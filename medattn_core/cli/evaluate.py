@@ -49,7 +49,7 @@ def evaluate(
     repeat: Annotated[
         list[str] | None, typer.Option(metavar="DIR", help="The same model with another seed: do the maps agree?")
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Of the draws.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Of the draws.")] = 0,
     device: Device = "auto",
     verbose: Verbose = False,
 ) -> None:

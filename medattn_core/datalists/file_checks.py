@@ -36,8 +36,8 @@ def doubts(volume: Volume) -> list[Notice]:
     return [one for one in volume.warnings if one.code in DOUBTS and not (one.code == "no_geometry" and picture)]
 
 
-def doubt_line(code: str, count: str, file: Path, message: str) -> Notice:
-    """One line on all files with a warning: how many, the first of them and what is said of it."""
+def doubt_notice(code: str, count: str, file: Path, message: str) -> Notice:
+    """What is said once of all files with a warning: how many, the first of them and what is said of it."""
     for name in (str(file), file.name):  # a message begins with the file, by its path or its name
         message = message.removeprefix(f"{name}: ")
     what_to_do = f"; {ONE_FOLDER}" if code == "other_series" else ""
@@ -74,7 +74,7 @@ class Notices:
                 if files
             ]
             if counts:
-                found.append(doubt_line(code, " and ".join(counts), *next(iter((images or masks).items()))))
+                found.append(doubt_notice(code, " and ".join(counts), *next(iter((images or masks).items()))))
         return found
 
 
@@ -113,7 +113,7 @@ class Masks:
         for (code, _), told in self.doubts.items():
             files = len({file for file, _ in told})
             count = f"{files} mask{'' if files == 1 else 's'}{f' of {len(told)} cases' if files < len(told) else ''}"
-            found.append(doubt_line(code, count, *told[0]))
+            found.append(doubt_notice(code, count, *told[0]))
         found += [
             Notice(
                 "empty_mask",

@@ -56,7 +56,7 @@ class Settings:
     examples: int = 3
 
     def __post_init__(self) -> None:
-        if not 0 <= self.seed <= SEEDS:
+        if not isinstance(self.seed, int) or isinstance(self.seed, bool) or not 0 <= self.seed <= SEEDS:
             raise MedAttnError("bad_argument", f"seed={self.seed!r}; accepted: 0 to {SEEDS}")
 
 
@@ -81,9 +81,9 @@ def evaluate(
         data: data list with labels or values; masks or boxes for the localisation.
         output: folder for ``metrics.json``, ``cases.csv``, curves (PNG) and ``summary.html``.
         section: list within a JSON data list; needed where it has several.
-        validation: another list, of other patients, on which the thresholds of the decision and of the map's overlap
-            are chosen; without it, or with fewer than :data:`FEWEST_TO_CHOOSE` cases that could be predicted, they are
-            0.5 (or the task's own).
+        validation: another list, of other patients, on which the thresholds of the decision and of the overlap of
+            each map are chosen; without it, or with fewer than :data:`FEWEST_TO_CHOOSE` cases that could be predicted
+            (or maps), they are 0.5 (or the task's own).
         validation_section: as ``section``, of the validation list.
         fold: only the cases of this fold.
         repeat: further bundles of the same task and model grid (other seeds): how much their evidence agrees.
@@ -198,8 +198,9 @@ def _thresholds(
     predictor: Predictor, cases: Sequence[Case], name: str, settings: Settings, progress: Progress | None
 ) -> tuple[Rule, dict[str, float], dict[str, Any]]:
     """Of the decision and of the overlap of each map, and what metrics.json says of the list they are chosen on."""
+    compare = settings.compare or () if len(cases) >= FEWEST_TO_CHOOSE else ()
     seen = run(
-        predictor, cases, compare=settings.compare or (), compared_cases=settings.compared_cases, seed=settings.seed,
+        predictor, cases, compare=compare, compared_cases=settings.compared_cases, seed=settings.seed,
         places=True, progress=progress,
     )  # fmt: skip
     enough = len(seen.cases) >= FEWEST_TO_CHOOSE
@@ -219,8 +220,8 @@ def _thresholds(
         return rule, {}, notes
     if predictor.task.kind != "regression":
         rule = choose(predictor.task.probabilities(np.stack(seen.outputs)), np.stack(seen.targets), predictor.task)
-    best = {method: localisation.choose_threshold(curves) for method, curves in seen.maps.overlaps.items()}
-    return rule, best, notes
+    curves = {method: found for method, found in seen.maps.overlaps.items() if len(found) >= FEWEST_TO_CHOOSE}
+    return rule, {method: localisation.choose_threshold(found) for method, found in curves.items()}, notes
 
 
 def _chosen(rule: Rule, task: TaskSpec) -> dict[str, Any]:

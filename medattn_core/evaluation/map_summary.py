@@ -51,7 +51,10 @@ def _place(scores: MapScores, chosen: Mapping[str, float], samples: int, seed: i
         place["evidence_minus"] = {}
         for method in peers:
             other = scores.located[method]
-            gaps = {key: {name: own[key][name] - other[key][name] for name in MEASURES} for key in sample}
+            # A map at its best threshold beside one at half of its peak would compare the thresholds.
+            alike = ("evidence" in chosen) == (method in chosen)
+            names = [name for name in MEASURES if name != "iou" or alike]
+            gaps = {key: {name: own[key][name] - other[key][name] for name in names} for key in sample}
             found = _bootstrap(gaps, sample, scores, samples, seed, shares=())
             place["evidence_minus"][method] = {**found, "cases": len(sample)}
     if place:

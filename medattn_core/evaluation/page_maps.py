@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from medattn_core.evaluation.localisation import DEFAULT_THRESHOLD
 from medattn_core.evaluation.map_summary import DROP, MEASURES, TOP
 from medattn_core.evaluation.pictures import NAMES
 from medattn_core.outputs.page import esc, table
@@ -55,7 +54,7 @@ def place(found: Mapping[str, Any], settings: Mapping[str, Any], errors: int, re
     if "evidence_minus" in found:
         rows = []
         for method, gaps in found["evidence_minus"].items():
-            cells = [_gap(gaps[name]) for name in MEASURES]
+            cells = [_gap(gaps[name]) if name in gaps else "" for name in MEASURES]
             rows.append([f"evidence minus {esc(NAMES[method])}", *cells, str(gaps["cases"])])
         text += [
             "<h3>The same findings, side by side</h3>",
@@ -85,10 +84,10 @@ def _above(chosen: Mapping[str, float | None], settings: Mapping[str, Any]) -> s
     on = f"chosen on {settings['chosen_on']}"
     if list(chosen) == ["evidence"]:
         return f"{known['evidence']:.2f} of the peak, {on}"
-    shares = [(NAMES[method], known.get(method, DEFAULT_THRESHOLD)) for method in NAMES if method in chosen]
-    each = ", ".join(f"{name} {share:.2f}" for name, share in shares)
-    half = [NAMES[method] for method in chosen if method not in known]
-    return f"the share of its peak that was {on}: {each}" + (f"; not chosen of {', '.join(half)}" if half else "")
+    each = ", ".join(f"{NAMES[method]} {share:.2f}" for method, share in known.items())
+    half = ", ".join(NAMES[method] for method in NAMES if method in chosen and method not in known)
+    rest = f"; above half of it, not chosen: {half}" if half else ""
+    return f"the share of its peak that was {on}: {each}{rest}"
 
 
 def _unused(errors: int) -> str:

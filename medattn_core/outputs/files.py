@@ -38,14 +38,14 @@ def without_folders(text: str, sources: Iterable[str | None]) -> str:
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """:func:`medattn_core.files.replacing` for results.
+def replacing(path: Path, *, sync: bool = False) -> Iterator[Path]:
+    """:func:`medattn_core.files.replacing` for results: by default what can be made again, and is not waited for.
 
     Raises:
         VolumeError: ``unwritable``, the disk refused.
     """
     try:
-        with files.replacing(path) as temporary:
+        with files.replacing(path, sync=sync) as temporary:
             yield temporary
     except OSError as error:
         raise VolumeError(

@@ -104,13 +104,15 @@ class TrainingConfig:
 
     def growth(self, size: tuple[int, ...], coarsest: int, evidence: int) -> str:
         """The images of the first epoch and from when they are whole, in a line for a person."""
-        first, whole = self.size_at(0, size, coarsest, evidence), self.full_size_from(size, coarsest, evidence)
-        small, large = (" x ".join(map(str, one)) for one in (first, size))
+        whole = self.full_size_from(size, coarsest, evidence)
+        sizes = (self.size_at(epoch, size, coarsest, evidence) for epoch in (0, self.epochs - 1))
+        first, last, large = (" x ".join(map(str, one)) for one in (*sizes, size))
+        start = f"start_size {self.start_size:g}"
         if whole == 0:
-            return (
-                f"images: {large} from the first epoch (start_size {self.start_size:g}, but the network needs as many)"
-            )
-        return f"images: {small} at first, {large} from epoch {whole + 1} on (start_size {self.start_size:g})"
+            return f"images: {large} from the first epoch, to which {start} is rounded up"
+        if whole == self.epochs:
+            return f"images: {first} at first, {last} at the end ({start}): too few epochs for {large}"
+        return f"images: {first} at first, {large} from epoch {whole + 1} on ({start})"
 
     def for_device(self, device: str) -> TrainingConfig:
         """The same with ``auto`` settled for a device."""

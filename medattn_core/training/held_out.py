@@ -15,7 +15,7 @@ import numpy as np
 from medattn_core import datalists
 from medattn_core.datalists import HELD_OUT_SECTION, Case, check_apart, check_section
 from medattn_core.datalists.case import NO_LABEL
-from medattn_core.datalists.file_checks import doubt_line
+from medattn_core.datalists.file_checks import doubt_notice
 from medattn_core.datalists.load import other_names
 from medattn_core.datalists.patients import unnamed
 from medattn_core.datalists.plausibility import slips
@@ -161,7 +161,7 @@ def say_noticed(notices: Sequence[Sequence[tuple[Path, Notice]]], say: Callable[
     for file, notice in chain.from_iterable(notices):
         first.setdefault(notice.code, (file, notice))
     for code, (file, notice) in first.items():
-        say(str(doubt_line(code, f"{count[code]} case{'' if count[code] == 1 else 's'}", file, notice.message)))
+        say(str(doubt_notice(code, f"{count[code]} case{'' if count[code] == 1 else 's'}", file, notice.message)))
 
 
 def say_pictures(

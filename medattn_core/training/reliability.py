@@ -148,9 +148,8 @@ def _assess(found: Sequence[HeldOut], task: TaskSpec) -> tuple[dict[str, float],
         calibration["conformal"] = fit_conformal(probabilities, targets)
         abstain = fit_abstain(probabilities, targets)
         if abstain is not None:
-            calibration["abstain"] = abstain | _decided_apart(
-                probabilities, targets, _parts(found), abstain["threshold"]
-            )
+            decided = _decided_apart(probabilities, targets, _parts(found), abstain["threshold"])
+            calibration["abstain"] = {name: abstain[name] for name in ("threshold", "cases")} | decided
         else:
             _add_note(calibration, NEVER_ABSTAINS)
     return metrics, calibration
@@ -237,7 +236,7 @@ def _parts(found: Sequence[HeldOut]) -> list[np.ndarray]:
 def _decided_apart(
     probabilities: np.ndarray, targets: np.ndarray, parts: Sequence[np.ndarray], threshold: float
 ) -> dict[str, float]:
-    """``accuracy`` and ``share`` of the decided cases, each part by the threshold that the others would choose.
+    """``accuracy`` (where any is) and ``share`` of the decided cases, each part by the threshold of the others.
 
     A threshold is chosen where the cases that chose it look best: with twenty of them their accuracy was 0.05 higher
     than that of new ones, with a hundred 0.015 (simulated), like this 0.02 and 0.005.
@@ -253,7 +252,7 @@ def _decided_apart(
         rule = fit_abstain(probabilities[~part], targets[~part]) if not part.all() else None
         decided[part] = probabilities[part].max(axis=1) >= (threshold if rule is None else rule["threshold"])
     if not decided.any():
-        return {}
+        return {"share": 0.0}
     right = probabilities.argmax(axis=1) == targets.argmax(axis=1)
     return {"accuracy": float(right[decided].mean()), "share": float(decided.mean())}
 

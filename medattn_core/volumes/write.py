@@ -160,7 +160,8 @@ def _pack(file: BinaryIO, data: np.ndarray, *, before: bytes = b"", inside: byte
 def _write_whole(target: Path, fill: Callable[[BinaryIO], None]) -> None:
     """Fill a temporary file beside the target, then put it in its place in one step."""
     try:
-        with replacing(target, temporary=f".medattn-{uuid.uuid4().hex}.part") as place, open(place, "xb") as file:
+        temporary = f".medattn-{uuid.uuid4().hex}.part"
+        with replacing(target, temporary=temporary, sync=False) as place, open(place, "xb") as file:
             fill(file)
     except OSError as error:
         reason = error.strerror or type(error).__name__

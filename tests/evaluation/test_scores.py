@@ -135,10 +135,11 @@ def test_localisation_scores() -> None:
 
 
 def test_a_voxel_at_the_threshold_itself_is_above_it() -> None:
-    evidence = np.array([2.0, 2.0 * localisation.THRESHOLDS[9], 0.0, 0.0])
+    at = int(np.argmin(np.abs(localisation.THRESHOLDS - 0.5)))
+    evidence = np.array([2.0, 2.0 * localisation.THRESHOLDS[at], 0.0, 0.0])
     curve = localisation.overlaps(evidence, np.array([True, True, False, False]))
-    assert curve[9] == 1.0
-    assert curve[10] == 0.5
+    assert curve[at] == 1.0
+    assert curve[at + 1] == 0.5
     assert localisation.scores(evidence, np.array([True, True, False, False]))["iou"] == 1.0
 
 

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from medattn_core.training.whole import outputs_of
 
 from medattn_core import datalists
 from medattn_core.bundles import Bundle
@@ -19,6 +18,7 @@ from medattn_core.training import train
 from medattn_core.training.data import TrainingData
 from medattn_core.training.loop import fit
 from medattn_core.training.reliability import FEW_PATIENTS
+from medattn_core.training.whole_images import outputs_of
 from tests.squares import SETTINGS, write_list, write_squares
 
 TRAIN = import_module("medattn_core.training.train")  # the package has the function by that name

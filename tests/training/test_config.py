@@ -241,6 +241,8 @@ def test_images_of_unlike_sides_keep_their_shape_and_squares_their_steps() -> No
     assert config.size_at(0, (96, 56, 56), 16, 8) == (88, 48, 48)
     assert "88 x 48 x 48 at first, 96 x 56 x 56 from epoch " in config.growth((96, 56, 56), 16, 8)
     assert "48 x 48 from the first epoch" in config.growth((48, 48), 16, 8)
+    said = TrainingConfig(epochs=2, start_size=0.5).growth((64, 64), 8, 8)
+    assert said == "images: 32 x 32 at first, 56 x 56 at the end (start_size 0.5): too few epochs for 64 x 64"
     assert TrainingConfig(start_size=0.6).size_at(0, (224, 128), 32, 8) == (168, 96)
     steps = [config.size_at(epoch, (224, 224), 32, 8)[0] for epoch in range(40)]
     assert sorted(set(steps)) == [128, 160, 192, 224]

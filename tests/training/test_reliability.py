@@ -90,7 +90,7 @@ def test_the_accuracy_that_a_rule_to_abstain_states_is_about_that_of_new_cases()
     new, truth = three(rng, 20_000)
     right = new.argmax(axis=1) == truth.argmax(axis=1)
     gaps = []
-    for _ in range(200):
+    for _ in range(110):
         outputs, targets = three(rng, 30)
         calibration = assess([HeldOut(outputs=outputs, targets=targets)], task)[1]
         if "abstain" not in calibration:
@@ -98,8 +98,8 @@ def test_the_accuracy_that_a_rule_to_abstain_states_is_about_that_of_new_cases()
         scaled = new / calibration["temperature"] + np.array(list(calibration["offset"].values()))
         decided = task.probabilities(scaled).max(axis=1) >= calibration["abstain"]["threshold"]
         gaps.append(calibration["abstain"]["accuracy"] - right[decided].mean())
-    assert len(gaps) > 100
-    assert abs(np.mean(gaps)) < 0.012, np.mean(gaps)
+    assert len(gaps) > 60
+    assert abs(np.mean(gaps)) < 0.015, np.mean(gaps)
 
 
 def drawn(rng: np.random.Generator, count: int, gap: float) -> tuple[np.ndarray, np.ndarray]:
