@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING
 
 from medattn_core.batch.finish import CsvStream, finish
 from medattn_core.batch.jobs import Job, check_there, jobs_of
-from medattn_core.batch.journal import Journal
+from medattn_core.batch.journal import NAME, Journal
+from medattn_core.batch.lines import Lines
 from medattn_core.batch.local import predict_here
 from medattn_core.batch.memory import budget_of, steady_heap
 from medattn_core.batch.progress import Progress
 from medattn_core.batch.scanner import Done
 from medattn_core.batch.settings import Settings
+from medattn_core.device import resolve_device
 from medattn_core.errors import MedAttnError
 from medattn_core.outputs import render
 from medattn_core.outputs.files import make_folder, remove
@@ -93,6 +95,8 @@ def predict_many(
         from medattn_core.batch.cluster import require_ray
 
         require_ray()
+    if settings.runtime == "auto" and predictor is None and not restart:
+        settings = replace(settings, runtime=runtime_of(Path(output), settings) or "auto")
     predictor = predictor or settings.open(say)
     settings = replace(settings, runtime=predictor.runtime)  # an actor must not choose for itself
     if engine == "local":
@@ -134,6 +138,27 @@ def predict_many(
             finish(journal, report=settings.report)
             summary.seconds = progress.seconds
     return summary
+
+
+def runtime_of(folder: Path, settings: Settings) -> str | None:
+    """The runtime that results of these settings in a folder were computed by, where it is one that runs here.
+
+    The choice of ``auto`` may be another next time, by a hair or an update: the rest of a batch would be of another
+    runtime than its begin, and could not lie in one table with it.
+
+    Raises:
+        MedAttnError: of the bundle or the device.
+    """
+    from medattn_core.inference.runtimes import available
+
+    if not (folder / NAME).is_file():
+        return None
+    device = resolve_device(settings.device)
+    model = settings.model(device)
+    known = {settings.fingerprint(device, name, model=model): name for name in available(device)}
+    return next(
+        (known[row["batch"]["run"]] for row in Lines(folder / NAME).rows() if row["batch"]["run"] in known), None
+    )
 
 
 def _results(

@@ -15,6 +15,7 @@ from medattn_core.batch.jobs import jobs_of
 from medattn_core.batch.journal import NAME, Journal
 from medattn_core.batch.scanner import Done
 from medattn_core.errors import MedAttnError
+from medattn_core.inference.runtimes import auto
 from medattn_core.outputs import tables
 from tests.batch.checks import interrupted, maps, records, run
 
@@ -32,6 +33,22 @@ def masks(scans: list[Path], tmp_path: Path) -> list[Path]:
         data[:, number * 30 : number * 30 + 30] = 1
         volumes.write(volumes.Volume(data=data, affine=scan.affine), path)
     return paths
+
+
+def test_auto_goes_on_with_the_runtime_that_a_batch_was_begun_with(
+    scans: list[Path], tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may choose another one next time, by a hair."""
+    monkeypatch.setenv("MEDATTN_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(auto, "best", lambda trials: "torch-bf16")
+    out = tmp_path / "out"
+    first = interrupted(scans, out, tiny, after=2, runtime="auto")
+    monkeypatch.setattr(auto, "best", lambda trials: "torch")
+    again = run(scans, out, tiny, runtime="auto")
+    assert (again.failed, again.taken_over) == (0, first)
+    assert {record["runtime"] for record in records(out)} == {"torch-bf16"}
+    assert run(scans, out, tiny, runtime="auto", restart=True).taken_over == 0
+    assert {record["runtime"] for record in records(out)} == {"torch"}
 
 
 def inputs(output: Path) -> list[str]:

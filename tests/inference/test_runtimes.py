@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -137,6 +139,46 @@ def test_auto_passes_over_what_cannot_be_run_and_keeps_no_failure_of_torch(tmp_p
     name, trials = choose(predictor.network, predictor.task, key="y")
     assert (name, trials[0].problem) == ("torch", "export_failed")
     assert len(list((tmp_path / "auto").iterdir())) == 1
+
+
+def test_a_runtime_that_failed_is_tried_again_after_a_day(tmp_path, monkeypatch, predictor):
+    """Its package is mended, or there is memory again; what all could do is not measured twice."""
+    monkeypatch.setenv("MEDATTN_CACHE", str(tmp_path))
+    monkeypatch.setattr(auto, "available", lambda device: ["torch", "torch-bf16"])
+    measured: list[int] = []
+
+    def measure(*arguments, **options):
+        measured.append(1)
+        nan = float("nan")
+        failed = (
+            Trial("torch-bf16", nan, nan, nan, "export_failed") if len(measured) == 1 else Trial("torch-bf16", 1, 0, 0)
+        )
+        return [Trial("torch", 100.0, 0.0, 0.0), failed]
+
+    monkeypatch.setattr(auto, "measure", measure)
+    for _ in range(2):
+        assert choose(predictor.network, predictor.task, key="x")[0] == "torch"
+    (file,) = (tmp_path / "auto").iterdir()
+    old = file.stat().st_mtime - auto.TRY_AGAIN - 60
+    os.utime(file, (old, old))
+    assert choose(predictor.network, predictor.task, key="x")[0] == "torch-bf16"
+    os.utime(file, (old, old))
+    assert choose(predictor.network, predictor.task, key="x")[0] == "torch-bf16"
+    assert len(measured) == 2
+
+
+def test_a_package_that_is_there_and_cannot_be_imported_is_named(tmp_path, monkeypatch, predictor):
+    for name in RUNTIMES["onnx"]:
+        pytest.importorskip(name)
+    monkeypatch.setenv("MEDATTN_CACHE", str(tmp_path))
+    (tmp_path / "onnxruntime.py").write_text("raise ImportError('a library is missing', name='onnxruntime')")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "onnxruntime", raising=False)
+    with pytest.raises(
+        MedAttnError, match=r"onnxruntime cannot be imported; install them again: pip install"
+    ) as caught:
+        open_runtime("onnx", predictor.network, predictor.task, key="x")
+    assert caught.value.code == "missing_dependency"
 
 
 def test_networks_that_differ_in_more_than_the_first_weights_share_no_graph(monkeypatch, predictor):

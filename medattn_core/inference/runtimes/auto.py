@@ -34,6 +34,10 @@ MARGIN = 0.95
 """A runtime must take at most this share of the time of ``torch``: for less, nothing is changed."""
 
 
+TRY_AGAIN = 24 * 60 * 60
+"""Seconds after which runtimes are measured anew where one failed: a package is mended, memory is free again."""
+
+
 @dataclass(frozen=True)
 class Trial:
     """One runtime, measured.
@@ -75,6 +79,8 @@ def choose(
     names = available(device)
     file = f"auto/{_situation(key, device, names)}.json"
     known = _read(cache.get(file), names)
+    if known is not None and any(trial.problem for trial in known) and cache.age(file) > TRY_AGAIN:
+        known = None
     if known is None:
         if say is not None and len(names) > 1:
             say("measuring which runtime is fastest here; done once a machine and bundle")

@@ -7,8 +7,10 @@ absent and is made again. Files are put in place in one step, so processes side 
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 import sys
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -36,6 +38,15 @@ def get(name: str) -> bytes | None:
         return None
     digest, _, content = whole.partition(b"\n")
     return content if digest == hashlib.sha256(content).hexdigest().encode() else None
+
+
+def age(name: str) -> float:
+    """Seconds since a content was kept; endless where there is none, and of one from the future."""
+    try:
+        seconds = time.time() - (folder() / name).stat().st_mtime
+    except (OSError, RuntimeError):
+        return math.inf
+    return seconds if seconds >= 0 else math.inf
 
 
 def put(name: str, content: bytes) -> None:

@@ -53,10 +53,14 @@ def check_runtime(name: str, device: str = "cpu") -> None:
         )
     missing = [package for package in RUNTIMES[name] if find_spec(package) is None]
     if missing:
-        extra = "openvino" if name.startswith("openvino") else "onnx"
         raise MedAttnError(
-            "missing_dependency", f'runtime {name} needs {", ".join(missing)}: pip install "medattn[{extra}]"'
+            "missing_dependency", f'runtime {name} needs {", ".join(missing)}: pip install "medattn[{_extra(name)}]"'
         )
+
+
+def _extra(name: str) -> str:
+    """What is installed for a runtime."""
+    return "openvino" if name.startswith("openvino") else "onnx"
 
 
 def available(device: str = "cpu") -> list[str]:
@@ -82,7 +86,7 @@ def open_runtime(name: str, network: AttentionCNN, task: TaskSpec, *, key: str, 
         device: torch device.
 
     Raises:
-        MedAttnError: as :func:`check_runtime`.
+        MedAttnError: as :func:`check_runtime`; ``missing_dependency``, too, where a package cannot be imported.
         BundleError: ``export_failed``: the network cannot be written as ONNX, or the runtime cannot load it.
     """
     check_runtime(name, device)
@@ -92,6 +96,12 @@ def open_runtime(name: str, network: AttentionCNN, task: TaskSpec, *, key: str, 
         return _autocast(network, torch.device(device).type)
     try:
         return _from_graph(name, network, task, key)
+    except ImportError as error:  # it is there, and broken
+        raise MedAttnError(
+            "missing_dependency",
+            f"runtime {name} needs {', '.join(RUNTIMES[name])}, of which {error.name or 'one'} cannot be imported; "
+            f"install them again: pip install --force-reinstall --no-deps {' '.join(RUNTIMES[name])}",
+        ) from error
     except Exception as error:  # exporters and runtimes have exceptions of their own, of many kinds
         raise BundleError(
             "export_failed",
