@@ -18,7 +18,7 @@ from medattn_core.training import train
 from medattn_core.training.data import TrainingData
 from medattn_core.training.loop import fit
 from medattn_core.training.reliability import FEW_PATIENTS
-from medattn_core.training.whole import outputs_of
+from medattn_core.training.whole_images import outputs_of
 from tests.squares import SETTINGS, write_list, write_squares
 
 TRAIN = import_module("medattn_core.training.train")  # the package has the function by that name
