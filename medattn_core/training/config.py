@@ -9,13 +9,14 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_origin, get_type_hints
 
 from medattn_core import tasks
 from medattn_core.bundles.trust import Trust
 from medattn_core.errors import BundleError, TrainingError
 from medattn_core.training.losses import LossWeights
 from medattn_core.training.precision import fast_bf16
+from medattn_core.training.typed import fits, refuse_unknown
 from medattn_core.transforms.augment import Augmentation
 
 SEEDS = 2**32 - 1
@@ -171,30 +172,18 @@ def check_fields(kind: Any, given: dict[str, Any], where: str) -> dict[str, Any]
     Raises:
         TrainingError: ``bad_config`` with the key, what it is and what is accepted.
     """
-    known = {f.name: f for f in fields(kind)}
-    unknown = sorted(set(given) - set(known), key=str)
-    if unknown:
-        raise TrainingError("bad_config", f"{where}: unknown key {unknown[0]!r}; accepted: {', '.join(known)}")
+    refuse_unknown(given, (one.name for one in fields(kind)), where)
+    kinds = get_type_hints(kind)
     taken = {}
     for name, value in given.items():
-        wanted = str(known[name].type)
-        if wanted in ("int", "float") and isinstance(value, str):
+        wanted = kinds[name]
+        if wanted in (int, float) and isinstance(value, str):
             with contextlib.suppress(ValueError):
                 value = float(value)
-        number = is_number(value)
-        fits = {
-            "int": number and value == math.floor(value),
-            "float": number,
-            "bool": isinstance(value, bool),
-            "str": isinstance(value, str),
-        }.get(wanted)
-        if wanted.startswith("tuple"):
-            fits = isinstance(value, (list, tuple)) or (value is None and wanted.endswith("None"))
-            fits = fits and all(map(is_number, value or ()))
-            wanted = "list of numbers"
-        if fits is False:
-            raise TrainingError("bad_config", f"{where}: {name}={given[name]!r}; a value of type {wanted} is needed")
-        taken[name] = int(value) if wanted == "int" else value
+        if not fits(value, wanted, is_number):
+            named = "list of numbers" if get_origin(wanted) else wanted.__name__
+            raise TrainingError("bad_config", f"{where}: {name}={given[name]!r}; a value of type {named} is needed")
+        taken[name] = int(value) if wanted is int else value
     return taken
 
 

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import importlib.util
-import inspect
 import os
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 import torch
 
@@ -18,9 +17,10 @@ from medattn_core.bundles.bundle import NETWORK_SETTINGS
 from medattn_core.errors import MedAttnError, TrainingError
 from medattn_core.networks.attention_cnn import AttentionCNN
 from medattn_core.networks.encoders import check_options
-from medattn_core.tasks import TaskSpec, is_number
+from medattn_core.tasks import TaskSpec
 from medattn_core.training.config import SEEDS, TrainingConfig, differing
 from medattn_core.training.initial import start_from
+from medattn_core.training.typed import fits, refuse_unknown
 from medattn_core.training.work_folder import CHECKPOINT, logs_of, work_of
 
 PACKAGES = ("monai", "ignite", "tensorboard", "sklearn", "scipy")
@@ -28,6 +28,16 @@ PACKAGES = ("monai", "ignite", "tensorboard", "sklearn", "scipy")
 
 FOLDS = 2**16
 """More folds than anybody trains: room for their numbers above a seed."""
+
+WORDS: dict[Any, str] = {
+    "bias": "a list of numbers, one an output,",
+    "encoder_options": "an object of keys and values",
+    bool: "true or false (without quotes)",
+    str: "a text",
+    int: "a whole number above 0",
+    float: "a number",
+}
+"""What a setting of the network has to be, by its name or else its type."""
 
 
 def check_installed(packages: Sequence[str] = PACKAGES) -> None:
@@ -62,36 +72,14 @@ def network_settings_of(given: dict[str, Any]) -> dict[str, Any]:
     Raises:
         TrainingError: ``bad_config``: an unknown key, or a value of another type than it states.
     """
-    unknown = sorted(set(given) - set(NETWORK_SETTINGS), key=str)
-    if unknown:
-        raise TrainingError(
-            "bad_config", f"network settings: unknown key {unknown[0]!r}; accepted: {', '.join(NETWORK_SETTINGS)}"
-        )
-    _check_types(given)
-    whole = [name for name, one in inspect.signature(AttentionCNN).parameters.items() if one.annotation is int]
-    return {name: int(value) if name in whole else value for name, value in given.items()}
-
-
-def _check_types(settings: dict[str, Any]) -> None:
-    """Values of the types that the network states: text is no truth value, and one bias no list."""
-    parameters = inspect.signature(AttentionCNN).parameters
-    for name, value in settings.items():
-        wanted: Any = parameters[name].annotation
-        fits, words = True, ""
-        if name == "bias":
-            fits = value is None or (isinstance(value, (list, tuple)) and all(map(is_number, value)))
-            words = "a list of numbers, one an output,"
-        elif name == "encoder_options":
-            fits, words = value is None or isinstance(value, dict), "an object of keys and values"
-        elif wanted is bool:
-            fits, words = isinstance(value, bool), "true or false (without quotes)"
-        elif wanted is str:
-            fits, words = isinstance(value, str), "a text"
-        elif wanted in (int, float):
-            fits = is_number(value) and (wanted is float or (float(value).is_integer() and value > 0))
-            words = "a whole number above 0" if wanted is int else "a number"
-        if not fits:
+    refuse_unknown(given, NETWORK_SETTINGS, "network settings")
+    kinds = get_type_hints(AttentionCNN.__init__)
+    for name, value in given.items():
+        kind = kinds[name]
+        if not fits(value, kind) or (kind is int and value <= 0):
+            words = WORDS.get(name) or WORDS[kind]
             raise TrainingError("bad_config", f"network settings: {name} is {value!r}; {words} is needed")
+    return {name: int(value) if kinds[name] is int else value for name, value in given.items()}
 
 
 def check_output(output: Path) -> None:

@@ -154,7 +154,7 @@ def test_a_value_at_the_bias_does_not_outweigh_all_others():
 
 def test_a_small_finding_teaches_its_place_and_one_that_was_moved_away_does_not():
     """Whatever share of a cell it is: five pixels of a picture, six voxels of a scan, in images that grow."""
-    from medattn_core.training.loop import _losses
+    from medattn_core.training.objective import Objective
     from medattn_core.training.processes import Processes
     from medattn_core.training.units import Units
     from medattn_core.transforms.augment import Augmentation
@@ -182,9 +182,10 @@ def test_a_small_finding_teaches_its_place_and_one_that_was_moved_away_does_not(
 
     def parts(augmentation: Augmentation, size: tuple[int, ...], seed: int = 0, count: int = 4) -> set[str]:
         config = TrainingConfig(augmentation=augmentation, precision="fp32")
-        drawn = torch.Generator().manual_seed(seed)
-        return set(_losses(network, own, np.arange(count), size, TASK, config, drawn, "cpu", torch.contiguous_format,
-                           Processes("cpu"), Units()))  # fmt: skip
+        objective = Objective(
+            network=network, data=own, task=TASK, config=config, processes=Processes("cpu"), units=Units()
+        )
+        return set(objective.losses(np.arange(count), size, torch.Generator().manual_seed(seed)))
 
     for share in (1.0, 0.6):
         assert "location" in parts(still, tuple(max(8, round(n * share) // 8 * 8) for n in shape))

@@ -11,7 +11,6 @@ from torch.nn import functional as F
 
 from medattn_core.networks.attention_cnn import AttentionCNN
 from medattn_core.training.config import TrainingConfig
-from medattn_core.training.loop import _losses
 from medattn_core.training.losses import (
     LossWeights,
     classification_loss,
@@ -19,6 +18,7 @@ from medattn_core.training.losses import (
     map_losses,
     regression_map_loss,
 )
+from medattn_core.training.objective import Objective
 from medattn_core.training.processes import Processes
 from medattn_core.training.units import Units
 from medattn_core.transforms.augment import Augmentation
@@ -89,7 +89,9 @@ def test_a_finding_that_zooming_made_small_still_teaches_its_place() -> None:
     )
     config = TrainingConfig(augmentation=zooming, precision="fp32")
     network = AttentionCNN(**NETWORK)
+    objective = Objective(
+        network=network, data=own, task=TASK, config=config, processes=Processes("cpu"), units=Units()
+    )
     for seed in range(12):
-        losses = _losses(network, own, np.arange(1), (32, 32), TASK, config, torch.Generator().manual_seed(seed), "cpu",
-                         torch.contiguous_format, Processes("cpu"), Units())  # fmt: skip
+        losses = objective.losses(np.arange(1), (32, 32), torch.Generator().manual_seed(seed))
         assert "location" in losses, seed

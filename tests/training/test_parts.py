@@ -28,8 +28,8 @@ from medattn_core.training.early_stop import EarlyStop
 from medattn_core.training.folds import assign
 from medattn_core.training.held_out import check_labels, gather
 from medattn_core.training.input_check import fit_input_check
-from medattn_core.training.loop import _losses
 from medattn_core.training.losses import classification_loss, regression_map_loss
+from medattn_core.training.objective import Objective
 from medattn_core.training.processes import Processes
 from medattn_core.training.reliability import HeldOut, assess
 from medattn_core.training.units import Units, start_at_mean
@@ -162,10 +162,10 @@ def test_training_asks_for_the_value_of_the_zoomed_image(power: int, size: tuple
     images32 = torch.from_numpy(images.astype(np.float32))
     longer = config.augmentation(images32, torch.zeros_like(images32), torch.Generator().manual_seed(3))[2].numpy()
     longer = longer * np.sqrt(size[0] * size[1] / 32**2)
-    losses = _losses(
-        network, standard, np.arange(4), size, task, config, torch.Generator().manual_seed(3), "cpu",
-        torch.contiguous_format, Processes("cpu"), units,
-    )  # fmt: skip
+    objective = Objective(
+        network=network, data=standard, task=task, config=config, processes=Processes("cpu"), units=units
+    )
+    losses = objective.losses(np.arange(4), size, torch.Generator().manual_seed(3))
     away = np.abs((targets[:, 0] * longer**power - units.mean) / units.spread)
     assert float(losses["value"]) == pytest.approx(np.where(away < 1, away**2 / 2, away - 0.5).mean(), rel=1e-4)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from dataclasses import replace
 
 import numpy as np
@@ -92,6 +94,20 @@ def test_a_round_that_is_broken_off_leaves_the_network_in_its_unit(volumes: Trai
         assert float(answers.mean()) == pytest.approx(float(volumes.targets.mean()), rel=0.2)
         handle.remove()
         trainer.run()
+
+
+def test_a_trainer_that_is_over_leaves_memory_at_once(volumes: TrainingData) -> None:
+    """Not when Python next looks for circles: on a GPU the network of the next fold may want the room before."""
+    gc.collect()
+    gc.disable()
+    try:
+        trainer = trainer_of(network(), volumes, VOLUME.to_dict(), SETTINGS.to_dict())
+        trainer.run()
+        over = weakref.ref(trainer)
+        del trainer
+        assert over() is None
+    finally:
+        gc.enable()
 
 
 def test_a_recipe_of_a_quantity_trains_what_the_command_trains(volumes: TrainingData) -> None:

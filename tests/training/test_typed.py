@@ -1,0 +1,52 @@
+"""Values of settings against the types that code states, however an annotation is written."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Optional
+
+import numpy as np
+import pytest
+
+from medattn_core.errors import TrainingError
+from medattn_core.training.config import TrainingConfig, check_fields
+from medattn_core.training.typed import fits, refuse_unknown
+
+
+@pytest.mark.parametrize(("kind", "right", "wrong"), [
+    (bool, [True, False], [0, 1, "true", None]),
+    (str, ["", "x"], [1, None, b"x"]),
+    (int, [0, -3, 8.0], [8.5, True, "8", None, float("nan"), float("inf"), 10**400]),
+    (float, [0, 0.5], [True, "0.5", None, float("nan")]),
+    (list[float], [[], [1, 0.5], (1,)], [0.5, ["a"], [True], None, "1"]),
+    (tuple[float, ...] | None, [None, (), [1]], [1, [None]]),
+    (Optional[dict], [None, {}], [[], "x", False]),  # noqa: UP045  as the networks write it
+    (int | Sequence[int], [1, [0, 1], "for others to check"], []),
+])  # fmt: skip
+def test_values_of_a_type(kind: Any, right: list[Any], wrong: list[Any]) -> None:
+    assert [value for value in right if not fits(value, kind)] == []
+    assert [value for value in wrong if fits(value, kind)] == []
+
+
+def test_keys_that_there_are_not() -> None:
+    refuse_unknown({"a": 1}, ("a", "b"), "settings")
+    with pytest.raises(TrainingError, match="settings: unknown key 'c'; accepted: b, a"):
+        refuse_unknown({"d": 1, "c": 1, "a": 1}, iter(("b", "a")), "settings")
+
+
+def test_a_fraction_is_no_whole_number_whoever_computed_it() -> None:
+    with pytest.raises(TrainingError, match=r"epochs=.*a value of type int"):
+        TrainingConfig.from_dict({"epochs": np.float64(0.5)})
+
+
+def test_annotations_may_be_types_or_texts() -> None:
+    @dataclass
+    class Texts:
+        count: int = 1
+
+    kinds = Texts, type("Types", (), {"__annotations__": {"count": int}, "count": 1})
+    for kind in (kinds[0], dataclass(kinds[1])):
+        assert check_fields(kind, {"count": "8.0"}, "settings") == {"count": 8}
+        with pytest.raises(TrainingError, match=r"count=8\.5; a value of type int"):
+            check_fields(kind, {"count": 8.5}, "settings")
