@@ -46,12 +46,21 @@ def _no_bytecode() -> Iterator[None]:
         yield
 
 
-@pytest.fixture
-def no_scripts_left() -> Iterator[None]:
-    """Every bundle's code is a package named scripts: that of one test's bundle must not be found by the next test."""
+@pytest.fixture(autouse=True)
+def _no_scripts_left() -> Iterator[None]:
+    """Every bundle's code is a package named scripts: that of one test's bundle must not be found by the next test.
+
+    Nor that which the making of a shared bundle, or a test of another room in this process, has left.
+    """
+    _forget_scripts()
     path = list(sys.path)
     yield
     sys.path[:] = path
+    _forget_scripts()
+
+
+def _forget_scripts() -> None:
+    sys.path[:] = [folder for folder in sys.path if not (Path(folder) / "scripts").is_dir()]
     for name in [name for name in sys.modules if name == "scripts" or name.startswith("scripts.")]:
         del sys.modules[name]
 

@@ -21,8 +21,6 @@ from medattn_core.interop.places import PlaceError, to_native
 from medattn_core.volumes import read
 from tests.interop.strangers import LOAD, post, step, write_stranger
 
-pytestmark = pytest.mark.usefixtures("no_scripts_left")
-
 ACT = [post("Activationsd", softmax=True)]
 RAS = step("Orientationd", axcodes="RAS", labels=None)
 NO_META = step("EnsureTyped", track_meta=False)

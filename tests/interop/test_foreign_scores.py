@@ -18,8 +18,6 @@ from medattn_core.inference import Prediction
 from medattn_core.interop import open_predictor, verify
 from tests.interop.strangers import post, write_stranger
 
-pytestmark = pytest.mark.usefixtures("no_scripts_left")
-
 SCORES = (-1.0, 0.5, 2.0)
 SOFTMAX = torch.softmax(torch.tensor(SCORES), 0).tolist()
 SIGMOID = torch.sigmoid(torch.tensor(SCORES)).tolist()

@@ -152,9 +152,7 @@ def test_no_property_is_missing(
         assert flow.version == "0.1.0"
 
 
-def test_load_of_a_self_contained_bundle(
-    exports: Exports, place: Path, no_scripts_left: None, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_load_of_a_self_contained_bundle(exports: Exports, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """MONAI's `load` does not say where the bundle is: elsewhere it tells what to do, and then it works."""
     from monai.bundle import load as load_by_monai
 
