@@ -154,6 +154,11 @@ class MedAttnWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def on_scene_changed(self, _caller, _event) -> None:
         """Nodes came or went."""
+        parameters = self.panel.parameters
+        if parameters is not None and parameters.parameterNode.GetScene() is None:
+            # Removed by hand or by a script: a node without a scene finds no other node, not even the chosen scan.
+            self.follow_parameters()
+            self.panel.choose_scan()
         self.panel.scene_changed()
 
     def onReload(self) -> None:  # noqa: N802 - named by the application

@@ -22,17 +22,20 @@ PREFIX = "medattn-"
 
 
 class Scratch:
-    """Folders of temporary files, which hold scans: an own one, and the client's, who cannot remove it once killed.
+    """Folders of temporary files, which hold scans: the client's, who cannot remove it once killed, or an own one.
 
     Libraries of this process make their temporary files there, too: :func:`end` waits for none of their blocks.
+    The own one is made only for a client that names none: a client may end this process by force, which then removes
+    nothing, and it knows nothing of a folder that is not its own.
     """
 
     def __init__(self) -> None:
         self.folders: list[Path] = []
 
     def begin(self) -> None:
-        """Make the own folder, and the temporary files of this process in it."""
-        self._use(Path(tempfile.mkdtemp(prefix=PREFIX)))
+        """Make the own folder, and the temporary files of this process in it, where there is no folder yet."""
+        if not self.folders:
+            self._use(Path(tempfile.mkdtemp(prefix=PREFIX)))
 
     def adopt(self, folder: str) -> None:
         """Take over the client's, for temporary files as well.

@@ -45,7 +45,6 @@ class Server:
 
     def run(self) -> None:
         """Work in this thread; the process ends from another one."""
-        self._scratch.begin()
         parent.watch(self._scratch)
         for name in (signal.SIGTERM, signal.SIGINT):
             signal.signal(name, lambda number, frame: parent.end(self._scratch, 128 + number))
@@ -86,6 +85,8 @@ class Server:
     def _accept(self, hello: Request) -> None:
         if hello.get("folder") is not None:
             self._scratch.adopt(hello.get("folder"))
+        else:
+            self._scratch.begin()
         if hello.get("parent") is not None:
             parent.watch(self._scratch, hello.get("parent"))
 

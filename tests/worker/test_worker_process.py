@@ -207,6 +207,21 @@ def test_no_file_is_left(start, tmp_path: Path, brain1: str, monkeypatch: pytest
     assert sorted(path.name for path in tmp_path.iterdir()) == ["map.nii", "map.nrrd", "tmp"]
 
 
+@pytest.mark.parametrize("greeted", [False, True])
+def test_killed_it_leaves_no_folder_but_its_clients(start, tmp_path: Path, greeted: bool) -> None:
+    """Who kills it removes the folder that it was given, and knows of no other."""
+    temporary, folder = tmp_path / "tmp", tmp_path / "medattn-scratch"
+    temporary.mkdir()
+    folder.mkdir()
+    client: Client = start(greet=False, TMPDIR=str(temporary), TEMP=str(temporary), TMP=str(temporary))
+    client.refused("regions", prediction="1")  # it runs, and was not greeted
+    if greeted:
+        client.ask("hello", protocol=1, folder=str(folder), warm=False)
+    client.process.kill()
+    client.end()
+    assert list(temporary.iterdir()) == []
+
+
 @POSIX
 @pytest.mark.parametrize(
     ("how", "own"), [("quit", True), ("end of stream", False), ("SIGTERM", True), ("SIGINT", False)]

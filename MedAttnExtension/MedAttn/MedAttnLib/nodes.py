@@ -1,7 +1,7 @@
 """Our nodes in the scene: found again by what they are for, so that a second run replaces and never piles up.
 
-Each node that MedAttn makes carries a role as attribute and the input volume as node reference. Both are saved with the
-scene, so a result is ours again after reloading.
+Each node that MedAttn makes carries a role as attribute and the input volume as node reference; what displays a map the
+role alone. Both are saved with the scene, so a result is ours again after reloading.
 """
 
 from __future__ import annotations
@@ -39,6 +39,8 @@ EVIDENCE, COLOURS, REGIONS, PROBABILITIES, SEGMENTATION, BATCH = (
     "segmentation",
     "batch",
 )
+DISPLAY = "display"
+"""Role of what displays a map: in the slices, as legend, in 3D."""
 CLASS_OF = {
     EVIDENCE: "vtkMRMLScalarVolumeNode",
     COLOURS: "vtkMRMLColorTableNode",
@@ -198,20 +200,41 @@ def modality_of(scene, node) -> str:
     return (tree.GetItemAttribute(item, name) or "") if item else ""
 
 
+def _remove_property_of(scene, display) -> None:
+    """The colours and opacities of a volume rendering."""
+    if display.IsA("vtkMRMLVolumeRenderingDisplayNode") and display.GetVolumePropertyNode() is not None:
+        scene.RemoveNode(display.GetVolumePropertyNode())
+
+
 def _remove(scene, node) -> None:
     """A node with what shows it: the scene does not take display nodes away by itself."""
     shown_by = []
     if node.IsA("vtkMRMLDisplayableNode"):
         shown_by = [node.GetNthDisplayNode(index) for index in range(node.GetNumberOfDisplayNodes())]
     for display in filter(None, shown_by):
-        if display.IsA("vtkMRMLVolumeRenderingDisplayNode") and display.GetVolumePropertyNode() is not None:
-            scene.RemoveNode(display.GetVolumePropertyNode())
+        _remove_property_of(scene, display)
         if display.IsA("vtkMRMLColorLegendDisplayNode"):
             scene.RemoveNode(display)  # before the display that it speaks about
     scene.RemoveNode(node)
     for display in filter(None, shown_by):
         if display.GetScene() is not None:
             scene.RemoveNode(display)
+
+
+def remove_lost_displays(scene) -> None:
+    """Take displays of ours away whose map was removed by hand: nothing shows them, and they are saved with the scene.
+
+    Those of copies too: a copy of a map has copies of its displays.
+    """
+    lost = [
+        node
+        for node in of_class(scene, "vtkMRMLDisplayNode")
+        if node.GetAttribute(ROLE) == DISPLAY and node.GetDisplayableNode() is None
+    ]
+    # Legends first, as in _remove.
+    for display in sorted(lost, key=lambda node: not node.IsA("vtkMRMLColorLegendDisplayNode")):
+        _remove_property_of(scene, display)
+        scene.RemoveNode(display)
 
 
 def orphans(scene) -> list:

@@ -76,6 +76,7 @@ def place_steps(scene, input_node, voxels: np.ndarray, evidence: dict, threshold
     scale = Scale.of(evidence)
     colour(table, scale, threshold, undecided)
     yield
+    nodes.remove_lost_displays(scene)
     name = evidence_name(input_node, evidence)
     volume = nodes.find(scene, nodes.EVIDENCE, input_node)
     fresh = volume is None
@@ -86,6 +87,7 @@ def place_steps(scene, input_node, voxels: np.ndarray, evidence: dict, threshold
         volume.SetAndObserveDisplayNodeID(display.GetID())
     nodes.claim(volume)
     display = volume.GetDisplayNode()
+    display.SetAttribute(nodes.ROLE, nodes.DISPLAY)
     modifying = volume.StartModify()
     volume.SetName(name)
     matrix = vtk.vtkMatrix4x4()
@@ -149,6 +151,7 @@ def legend_of(volume, evidence: dict, scale: Scale, undecided: bool):
     if legend is None:
         legend = logic.AddDefaultColorLegendDisplayNode(volume)
     modifying = legend.StartModify()
+    legend.SetAttribute(nodes.ROLE, nodes.DISPLAY)
     title = legend_title(evidence, scale.unit, undecided)
     legend.SetTitleText(title)
     legend.GetTitleTextProperty().SetFontSize(LEGEND_FONT)

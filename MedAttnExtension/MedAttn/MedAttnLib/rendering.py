@@ -5,7 +5,7 @@ from __future__ import annotations
 import slicer
 import vtk
 
-from MedAttnLib import colours
+from MedAttnLib import colours, nodes
 from MedAttnLib.colours import Scale
 
 
@@ -22,6 +22,7 @@ def render(volume, scale: Scale, threshold: float, undecided: bool, visible: boo
         if not visible:
             return
         display = logic.CreateDefaultVolumeRenderingNodes(volume)
+    display.SetAttribute(nodes.ROLE, nodes.DISPLAY)
     points = colours.transfer(scale, threshold, undecided)
     colour, opacity = vtk.vtkColorTransferFunction(), vtk.vtkPiecewiseFunction()
     for density, red, green, blue, alpha in points:

@@ -21,22 +21,29 @@ _LONGEST = 120
 
 
 def while_there(logic: Any, volume: Any, steps: Steps) -> Steps:
-    """Go on with steps as long as the scan is in the scene; they give the thread back, and it may be removed then.
+    """Go on with steps as long as the scan and its map are in the scene.
+
+    They give the thread back, and either may be removed then.
 
     Raises:
-        TaskError: ``scan_removed``; nothing of the result is left in the scene.
+        TaskError: ``scan_removed``, nothing of the result is left in the scene; ``map_removed``, the tables are.
     """
-    before = nodes.orphans(logic.scene)
+    before, placed = nodes.orphans(logic.scene), None
     while True:
         if volume.GetScene() is None:
             steps.close()
             nodes.remove_all(logic.scene, [node for node in nodes.orphans(logic.scene) if node not in before])
             logic.findings.pop(volume.GetID(), None)
             raise TaskError("scan_removed", _("the volume was removed from the scene"))
+        if placed is not None and placed.GetScene() is None:
+            steps.close()
+            nodes.remove_lost_displays(logic.scene)
+            raise TaskError("map_removed", _("the evidence map was removed from the scene; press Apply again"))
         try:
             step = next(steps)
         except StopIteration as stop:
             return stop.value
+        placed = placed or nodes.find(logic.scene, nodes.EVIDENCE, volume)
         yield step
 
 

@@ -205,6 +205,85 @@ def test_removing_the_scan_while_its_result_is_placed(desk: Desk, own: MedAttnLo
         assert nodes.of_class(desk.scene, "vtkMRMLScalarVolumeDisplayNode") == displays
 
 
+def removing_the_map(monkeypatch: pytest.MonkeyPatch, desk: Desk, scan: Any, when: int) -> list[bool]:
+    """Let the map go at a step after which the thread is given back; the list gets, for each step, whether it went."""
+    watching, went = results.while_there, []
+
+    def watched(*arguments: Any) -> Any:
+        steps = watching(*arguments)
+        while True:
+            try:
+                step = next(steps)
+            except StopIteration as stop:
+                return stop.value
+            node = nodes.find(desk.scene, nodes.EVIDENCE, scan) if len(went) + 1 == when else None
+            went.append(node is not None)
+            if node is not None:
+                desk.scene.RemoveNode(node)
+            yield step
+
+    monkeypatch.setattr(results, "while_there", watched)
+    return went
+
+
+@pytest.mark.parametrize("again", [False, True])
+def test_removing_the_map_while_it_is_placed(desk: Desk, own: MedAttnLogic, brain: Any, again: bool) -> None:
+    """The run ends in words that say what to do, the displays of the map go with it, and the next run is whole."""
+    drive.apply(own, brain)
+    count = desk.scene.GetNumberOfNodes()
+    removals = 0
+    for when in (1, 4, 10) if again else range(1, 30):
+        if not again:
+            nodes.remove_results(desk.scene, brain)
+        with pytest.MonkeyPatch.context() as patch:
+            went = removing_the_map(patch, desk, brain, when)
+            try:
+                drive.apply(own, brain)
+                code, message = "done", ""
+            except drive.Failed as error:
+                code, message = error.code, error.message
+        assert code == ("map_removed" if any(went) else "done"), f"step {when} of {len(went)}"
+        assert ("press Apply again" in message) == any(went)
+        assert any(went) == (own.finding_of(brain) is None)
+        removals += any(went)
+        if again:
+            drive.apply(own, brain)
+            assert desk.scene.GetNumberOfNodes() == count
+        elif len(went) < when:
+            break
+    assert removals == 3 if again else removals > 6
+    assert desk.scene.GetNumberOfNodes() == count, "the last run was not disturbed"
+
+
+def test_removing_the_map_while_that_of_another_class_is_placed(
+    desk: Desk, own: MedAttnLogic, brain: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drive.apply(own, brain)
+    removing_the_map(monkeypatch, desk, brain, 3)
+    with pytest.raises(drive.Failed) as caught:
+        drive.finish(own, lambda **ends: own.explain(brain, "meningioma", **ends))
+    assert caught.value.code == "map_removed"
+    assert own.finding_of(brain) is None
+
+
+@pytest.mark.parametrize("greeted", [False, True])
+def test_a_stop_leaves_no_folder_of_the_worker(desk: Desk, tmp_path: Path, greeted: bool) -> None:
+    """It is ended by force, so it cannot remove what it has made itself."""
+    (tmp_path / "tmp").mkdir()
+    worker, hellos = Worker(variables={"TMPDIR": str(tmp_path / "tmp")}), []
+    worker.start(done=hellos.append)
+    try:
+        folder, end = Path(worker.file("x")).parent, time.monotonic() + 30.0
+        while time.monotonic() < end and not (hellos if greeted else worker.pid):
+            worker.poll()
+            time.sleep(0.005)
+        assert bool(hellos) == greeted
+    finally:
+        worker.stop()
+    assert not folder.exists()
+    assert list((tmp_path / "tmp").iterdir()) == []
+
+
 @pytest.mark.parametrize(
     "line",
     [

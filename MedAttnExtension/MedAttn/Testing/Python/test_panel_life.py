@@ -96,6 +96,40 @@ def test_enter_exit_and_scene_close(shell: Shell, desk: Desk) -> None:
     assert "Choose a scan" in shell.ui.applyButton.toolTip
 
 
+def test_the_panel_follows_a_new_parameter_node_where_its_own_is_removed(shell: Shell, desk: Desk, brain: Any) -> None:
+    """By hand or by a script, with the module open: everything can be chosen and applied as before."""
+    other = desk.load(SAMPLES / "brain2_image.nrrd", "brain2")
+    ui = shell.ui
+    shell.widget.enter()
+    shell.apply()
+    for scan in (other, brain):
+        gone = shell.parameters.parameterNode
+        desk.scene.RemoveNode(gone)
+        assert shell.parameters.parameterNode is not gone
+        assert shell.parameters.parameterNode.GetScene() is desk.scene
+        assert ui.inputSelector.currentNode() is shell.panel.volume is brain, "the first scan, as at entry"
+        ui.inputSelector.setCurrentNode(scan)
+        assert shell.panel.volume is scan
+        assert ui.applyButton.enabled
+        shell.apply()
+        assert shell.panel.found.live
+        ui.opacitySlider.value = 0.3
+        assert shell.parameters.opacity == 0.3
+    assert len(nodes.of_class(desk.scene, "vtkMRMLScriptedModuleNode")) == 1
+
+
+def test_a_parameter_node_that_is_removed_with_the_module_closed_is_made_at_the_entry(
+    shell: Shell, desk: Desk, brain: Any
+) -> None:
+    shell.widget.enter()
+    node = shell.parameters.parameterNode
+    shell.widget.exit()
+    desk.scene.RemoveNode(node)
+    assert shell.parameters is None
+    shell.widget.enter()
+    assert shell.panel.volume is brain
+
+
 def test_observers_are_given_back(shell: Shell, desk: Desk) -> None:
     node = shell.widget.logic.getParameterNode()
 

@@ -147,6 +147,41 @@ def test_removing_leaves_nothing(desk: Desk, logic: Any, brain: Any) -> None:
     assert not nodes.children_of(desk.scene, tree.GetItemByDataNode(brain))
 
 
+def displays(desk: Desk) -> list[str]:
+    """Classes of all displays, and of what volume rendering has with them."""
+    kinds = ("vtkMRMLDisplayNode", "vtkMRMLVolumePropertyNode")
+    return sorted(node.GetClassName() for kind in kinds for node in nodes.of_class(desk.scene, kind))
+
+
+def test_maps_deleted_by_hand_leave_no_displays_behind(desk: Desk, logic: Any, brain: Any) -> None:
+    """The application leaves them where a volume is deleted; they would pile up, and be saved with the scene."""
+    mine = desk.scene.AddNewNodeByClass("vtkMRMLScalarVolumeDisplayNode", "the reader's, of no volume")
+    drive.apply(logic, brain)
+    logic.set_rendered(brain, True)
+    count, before = desk.scene.GetNumberOfNodes(), displays(desk)
+    for _ in range(3):
+        desk.scene.RemoveNode(nodes.find(desk.scene, nodes.EVIDENCE, brain))
+        drive.apply(logic, brain)
+        logic.set_rendered(brain, True)
+        assert displays(desk) == before
+        assert desk.scene.GetNumberOfNodes() == count
+    assert mine.GetScene() is desk.scene
+
+
+def test_displays_of_a_copy_and_of_other_maps_stay(desk: Desk, logic: Any, brain: Any) -> None:
+    other = desk.load(SAMPLES / "brain2_image.nrrd", "brain2")
+    for scan in (brain, other):
+        drive.apply(logic, scan)
+    tree, evidence = nodes.hierarchy(desk.scene), nodes.find(desk.scene, nodes.EVIDENCE, brain)
+    copy = slicer.modules.volumes.logic().CloneVolume(desk.scene, evidence, "kept")
+    kept = [copy.GetDisplayNode(), nodes.find(desk.scene, nodes.EVIDENCE, other).GetDisplayNode()]
+    assert kept[0].GetAttribute(nodes.ROLE) == nodes.DISPLAY
+    tree.RemoveItem(tree.GetItemByDataNode(evidence))  # as the Data module does
+    assert evidence.GetScene() is None
+    drive.apply(logic, brain)
+    assert [copy.GetDisplayNode(), nodes.find(desk.scene, nodes.EVIDENCE, other).GetDisplayNode()] == kept
+
+
 def test_an_error_leaves_the_scene_as_it_was(desk: Desk, logic: Any) -> None:
     flat = desk.volume(np.full((5, 64, 64), 7, np.int16), np.eye(4), "flat")
     before = desk.scene.GetNumberOfNodes()
