@@ -94,7 +94,7 @@ CODES: dict[str, str] = {
     "input_gone": "a file of the input is no longer there; the result is that of an earlier run",
     "other_run": "the output folder holds an unfinished batch of another bundle or other options, or results by "
     "another model",
-    "worker_lost": "the process or machine that predicted the input was lost, again and again",
+    "worker_lost": "the process or machine that predicted the input was lost, again and again, or a cluster lost all",
     "export_failed": "the network of a bundle cannot be written in the asked-for format",
     # --- data lists: warnings
     "unused_list": "a list by a name like `val` is not held out of training",

@@ -5,14 +5,17 @@ installed. The address comes from RAY_ADDRESS; without it a cluster of this mach
 
 A scan counts as finished when its row is in the journal here, so what a lost node was doing is done again elsewhere:
 its files are replaced whole. An input whose worker was lost ATTEMPTS times becomes a row with the error
-``worker_lost``: a file that crashes a reader must not keep the rest from ending.
+``worker_lost``: a file that crashes a reader must not keep the rest from ending. Where every node is lost the run waits
+WITHOUT_NODES seconds and ends with that code.
 """
 
 from __future__ import annotations
 
 import os
+import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +28,9 @@ from medattn_core.outputs import tables
 ATTEMPTS = 3
 _AHEAD = 2
 """Scans sent to an actor at a time: while one computes it reads the next."""
+WITHOUT_NODES = 60.0
+"""Seconds that a run without a worker waits for a node that could take one: an autoscaler may start it, or a lost one
+come back. A worker that loads or a scan that computes has a node, however long it takes."""
 
 
 class Worker:
@@ -99,7 +105,7 @@ def predict_on_cluster(
         reserve: called just before, here: a file of the job may be written from then on.
 
     Raises:
-        MedAttnError: ``missing_dependency``; ``worker_lost``: no actor can be started.
+        MedAttnError: ``missing_dependency``; ``worker_lost``: no actor can be started, or every node is lost.
     """
     ray = require_ray()
     mine = not ray.is_initialized()
@@ -139,18 +145,25 @@ class _Team:
         """Inputs whose worker was lost: each goes to a worker of its own, so that it takes no other down with it."""
         self._tried: dict[int, int] = {}
         self._lost_loading = 0
+        self._without_since: float | None = None  # when there was first neither a loaded actor nor a node for one
         for _ in range(max(1, min(size, count))):
             self._start()
 
     def run(self, todo: deque[Job], begun: Callable[[Job], None]) -> Iterator[Done]:
-        """Results until there is nothing left."""
+        """Results until there is nothing left.
+
+        Raises:
+            MedAttnError: ``worker_lost``.
+        """
         while todo or self._suspects or self._busy:
             for actor in sorted(self._actors, key=lambda one: self._actors[one]):
                 if self._suspects and not self._actors[actor]:
                     self._send(actor, self._suspects.popleft(), begun, alone=True)
                 while todo and self._actors[actor] < _AHEAD:
                     self._send(actor, todo.popleft(), begun)
-            finished, _ = self._ray.wait([*self._busy, *self._loading], num_returns=1)
+            finished, _ = self._ray.wait(
+                [*self._busy, *self._loading], num_returns=1, timeout=min(10.0, WITHOUT_NODES / 6)
+            )
             for reference in finished:
                 if reference in self._loading:
                     self._loaded(reference)
@@ -158,11 +171,42 @@ class _Team:
                     result = self._result(reference)
                     if result is not None:
                         yield result
+            self._check_nodes()
 
     def end(self) -> None:
         """Give the machines back."""
         for actor in (*self._actors, *self._loading.values()):
-            self._ray.kill(actor)
+            with suppress(
+                self._ray.exceptions.RayError
+            ):  # of a cluster that is gone: why the run ends is told elsewhere
+                self._ray.kill(actor)
+
+    def _check_nodes(self) -> None:
+        """Raise ``worker_lost`` where nothing is left to wait for: Ray itself would wait for ever."""
+        if self._actors or self._has_node():
+            self._without_since = None
+            return
+        now = time.monotonic()
+        if self._without_since is None:
+            self._without_since = now
+        if now - self._without_since >= WITHOUT_NODES:
+            raise MedAttnError(
+                "worker_lost",
+                f"no worker is left, and for {WITHOUT_NODES:.0f} s the cluster has had no node for one; what is "
+                "finished is kept: once the cluster is up again the same command goes on with the rest",
+            )
+
+    def _has_node(self) -> bool:
+        """Whether a living node has what an actor asks for, free or not: where it is not the actor's turn comes."""
+        wanted = {"CPU": self._options["num_cpus"], "GPU": self._options.get("num_gpus", 0)}
+        try:
+            nodes = self._ray.nodes()
+        except (self._ray.exceptions.RayError, RuntimeError, OSError):  # nobody there who knows
+            return False
+        return any(
+            node["Alive"] and all(node["Resources"].get(kind, 0) >= count for kind, count in wanted.items())
+            for node in nodes
+        )
 
     def _start(self) -> None:
         actor = self._actor.options(max_concurrency=_AHEAD, **self._options).remote(

@@ -1,6 +1,7 @@
 """How long one scan takes, from file to probability and map on disk, stage by stage: MedAttn and stock MONAI.
 
-Both sides have the same encoder and network input, read the same file and write a map on its grid. They are run in turn
+Both sides have the same encoder and network input, read the same file and write a map on its grid. Of an ensemble
+MedAttn runs every network and MONAI the first encoder alone: who prints the figures has to say so. They are run in turn
 (interleaved), so that whatever else the machine does meets them all.
 """
 
@@ -77,7 +78,7 @@ class AveragePooled(nn.Module):
 
 
 def stock_monai(predictor: Predictor, path: Path, folder: Path) -> Run:
-    """MONAI as its tutorials put it together, around the same encoder.
+    """MONAI as its tutorials put it together, around the same encoder: of an ensemble the first member's.
 
     LoadImage, EnsureChannelFirst, Orientation, Spacing, Resize, the encoder with average pooling and a linear layer,
     GradCAM at the encoder's last stage, Invertd, SaveImage. Its map is float32, SaveImage's own way. What is no NIfTI,

@@ -5,13 +5,17 @@ from __future__ import annotations
 import importlib.util
 import os
 import sys
+import time
+from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 
 from medattn_core.batch import Settings, predict_many
+from medattn_core.batch import cluster as engine
 from medattn_core.batch.cluster import require_ray
 from medattn_core.errors import MedAttnError
 from tests.batch.checks import left_over, maps, records, run, table
@@ -33,21 +37,26 @@ def test_without_ray_the_engine_says_what_to_install(
     assert not (tmp_path / "out").exists()
 
 
-@pytest.fixture
-def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    """Two nodes of one core each."""
+def started(monkeypatch: pytest.MonkeyPatch, *, head_cpus: int) -> Iterator[Any]:
+    """A head, and a node of one core."""
     import ray
     from ray.cluster_utils import Cluster
 
     # Workers import this checkout, whichever is installed.
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join((str(ROOT), os.environ.get("PYTHONPATH", ""))))
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": head_cpus, "include_dashboard": False})
     cluster.add_node(num_cpus=1)
     cluster.wait_for_nodes()
     ray.init(address=cluster.address, log_to_driver=False, logging_level="ERROR")
     yield cluster
     ray.shutdown()
     cluster.shutdown()
+
+
+@pytest.fixture
+def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """Two nodes of one core each."""
+    yield from started(monkeypatch, head_cpus=1)
 
 
 def many(scans: list[Path], folder: Path, copies: int) -> list[Path]:
@@ -130,8 +139,6 @@ def test_what_keeps_every_worker_from_loading_keeps_its_code(
 def test_an_input_that_ends_its_worker_is_a_row(
     cluster: Any, tiny: Path, scans: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from medattn_core.batch import cluster as engine
-
     class Fragile(engine.Worker):
         """Its process ends at one input, as a crash in a decoder does."""
 
@@ -149,3 +156,113 @@ def test_an_input_that_ends_its_worker_is_a_row(
     failed = [record for record in records(tmp_path) if record["error"]]
     assert [record["error"]["code"] for record in failed] == ["worker_lost"]
     assert "scan03" in failed[0]["error"]["message"]
+
+
+@pytest.fixture
+def one_node(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """A head that can take no worker, and one node of one core."""
+    yield from started(monkeypatch, head_cpus=0)
+
+
+@needs_ray
+@pytest.mark.slow
+def test_a_run_that_lost_every_node_ends_and_the_same_command_goes_on(
+    one_node: Any, tiny: Path, scans: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine, "WITHOUT_NODES", 3.0)
+    (only,) = [node for node in one_node.list_all_nodes() if node is not one_node.head_node]
+    count = 0
+
+    def done(result: object) -> None:
+        nonlocal count
+        count += 1
+        if count == 4:
+            one_node.remove_node(only, allow_graceful=False)
+
+    with pytest.raises(MedAttnError, match="for 3 s the cluster has had no node") as ended:
+        run(scans, tmp_path / "lost", tiny, engine="ray", done=done)
+    assert ended.value.code == "worker_lost"
+    assert 4 <= count < len(scans)
+    assert len(records(tmp_path / "lost")) == count
+    one_node.add_node(num_cpus=1)
+    one_node.wait_for_nodes()
+    summary = run(scans, tmp_path / "lost", tiny, engine="ray")
+    assert (summary.count, summary.taken_over, summary.failed) == (len(scans), count, 0)
+    run(scans, tmp_path / "here", tiny, workers=2)
+    assert table(tmp_path / "lost") == table(tmp_path / "here")
+
+
+@needs_ray
+@pytest.mark.slow
+def test_a_node_that_comes_in_time_ends_the_run(
+    one_node: Any, tiny: Path, scans: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (only,) = [node for node in one_node.list_all_nodes() if node is not one_node.head_node]
+    has_node = engine._Team._has_node
+    missed = 0
+
+    def late(team: Any) -> bool:
+        nonlocal missed
+        if has_node(team):
+            return True
+        missed += 1
+        one_node.add_node(num_cpus=1)  # here, as Ray starts nodes from the main thread alone
+        return False
+
+    monkeypatch.setattr(engine._Team, "_has_node", late)
+    count = 0
+
+    def done(result: object) -> None:
+        nonlocal count
+        count += 1
+        if count == 4:
+            one_node.remove_node(only, allow_graceful=False)
+
+    summary = run(scans, tmp_path, tiny, engine="ray", done=done)
+    assert (summary.count, summary.failed, count, missed) == (len(scans), 0, len(scans), 1)
+
+
+@needs_ray
+@pytest.mark.slow
+def test_a_model_that_loads_slowly_is_no_loss(
+    one_node: Any, tiny: Path, scans: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Slow(engine.Worker):
+        def ready(self) -> None:
+            time.sleep(4)
+            super().ready()
+
+        def predict(self, job: Any) -> Any:
+            time.sleep(2)
+            return super().predict(job)
+
+    import ray.cloudpickle
+
+    ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
+    monkeypatch.setattr(engine, "Worker", Slow)
+    monkeypatch.setattr(engine, "WITHOUT_NODES", 1.0)
+    summary = run(scans[:2], tmp_path, tiny, engine="ray")
+    assert (summary.count, summary.failed) == (2, 0)
+
+
+def test_a_cluster_that_does_not_answer_is_a_loss(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine, "WITHOUT_NODES", 0.3)
+
+    class UnansweredError(Exception):
+        """As ray.exceptions.RayError."""
+
+    def refuse(*_: object) -> Any:
+        raise UnansweredError
+
+    def wait(references: list[Any], *, num_returns: int, timeout: float) -> tuple[list[Any], list[Any]]:
+        time.sleep(timeout)
+        return [], references
+
+    ray = mock.MagicMock(nodes=refuse, kill=refuse, wait=wait)
+    ray.cluster_resources.return_value = {"CPU": 1.0}
+    ray.exceptions.RayError = UnansweredError
+    team = engine._Team(ray, tmp_path, Settings(bundle=str(tiny)), 1)
+    with pytest.raises(MedAttnError) as ended:
+        list(team.run(deque([mock.Mock()]), lambda job: None))
+    assert ended.value.code == "worker_lost"
+    team.end()  # and the end does not hide it

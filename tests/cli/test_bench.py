@@ -32,6 +32,16 @@ def test_bench_prints_both_sides(tmp_path):
         assert len(re.findall(r"\d+\.\d\d", line)) == 3  # the ratio and its quartiles
         milliseconds = [int(n) for n in re.findall(r"\s(\d+)(?=\s)", line)]
         assert sum(milliseconds[:-1]) == pytest.approx(milliseconds[-1], abs=10)
+    assert "networks" not in done.stdout  # one on each side
+
+
+def test_bench_of_an_ensemble_says_that_monai_runs_one_network_of_several(tmp_path):
+    scan = tmp_path / "scan.nii.gz"
+    noise = np.random.default_rng(0).normal(500, 100, (40, 48, 40)).astype(np.float32)
+    nib.save(nib.Nifti1Image(noise, np.diag([1.0, 1, 1, 1])), scan)
+    done = medattn("bench", "--bundle", "hippocampus_volume", "--input", scan, "--runs", 1, "--runtime", "torch")
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"^hippocampus_volume \S+ \(5 networks; MONAI's is one\) on ", done.stdout, re.MULTILINE)
 
 
 def test_bench_says_in_its_words_what_is_wrong_with_the_scan(tmp_path):
