@@ -39,35 +39,45 @@ def test_a_terminated_export_leaves_nothing(tiny: Path, tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+ENDED = """
+import os, signal, sys, time
+from medattn_core.cli.signals import terminable
+number = getattr(signal, sys.argv[1])
+signal.signal(number, signal.SIG_DFL)  # the tests may run under nohup
+try:
+    with terminable():
+        os.kill(os.getpid(), number)
+        time.sleep(5)
+finally:
+    print(signal.getsignal(number) is signal.SIG_DFL)
+"""
+
+KEPT = """
+import os, signal, time
+from medattn_core.cli.signals import terminable
+signal.signal(signal.SIGHUP, signal.SIG_IGN)
+with terminable():
+    os.kill(os.getpid(), signal.SIGHUP)
+    time.sleep(0.1)
+print("alive")
+"""
+
+
+def ran(code: str, *words: str) -> tuple[int, str]:
+    """Status and output of a process of its own: a signal is for all that a process of tests has loaded."""
+    done = subprocess.run([sys.executable, "-c", code, *words], stdout=subprocess.PIPE, text=True, timeout=60)
+    return done.returncode, done.stdout
+
+
 @POSIX
 @pytest.mark.parametrize(("name", "status"), [("SIGTERM", 143), ("SIGHUP", 129)])
 def test_what_ends_a_process_is_ours_for_as_long_as_a_command_runs(name: str, status: int) -> None:
-    number = getattr(signal, name)
-    before = signal.signal(number, signal.SIG_DFL)  # the tests may run under nohup
-
-    def ended_by_it() -> None:
-        with terminable():
-            os.kill(os.getpid(), number)
-            time.sleep(5)
-
-    try:
-        with pytest.raises(SystemExit) as ended:
-            ended_by_it()
-        assert ended.value.code == status
-        assert signal.getsignal(number) is signal.SIG_DFL
-    finally:
-        signal.signal(number, before)
+    assert ran(ENDED, name) == (status, "True\n")
 
 
 @POSIX
 def test_a_command_under_nohup_outlives_its_terminal() -> None:
-    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    try:
-        with terminable():
-            os.kill(os.getpid(), signal.SIGHUP)
-            time.sleep(0.1)
-    finally:
-        signal.signal(signal.SIGHUP, before)
+    assert ran(KEPT) == (0, "alive\n")
 
 
 PATIENT = """
