@@ -175,10 +175,9 @@ class _Team:
 
     def end(self) -> None:
         """Give the machines back."""
+        gone = self._ray.exceptions.RayError  # of a cluster that is lost: why the run ends is told elsewhere
         for actor in (*self._actors, *self._loading.values()):
-            with suppress(
-                self._ray.exceptions.RayError
-            ):  # of a cluster that is gone: why the run ends is told elsewhere
+            with suppress(gone):
                 self._ray.kill(actor)
 
     def _check_nodes(self) -> None:

@@ -28,9 +28,7 @@ from medattn_core.inference import Predictor
 from medattn_core.outputs import files
 from medattn_core.outputs.tables import plain, safe_cell
 from medattn_core.tasks import TaskSpec
-
-SEEDS = 2**32 - 1
-"""Largest seed, as of a training."""
+from medattn_core.training.config import SEEDS
 
 FEWEST_TO_CHOOSE = 10
 """Predicted validation cases below which no threshold is chosen: the best one on so few is best by chance."""

@@ -89,9 +89,10 @@ def run(
     order = np.random.default_rng(seed).permutation(len(drawn_from))[:compared_cases]
     sample = {drawn_from[i] for i in order}
     comparison: Comparison | Peers | None = None
-    if sample:
-        networks = predictor.networks
-        comparison = Peers(networks, compare) if places else Comparison.of(networks, compare, seed)
+    if sample and not places:
+        comparison = Comparison.of(predictor.networks, compare, seed)
+    elif sample and compare:
+        comparison = Peers(predictor.networks, compare)
     stacks: list[Case] = []
     lesions = Lesions.of(cases)
     for index, case in enumerate(cases):

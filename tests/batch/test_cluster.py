@@ -59,6 +59,41 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     yield from started(monkeypatch, head_cpus=1)
 
 
+class Losing:
+    """Counts the results of a run, after some of which the node beside the head dies."""
+
+    def __init__(self, cluster: Any, *, after: int) -> None:
+        self.cluster, self.after, self.count = cluster, after, 0
+        (self.node,) = [node for node in cluster.list_all_nodes() if node is not cluster.head_node]
+
+    def __call__(self, result: object) -> None:
+        self.count += 1
+        if self.count == self.after:
+            self.cluster.remove_node(self.node, allow_graceful=False)
+
+
+class Slow(engine.Worker):
+    """Takes known seconds for a scan: of quick ones it ends the rest before it knows of its lost node."""
+
+    loading, predicting = 0.0, 2.0
+
+    def ready(self) -> None:
+        time.sleep(self.loading)
+        super().ready()
+
+    def predict(self, job: Any) -> Any:
+        time.sleep(self.predicting)
+        return super().predict(job)
+
+
+def use(worker: type[engine.Worker], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a class of these tests, which the nodes cannot import."""
+    import ray.cloudpickle
+
+    ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
+    monkeypatch.setattr(engine, "Worker", worker)
+
+
 def many(scans: list[Path], folder: Path, copies: int) -> list[Path]:
     folder.mkdir()
     inputs = []
@@ -85,17 +120,9 @@ def test_two_nodes_one_dies_same_table(cluster: Any, tiny: Path, scans: list[Pat
     assert records(tmp_path / "two") == records(tmp_path / "here")
     assert maps(tmp_path / "two") == maps(tmp_path / "here")
 
-    (second,) = [node for node in cluster.list_all_nodes() if node is not cluster.head_node]
-    count = 0
-
-    def done(result: object) -> None:
-        nonlocal count
-        count += 1
-        if count == 20:
-            cluster.remove_node(second, allow_graceful=False)
-
+    done = Losing(cluster, after=20)
     summary = run(inputs, tmp_path / "one_died", tiny, engine="ray", done=done)
-    assert (summary.count, summary.failed, count) == (73, 1, 73)
+    assert (summary.count, summary.failed, done.count) == (73, 1, 73)
     assert table(tmp_path / "one_died") == table(tmp_path / "here")
     assert records(tmp_path / "one_died") == records(tmp_path / "here")
     assert maps(tmp_path / "one_died") == maps(tmp_path / "here")
@@ -147,10 +174,7 @@ def test_an_input_that_ends_its_worker_is_a_row(
                 os._exit(1)
             return super().predict(job)
 
-    import ray.cloudpickle
-
-    ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
-    monkeypatch.setattr(engine, "Worker", Fragile)
+    use(Fragile, monkeypatch)
     summary = run(scans[:8], tmp_path, tiny, engine="ray")
     assert (summary.count, summary.failed) == (8, 1)
     failed = [record for record in records(tmp_path) if record["error"]]
@@ -169,25 +193,18 @@ def one_node(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
 def test_a_run_that_lost_every_node_ends_and_the_same_command_goes_on(
     one_node: Any, tiny: Path, scans: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    use(Slow, monkeypatch)
     monkeypatch.setattr(engine, "WITHOUT_NODES", 3.0)
-    (only,) = [node for node in one_node.list_all_nodes() if node is not one_node.head_node]
-    count = 0
-
-    def done(result: object) -> None:
-        nonlocal count
-        count += 1
-        if count == 4:
-            one_node.remove_node(only, allow_graceful=False)
-
+    done = Losing(one_node, after=4)
     with pytest.raises(MedAttnError, match="for 3 s the cluster has had no node") as ended:
         run(scans, tmp_path / "lost", tiny, engine="ray", done=done)
     assert ended.value.code == "worker_lost"
-    assert 4 <= count < len(scans)
-    assert len(records(tmp_path / "lost")) == count
+    assert 4 <= done.count < len(scans)
+    assert len(records(tmp_path / "lost")) == done.count
     one_node.add_node(num_cpus=1)
     one_node.wait_for_nodes()
     summary = run(scans, tmp_path / "lost", tiny, engine="ray")
-    assert (summary.count, summary.taken_over, summary.failed) == (len(scans), count, 0)
+    assert (summary.count, summary.taken_over, summary.failed) == (len(scans), done.count, 0)
     run(scans, tmp_path / "here", tiny, workers=2)
     assert table(tmp_path / "lost") == table(tmp_path / "here")
 
@@ -197,7 +214,8 @@ def test_a_run_that_lost_every_node_ends_and_the_same_command_goes_on(
 def test_a_node_that_comes_in_time_ends_the_run(
     one_node: Any, tiny: Path, scans: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (only,) = [node for node in one_node.list_all_nodes() if node is not one_node.head_node]
+    use(Slow, monkeypatch)
+    done = Losing(one_node, after=4)
     has_node = engine._Team._has_node
     missed = 0
 
@@ -210,16 +228,8 @@ def test_a_node_that_comes_in_time_ends_the_run(
         return False
 
     monkeypatch.setattr(engine._Team, "_has_node", late)
-    count = 0
-
-    def done(result: object) -> None:
-        nonlocal count
-        count += 1
-        if count == 4:
-            one_node.remove_node(only, allow_graceful=False)
-
     summary = run(scans, tmp_path, tiny, engine="ray", done=done)
-    assert (summary.count, summary.failed, count, missed) == (len(scans), 0, len(scans), 1)
+    assert (summary.count, summary.failed, done.count, missed) == (len(scans), 0, len(scans), 1)
 
 
 @needs_ray
@@ -227,19 +237,10 @@ def test_a_node_that_comes_in_time_ends_the_run(
 def test_a_model_that_loads_slowly_is_no_loss(
     one_node: Any, tiny: Path, scans: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    class Slow(engine.Worker):
-        def ready(self) -> None:
-            time.sleep(4)
-            super().ready()
+    class Slower(Slow):
+        loading = 4.0
 
-        def predict(self, job: Any) -> Any:
-            time.sleep(2)
-            return super().predict(job)
-
-    import ray.cloudpickle
-
-    ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
-    monkeypatch.setattr(engine, "Worker", Slow)
+    use(Slower, monkeypatch)
     monkeypatch.setattr(engine, "WITHOUT_NODES", 1.0)
     summary = run(scans[:2], tmp_path, tiny, engine="ray")
     assert (summary.count, summary.failed) == (2, 0)
