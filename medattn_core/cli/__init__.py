@@ -26,8 +26,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Classify medical images, with the evidence: a map whose voxels sum to the decision. Research use only.",
-    epilog="Exit status: 0 all good, 1 an input failed (the others are done), 2 wrong usage, 130 interrupted, "
-    "143 terminated, 129 its terminal was closed.",
+    epilog="Exit status: 0 all good, 1 an input failed (the others are done), or all was refused or a check failed, "
+    "as the error line says, 2 wrong usage, 130 interrupted, 143 terminated, 129 its terminal was closed.",
 )
 for command in (predict, train, evaluate, bench, bundles, info):
     app.command()(command)
