@@ -111,6 +111,7 @@ CODES: dict[str, str] = {
     "mask_and_box": "a case has both a mask and a box, of which the mask is used",
     "mask_outside": "the mask covers nothing of its scan, and training does not use it",
     "box_outside": "the box leaves its picture, or covers nothing of it",
+    "unread_box": "a column looks like a box, and no box is read",
     "mask_without_label": "a mask marks a finding where no label is true",
     "box_without_label": "a box marks a finding where no label is true",
     "one_label": "every case has the same label",

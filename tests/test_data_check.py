@@ -231,8 +231,9 @@ def test_a_mask_that_covers_nothing_of_its_scan_is_noticed(tmp_path: Path) -> No
     found = datalists.check(path)
     assert not found.errors
     noticed = [line for line in map(str, found.warnings) if "_mask.nii.gz" in line]
-    assert [line.split("]")[0] for line in noticed] == ["[mask_outside", "[mask_outside", "[empty_mask"]
-    assert all(f"{name}_mask" in line for name, line in zip(("off", "off_and_coarse", "empty"), noticed, strict=True))
+    assert [line.split("]")[0] for line in noticed] == ["[empty_mask", "[mask_outside"]
+    assert all(f"{name}_mask" in line for name, line in zip(("empty", "off"), noticed, strict=True))
+    assert "(2 in all, this is the first)" in noticed[1]
 
 
 def test_a_mask_that_is_none_is_noticed(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -61,13 +62,23 @@ def label_names(cases: Iterable[Case]) -> tuple[str, ...]:
     return tuple(sorted({name for case in cases for name in case.labels or ()}))
 
 
+def composed(text: str) -> str:
+    """Text with each accented letter as one character: file systems of macOS write letter and accent as two."""
+    return unicodedata.normalize("NFC", text)
+
+
 def spelling_of(name: str) -> str:
     """What two spellings of one label, or of one patient, share.
 
-    Letters in either case, or the whole number (1, 1.0; not 1.1, 1.10). Zeros in front are no spelling: 007 is not 7.
+    Letters in either case, accents as parts of them or by themselves, spaces of any kind and number, or the whole
+    number (1, 1.0; not 1.1, 1.10). Zeros in front are no spelling: 007 is not 7.
     """
     whole = re.fullmatch(r"([+-]?\d+)\.0*", name)
-    return whole[1] if whole else name.casefold()
+    return whole[1] if whole else composed(" ".join(name.split()).casefold())
+
+
+SPELLINGS = "small and capital letters, spaces, accents, or 1 and 1.0"
+"""In what spellings may differ, for a person."""
 
 
 def one_of_several(cases: Iterable[Case]) -> bool:

@@ -8,14 +8,15 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from medattn_core.datalists.case import NO_LABEL, Case, label_names, one_of_several
+from medattn_core.datalists.case import Case, label_names, one_of_several
 from medattn_core.datalists.consistency import shared_channels
-from medattn_core.datalists.file_checks import Masks, Notices, failed, holds
+from medattn_core.datalists.file_checks import Masks, Notices, failed
 from medattn_core.datalists.findings import NONE, Checked, Fault
 from medattn_core.datalists.learnable import nothing_to_learn, untaught
 from medattn_core.datalists.load import bare_cases, check_section, load, other_names, sections
-from medattn_core.datalists.location import is_flat, location_of
+from medattn_core.datalists.location import is_flat
 from medattn_core.datalists.patients import people_of, unnamed
+from medattn_core.datalists.place_checks import Places, unread_box
 from medattn_core.datalists.plausibility import slips
 from medattn_core.datalists.splits import HELD_OUT_SECTION, TRAINING_SECTION, check_apart, shared
 from medattn_core.errors import DataListError, MedAttnError, Notice
@@ -79,7 +80,7 @@ def check(
         what = "1 case has both a mask and a box" if both == 1 else f"{both} cases have both a mask and a box"
         found.warnings.append(Notice("mask_and_box", f"{what}: the mask is used"))
     placed = False
-    masks, notices = Masks(), Notices()
+    masks, notices, places = Masks(), Notices(), Places()
     modalities: Counter[str] = Counter()
     dimensions: Counter[str] = Counter()
     quantities: dict[str, list[float]] = {}
@@ -91,7 +92,7 @@ def check(
         if mask is not None and channels[0] is not None and mask.shape != channels[0].shape:
             dimensions["with a mask on another grid"] += 1
         masks.add(case, mask, channels[0])
-        placed |= _check_place(found, case, channels[0], mask)
+        placed |= places.add(found, case, channels[0], mask)
         _check_channels(found, case, channels)
         for volume in (v for v in channels if v is not None):
             flat = is_flat(volume)
@@ -101,7 +102,7 @@ def check(
                 quantities.setdefault(name, []).append(value)
     if progress is not None:
         progress(len(cases), len(cases))
-    found.warnings += notices.warnings() + masks.warnings()
+    found.warnings += notices.warnings() + masks.warnings() + places.warnings()
     _check_truth(found, Path(path), section, train, held, placed=placed)
     found.geometry = {
         name: (round(min(v), 4), round(statistics.median(v), 4), round(max(v), 4)) for name, v in quantities.items()
@@ -191,9 +192,10 @@ def _check_truth(
             text = "no label and no value: the list can be predicted, not measured on"
             found.warnings.append(Notice("no_truth", text))
         return
-    why = nothing_to_learn([*train, *held], other_names(path, section)) or untaught(
-        train, held, placed=placed, section=section
-    )
+    others = other_names(path, section)
+    box = unread_box([*train, *held], others)
+    found.warnings += [box] if box is not None else []
+    why = nothing_to_learn([*train, *held], others) or untaught(train, held, placed=placed, section=section)
     if why is not None and not found.kind:
         why += "; `medattn predict` takes the list as it is"
     if why is not None:
@@ -222,44 +224,6 @@ def _check_channels(found: Checked, case: Case, channels: Sequence[Volume | None
             continue
         if notice is not None:
             found.warnings.append(Notice(notice.code, f"{file}: {notice.message}"))
-
-
-def _check_place(found: Checked, case: Case, image: Volume | None, mask: Volume | None) -> bool:
-    """Whether the mask or box can be used as in training, and covers something of the image.
-
-    True, too, where an error keeps from knowing it; False where the case has neither.
-    """
-    if mask is not None and not holds(mask):
-        return False
-    if case.labels == () and (mask is not None or (case.mask is None and case.box is not None)):
-        what, where, scan = ("box", f"{case.image}: its box", "it") if mask is None else ("mask", case.mask, case.image)
-        text = (
-            f"{where} marks a finding, and no label is true of {scan} ({NO_LABEL!r}); name the label, or leave the "
-            f"{what} out, unless it marks what only looks like a finding"
-        )
-        found.warnings.append(Notice("box_without_label" if mask is None else "mask_without_label", text))
-    if image is None or (case.mask is not None and mask is None):
-        return case.mask is not None or case.box is not None  # an error already
-    try:
-        place = location_of(case, image, mask)
-    except MedAttnError as error:
-        failed(found, case.image, error)
-        return True
-    unused = place is not None and not place.any()
-    if unused and mask is not None:
-        text = (
-            f"{case.mask}: covers nothing of {case.image}, so training will not use it; draw it on that scan, or check "
-            "the geometry of both"
-        )
-        found.warnings.append(Notice("mask_outside", text))
-    elif case.box is not None and mask is None:
-        x, y, width, height = case.box
-        columns, rows = image.shape[:2]
-        if unused or x < 0 or y < 0 or x + width > columns or y + height > rows:
-            what = "covers nothing of" if unused else "leaves"
-            text = f"{case.image}: the box {what} the picture of {columns} x {rows} px"
-            found.warnings.append(Notice("box_outside", text))
-    return place is not None and not unused
 
 
 def _measures(volume: Volume, flat: bool) -> dict[str, float]:

@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from medattn_core.datalists.case import Case, bad, spelling_of
+from medattn_core.datalists.case import SPELLINGS, Case, bad, spelling_of
 from medattn_core.datalists.patients import person_of
 from medattn_core.errors import Notice
 
@@ -52,7 +52,7 @@ def check_together(path: Path, places: list[str], cases: list[Case]) -> None:
             known = patients.setdefault(person, (case.patient, case.fold, where))
             spelling, fold, first = known
             if spelling != case.patient and fold != case.fold:  # the name is not said
-                what = "the same patient in two spellings (small and capital letters, or 1 and 1.0) in another fold"
+                what = f"the same patient in two spellings ({SPELLINGS}) in another fold"
                 raise bad(path, f"{where}: {what}, the other in {first}; write one of them")
             if fold != case.fold:
                 raise bad(path, f"{where}: fold {case.fold}, but {first} is the same patient in fold {fold}")

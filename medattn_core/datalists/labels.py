@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from medattn_core.datalists.case import NO_LABEL, bad
+from medattn_core.datalists.case import NO_LABEL, bad, composed
 from medattn_core.tasks import PLAIN, would_be_code
 
 _SHOWN = 5
@@ -33,7 +33,7 @@ def stated_names(path: Path, data: Mapping[str, Any]) -> list[str] | None:
         listed = [listed[number] for number in numbers]
     if listed is not None and not (isinstance(listed, list) and all(isinstance(name, str) for name in listed)):
         raise bad(path, "'labels' must be a list of names")
-    names = [name.strip() for name in listed or ()]
+    names = [composed(name.strip()) for name in listed or ()]
     for name in names:
         if name in ("", NO_LABEL):
             raise bad(path, f"'labels' has {name!r}, which is none of the labels; give each a name of its own")
@@ -117,7 +117,8 @@ def true_labels(folder: Path, given: Any, names: Sequence[str] | None) -> tuple[
             if not 0 <= part < len(names):
                 raise ValueError(f"label {part}; 'labels' has the numbers 0 to {len(names) - 1}")
             part = names[part]
-        name = str(part)
+        # Of a bundle from a list that was read as it was written, the labels may be in the other form.
+        name = next((known for known in names or () if composed(known) == composed(str(part))), composed(str(part)))
         if fault := _fault(name):
             raise ValueError(f"label {name!r}, {fault}")
         if ("/" in name or name.endswith((".nii", ".nii.gz", ".nrrd"))) and (folder / name).is_file():

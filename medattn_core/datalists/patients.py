@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from medattn_core.datalists.case import Case, spelling_of
+from medattn_core.datalists.case import SPELLINGS, Case, spelling_of
 
 
 def people_of(cases: Sequence[Case]) -> list[str]:
@@ -43,7 +43,7 @@ def spelt_alike(cases: Sequence[Case]) -> str | None:
         return None
     what = "1 patient is" if several == 1 else f"{several} patients are"
     return (
-        f"{what} spelt in several ways (small and capital letters, or 1 and 1.0), and each is taken for one person, "
+        f"{what} spelt in several ways ({SPELLINGS}), and each is taken for one person, "
         "whose images stay together; give people that are not the same different names"
     )
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from itertools import combinations
 from pathlib import Path
 
-from medattn_core.datalists.case import Case, label_names, spelling_of
+from medattn_core.datalists.case import SPELLINGS, Case, label_names, spelling_of
 from medattn_core.datalists.consistency import ATLAS
 from medattn_core.datalists.patients import patients_of
 from medattn_core.errors import DataListError, Notice
@@ -37,7 +37,7 @@ def check_apart(path: Path, cases: Sequence[Case], held: Sequence[Case], *, sect
         raise DataListError("bad_datalist", f"{path}: an image is in {section!r} and in {HELD_OUT_SECTION!r}; drop one")
     if patients_of(cases) & patients_of(held):
         same = {case.patient for case in cases} & {case.patient for case in held} - {None}
-        how = "" if same else ", spelt with other capital letters or as 1 and 1.0"
+        how = "" if same else f", in another spelling ({SPELLINGS})"
         raise DataListError(
             "bad_datalist",
             f"{path}: a patient is in {section!r} and in {HELD_OUT_SECTION!r}{how}; put all images in one",

@@ -99,3 +99,19 @@ def test_a_label_is_no_code_of_a_monai_configuration(write: Write, name: str) ->
     )
     assert f"label {wanted}" in refused(write("list.csv", f"image,label\na.nii,x\nb.nii,{name}\n"))
     assert f"'labels' has {wanted}" in refused(write("list.json", {"labels": ["x", name], "training": entries(0, 1)}))
+
+
+def test_accents_by_themselves_are_the_same_label(write: Write) -> None:
+    """As file systems of macOS write names; of a bundle, in whose task they may be so, its own form is given."""
+    one, two = "L\N{LATIN SMALL LETTER A WITH DIAERESIS}sion", "La\N{COMBINING DIAERESIS}sion"
+    path = write("list.csv", f"image,label\na.nii,{one}\nb.nii,{two}\nc.nii,{two}|other\n")
+    assert [case.labels for case in datalists.load(path)] == [(one,), (one,), (one, "other")]
+    assert datalists.load(path, labels=(two, "other"))[0].labels == (two,)
+    stated = write("list.json", {"labels": [two, "other"], "training": entries(one, two, 0, "other")})
+    assert [case.label for case in datalists.load(stated)] == [one, one, one, "other"]
+
+
+def test_spaces_make_no_other_label(write: Write) -> None:
+    path = write("list.csv", "image,label\na.nii,low grade\nb.nii,low\N{NO-BREAK SPACE}grade\n")
+    assert "label 'low\\xa0grade', but 'low grade' in row 2; write one of them" in refused(path)
+    assert "but 'low grade'" in refused(write("list.csv", "image,label\na.nii,low grade\nb.nii,low  grade\n"))

@@ -24,6 +24,9 @@ def of(*patients: str | None) -> list[Case]:
 @pytest.mark.parametrize(("patients", "count"), [
     (("1", "1.0", "1.", "1.00"), 1), (("P1", "p1", " P1"), 1), (("-3", "-3.0"), 1),
     (("007", "7"), 2), (("007", "007.0"), 1), (("1.1", "1.10"), 2), (("1", "10"), 2), ((None, None, ""), 3),
+    (("J\N{LATIN SMALL LETTER A WITH DIAERESIS}ger", "Ja\N{COMBINING DIAERESIS}ger"), 1),
+    (("e", "e\N{COMBINING ACUTE ACCENT}"), 2),
+    (("a b", "a  b", "a\N{NO-BREAK SPACE}b", "A b"), 1), (("ab", "a b"), 2),
 ])  # fmt: skip
 def test_spellings_of_one_patient_are_one_person_everywhere(patients: tuple[str | None, ...], count: int) -> None:
     cases = of(*patients)
@@ -37,7 +40,7 @@ def test_a_column_that_pandas_has_read_with_a_gap(write: Write) -> None:
     """`1.0` beside `1` in another fold, list or file is the same person; the identifier is not said."""
     rows = "image,label,fold,patient\na.nii,x,0,4711\nb.nii,y,{fold},4711.0\n"
     message = refused(write("list.csv", rows.format(fold=1)))
-    assert "row 3: the same patient in two spellings (small and capital letters, or 1 and 1.0) in another" in message
+    assert "row 3: the same patient in two spellings (small and capital letters, spaces, accents, or 1" in message
     assert "4711" not in message
     path = write("list.csv", rows.format(fold=0))
     found = datalists.check(path)
@@ -46,7 +49,7 @@ def test_a_column_that_pandas_has_read_with_a_gap(write: Write) -> None:
     assert "1 patient is spelt in several ways" in line
     assert "4711" not in line
     first, second = of("4711"), of("4711.0")
-    with pytest.raises(DataListError, match="a patient is in 'training' and in 'validation', spelt with other") as said:
+    with pytest.raises(DataListError, match="in 'training' and in 'validation', in another spelling") as said:
         datalists.check_apart(path, first, [Case(image=Path("z.nii"), labels=("a",), patient="4711.0")])
     assert "4711" not in said.value.message
     with pytest.raises(MedAttnError, match="1 patient of the validation list"):
