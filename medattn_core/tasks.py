@@ -20,9 +20,14 @@ INTENSITY_RULES = ("foreground_mean", "percentile", "window")
 class IntensityRule:
     """How intensities become network input; the statistics come from the image itself. ``str()`` is for a person.
 
-    ``foreground_mean``: divide by the mean of the voxels brighter than ``lower`` times the 99.5th percentile, clip to
-    ``[0, upper]``: for MRI, whose units are arbitrary. ``percentile``: map the ``lower``-th and ``upper``-th
-    percentile to 0 and 1, clip. ``window``: map ``lower`` and ``upper`` (stored units, such as HU) to 0 and 1, clip.
+    Attributes:
+        rule: ``foreground_mean`` divides by the mean of the foreground, for MRI, whose units are arbitrary.
+            ``percentile`` maps two percentiles of the image to 0 and 1, ``window`` two stored values, such as HU. What
+            lies outside is clipped.
+        lower: what becomes 0: a percentile, or a stored value. Of ``foreground_mean`` the share of the 99.5th
+            percentile above which a voxel is foreground; there 0 stays 0.
+        upper: what becomes 1: a percentile, or a stored value. Of ``foreground_mean`` the multiple of the mean at which
+            is clipped.
 
     Raises:
         TaskError: unknown rule or ``upper <= lower``.
@@ -115,15 +120,15 @@ class TaskSpec:
         kind: ``multiclass`` (one label is reported), ``multilabel`` (each its own), ``regression``.
         activation: logit to probability: ``softmax``, ``sigmoid`` (one against the rest), ``identity``.
         labels: name of each output; for regression the name of the quantity.
-        unit: unit of a regression target.
+        unit: of a regression target, such as ``mm3``.
         modality: accepted DICOM modality codes; empty accepts all.
         channels: name of each image of a case, in order; the first gives the grid.
         spatial_dims: 2 or 3, the dimensions of the convolutions.
-        slicewise: each slice of a volume by itself, all pooled together (needs ``spatial_dims=2``).
+        slicewise: each slice of a volume by itself, all pooled together (needs ``spatial_dims`` 2).
         spacing: mm of the model grid, two values in plane (2D) or three in R-A-S order (3D).
         slice_spacing: thinnest slice distance in mm that a slicewise model is given; thinner volumes are averaged.
-        size: model grid: of larger images the centre is seen, smaller ones are padded; None takes the whole image
-            whatever its size.
+        size: model grid, in pixels along each axis: of larger images the centre is seen, smaller ones are padded. Of a
+            bundle None takes the whole image, whatever its size.
         field_of_view: mm along the longer side assumed for pictures without pixel size.
         intensity: the intensity rule of all channels, or one for each of them in their order.
         threshold: probability below which the most probable of several labels is not said, and carries the warning

@@ -98,17 +98,20 @@ class AttentionCNN(nn.Module):
         spatial_dims: 2 or 3, the dimensions of the convolutions (2 with ``slicewise``).
         in_channels: image channels.
         out_channels: classes, findings (multi-label) or regression targets.
-        encoder: a name of :data:`medattn_core.networks.encoders.ENCODERS`.
-        encoder_options: passed to the encoder.
-        evidence_stride: pixels of the model grid per evidence cell along each axis; one of the encoder's strides.
-        width: channels of the top-down pathway.
-        pooling: ``evidence``, ``gated`` or ``average``.
+        encoder: what makes features of the image, by its registered name.
+        encoder_options: keys and values of that encoder.
+        evidence_stride: pixels of the model grid per evidence cell along each axis.
+        width: channels of the features that are pooled.
+        pooling: how cells become a logit: ``evidence`` is attention, ``gated`` attention with gated scores (Ilse et al.
+            2018), ``average`` weighs all alike, the baseline.
         mixing: a self-attention block before pooling (whole-image mixing: evidence is no longer local).
         null_token: a region that says nothing takes part in the attention (not for ``average``).
-        null_score: see :class:`~medattn_core.networks.attention.EvidencePooling`.
-        bias: frozen output biases: prior log-odds, or mean target in regression.
-        dropout: channel dropout on the features before pooling, in training only.
-        slicewise: see above.
+        null_score: added to the attention score of that region. Far above the logarithm of the number of cells these
+            hardly compete, and the sum grows with the extent of what is found: for volumes and counts.
+        bias: frozen output biases, from which the evidence counts: prior log-odds, or in regression a value in its
+            unit.
+        dropout: probability that a channel of the features is left out before pooling, in training only.
+        slicewise: each slice of a volume by itself, all pooled together.
         mirror: spatial axis, or several, along which, in evaluation, features are averaged with those of the mirrored
             image, of each combination of axes: n axes take 2^n passes. -1 for none. The head stays one sum, and the
             map of a mirrored scan is exactly the mirrored map.

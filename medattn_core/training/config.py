@@ -9,11 +9,12 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any, get_origin, get_type_hints
+from typing import Any, ClassVar, get_origin, get_type_hints
 
 from medattn_core import tasks
 from medattn_core.bundles.trust import Trust
 from medattn_core.errors import BundleError, TrainingError
+from medattn_core.ranges import Range
 from medattn_core.training.losses import LossWeights
 from medattn_core.training.precision import fast_bf16
 from medattn_core.training.typed import fits, refuse_unknown
@@ -22,6 +23,10 @@ from medattn_core.transforms.augment import Augmentation
 SEEDS = 2**32 - 1
 """The highest seed that scikit-learn takes."""
 
+PRECISIONS = ("auto", "bf16", "fp32")
+
+ZOOM_POWERS = {0: "no matter of size", 1: "a length", 2: "an area", 3: "a volume"}
+
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingConfig:
@@ -29,16 +34,18 @@ class TrainingConfig:
 
     Attributes:
         epochs: passes over as many items as the training list has.
-        batch_size: items a step.
-        learning_rate: peak of the cosine schedule.
+        batch_size: items a step; with several processes a multiple of their number.
+        learning_rate: the highest, at the end of the warm-up; from there it falls along half a cosine to zero.
         weight_decay: of AdamW; not applied to norms and biases.
-        warmup_epochs: linear warm-up.
-        ema_decay: of the exponential moving average of the weights, which is what is kept; 0 switches it off.
+        warmup_epochs: epochs, or a part of one, over which the learning rate rises evenly; at most half of all.
+        ema_decay: share of its old value, at each step, in the exponential moving average of the weights, which is what
+            is saved; 0 switches it off.
         balanced: draw each class equally often.
         class_weights: factor of each class in the loss, in the order of the task's labels; empty for none.
         focal_gamma: exponent of the focal loss; 0 is the plain one.
         patience: epochs without a better validation metric after which training stops, and the best weights are kept;
-            0 never stops early. The metric is the macro AUC, or the mean absolute error in regression.
+            0 never stops early. The metric is the macro AUC, or the mean absolute error in regression. Wants held-out
+            cases.
         start_size: share of the size at which training starts; it grows evenly and is whole for the last 30 % of the
             epochs. Small images are seen in less time and the coarse is learnt first (Tan and Le 2021, arXiv
             2104.00298). 1 is the whole size throughout.
@@ -46,11 +53,26 @@ class TrainingConfig:
             (name of a shipped one, or its folder), or empty for chance.
         zoom_power: how the value of a regression grows with a zoomed image: 3 for a volume, 2 for an area, 1 for a
             length, 0 for what size does not change, such as an age.
-        seed: of everything random, 0 to :data:`SEEDS`; each fold adds its number to it.
+        seed: of everything random; each fold adds its number to it, so that with held-out cases the highest 65536 are
+            refused.
         precision: ``fp32``, or ``bf16`` (autocast): twice as fast where the processor has it, slow where not. ``auto``
             is ``bf16`` where it is fast.
-        augmentation, losses: see there.
+        augmentation: strengths of the random changes of the training images.
+        losses: factors of the parts of the loss.
     """
+
+    ranges: ClassVar[dict[str, Range]] = {
+        "epochs": Range(low=1),
+        "batch_size": Range(low=1),
+        "learning_rate": Range(low=0, above=True),
+        "weight_decay": Range(low=0),
+        "warmup_epochs": Range(low=0),
+        "ema_decay": Range(low=0, high=1, below=True),
+        "focal_gamma": Range(low=0),
+        "patience": Range(low=0),
+        "start_size": Range(low=0, high=1, above=True),
+        "seed": Range(low=0, high=SEEDS),
+    }
 
     epochs: int = 40
     batch_size: int = 32
@@ -80,23 +102,14 @@ class TrainingConfig:
         object.__setattr__(self, "class_weights", tuple(float(w) for w in self.class_weights))
         if any(not w > 0 for w in self.class_weights):
             raise TrainingError("bad_config", f"class_weights={list(self.class_weights)}; each must be positive")
-        if not 0 <= self.seed <= SEEDS:
-            raise TrainingError("bad_config", f"seed={self.seed!r}; accepted: 0 to {SEEDS}")
-        for name in ("focal_gamma", "patience", "weight_decay", "warmup_epochs"):
-            if not getattr(self, name) >= 0:
-                raise TrainingError("bad_config", f"{name}={getattr(self, name)!r}; it may not be negative")
-        for name in ("epochs", "batch_size", "learning_rate"):
-            if not getattr(self, name) > 0:
-                raise TrainingError("bad_config", f"{name}={getattr(self, name)!r}; it must be positive")
-        if self.precision not in ("auto", "bf16", "fp32"):
-            raise TrainingError("bad_config", f"precision={self.precision!r}; accepted: auto, bf16, fp32")
-        if type(self.zoom_power) is not int or self.zoom_power not in (0, 1, 2, 3):
-            accepted = "0 (no matter of size), 1 (a length), 2 (an area), 3 (a volume)"
-            raise TrainingError("bad_config", f"zoom_power={self.zoom_power!r}; accepted: {accepted}")
-        if not 0 < self.start_size <= 1:
-            raise TrainingError("bad_config", f"start_size={self.start_size}; accepted: above 0, up to 1")
-        if not 0 <= self.ema_decay < 1:
-            raise TrainingError("bad_config", f"ema_decay={self.ema_decay}; accepted: from 0 to below 1")
+        for name, accepted in self.ranges.items():
+            if getattr(self, name) not in accepted:
+                raise TrainingError("bad_config", f"{name}={getattr(self, name)!r}; accepted: {accepted}")
+        if self.precision not in PRECISIONS:
+            raise TrainingError("bad_config", f"precision={self.precision!r}; accepted: {', '.join(PRECISIONS)}")
+        if type(self.zoom_power) is not int or self.zoom_power not in ZOOM_POWERS:
+            powers = ", ".join(f"{power} ({what})" for power, what in ZOOM_POWERS.items())
+            raise TrainingError("bad_config", f"zoom_power={self.zoom_power!r}; accepted: {powers}")
 
     def full_size_from(self, size: tuple[int, ...], coarsest: int, evidence: int) -> int:
         """The first epoch, counted from 0, of images of the whole size; the number of epochs where none is."""
@@ -253,6 +266,16 @@ ABOUT = {"description": str, "version": str, "card": str, "data_license": str, "
 
 def check_about(about: dict[str, Any]) -> None:
     """The part ``bundle`` of a configuration: known keys, texts where texts are, numbers that can be used.
+
+    Keys:
+        description: one line for a person.
+        version: of the model, such as ``1.0.0``.
+        card: model card, Markdown.
+        data_license: licence and source of the training data.
+        metrics: scores, name to value; those of held-out cases take their place where there are any.
+        calibration: ``temperature`` and ``offset`` (an object of a number for each label), which are folded into the
+            weights, and the rules of reliability as ``metadata.json`` has them; what held-out cases give takes its
+            place where there are any.
 
     Raises:
         TrainingError: ``bad_config`` with the key and what is accepted.

@@ -9,6 +9,7 @@ the scores and values of one pass through the network.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -16,6 +17,7 @@ from torch.nn import functional as F
 
 from medattn_core.errors import TrainingError
 from medattn_core.networks.attention import Attended
+from medattn_core.ranges import Range
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,19 +25,24 @@ class LossWeights:
     """Factors of the parts of the loss.
 
     Attributes:
-        location: ``-log`` of the attention of a present class inside its box or mask.
+        location: ``-log`` of the attention of a present class inside its box or mask; of a regression, how far the
+            evidence is from lying evenly in the mask.
         elsewhere: the same for absent classes, where looking at nothing (the null token) is right too.
         bag: the image thrown together with the background of others still has its label.
-        background: background alone is worth no more than the prior.
+        background: background alone (what lies outside of boxes and masks) is worth no more than the prior.
         empty: ``-log`` of the null token's attention on background alone.
         together: images thrown together show the labels of all of them (activation ``sigmoid``; without the weights
             and the focal exponent of the others). Wants no boxes: what is common to images with and without a label
             is then no evidence for it.
         spread: of a classification: how far the attention of a present class is from lying evenly over its mask
             (Kullback-Leibler). For masks along the outline, whose whole extent the map is to show; a box is none.
-        smoothing: label smoothing of every classification loss.
+        smoothing: label smoothing of every classification loss: the share of the truth that is spread evenly.
     """
 
+    ranges: ClassVar[dict[str, Range]] = {
+        **dict.fromkeys(("location", "elsewhere", "bag", "background", "empty", "together", "spread"), Range(low=0)),
+        "smoothing": Range(low=0, high=1, below=True),
+    }
     location: float = 0.3
     elsewhere: float = 0.1
     bag: float = 0.5
@@ -46,9 +53,9 @@ class LossWeights:
     smoothing: float = 0.0
 
     def __post_init__(self) -> None:
-        for name, value in vars(self).items():
-            if not 0 <= value < (1 if name == "smoothing" else float("inf")):
-                accepted = "from 0 to below 1" if name == "smoothing" else "0 or more"
+        for name, accepted in self.ranges.items():
+            value = getattr(self, name)
+            if value not in accepted:
                 raise TrainingError("bad_config", f"losses: {name}={value!r}; accepted: {accepted}")
 
 

@@ -22,6 +22,9 @@ from medattn_core.volumes.shown import display_axes
 LOOK_AT = 20
 """Images that are opened to choose spacing, size and intensity rule, spread over the list."""
 
+LONGEST = {2: 224, 3: 96}
+"""Pixels that an axis has at most in two and three dimensions, where the spacing is chosen."""
+
 UNIT_POWERS = {
     **dict.fromkeys(("um", "mm", "cm", "m"), 1),
     **dict.fromkeys(("mm2", "cm2", "m2"), 2),
@@ -119,10 +122,9 @@ def plan_task(
     extents = np.array([_extent(v, dims, view) for v in volumes])
     # Without a pixel size each is as long as the field of view: the middle of upright and lying ones would crop both.
     extent = extents.max(axis=0) if unsized else np.median(extents, axis=0)
-    limit = 224 if dims == 2 else 96
     if "spacing" not in given:
         native = np.median([_spacing(v, dims, view) for v in volumes], axis=0)
-        settings["spacing"] = [float(f"{max(n, e / limit):.5g}") for n, e in zip(native, extent, strict=True)]
+        settings["spacing"] = [float(f"{max(n, e / LONGEST[dims]):.5g}") for n, e in zip(native, extent, strict=True)]
     else:
         stored = np.median([np.array(v.shape)[_model_axes(v, dims)] for v in volumes], axis=0)
         measured = not unsized or given.get("field_of_view")

@@ -109,8 +109,9 @@ def train(
     Args:
         data: data list (JSON or CSV).
         output: bundle folder to write; appears only when whole.
-        config: JSON file or dictionary with the optional parts ``task``, ``network``, ``training``, ``bundle``. In
-            regression ``network.bias`` is the value, in its unit, above which the evidence counts: zero by default.
+        config: JSON or YAML file, or a dictionary, with the optional parts ``task``, ``network``, ``training`` and
+            ``bundle`` (``docs/settings.md``). In regression ``network.bias`` is the value, in its unit, above which the
+            evidence counts: zero by default.
         epochs, seed: override the configuration.
         start_from: bundle whose weights are the first, and whose grid and network are kept where the configuration
             names no other; or ``imagenet``. Overrides ``initial_weights`` of the configuration.

@@ -9,12 +9,17 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from medattn_core.errors import TrainingError
+from medattn_core.ranges import Range
+
+FACTOR, SHARE = Range(low=1, high=10, off=True), Range(low=0, high=1, off=True)
+STRENGTH = Range(low=0, high=10, off=True)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,20 +28,34 @@ class Augmentation:
 
     Attributes:
         flip: probability of mirroring along each axis in ``flip_axes``.
-        flip_axes: model axes; None is left-right: columns of slices and pictures, the R axis of volumes.
-        rotate: largest rotation, degrees of space (each plane in 3D).
+        flip_axes: model axes, counted from 0; None is left-right: columns of slices and pictures (1), the R axis of
+            volumes (0).
+        rotate: largest rotation in degrees of space (in 3D in each plane).
         scale: zoom between ``1 / scale`` and ``scale``.
         stretch: the same for each axis by itself.
-        translate: largest shift, fraction of the image.
-        gamma: exponent between ``1 / gamma`` and ``gamma``.
-        brightness: factor between ``1 / brightness`` and ``brightness``.
-        bias_field: largest log amplitude of a smooth multiplicative field (coil sensitivity).
-        noise: largest standard deviation of added noise.
+        translate: largest shift along each axis, as a share of the image's length there.
+        gamma: exponent of the intensities, between ``1 / gamma`` and ``gamma``.
+        brightness: factor of the intensities, between ``1 / brightness`` and ``brightness``.
+        bias_field: largest natural logarithm, up or down, of a smooth factor over the image (coil sensitivity).
+        noise: largest standard deviation of added noise, in numbers after the intensity rule.
         coarsen: probability of a loss of resolution (down to half) along with its interpolation.
         erase: probability of blanking up to three blocks (DeVries and Taylor 2017), away from the finding where its
             place is known, so that the rest of one patient's head is not what is learnt.
     """
 
+    ranges: ClassVar[dict[str, Range]] = {
+        "flip": SHARE,
+        "rotate": Range(low=0, high=180, off=True),
+        "scale": FACTOR,
+        "stretch": FACTOR,
+        "translate": STRENGTH,
+        "gamma": FACTOR,
+        "brightness": FACTOR,
+        "bias_field": STRENGTH,
+        "noise": STRENGTH,
+        "coarsen": SHARE,
+        "erase": SHARE,
+    }
     flip: float = 0.5
     flip_axes: tuple[int, ...] | None = None
     rotate: float = 15.0
@@ -53,13 +72,9 @@ class Augmentation:
     def __post_init__(self) -> None:
         if self.flip_axes is not None:
             object.__setattr__(self, "flip_axes", tuple(self.flip_axes))
-        factors, shares = ("scale", "stretch", "gamma", "brightness"), ("flip", "coarsen", "erase")
-        for name in ("flip", "rotate", "scale", "stretch", "translate", "gamma", "brightness", "bias_field", "noise",
-                     "coarsen", "erase"):  # fmt: skip
+        for name, accepted in self.ranges.items():
             value = getattr(self, name)
-            low, high = (1, 10) if name in factors else (0, 1 if name in shares else 180 if name == "rotate" else 10)
-            if not low <= value <= high:
-                accepted = f"{low} (off) to {high}"
+            if value not in accepted:
                 raise TrainingError("bad_config", f"augmentation: {name}={value!r}; accepted: {accepted}")
         if any(axis not in (0, 1, 2) for axis in self.flip_axes or ()):
             axes = list(self.flip_axes or ())

@@ -1,0 +1,372 @@
+"""Write docs/settings.md, the reference of all settings of a training: `python -m docs.make_settings`.
+
+Meanings are those of the docstrings, defaults and ranges those of the code. Only what neither of them says stands here:
+what is planned from the data list, and which values a text or a list may have.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import MISSING, fields
+from pathlib import Path
+from typing import Any, get_type_hints
+
+from medattn_core import tasks
+from medattn_core.bundles.bundle import NETWORK_SETTINGS
+from medattn_core.networks.attention_cnn import POOLINGS, AttentionCNN
+from medattn_core.networks.efficientnet_lite import KEPT, EfficientNetLite
+from medattn_core.networks.encoders import ENCODERS, OPTIONS, SETTLED, CompactResNet, build_encoder
+from medattn_core.ranges import Range
+from medattn_core.tasks import IntensityRule, TaskSpec
+from medattn_core.training import config, plan, plan_network
+from medattn_core.training.config import TrainingConfig
+from medattn_core.training.losses import LossWeights
+from medattn_core.transforms.augment import Augmentation
+from medattn_core.transforms.grid import MULTIPLE
+
+PAGE = Path(__file__).with_name("settings.md")
+
+PLANNED = "planned"
+
+SHARE = Range(low=0, high=1)
+
+OF_TYPE = {bool: "true or false", str: "a text", int: "a whole number", float: "a number", dict: "an object"}
+
+
+def _task(dims: int, **other: Any) -> TaskSpec:
+    return TaskSpec(name="t", labels=("a", "b"), spatial_dims=dims, spacing=(1.0,) * dims, **other)
+
+
+def _or(values: Iterable[Any]) -> str:
+    *first, last = (f"`{value}`" for value in values)
+    return f"{', '.join(first)} or {last}" if first else last
+
+
+# ---- what the code says
+
+
+def described(thing: Any, section: str) -> dict[str, str]:
+    """The entries of a section of a Google-style docstring, each on one line of Markdown."""
+    text = inspect.getdoc(thing) or ""
+    found = re.search(rf"^{section}:\n((?:[ ]{{4}}.*\n?|\n)+)", text, flags=re.MULTILINE)
+    if found is None:
+        raise ValueError(f"{thing.__name__} has no section {section!r}")
+    entries = re.findall(r"^    (\w[\w, ]*): (.*(?:\n {8}.*)*)", found[1], flags=re.MULTILINE)
+    plain = {name: " ".join(says.split()).replace("``", "`") for names, says in entries for name in names.split(", ")}
+    return {name: re.sub(r"\bNone\b", "`null`", says).removesuffix(".") for name, says in plain.items()}
+
+
+def shown(value: Any) -> str:
+    """A default as it is written in a configuration."""
+    if value is None:
+        return "`null`"
+    if isinstance(value, bool):
+        return f"`{str(value).lower()}`"
+    if value in ("", (), []):
+        return "empty"
+    if isinstance(value, (tuple, list)):
+        return f"`[{', '.join(map(str, value))}]`"
+    return f"`{value:g}`" if isinstance(value, float) else f"`{value}`"
+
+
+def defaults_of(kind: Any) -> dict[str, str]:
+    """What the fields of a dataclass are where they are not given."""
+    return {one.name: "" if one.default is MISSING else shown(one.default) for one in fields(kind)}
+
+
+def arguments_of(function: Any) -> dict[str, str]:
+    """The same of the arguments of a function or class that have a default."""
+    found = inspect.signature(function).parameters.values()
+    return {one.name: shown(one.default) for one in found if one.default is not one.empty}
+
+
+def accepted_of(kind: Any, ranges: Mapping[str, Range]) -> dict[str, str]:
+    """What is accepted by the types, and ranges, of a class."""
+    found = {}
+    for name, of in get_type_hints(kind).items():
+        if name in ranges:
+            found[name] = f"{'whole, ' if of is int else ''}{ranges[name]}"
+        elif of in OF_TYPE:
+            found[name] = OF_TYPE[of]
+    return found
+
+
+# ---- how it is laid out
+
+
+def table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+    """A table of Markdown."""
+    head = list(head)
+    lines = [head, ["---"] * len(head), *([cell.replace("|", r"\|") for cell in row] for row in rows)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
+
+
+def keys(says: Mapping[str, str], default: Mapping[str, str], accepted: Mapping[str, str], names: Iterable[str]) -> str:
+    """A table of keys. One that lacks a meaning, a default or what is accepted is an error."""
+    rows = ([f"`{name}`", default[name], accepted[name], says[name]] for name in names)
+    return table(("key", "default", "accepted", "meaning"), rows)
+
+
+def rules(planned: Mapping[str, str]) -> str:
+    """How the keys that are planned are planned."""
+    return "Planned:\n\n" + "".join(f"- `{name}`: {how}.\n" for name, how in planned.items())
+
+
+# ---- the parts
+
+
+def task_part() -> str:
+    """`task`, with the intensity rule."""
+    planned = {
+        "kind": "`regression` where the list has values; `multiclass` where each case has one label, of several; else "
+        "`multilabel`",
+        "activation": "`identity` of a regression, `softmax` of `multiclass`, `sigmoid` of `multilabel`",
+        "labels": "those of the list, in the order of its `labels` (JSON) or else of the alphabet; of a regression "
+        "`value`",
+        "modality": "the one that all images state; empty where they state none, or several",
+        "channels": "`image`, or `image 1`, `image 2` and so on where a case has several",
+        "spatial_dims": "2 for pictures and single slices, 3 for volumes",
+        "spacing": "along each axis the median of the images; coarser where the median image would have more than "
+        f"{plan.LONGEST[2]} pixels (2D) or {plan.LONGEST[3]} (3D)",
+        "size": f"the median extent of the images at that spacing, up to the next multiple of {MULTIPLE} pixels and "
+        "of the evidence stride",
+        "field_of_view": "of pictures without pixel size, the longer side of the median picture in pixels; else none",
+        "intensity": "a window over the tissue of a CT; the whole range of pictures of 8 bits; percentiles where there "
+        "are negative values; else `foreground_mean`. Channels of different kinds have one each",
+    }
+    default = defaults_of(TaskSpec) | dict.fromkeys(planned, PLANNED) | {"name": "that of the output folder"}
+    accepted = accepted_of(TaskSpec, {}) | {
+        "name": "a text, not empty",
+        "kind": _or(tasks.KINDS),
+        "activation": f"{_or(tasks.ACTIVATIONS)}; `multilabel` takes `sigmoid`, a regression `identity`",
+        "labels": "different texts: all labels of the list",
+        "modality": "a list of codes, such as `[MR]`",
+        "channels": "different texts, one an image",
+        "spatial_dims": "`2` or `3`",
+        "slicewise": "true or false; true wants `spatial_dims: 2`",
+        "spacing": "numbers above 0, one an axis",
+        "slice_spacing": "above 0",
+        "size": "multiples of the evidence stride, one an axis",
+        "field_of_view": "above 0",
+        "intensity": "an object, or a list of one a channel",
+        "threshold": str(SHARE),
+    }
+    rule = accepted_of(IntensityRule, {}) | {
+        "rule": _or(tasks.INTENSITY_RULES),
+        "lower": "a number; of `percentile` 0 to 100",
+        "upper": "a number above `lower`; of `percentile` up to 100",
+    }
+    names = [one.name for one in fields(TaskSpec)]
+    inner = [one.name for one in fields(IntensityRule)]
+    return (
+        "## `task`\n\nWhat the model takes and gives (`TaskSpec`).\n\n"
+        + keys(described(TaskSpec, "Attributes"), default, accepted, names)
+        + "\n"
+        + rules(planned)
+        + "\n`size` here is that of the training batches, and `null` as if it were left out. A model that looks slice "
+        "by slice\ntakes images of any size afterwards.\n"
+        "\n### `intensity`\n\nThe default bounds are those of `foreground_mean`: with another rule name both.\n\n"
+        + keys(described(IntensityRule, "Attributes"), defaults_of(IntensityRule), rule, inner)
+    )
+
+
+def network_part() -> str:
+    """`network`, without the encoders."""
+    size, many = (64, 64), plan_network.LITTLE
+    wide = plan_network.plan_network(_task(2), {}, size=size, cases=many)
+    narrow = plan_network.plan_network(_task(2), {}, size=size, cases=many - 1)
+    small = plan_network.plan_network(_task(2), {}, size=(plan_network.FEW_PIXELS,) * 2, cases=many)
+    sigmoid = plan_network.plan_network(_task(2, activation="sigmoid"), {}, size=size, cases=many)
+    area = TaskSpec(
+        name="t", kind="regression", activation="identity", labels=("a",), unit="mm2", spatial_dims=2, spacing=(1, 1)
+    )
+    summed = plan_network.plan_network(area, {}, size=size, cases=many)
+    few, stem = plan_network.FEW_PIXELS, small["encoder_options"]["stem_stride"]
+    planned = {
+        "encoder_options": f"of `compact`. Fewer than {many} training cases, or volumes: "
+        f"`widths: {narrow['encoder_options']['widths']}`. Images of up to {few} pixels along their shortest side: "
+        f"`stem_stride: {stem}` and {len(small['encoder_options']['widths'])} stages. Volumes of more, up to "
+        f"{plan_network.FEW_VOXELS:,} voxels in all: `stem_stride: 2`. Else, and of other encoders, the defaults",
+        "evidence_stride": f"{small['evidence_stride']} where `encoder_options` are planned for images of up to {few} "
+        f"pixels, else {wide['evidence_stride']}",
+        "width": f"{narrow['width']} where `widths` are planned narrower, else {wide['width']}",
+        "null_score": f"where the unit of a regression is one of areas or volumes, 2 more than the natural logarithm "
+        f"of the number of cells, and at least {plan_network.NULL_SCORE:g}; else 0",
+        "bias": f"with `sigmoid` {sigmoid['bias'][0]:.3g}, the log-odds of {plan_network.PRIOR:g}; else 0",
+        "dropout": f"{summed['dropout']:g} of a regression, else {wide['dropout']:g}",
+    }
+    follows = ("spatial_dims", "in_channels", "out_channels", "slicewise")
+    default = arguments_of(AttentionCNN) | dict.fromkeys(planned, PLANNED) | dict.fromkeys(follows, "by the task")
+    accepted = accepted_of(AttentionCNN.__init__, {"width": Range(low=1), "dropout": SHARE}) | {
+        "encoder": "a name of the [table below](#encoders)",
+        "encoder_options": "an object of [its keys](#encoders)",
+        "evidence_stride": "one of the encoder's strides",
+        "pooling": _or(POOLINGS),
+        "bias": "numbers, one an output",
+        "mirror": "-1, an axis from 0, or a list of different ones",
+        **dict.fromkeys(follows, "leave it out"),
+    }
+    names = [name for name in NETWORK_SETTINGS if name not in follows]
+    return (
+        "## `network`\n\nArguments of `AttentionCNN`. The last four follow the list and the part `task`: another value "
+        "is an error.\n\n"
+        + keys(described(AttentionCNN, "Args"), default, accepted, [*names, *follows])
+        + "\n"
+        + rules(planned)
+    )
+
+
+WHAT = {
+    "compact": "MedAttn's own small residual network",
+    **{f"resnet{depth}": f"MONAI's ResNet-{depth}" for depth in (10, 18, 34, 50)},
+    "seresnet50": "MONAI's SE-ResNet-50",
+    "densenet121": "MONAI's DenseNet-121",
+    "efficientnet-b0": "MONAI's EfficientNet-B0",
+    "efficientnet-lite0": "EfficientNet without squeeze-excite; in 2D may [start from ImageNet](training.md#settings)",
+    "efficientnet-lite1": "the same, deeper",
+    "efficientnet-lite2": "the same, deeper and wider",
+}
+
+OF_NO_USE = ("num_classes", "feed_forward", "pretrained")
+"""Options of MONAI's networks that are about their own head, or fetch weights."""
+
+
+def options_of(name: str) -> list[str]:
+    """Keys of `encoder_options` of an encoder."""
+    found = [one for taker in OPTIONS[name]() for one in inspect.signature(taker).parameters.values()]
+    names = dict.fromkeys(one.name for one in found if one.default is not one.empty and one.name not in SETTLED)
+    return [one for one in names if one not in OF_NO_USE]
+
+
+def encoders_part() -> str:
+    """The encoders and their options; strides are measured."""
+    rows = []
+    for name in ENCODERS:
+        built: Any = build_encoder(name, spatial_dims=2, in_channels=1)
+        local = "no" if built.mixes else "yes"
+        rows.append([f"`{name}`", WHAT[name], ", ".join(map(str, built.strides)), local])
+    groups: dict[tuple[str, ...], list[str]] = {}
+    for name in ENCODERS:
+        groups.setdefault(tuple(options_of(name)), []).append(name)
+    own = {"compact": CompactResNet, "efficientnet-lite0": EfficientNetLite}
+    accepted = {
+        "widths": "whole numbers above 0",
+        "blocks": "whole numbers above 0",
+        "stem_stride": _or((1, 2, 4)),
+        "stages": f"whole, {Range(low=1, high=len(KEPT))}",
+    }
+    text = (
+        "## Encoders\n\nNames for `network: {encoder: ...}`, with the strides that `evidence_stride` may be (in 2D). "
+        "Evidence of an encoder that\nis not local may rest on what lies elsewhere in the image. Maps of MONAI's "
+        "networks sit up to half a cell too far\nalong each axis.\n\n"
+        + table(("encoder", "is", "strides", "local"), rows)
+        + "\nTheir options, for `network: {encoder_options: {...}}`:\n"
+    )
+    for options, names in groups.items():
+        title = ", ".join(f"`{name}`" for name in names)
+        if names[0] in own:
+            kind = own[names[0]]
+            says = described(kind, "Args")
+            text += f"\n### {title}\n\n" + keys(says, arguments_of(kind), accepted, options)
+    text += "\n### MONAI's networks\n\nTheir options are arguments of MONAI, which says what they accept:\n\n"
+    for options, names in groups.items():
+        if names[0] not in own:
+            text += f"- {', '.join(f'`{name}`' for name in names)}: {', '.join(f'`{one}`' for one in options)}\n"
+    return text
+
+
+def training_part() -> str:
+    """`training`, with losses and augmentation."""
+    start = plan_network
+    planned = {
+        "start_size": f"{start.START_SIZE:g} of pictures of at least {start.MANY_PIXELS} pixels along their shortest "
+        f"side, {start.VOLUME_START_SIZE:g} of volumes whose `stem_stride: 2` is planned; 1 of others, with "
+        "`patience`, with a `zoom_power`, and with so few epochs that none would have the whole size",
+        "zoom_power": "by the unit of a regression: 1 for lengths (mm), 2 for areas (mm2), 3 for volumes (mm3, ml); "
+        "else 0",
+    }
+    default = defaults_of(TrainingConfig) | dict.fromkeys(planned, PLANNED)
+    default |= {"losses": "see below", "augmentation": "see below"}
+    accepted = accepted_of(TrainingConfig, TrainingConfig.ranges) | {
+        "class_weights": "numbers above 0, one a label",
+        "initial_weights": "`imagenet`, a bundle, or empty",
+        "precision": _or(config.PRECISIONS),
+        "zoom_power": f"{_or(config.ZOOM_POWERS)}; of labels 0",
+        "losses": "an object of [these keys](#losses)",
+        "augmentation": "an object of [these keys](#augmentation)",
+    }
+    names = [one.name for one in fields(TrainingConfig)]
+    axes = "a list of different axes, `0`, `1`, and in 3D `2`"
+    augmented = accepted_of(Augmentation, Augmentation.ranges) | {"flip_axes": axes}
+    moved = defaults_of(Augmentation) | {name: f"{defaults_of(Augmentation)[name]} *" for name in ("scale", "stretch")}
+    return (
+        "## `training`\n\nHow it learns (`TrainingConfig`). On the command line `--epochs`, `--seed` and "
+        "`--start-from` (for `initial_weights`)\noverrule it. `class_weights` and `focal_gamma` are of labels: with a "
+        "regression they are refused.\n\n"
+        + keys(described(TrainingConfig, "Attributes"), default, accepted, names)
+        + "\n"
+        + rules(planned)
+        + "\n### `losses`\n\nKeys of `training: {losses: {...}}`. The first five and `spread` act where "
+        "there are masks or boxes;\nof a regression `location` alone does. `spread` and `smoothing` are refused with a "
+        "regression, `together` without\n`activation: sigmoid`.\n\n"
+        + keys(
+            described(LossWeights, "Attributes"),
+            defaults_of(LossWeights),
+            accepted_of(LossWeights, LossWeights.ranges),
+            [one.name for one in fields(LossWeights)],
+        )
+        + "\n### `augmentation`\n\nKeys of `training: {augmentation: {...}}`.\n\n"
+        + keys(described(Augmentation, "Attributes"), moved, augmented, [one.name for one in fields(Augmentation)])
+        + "\n\\* Where the unit of a regression is one of size (mm, cm2, ml and the like), 1.\n"
+    )
+
+
+def bundle_part() -> str:
+    """`bundle`."""
+    default = {
+        "description": "that of the task, or a line with its name",
+        "version": "`0.1.0`",
+        "card": "written from the facts",
+        "data_license": "a line that asks for it",
+        "metrics": "measured, or empty",
+        "calibration": "measured, or empty",
+    }
+    accepted = {name: OF_TYPE[kind] for name, kind in config.ABOUT.items()}
+    accepted |= {"metrics": "an object of numbers", "calibration": "an object; `temperature` above 0"}
+    return "## `bundle`\n\nWhat the bundle says of itself.\n\n" + keys(
+        described(config.check_about, "Keys"), default, accepted, config.ABOUT
+    )
+
+
+def page() -> str:
+    """The whole page."""
+    head = f"""<!-- Written by `python -m docs.make_settings` from the code; change it there. -->
+
+# Settings of a training
+
+All keys that the file of `medattn train --config` may have, JSON or YAML. No key has to be there;
+[Train and evaluate](training.md#settings) says which are worth setting, and when.
+
+```yaml
+task: {{name: my_task, spacing: [1, 1]}}
+network: {{width: 64}}
+training:
+  learning_rate: 5e-4
+  losses: {{location: 0.5}}
+bundle: {{version: 1.0.0}}
+```
+
+The default is what holds where a key is left out. *Planned* ones are chosen from the data list and up to
+{plan.LOOK_AT} of its images, as the lines under the table say; `medattn train` prints the main ones. With
+`--start-from BUNDLE`, grid, intensity rule and network are those of the bundle instead. An unknown key, or a value that
+is not accepted, is an error that says what is. Whole numbers may be written `8.0`. Axes are counted from 0: rows and
+columns in 2D, and R, A and S in 3D.
+"""
+    parts = (head, task_part(), network_part(), encoders_part(), training_part(), bundle_part())
+    return "\n".join(parts)
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page(), encoding="utf-8")
