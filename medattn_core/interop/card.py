@@ -79,7 +79,7 @@ def read_metrics(path: Path, bundle: Bundle) -> Measured:
         if not scores:
             raise BundleError(
                 "bad_argument",
-                f"{path}: no scores of `medattn evaluate` (a metrics.json of MONAI's evaluate.json has no intervals); "
+                f"{path}: no scores of `medattn evaluate` (those of an exported evaluate.json are others); "
                 "accepted: one that `medattn evaluate` wrote; run it on a test list and give that file",
             )
         return Measured(scores=scores | {"cases": data["cases"]}, without=_why_none(data), data=_which(data))

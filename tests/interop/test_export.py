@@ -243,7 +243,7 @@ def test_scores_of_monai_are_none_of_evaluate(originals: dict[str, Bundle], tmp_
     """What evaluate.json of a bundle writes: the card would say that nothing was measured, and nothing of the file."""
     path = tmp_path / "metrics.json"
     path.write_text(json.dumps({"cases": 12, "auc": 0.91, "accuracy": 0.8}))
-    with pytest.raises(BundleError, match=r"metrics\.json: no scores of `medattn evaluate`.*; accepted: one that") as bad:
+    with pytest.raises(BundleError, match=r"metrics\.json: no scores of `medattn evaluate`.*; accepted: ") as bad:
         export(originals["blobs"].path, tmp_path / "out", metrics=path)
     assert bad.value.code == "bad_argument"
     assert not (tmp_path / "out").exists()
