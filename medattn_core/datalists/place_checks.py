@@ -41,10 +41,18 @@ def unread_box(cases: Sequence[Case], others: Sequence[str]) -> Notice | None:
 
 @dataclass
 class Places:
-    """What only all masks and boxes together tell: nine boxes that are wrong in one way are one slip."""
+    """What only all masks and boxes together tell: nine boxes that are wrong in one way are one slip.
 
-    slips: dict[tuple[str, str], list[Case]] = field(default_factory=dict)
-    sizes: dict[str, str] = field(default_factory=dict)
+    Attributes:
+        masks_outside: cases whose mask covers nothing of the scan.
+        boxes_outside: how a box does not fit its picture, to the cases, each with the size of its picture.
+        drawn_masks, drawn_boxes: cases of which no label is true, but a mask or a box marks something.
+    """
+
+    masks_outside: list[Case] = field(default_factory=list)
+    boxes_outside: dict[str, list[tuple[Case, str]]] = field(default_factory=dict)
+    drawn_masks: list[Case] = field(default_factory=list)
+    drawn_boxes: list[Case] = field(default_factory=list)
 
     def add(self, found: Checked, case: Case, image: Volume | None, mask: Volume | None) -> bool:
         """Whether the mask or box of a case can be used as in training, and covers something of the image.
@@ -53,8 +61,10 @@ class Places:
         """
         if mask is not None and not holds(mask):
             return False
-        if case.labels == () and (mask is not None or (case.mask is None and case.box is not None)):
-            self._slip("box_without_label" if mask is None else "mask_without_label", "", case)
+        if case.labels == () and mask is not None:
+            self.drawn_masks.append(case)
+        elif case.labels == () and case.mask is None and case.box is not None:
+            self.drawn_boxes.append(case)
         if image is None or (case.mask is not None and mask is None):
             return case.mask is not None or case.box is not None  # an error already
         try:
@@ -64,42 +74,51 @@ class Places:
             return True
         unused = place is not None and not place.any()
         if unused and mask is not None:
-            self._slip("mask_outside", "", case)
+            self.masks_outside.append(case)
         elif case.box is not None and mask is None:
-            x, y, width, height = case.box
             columns, rows = image.shape[:2]
-            if unused or x < 0 or y < 0 or x + width > columns or y + height > rows:
-                # The far corner in place of width and height lies right of and below the near one, on the picture.
-                corner = 0 <= x < width <= columns and 0 <= y < height <= rows
-                kind = BESIDE if unused else AS_CORNERS if corner else LEAVES
-                self._slip("box_outside", kind, case)
-                self.sizes.setdefault(kind, f"{columns} x {rows} px")
+            if (how := _misfit(case.box, columns, rows, unused=unused)) is not None:
+                self.boxes_outside.setdefault(how, []).append((case, f"{columns} x {rows} px"))
         return place is not None and not unused
 
-    def _slip(self, code: str, kind: str, case: Case) -> None:
-        self.slips.setdefault((code, kind), []).append(case)
-
     def warnings(self) -> list[Notice]:
-        """One line a kind: how many, the first, and what to do."""
-        return [Notice(code, self._words(code, kind, cases)) for (code, kind), cases in self.slips.items()]
-
-    def _words(self, code: str, kind: str, cases: Sequence[Case]) -> str:
-        first, several = cases[0], len(cases) > 1
-        more = f" ({len(cases)} in all, this is the first)" if several else ""
-        if code == "mask_outside":
-            return (
+        """One line a kind: the first case, how many there are, and what to do."""
+        found = []
+        if self.masks_outside:
+            first, more = self.masks_outside[0], _more(self.masks_outside)
+            text = (
                 f"{first.mask}: covers nothing of {first.image}, so training will not use it{more}; draw it on that "
                 "scan, or check the geometry of both"
             )
-        if code == "box_outside":
-            what = BESIDE if kind == BESIDE else LEAVES
-            text = f"{first.image}: the box {what} the picture of {self.sizes[kind]}{more}"
-            if kind != AS_CORNERS:
-                return text
-            return f"{text}; are its width and height the far corner? They are to say how wide and high it is"
-        box = code == "box_without_label"
-        what, scan = (f"{first.image}: its box", "it") if box else (f"{first.mask}", f"{first.image}")
-        return (
-            f"{what} marks a finding, and no label is true of {scan} ({NO_LABEL!r}){more}; name the label, or leave "
-            f"the {'box' if box else 'mask'} out, unless it marks what only looks like a finding"
-        )
+            found.append(Notice("mask_outside", text))
+        for how, cases in self.boxes_outside.items():
+            first, size = cases[0]
+            text = f"{first.image}: the box {LEAVES if how == AS_CORNERS else how} the picture of {size}{_more(cases)}"
+            if how == AS_CORNERS:
+                text += "; are its width and height the far corner? They are to say how wide and high it is"
+            found.append(Notice("box_outside", text))
+        leave_out = "out, unless it marks what only looks like a finding"
+        if self.drawn_masks:
+            first, more = self.drawn_masks[0], _more(self.drawn_masks)
+            text = f"{first.mask} marks a finding, and no label is true of {first.image} ({NO_LABEL!r}){more}"
+            found.append(Notice("mask_without_label", f"{text}; name the label, or leave the mask {leave_out}"))
+        if self.drawn_boxes:
+            first, more = self.drawn_boxes[0], _more(self.drawn_boxes)
+            text = f"{first.image}: its box marks a finding, and no label is true of it ({NO_LABEL!r}){more}"
+            found.append(Notice("box_without_label", f"{text}; name the label, or leave the box {leave_out}"))
+        return found
+
+
+def _misfit(box: Sequence[float], columns: int, rows: int, *, unused: bool) -> str | None:
+    """How a box does not fit its picture; None where it does."""
+    x, y, width, height = box
+    if unused:
+        return BESIDE
+    if x >= 0 and y >= 0 and x + width <= columns and y + height <= rows:
+        return None
+    # A far corner lies right of and below the near one, and on the picture.
+    return AS_CORNERS if 0 <= x < width <= columns and 0 <= y < height <= rows else LEAVES
+
+
+def _more(cases: Sequence[object]) -> str:
+    return f" ({len(cases)} in all, this is the first)" if len(cases) > 1 else ""

@@ -60,7 +60,7 @@ def read_metrics(path: Path, bundle: Bundle) -> Measured:
     """Scores of `medattn evaluate`: its metrics.json.
 
     Raises:
-        BundleError: ``bad_argument``: not such a file, or of other weights.
+        BundleError: ``bad_argument``: not such a file, one without a score, or of other weights.
     """
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
@@ -76,6 +76,12 @@ def read_metrics(path: Path, bundle: Bundle) -> Measured:
             for name, score in found.items()
             if isinstance(score, dict) and score.get("value") is not None
         }
+        if not scores:
+            raise BundleError(
+                "bad_argument",
+                f"{path}: no scores of `medattn evaluate` (those of an exported evaluate.json are others); "
+                "accepted: one that `medattn evaluate` wrote; run it on a test list and give that file",
+            )
         return Measured(scores=scores | {"cases": data["cases"]}, without=_why_none(data), data=_which(data))
     except (OSError, ValueError, AttributeError, KeyError, TypeError) as error:
         raise BundleError(

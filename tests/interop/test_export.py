@@ -239,6 +239,16 @@ def test_scores_with_intervals_come_into_card_and_metadata(originals: dict[str, 
     assert not (tmp_path / "other").exists()
 
 
+def test_scores_of_monai_are_none_of_evaluate(originals: dict[str, Bundle], tmp_path: Path) -> None:
+    """What evaluate.json of a bundle writes: the card would say that nothing was measured, and nothing of the file."""
+    path = tmp_path / "metrics.json"
+    path.write_text(json.dumps({"cases": 12, "auc": 0.91, "accuracy": 0.8}))
+    with pytest.raises(BundleError, match=r"metrics\.json: no scores of `medattn evaluate`.*; accepted: ") as bad:
+        export(originals["blobs"].path, tmp_path / "out", metrics=path)
+    assert bad.value.code == "bad_argument"
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.parametrize(
     ("told", "reason"),
     [
