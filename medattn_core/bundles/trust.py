@@ -68,6 +68,7 @@ class Trust:
         confidence_labels: further offset where that label is reported.
         slices: largest number of slices of a case that the rules are from, of a model that looks slice by slice; None
             where it is not known.
+        calibrated: whether the temperature of the probabilities was fitted to cases that the model had not seen.
     """
 
     coverage: float | None = None
@@ -80,6 +81,7 @@ class Trust:
     confidence_offset: float = 0.0
     confidence_labels: Mapping[str, float] = field(default_factory=dict)
     slices: int | None = None
+    calibrated: bool = False
 
     @classmethod
     def from_calibration(cls, data: Mapping[str, Any], where: str) -> Trust:
@@ -126,6 +128,8 @@ class Trust:
             confidence_offset=number(confidence, "offset", 1e6, -1e6) or 0.0,
             confidence_labels={label: number(of_labels, label, 1e6, -1e6) or 0.0 for label in of_labels},
             slices=_slices(data, where),
+            # Exactly one is what a training leaves where the cases are too few; bundles of before do not say more.
+            calibrated=data.get("temperature", 1.0) != 1.0 and data.get("calibrated") is not False,
         )
 
     def confidence(self, probability: float, label: str) -> float | None:

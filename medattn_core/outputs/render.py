@@ -6,7 +6,6 @@ Arithmetic is numpy; Pillow draws the letters and writes the PNG (extra ``report
 from __future__ import annotations
 
 import io
-import unicodedata
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
@@ -17,9 +16,10 @@ from medattn_core.errors import MedAttnError
 from medattn_core.outputs import colour, planes
 from medattn_core.outputs.colour import Scale
 from medattn_core.outputs.legend import Legend
+from medattn_core.outputs.letters import drawable
+from medattn_core.outputs.letters import font as font_of
 from medattn_core.outputs.own_files import SOFTWARE
 from medattn_core.outputs.planes import Plane
-from medattn_core.outputs.text import MINUS
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -119,24 +119,9 @@ def _ticks(over: np.ndarray, y: float, x: float, thick: int) -> None:
                 over[where] = (shade, shade, shade, alpha)
 
 
-def _font(size: int) -> Any:
-    from PIL import ImageFont
-
-    return ImageFont.load_default(size=size)
-
-
-def plain(text: str) -> str:
-    """Text in the characters of Pillow's built-in font: accents dropped, other scripts as ``?`` (HTML keeps them)."""
-    text = text.replace(MINUS, "-").replace("\N{EN DASH}", "-")
-    kept = (c for c in unicodedata.normalize("NFKD", text) if not unicodedata.combining(c))
-    return "".join(
-        c if " " <= c <= "~" or c in "\N{DEGREE SIGN}\N{MIDDLE DOT}\N{PLUS-MINUS SIGN}" else "?" for c in kept
-    )
-
-
 def fit(draw: ImageDraw, text: str, font: Any, width: float) -> str:
     """Text cut with an ellipsis to a width in pixels."""
-    text = plain(text)
+    text = drawable(text)
     if draw.textlength(text, font=font) <= width:
         return text
     while text and draw.textlength(text + "...", font=font) > width:
@@ -146,7 +131,7 @@ def fit(draw: ImageDraw, text: str, font: Any, width: float) -> str:
 
 def wrap(draw: ImageDraw, text: str, font: Any, width: float, between: str = " ", lines: int = 2) -> list[str]:
     """Text in at most so many lines of a width in pixels, broken at ``between``; the last may be cut."""
-    parts = plain(text).split(between)
+    parts = drawable(text).split(between)
     done: list[str] = []
     while parts:
         count = len(parts)
@@ -161,9 +146,9 @@ def wrap(draw: ImageDraw, text: str, font: Any, width: float, between: str = " "
 def shrink(draw: ImageDraw, text: str, size: int, width: float) -> tuple[str, Any]:
     """Text and a font of at most ``size`` pixels in which it fits a width; below three quarters of that it is cut."""
     least = round(0.75 * size)
-    while size > least and draw.textlength(plain(text), font=_font(size)) > width:
+    while size > least and draw.textlength(drawable(text), font=font_of(size)) > width:
         size -= 1
-    return fit(draw, text, _font(size), width), _font(size)
+    return fit(draw, text, font_of(size), width), font_of(size)
 
 
 def annotate(image: Image, plane: Plane, per_mm: float) -> Image:
@@ -173,7 +158,7 @@ def annotate(image: Image, plane: Plane, per_mm: float) -> Image:
     draw = ImageDraw.Draw(image)
     bright, dark = (235, 0) if image.mode == "L" else ((235, 235, 235), (0, 0, 0))
     size = max(13, round(image.width / 22))
-    font = _font(size)
+    font = font_of(size)
     edge = max(5, size // 3)
     spots = [
         (edge, image.height / 2, "lm"),
@@ -189,7 +174,7 @@ def annotate(image: Image, plane: Plane, per_mm: float) -> Image:
         mm, length, y = fitting[-1], fitting[-1] * per_mm, image.height - edge - 4
         draw.rectangle((edge + 2, y - 1, edge + 2 + length, y + 3), fill=bright, outline=dark)
         words = f"{mm // 10} cm" if mm >= 10 else f"{mm} mm"
-        small = _font(max(12, round(size * 0.8)))
+        small = font_of(max(12, round(size * 0.8)))
         spot = (edge + 2, y - 6)
         draw.text(spot, words, fill=bright, font=small, anchor="lb", stroke_width=2, stroke_fill=dark)
     return image
@@ -240,14 +225,14 @@ def overlay(
     room = width - 2 * margin
     ruler = ImageDraw.Draw(Image.new("RGB", (1, 1)))
     title, title_font = shrink(ruler, caption.title, 32, room)
-    lines = [(line, SOFT) for line in wrap(ruler, caption.subtitle, _font(17), room, DOT)]
-    lines += [(line, WARN) for note in caption.notes for line in wrap(ruler, note, _font(17), room)]
+    lines = [(line, SOFT) for line in wrap(ruler, caption.subtitle, font_of(17), room, DOT)]
+    lines += [(line, WARN) for note in caption.notes for line in wrap(ruler, note, font_of(17), room)]
     head = 80 + 26 * len(lines)
     image = Image.new("RGB", (width, head + cell[1] + 34 + 156), (255, 255, 255))
     draw = ImageDraw.Draw(image)
     draw.text((margin, 26), title, fill=INK, font=title_font)
     for place, (line, shade) in enumerate(lines):
-        draw.text((margin, 70 + 26 * place), line, fill=shade, font=_font(17))
+        draw.text((margin, 70 + 26 * place), line, fill=shade, font=font_of(17))
     longest = max((plane.caption for plane in shown), key=len)
     _, under = shrink(draw, longest, 17, cell[0])
     for place, plane in enumerate(shown):
@@ -284,13 +269,13 @@ def _legend(
     from PIL import Image
 
     high, wide = bar.shape[:2]
-    below, font = top + 26 + high, _font(16)
-    if any(draw.textlength(plain(side), font=font) > wide / 2 - 8 for side in sides):
+    below, font = top + 26 + high, font_of(16)
+    if any(draw.textlength(drawable(side), font=font) > wide / 2 - 8 for side in sides):
         words, small = shrink(draw, f"evidence {sides[1]}", 16, image.width - 2 * left)
         draw.text((left, below + 44), words, fill=SOFT, font=small, anchor="ls")
         sides = (sides[0].partition(" ")[0], sides[1].partition(" ")[0])
     for side, x, anchor in zip(sides, (left, left + wide), ("ls", "rs"), strict=True):
-        draw.text((x, top + 16), side, fill=SOFT, font=font, anchor=anchor)
+        draw.text((x, top + 16), drawable(side), fill=SOFT, font=font, anchor=anchor)
     image.paste(Image.fromarray(bar), (left, top + 26))
     for share, text in _ticks_that_fit(draw, legend.ticks, font, wide):
         x = left + round(wide * share)
@@ -301,7 +286,7 @@ def _legend(
     draw.text(spot, last, fill=SOFT, font=font, anchor="rs")
     x, y, end = float(left), below + 64, spot[0] - draw.textlength(last, font=font) - 24
     words = f"{legend.unit}, no colour below \N{PLUS-MINUS SIGN}{legend.visible}"
-    # The font has no raised figures: the exponent is drawn smaller and higher.
+    # Not every font has raised figures: the exponent is drawn smaller and higher.
     power = (("10", 16, 0), (str(legend.power), 12, 6), (" ", 16, 0)) if legend.power else ()
     for text, size, up in (("evidence in ", 16, 0), *power, (words, 16, 0)):
         text, font = shrink(draw, text, size, end - x)
@@ -311,7 +296,7 @@ def _legend(
 
 def _ticks_that_fit(draw: ImageDraw, ticks: tuple[str, ...], font: Any, wide: float) -> list[tuple[float, str]]:
     """Ticks with their places along the bar, from 0 to 1; the halves are left out where they touch their neighbours."""
-    texts = [plain(tick) for tick in ticks]
+    texts = [drawable(tick) for tick in ticks]
     placed = [(index / (len(texts) - 1), text) for index, text in enumerate(texts)]
     ends = []
     for share, text in placed:

@@ -44,8 +44,9 @@ def _probabilities(view: View) -> list[str]:
     first = next((i for i, (label, _) in enumerate(ranked) if label == prediction.label and view.reported), None)
     for label, probability in ranked:
         rows.append([esc(label), page.meter(probability), esc(percent(probability))])
+    calibrated = prediction.trust.calibrated and not _unreliable(view)
     parts = [
-        "<h2>Calibrated probabilities</h2>" if not _unreliable(view) else "<h2>Probabilities</h2>",
+        f"<h2>{'Calibrated probabilities' if calibrated else 'Probabilities'}</h2>",
         page.table([], rows, numeric=(2,), first=first, css="probability"),
     ]
     task = prediction.task
@@ -55,6 +56,8 @@ def _probabilities(view: View) -> list[str]:
         text = "The labels exclude each other: these sum to one, also for an image that shows none of them."
     else:
         text = ""
+    if not prediction.trust.calibrated:
+        text += " They are not calibrated: of cases with such a probability another share may have the label."
     text += f" {_limits(view)}"
     if text.strip():
         parts.append(f'<p class="note">{esc(text.strip())}</p>')
@@ -83,7 +86,7 @@ def _credible(view: View) -> list[str]:
     prediction, parts = view.prediction, []
     share = f"{100 * (prediction.trust.coverage or 0.0):g} %"
     if prediction.undecided is not None:
-        parts.append(_decided(view, share))
+        parts += _decided(view, share)
     elif prediction.abstained:
         parts.append("<p><strong>Undecided:</strong> the model is not sure enough to name a label.</p>")
     elif not view.reported and not prediction.task.takes_one:
@@ -134,23 +137,32 @@ def _reliability(view: View, share: str) -> list[str]:
     return parts
 
 
-def _decided(view: View, share: str) -> str:
-    """Which labels, each judged by itself, cannot be decided; and what it means of those that can."""
-    prediction = view.prediction
-    named = ", ".join(prediction.undecided or ())
-    if named:
-        return (
-            f"<p><strong>Undecided: {esc(named)}.</strong> "
+def _decided(view: View, share: str) -> list[str]:
+    """Which labels, each judged by itself, cannot be decided, what it means of those that can, which have no rule."""
+    prediction, parts = view.prediction, []
+    sides = prediction.sides or {}
+    if prediction.undecided:
+        parts.append(
+            f"<p><strong>Undecided: {esc(', '.join(prediction.undecided))}.</strong> "
             '<span class="soft">Too close to tell, by the rule from the cases it was calibrated on.</span></p>'
         )
-    sides = prediction.sides or {}
-    answers = ", ".join(label if side else f"no {label}" for label, side in sides.items())
-    rule = _unreliable(view) or (
-        f"The rule is such that of scans like those it was calibrated on, {esc(share)} of those with a label, and "
-        f"{esc(share)} of those without it, are judged rightly or left undecided. That is not the chance that this "
-        "answer is right."
-    )
-    return f'<p class="note">Decided: {esc(answers)}. {rule}</p>'
+    answers = ", ".join(_answer(label, side) for label, side in sides.items() if side is not None)
+    if answers:
+        rule = _unreliable(view) or (
+            f"The rule is such that of scans like those it was calibrated on, {esc(share)} of those with a label, and "
+            f"{esc(share)} of those without it, are judged rightly or left undecided. That is not the chance that this "
+            "answer is right."
+        )
+        parts.append(f'<p class="note">Decided: {esc(answers)}. {rule}</p>')
+    others = [_answer(label, label in prediction.present) for label in prediction.task.labels if label not in sides]
+    if others:
+        text = f"By the threshold alone, without such a rule: {', '.join(others)}."
+        parts.append(f'<p class="note">{esc(text)}</p>')
+    return parts
+
+
+def _answer(label: str, there: bool) -> str:
+    return label if there else f"no {label}"
 
 
 def _value(view: View) -> list[str]:

@@ -105,6 +105,7 @@ def _assess(found: Sequence[HeldOut], task: TaskSpec) -> tuple[dict[str, float],
     if len(outputs) < FEWEST:
         calibration["note"] = f"only {len(outputs)} held-out cases: the temperature is 1, no rule is stated"
     elif at_a_bound(temperature):
+        calibration["calibrated"] = False
         calibration["note"] = "the temperature is at its bound: the probabilities are not calibrated, look at the cases"
     if len(found) > 1:
         calibration["of"] = OF_SINGLE_NETWORKS

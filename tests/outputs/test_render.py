@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from medattn_core.outputs import colour, planes, render
+from medattn_core.outputs import colour, letters, planes, render
 from medattn_core.outputs.legend import Legend
 from medattn_core.outputs.report import report
 from medattn_core.outputs.view import View
@@ -216,7 +216,7 @@ def test_a_finding_is_outlined_and_named(predict: Predict, head_volume: Volume) 
 def test_half_ticks_give_way_where_there_is_no_room() -> None:
     from PIL import ImageDraw
 
-    draw, font = ImageDraw.Draw(PIL.new("RGB", (10, 10))), render._font(16)
+    draw, font = ImageDraw.Draw(PIL.new("RGB", (10, 10))), letters.font(16)
     ticks = ("-0.000150", "-0.000075", "0", "+0.000075", "+0.000150")
     assert [text for _, text in render._ticks_that_fit(draw, ticks, font, 700)] == list(ticks)
     assert [text for _, text in render._ticks_that_fit(draw, ticks, font, 460)] == list(ticks[::2])
@@ -225,29 +225,33 @@ def test_half_ticks_give_way_where_there_is_no_room() -> None:
 def test_long_captions_are_wrapped_where_they_have_parts() -> None:
     from PIL import ImageDraw
 
-    draw, font = ImageDraw.Draw(PIL.new("RGB", (10, 10))), render._font(17)
+    draw, font = ImageDraw.Draw(PIL.new("RGB", (10, 10))), letters.font(17)
     parts = [
         "a_scan_with_a_long_name.nii.gz",
         "strongest of 3 regions: +1.20 logit, 2.1 mL",
         "probability without it 9 %",
     ]
     assert render.wrap(draw, render.DOT.join(parts), font, 2000, render.DOT) == [render.DOT.join(parts)]
-    assert render.wrap(draw, render.DOT.join(parts), font, 620, render.DOT) == [render.DOT.join(parts[:2]), parts[2]]
-    first, second = render.wrap(draw, "Warnings: " + ", ".join(["outside_evidence"] * 12), font, 620)
+    room = draw.textlength(render.DOT.join(parts[:2]), font=font) + 1  # the font is not the same everywhere
+    assert render.wrap(draw, render.DOT.join(parts), font, room, render.DOT) == [render.DOT.join(parts[:2]), parts[2]]
+    first, second = render.wrap(draw, "Warnings: " + ", ".join(["outside_evidence"] * 12), font, room)
     assert first.endswith("outside_evidence,")
     assert second.endswith("...")
-    assert max(draw.textlength(line, font=font) for line in (first, second)) <= 620
+    assert max(draw.textlength(line, font=font) for line in (first, second)) <= room
 
 
 def test_text_is_cut_to_its_room() -> None:
     from PIL import ImageDraw
 
     draw = ImageDraw.Draw(PIL.new("RGB", (10, 10)))
-    font = render._font(20)
+    font = letters.font(20)
     cut = render.fit(draw, "a long name " * 40, font, 300)
     assert cut.endswith("...")
     assert draw.textlength(cut, font=font) <= 300
-    assert render.fit(draw, "Möller \N{MINUS SIGN}1 \N{CJK UNIFIED IDEOGRAPH-8111}", font, 300) == "Moller -1 ?"
+    assert render.fit(draw, "Möller \N{MINUS SIGN}1 \N{CJK UNIFIED IDEOGRAPH-8111}", font, 300) in (
+        "Moller -1 ?",
+        "Möller \N{MINUS SIGN}1 ?",  # with the font of matplotlib
+    )
 
 
 def test_window_of_the_task_is_used(predict: Predict, head_volume: Volume) -> None:

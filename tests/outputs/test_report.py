@@ -79,7 +79,7 @@ def test_page_says_what_the_prediction_says(predict: Predict, head_volume: Volum
     words = words_of(report(view))
     order = [
         "head.nii.gz",
-        "Calibrated probabilities",
+        "Probabilities",
         "Evidence for",
         "Region 1",
         "How to read this",
