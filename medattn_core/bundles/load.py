@@ -56,6 +56,8 @@ def locate(name_or_path: str | os.PathLike[str]) -> Path:
     names = shipped_names()
     if isinstance(name_or_path, str) and name_or_path in names:
         return SHIPPED / name_or_path
+    if name_or_path == "":  # to Python it is the current folder
+        raise BundleError("unknown_bundle", f"the name of the bundle is empty; shipped are: {', '.join(names)}")
     there = False
     with suppress(RuntimeError, OSError):  # a user that is not there, a name too long for the disk
         path = Path(name_or_path).expanduser()

@@ -45,6 +45,13 @@ class Case:
     patient: str | None = None
 
     def __post_init__(self) -> None:
+        if isinstance(self.labels, str):  # as a sequence it would be its letters
+            object.__setattr__(self, "labels", (self.labels,))
+        elif self.labels is not None:
+            object.__setattr__(self, "labels", tuple(self.labels))
+        if self.label is not None and self.labels not in (None, (self.label,)):
+            text = f"label {self.label!r} and labels {self.labels!r} differ; give one of them"
+            raise DataListError("bad_argument", text)
         # `label` and `labels` say one thing: whichever was given fills the other.
         if self.labels is None and self.label is not None:
             object.__setattr__(self, "labels", (self.label,))

@@ -49,8 +49,8 @@ def load(
 
     Args:
         path: ``.json`` or ``.csv``.
-        section: the list within a JSON object, such as ``"validation"``. A bare list has none: only the two names that
-            configurations of bundles give are passed over there.
+        section: the list within a JSON object, such as ``"validation"``. CSV and a bare list have none: only the two
+            names that configurations of bundles give are passed over there.
         labels: accepted label names; default the ``labels`` of a JSON object, else any.
         columns: other names used in this list, such as ``{"value": "volume_mm3"}``.
         check_files: look whether images and masks exist.
@@ -67,6 +67,8 @@ def load(
         rows, listed = _json_rows(path, text, section, columns or {})
         labels = listed if labels is None else labels
     elif path.suffix.lower() in (".csv", ".tsv"):
+        if section not in (TRAINING_SECTION, HELD_OUT_SECTION):
+            raise _no_sections_in_csv(path, section)
         rows = csv_rows(path, text, columns or {})
     else:
         raise bad(path, f"suffix {path.suffix!r} is not accepted; use .json or .csv")
@@ -103,9 +105,13 @@ def check_section(path: str | Path, section: str) -> None:
     if section == TRAINING_SECTION:
         return
     if path.suffix.lower() in (".csv", ".tsv"):
-        raise DataListError("bad_argument", f"{path}: section {section!r} is for JSON lists; leave it out for CSV")
+        raise _no_sections_in_csv(path, section)
     if path.suffix.lower() == ".json" and isinstance(_parsed(path, _text(path)), list):
         raise _no_sections(path, section)
+
+
+def _no_sections_in_csv(path: Path, section: str) -> DataListError:
+    return DataListError("bad_argument", f"{path}: section {section!r} is for JSON lists; leave it out for CSV")
 
 
 def _no_sections(path: Path, section: str) -> DataListError:

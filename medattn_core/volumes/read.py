@@ -36,6 +36,8 @@ def read(
         VolumeError: with a code of :data:`medattn_core.errors.CODES`; the message names the file and what to do.
     """
     source = os.fspath(path)
+    if not source:  # to Python it is the current folder
+        raise VolumeError("bad_argument", "the path of an image is empty (an unset variable?); give a file or folder")
     place = Path(source)
     try:
         is_folder = place.is_dir()

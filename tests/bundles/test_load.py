@@ -229,3 +229,9 @@ def test_expressions_in_any_file_are_text(make: Make, edit: Edit, tmp_path: Path
     bundle = make(description=f"$__import__('pathlib').Path({str(mark)!r}).touch()")
     assert load(bundle.path).description.startswith("$__import__")
     assert not mark.exists()
+
+
+def test_an_empty_name_is_not_the_current_folder(make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(make(tmp_path / "model").path)
+    assert load(".").path.resolve() == (tmp_path / "model").resolve()
+    refused("", "unknown_bundle", "the name of the bundle is empty")

@@ -292,3 +292,9 @@ def test_numbers_that_are_infinite_in_32_bits(tmp_path: Path, recwarn: pytest.Wa
     assert "1 NaN, infinite or enormous (beyond 3.4e+38) voxels" in result.warnings[0].message
     assert result.data.max() < 9
     assert not recwarn.list
+
+
+def test_an_empty_path_is_not_the_current_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of an unset variable, or an empty cell of a table; the scan in the folder would be a plausible answer."""
+    monkeypatch.chdir(tmp_path)
+    refused("", "bad_argument", "the path of an image is empty")
