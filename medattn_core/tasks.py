@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Set
+import re
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import asdict, dataclass, field, fields
 from numbers import Real
 from typing import Any
@@ -86,6 +87,15 @@ def is_number(value: Any) -> bool:
         return False
 
 
+def comma_hint(key: Any) -> str:
+    """What to add to a message about an unknown key that is a number, or a text that begins as one; else nothing.
+
+    Of ``{learning_rate: 0,001}`` YAML makes two keys, ``learning_rate`` and 1.
+    """
+    number = is_number(key) or (isinstance(key, str) and re.fullmatch(r"\d+([eE][+-]?\d+)?", key))
+    return " (a comma between digits? write the decimal point as '.')" if number else ""
+
+
 def listed(name: str, value: Any, *, of: str = "texts", where: str = "task settings") -> tuple[Any, ...]:
     """A list of a task as a tuple. One name is a list of one; as a sequence it would be its letters.
 
@@ -99,6 +109,10 @@ def listed(name: str, value: Any, *, of: str = "texts", where: str = "task setti
     return tuple(value)
 
 
+def _unknown(key: Any, known: Sequence[str]) -> str:
+    return f"unknown key {key!r}{comma_hint(key)}; accepted: {', '.join(known)}"
+
+
 def _rule(given: Any) -> Any:
     """The intensity rule of an object of settings; what is none is left to the check of the task."""
     if not isinstance(given, dict):
@@ -106,7 +120,7 @@ def _rule(given: Any) -> Any:
     known = [one.name for one in fields(IntensityRule)]
     unknown = sorted(set(given) - set(known), key=str)
     if unknown:
-        raise TaskError("bad_task", f"intensity: unknown key {unknown[0]!r}; accepted: {', '.join(known)}")
+        raise TaskError("bad_task", f"intensity: {_unknown(unknown[0], known)}")
     return IntensityRule(**given)
 
 
@@ -309,7 +323,7 @@ class TaskSpec:
         known = [one.name for one in fields(cls)]
         unknown = sorted(set(data) - set(known), key=str)
         if unknown:
-            raise TaskError("bad_task", f"task specification: unknown key {unknown[0]!r}; accepted: {', '.join(known)}")
+            raise TaskError("bad_task", f"task specification: {_unknown(unknown[0], known)}")
         try:
             return cls(**data)
         except TypeError as error:

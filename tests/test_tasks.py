@@ -136,6 +136,8 @@ def test_keys_that_are_missing_or_unknown() -> None:
         ({"labels": ["a", "b"]}, "name"),
         ({**NAMED, "colour": 1}, "colour"),
         ({**NAMED, True: 1, "foo": 2}, "unknown key True; accepted: name"),  # YAML reads `on` as true
+        ({**NAMED, 5: None}, r"unknown key 5 \(a comma .* write the decimal point as '\.'\); accepted: name"),
+        ({**NAMED, "intensity": {"lower": 0, 5: None}}, r"key 5 \(a comma between digits\? .*; accepted: rule"),
         ({**NAMED, "intensity": {"low": 5}}, "unknown key 'low'; accepted: rule, lower, upper"),
     ):
         with pytest.raises(TaskError, match=said) as caught:

@@ -58,11 +58,12 @@ def model_card(
         parts += ["## Training data", training_data]
     if metrics or evaluation:
         parts += ["## How well", evaluation, _table(metrics or {})]
+    # Where neither data nor figures stand above, there is nothing to refer to.
+    outside = "Not measured outside the data named above. " if training_data or metrics else ""
     parts += [
         "## Limits",
         limitations
-        or "Not measured outside the data named above. Scans of another modality, body part, age group or "
-        "scanner may give confident wrong answers.",
+        or f"{outside}Scans of another modality, body part, age group or scanner may give confident wrong answers.",
         "## Use",
         f"```\n{predict_command(name, task)}\n```",
     ]

@@ -318,7 +318,8 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 def _no_key_twice(keys: Sequence[Any]) -> None:
     twice = [key for number, key in enumerate(keys) if key in keys[:number]]
     if twice:
-        raise ValueError(f"key {twice[0]!r} stands twice in one object; keep one of them")
+        hint = tasks.comma_hint(twice[0])
+        raise ValueError(f"key {twice[0]!r} stands twice in one object{hint}; keep one of them")
 
 
 def _yaml(text: str) -> Any:

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from medattn_core.metrics.ranking import macro_auc, ranking
+from medattn_core.metrics.ranking import macro_auc, mixed, ranking
 from medattn_core.tasks import TaskSpec
 from medattn_core.training.calibration import negative_log_likelihood
 from medattn_core.training.config import TrainingConfig
@@ -51,6 +51,7 @@ class EarlyStop:
         full_from: int = 0,
     ) -> None:
         self.patience = config.patience if validation is not None else 0
+        self.epochs = config.epochs
         self.validation, self.task = validation, task
         self.best, self.best_epoch, self.stopped = -np.inf, 0, False
         self.last: float | None = None
@@ -86,6 +87,24 @@ class EarlyStop:
             return -float(np.abs(outputs - targets).mean())
         auc = macro_auc(ranking(outputs, self.task), targets)
         return auc if np.isfinite(auc) else -negative_log_likelihood(outputs, targets, self.task)
+
+    def told(self, last: int, spread: float = 1.0) -> str:
+        """Which epoch is kept, and how it scored, in words; none where the last one is kept, unchosen.
+
+        Args:
+            last: epoch after which the training ended.
+            spread: standard deviation of the targets of a regression, by which its score comes into their unit.
+        """
+        if self.validation is None or self.weights is None:
+            return ""
+        if self.task.kind == "regression":
+            score = f"mean absolute error {-spread * self.best:.4g} {self.task.unit}".rstrip()
+        elif mixed(self.validation.targets > 0.5).any():
+            score = f"macro AUC {self.best:.4g}"
+        else:
+            score = f"loss {-self.best:.4g}"
+        stopped = f"stopped after epoch {last}; " if self.stopped and last < self.epochs else ""
+        return f"{stopped}epoch {self.best_epoch} is kept (validation {score})"
 
     def keep(self, network: nn.Module) -> None:
         """Put the weights of the best epoch into the network."""

@@ -79,7 +79,7 @@ def gather(
         raise TrainingError("bad_config", f"validation fold {validation_fold}: no such fold; {what}")
     if (listed == validation_fold).all():
         raise TrainingError("bad_config", f"validation fold {validation_fold}: every case is in it, none would train")
-    return cases, [listed == validation_fold], f"held-out fold {validation_fold}"
+    return cases, [listed == validation_fold], f"held-out fold {validation_fold} of the list"
 
 
 def fingerprint(path: Path, cases: Sequence[Case], held_out: Sequence[np.ndarray]) -> str:

@@ -169,12 +169,19 @@ def trainer_of(
 
 
 def fit(
-    network: AttentionCNN, data: TrainingData, task: TaskSpec, config: TrainingConfig, **options: Any
+    network: AttentionCNN,
+    data: TrainingData,
+    task: TaskSpec,
+    config: TrainingConfig,
+    *,
+    tell: Callable[[str], None] | None = None,
+    **options: Any,
 ) -> AttentionCNN:
     """Train, from the start or where a checkpoint left off, and return what is kept, on the CPU.
 
     Args:
         network, data, task, config, options: of :func:`build_trainer`.
+        tell: called with the epoch that early stopping chose, in words.
 
     Raises:
         TrainingError: the checkpoint belongs to other settings, or the loss or the weights are no longer finite.
@@ -182,4 +189,9 @@ def fit(
     trainer = build_trainer(network, data, task, config, **options)
     if not trainer.done:
         trainer.run()
-    return trainer.result()
+    kept = trainer.result()
+    # Of a training that had ended before it was interrupted, too: its checkpoint knows the same.
+    words = trainer.stop.told(trainer.state.epoch, trainer.units.spread)
+    if tell is not None and words:
+        tell(words)
+    return kept

@@ -173,14 +173,21 @@ def _add_patients(calibration: dict[str, Any], found: Sequence[HeldOut]) -> None
     The ranks of the conformal rules count cases, as if each were drawn by itself. Slices of one patient are not.
     """
     rules = [calibration[name] for name in ("confidence", "conformal", "abstain") if name in calibration]
-    numbers = [one.patients for one in found if one.patients is not None]
-    if not rules or len(numbers) < len(found) or not any(one.named for one in found):
+    count = patients_of(found)
+    if not rules or count is None:
         return
-    count = len(np.unique(np.concatenate(numbers)))
     for rule in rules:
         rule["patients"] = count
     if count < FEWEST:
         _add_note(calibration, FEW_PATIENTS.format(count, "" if count == 1 else "s"))
+
+
+def patients_of(found: Sequence[HeldOut]) -> int | None:
+    """How many patients the held-out cases are of; None where the list does not tell."""
+    numbers = [one.patients for one in found if one.patients is not None]
+    if len(numbers) < len(found) or not any(one.named for one in found):
+        return None
+    return len(np.unique(np.concatenate(numbers)))
 
 
 def _add_note(calibration: dict[str, Any], text: str) -> None:

@@ -22,6 +22,7 @@ from medattn_core.errors import TrainingError
 from medattn_core.networks.attention_cnn import AttentionCNN
 from medattn_core.tasks import TaskSpec
 from medattn_core.training.calibration import FEWEST, fold_scale
+from medattn_core.training.card_text import evaluation_text
 from medattn_core.training.config import TrainingConfig, check_about, read_config
 from medattn_core.training.data import TrainingData, prepare
 from medattn_core.training.from_bundle import bundle_named, origin_of
@@ -62,12 +63,6 @@ from medattn_core.training.work_folder import (
     logs_of,
     work_of,
 )
-
-EACH_ON_ITS_OWN = (
-    "The scores are of single networks, each on the cases that it had not seen. Their mean is not measured: no case of "
-    "the list is new to all of them."
-)
-"""What the card of a cross-validated ensemble says of its scores."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -217,12 +212,18 @@ def train(
             start=start,
         )
         members, found = [], []
+        kept: list[str] = []
+
+        def tell(text: str) -> None:
+            kept.append(text)
+            say(text)
+
         for number, chosen in enumerate(held_out):
             if len(held_out) > 1:
                 share = f"{int((~chosen).sum())} cases train, {int(chosen.sum())} test"
                 say(f"fold {number + 1} of {len(held_out)}: {share}")
             whole = replace(run, progress=_of_all(progress, number, len(held_out)))
-            trained = _train_one(whole, prepared, chosen, number if len(held_out) > 1 else None)
+            trained = _train_one(whole, prepared, chosen, number if len(held_out) > 1 else None, tell)
             trained.load_state_dict(as_stored(trained.state_dict()))  # what is measured is what is saved
             if chosen.any():
                 test = prepared.subset(chosen)
@@ -243,7 +244,7 @@ def train(
                     "stored; a smaller learning_rate may help"
                 )
             members[0].to("cpu")
-            bundle = _write(run, output, members, found, where, about, recipe, say, input_check)
+            bundle = _write(run, output, members, found, kept, where, about, recipe, say, input_check)
         except BaseException:
             processes.agree(False)  # the others wait for the bundle
             raise
@@ -256,6 +257,7 @@ def _write(
     output: Path,
     members: Sequence[AttentionCNN],
     found: Sequence[HeldOut],
+    kept: Sequence[str],
     where: str,
     about: dict[str, Any],
     recipe: Recipe,
@@ -270,6 +272,8 @@ def _write(
         calibration["from"] = where
         if run.start is not None:
             calibration["start"] = f"cases that bundle {run.start.name} was trained on are measured too well"
+        if kept:
+            calibration["kept"] = list(kept)
         if run.settings.patience:
             calibration["epoch"] = "chosen on the same cases (patience): metrics and calibration are too good by that"
     offset = np.array([calibration.get("offset", {}).get(label, 0.0) for label in task.labels])
@@ -299,7 +303,7 @@ def _write(
         training=run.settings.to_dict(),
         recipe=recipe,
         trained_on=run.trained_on,
-        evaluation=EACH_ON_ITS_OWN if len(found) > 1 else "",
+        evaluation=evaluation_text(found, where, calibration, stated=bool(metrics)),
     )
     clear_work(run.work)
     if run.work.is_dir():
@@ -314,7 +318,9 @@ def _of_all(progress: Progress | None, number: int, folds: int) -> Progress | No
     return lambda step, steps, losses: progress(number * steps + step, folds * steps, losses)
 
 
-def _train_one(run: _Run, prepared: TrainingData, held_out: np.ndarray, number: int | None) -> AttentionCNN:
+def _train_one(
+    run: _Run, prepared: TrainingData, held_out: np.ndarray, number: int | None, tell: Callable[[str], None]
+) -> AttentionCNN:
     """Train on what is not held out; the network gives logits, or values in their unit."""
     training = prepared.subset(~held_out)
     validation = prepared.subset(held_out) if held_out.any() else None
@@ -327,4 +333,5 @@ def _train_one(run: _Run, prepared: TrainingData, held_out: np.ndarray, number: 
         device=run.device, checkpoint=work / CHECKPOINT, resume=run.resume, progress=run.progress,
         validation=validation, log_dir=run.log_dir if number is None else run.log_dir / work.name,
         network_settings=run.network, start=run.start,
+        tell=lambda text: tell(text if number is None else f"fold {number + 1}: {text}"),
     )  # fmt: skip

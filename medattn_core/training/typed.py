@@ -19,7 +19,8 @@ def refuse_unknown(given: Mapping[Any, Any], known: Iterable[str], where: str) -
     accepted = list(known)
     unknown = sorted(set(given) - set(accepted), key=str)
     if unknown:
-        raise TrainingError("bad_config", f"{where}: unknown key {unknown[0]!r}; accepted: {', '.join(accepted)}")
+        what = f"unknown key {unknown[0]!r}{tasks.comma_hint(unknown[0])}"
+        raise TrainingError("bad_config", f"{where}: {what}; accepted: {', '.join(accepted)}")
 
 
 def fits(value: Any, kind: Any, number: Callable[[Any], bool] = tasks.is_number) -> bool:

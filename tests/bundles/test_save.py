@@ -267,6 +267,15 @@ def test_the_card_of_a_regression() -> None:
     assert "A cell can see" not in text
 
 
+def test_a_card_refers_to_data_only_where_it_names_some() -> None:
+    task = TaskSpec(name="t", labels=("a", "b"))
+    outside = "Not measured outside the data named above."
+    assert outside not in model_card(name="t", task=task, network={})
+    assert outside not in model_card(name="t", task=task, network={}, evaluation="Not measured.")
+    assert outside in model_card(name="t", task=task, network={}, metrics={"auc": 0.9})
+    assert outside in model_card(name="t", task=task, network={}, training_data="Scans of X.")
+
+
 def test_the_card_names_the_rule_of_each_channel() -> None:
     window, mean = IntensityRule(rule="window", lower=-100, upper=300), IntensityRule()
     task = TaskSpec(name="t", labels=("a", "b"), channels=("ct", "pet"), intensity=(window, mean))

@@ -110,6 +110,19 @@ def test_json_files_that_are_refused(tmp_path: Path, text: str, said: str) -> No
     assert said in refused(read_config, path)
 
 
+@pytest.mark.parametrize("part", [
+    "{learning_rate: 0,001}",
+    "{losses: {location: 0,3}}",
+    "{weight_decay: 0,05, seed: 1}",
+    "{learning_rate: 0,5, weight_decay: 0,5}",
+])  # fmt: skip
+def test_a_decimal_comma_in_yaml(tmp_path: Path, part: str) -> None:
+    path = tmp_path / "s.yaml"
+    path.write_text(f"training: {part}")
+    said = refused(lambda: TrainingConfig.from_dict(read_config(path)["training"]))
+    assert "(a comma between digits? write the decimal point as '.'); " in said
+
+
 def test_what_yaml_merges_may_be_overridden(tmp_path: Path) -> None:
     path = tmp_path / "s.yaml"
     path.write_text("task: &a {name: x}\nbundle: &b {<<: *a, name: y}\nnetwork: {<<: *b, name: z}\n")

@@ -37,5 +37,5 @@ def test_every_option_of_the_command_reaches_the_training(squares: Path, tmp_pat
     bundle = load(tmp_path / "out")
     settings = bundle.metadata["medattn"]["training"]
     assert (settings["epochs"], settings["seed"]) == (1, 5)
-    assert bundle.calibration["from"] == "held-out fold 1"
+    assert bundle.calibration["from"] == "held-out fold 1 of the list"
     assert bundle.task.field_of_view == 64.0

@@ -35,6 +35,21 @@ def test_keys_that_there_are_not() -> None:
         refuse_unknown({"d": 1, "c": 1, "a": 1}, iter(("b", "a")), "settings")
 
 
+@pytest.mark.parametrize("key", [1, 2.5, "08", "5e-3"])
+def test_what_a_decimal_comma_leaves_is_said_to_be_one(key: Any) -> None:
+    with pytest.raises(TrainingError) as caught:
+        refuse_unknown({key: None, "a": 0}, ("a",), "settings")
+    hint = "(a comma between digits? write the decimal point as '.')"
+    assert caught.value.message == f"settings: unknown key {key!r} {hint}; accepted: a"
+
+
+@pytest.mark.parametrize("key", [True, None, "x1", "1x", ""])
+def test_other_keys_are_no_decimal_commas(key: Any) -> None:
+    with pytest.raises(TrainingError, match=r"unknown key .*; accepted: a") as caught:
+        refuse_unknown({key: None}, ("a",), "settings")
+    assert "comma" not in caught.value.message
+
+
 def test_a_fraction_is_no_whole_number_whoever_computed_it() -> None:
     with pytest.raises(TrainingError, match=r"epochs=.*a value of type int"):
         TrainingConfig.from_dict({"epochs": np.float64(0.5)})
