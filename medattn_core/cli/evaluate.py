@@ -50,6 +50,9 @@ def evaluate(
         list[str] | None, typer.Option(metavar="DIR", help="The same model with another seed: do the maps agree?")
     ] = None,
     seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Of the draws.")] = 0,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace results of another model or list in the output folder.")
+    ] = False,
     device: Device = "auto",
     verbose: Verbose = False,
 ) -> None:
@@ -64,7 +67,8 @@ def evaluate(
         with bars() as (reading, _):
             metrics = run(
                 bundle, data, output, section=section, validation=validation, validation_section=validation_section,
-                fold=fold, repeat=tuple(repeat or ()), settings=settings, device=device, progress=reading,
+                fold=fold, repeat=tuple(repeat or ()), settings=settings, device=device,
+                overwrite=overwrite, progress=reading,
             )  # fmt: skip
         for error in metrics["errors"]:
             say(f"error [{error['code']}] {error['message']}")
