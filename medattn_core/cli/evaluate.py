@@ -75,8 +75,11 @@ def evaluate(
         for kind, what in (("place_errors", "mask not used"), ("map_errors", "maps not compared")):
             for error in metrics[kind]:
                 say(f"warning [{error['code']}] {what}: {error['message']}")
+        count = f"{metrics['cases']} case{'' if metrics['cases'] == 1 else 's'}"
+        for code, some in metrics["warnings"].items():
+            say(f"warning [{code}] {some} of {count}: {metrics['warning_messages'][code]}")
         _say_validation(metrics["validation"])
-        say(f"{metrics['cases']} case{'' if metrics['cases'] == 1 else 's'}; results in {output}")
+        say(f"{count}; results in {output}")
         _print(metrics)  # last: stdout may be full, which ends the command
         if metrics["errors"]:
             raise typer.Exit(FAILED)

@@ -155,6 +155,7 @@ def evaluate(
     metrics["localisation"], metrics["fidelity"] = map_summary.summary(
         seen.maps, overlap, samples=settings.bootstrap, seed=settings.seed
     )
+    metrics |= {"warnings": seen.warned.counts, "warning_messages": seen.warned.messages}
     metrics |= {"errors": seen.errors, "place_errors": seen.place_errors, "map_errors": left_out + seen.map_errors}
     metrics = plain(metrics)
     if task.kind != "regression":
@@ -256,8 +257,8 @@ def _check_folder(folder: Path) -> None:
     try:
         if (folder / METADATA).exists():
             raise MedAttnError("bad_argument", f"{folder}: it is the folder of a bundle; give another for the results")
-        there = next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())
         earlier.check_strangers(folder)
+        there = next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())
         with tempfile.TemporaryDirectory(dir=there):
             pass
     except OSError as error:

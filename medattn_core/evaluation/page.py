@@ -39,7 +39,7 @@ def summary_page(
             body.append(_banner(f"{title}: {_count(len(metrics[kind]), 'case')}", metrics[kind], bad=bad))
     if metrics["map_errors"]:
         body.append(_banner(_not_compared(metrics["map_errors"]), metrics["map_errors"]))
-    body += _of_validation(metrics["validation"])
+    body += [*_of_validation(metrics["validation"]), *_warned(metrics)]
     body += ["<h2>In short</h2>", f"<p>{_short(metrics, scores)}</p>"]
     body += ["<h2>Scores</h2>", scores_table(scores, task, _without_label(metrics))]
     decided = "" if regression else f" {OF_CALIBRATION} {_threshold(metrics)}"
@@ -89,6 +89,16 @@ def _not_compared(entries: Sequence[Mapping[str, Any]]) -> str:
     if any("cases" in entry for entry in entries):
         return f"{text}; the cases count in the rest"
     return f"{text}; the case counts in the rest: {_count(len({entry['input'] for entry in entries}), 'case')}"
+
+def _warned(metrics: Mapping[str, Any]) -> list[str]:
+    """One line a code: a table of hundreds of cases is not read to its end."""
+    count = _count(metrics["cases"], "case")
+    said = [
+        (code, f"{some} of {count}: {metrics['warning_messages'][code]}") for code, some in metrics["warnings"].items()
+    ]
+    title = "warnings of cases, which count in all numbers; the words are those of the first"
+    return [banner(title, said)] if said else []
+
 
 
 def _of_validation(found: Mapping[str, Any] | None) -> list[str]:
