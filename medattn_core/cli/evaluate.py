@@ -79,6 +79,7 @@ def evaluate(
         for code, some in metrics["warnings"].items():
             say(f"warning [{code}] {some} of {count}: {metrics['warning_messages'][code]}")
         _say_validation(metrics["validation"])
+        _say_rules(metrics)
         say(f"{count}; results in {output}")
         _print(metrics)  # last: stdout may be full, which ends the command
         if metrics["errors"]:
@@ -102,6 +103,15 @@ def _say_validation(found: dict[str, Any] | None) -> None:
         say(f"thresholds: chosen on {count}{failed}")
     else:
         say(f"thresholds: none chosen, on {count}{failed}; {found['fewest_cases']} are needed")
+
+
+def _say_rules(metrics: dict[str, Any]) -> None:
+    """The names of the scores do not say that some labels are not in them."""
+    from medattn_core.evaluation.page_scores import without_rule
+
+    text = without_rule(metrics["task"]["labels"], metrics.get("labels_with_a_rule"))
+    if text:
+        say(f"note: {text}")
 
 
 def _print(metrics: dict[str, Any]) -> None:

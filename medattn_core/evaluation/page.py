@@ -11,12 +11,16 @@ from medattn_core.datalists.case import NO_LABEL
 from medattn_core.evaluation import page_maps
 from medattn_core.evaluation.examples import Example
 from medattn_core.evaluation.page_maps import share
-from medattn_core.evaluation.page_scores import each, labels_tables, scores_table
+from medattn_core.evaluation.page_scores import each, labels_tables, listed, scores_table, without_rule
+from medattn_core.metrics.calibration import BINS
 from medattn_core.outputs.files import without_folders
 from medattn_core.outputs.page import banner, document, esc, facts, image
 from medattn_core.outputs.text import number, pretty
 
-OF_CALIBRATION = "Calibration errors have no interval; from few cases they are too large by chance."
+OF_CALIBRATION = (
+    f"Calibration errors are over {BINS} bins of equal width (the curves are drawn in tenths) and have no interval; "
+    "from few cases they are too large by chance."
+)
 
 
 def summary_page(
@@ -26,6 +30,7 @@ def summary_page(
     task = metrics["task"]
     regression = task["kind"] == "regression"
     scores = metrics["regression" if regression else "classification"]
+    rules = metrics.get("labels_with_a_rule")
     body = [
         '<p class="kind">Evaluation</p>',
         f"<h1>{esc(bundle.name)} {esc(bundle.version)} on {esc(metrics['data'])}</h1>",
@@ -41,9 +46,11 @@ def summary_page(
         body.append(_banner(_not_compared(metrics["map_errors"]), metrics["map_errors"]))
     body += [*_of_validation(metrics["validation"]), *_warned(metrics)]
     body += ["<h2>In short</h2>", f"<p>{_short(metrics, scores)}</p>"]
-    body += ["<h2>Scores</h2>", scores_table(scores, task, _without_label(metrics))]
+    body += ["<h2>Scores</h2>", scores_table(scores, task, _without_label(metrics), rules)]
     decided = "" if regression else f" {OF_CALIBRATION} {_threshold(metrics)}"
     body.append(f'<p class="note">{_intervals(metrics)}{decided}</p>')
+    if passed_over := without_rule(task["labels"], rules):
+        body.append(f'<p class="note">{esc(passed_over)}</p>')
     curves = ("confusion", "reliability", "reliability_confidence", "roc", "precision_recall", "scatter")
     body.append(_figures(pictures, curves, task))
     body += labels_tables(scores, task, metrics["settings"])
@@ -83,13 +90,6 @@ def _banner(title: str, entries: Sequence[Mapping[str, Any]], *, bad: bool = Fal
     return banner(title, said, bad=bad)
 
 
-def _not_compared(entries: Sequence[Mapping[str, Any]]) -> str:
-    """How many cases only where each entry is of one: one of several may be of a method, on all of them."""
-    text = "maps not compared, or not with every method and model"
-    if any("cases" in entry for entry in entries):
-        return f"{text}; the cases count in the rest"
-    return f"{text}; the case counts in the rest: {_count(len({entry['input'] for entry in entries}), 'case')}"
-
 def _warned(metrics: Mapping[str, Any]) -> list[str]:
     """One line a code: a table of hundreds of cases is not read to its end."""
     count = _count(metrics["cases"], "case")
@@ -99,6 +99,13 @@ def _warned(metrics: Mapping[str, Any]) -> list[str]:
     title = "warnings of cases, which count in all numbers; the words are those of the first"
     return [banner(title, said)] if said else []
 
+
+def _not_compared(entries: Sequence[Mapping[str, Any]]) -> str:
+    """How many cases only where each entry is of one: one of several may be of a method, on all of them."""
+    text = "maps not compared, or not with every method and model"
+    if any("cases" in entry for entry in entries):
+        return f"{text}; the cases count in the rest"
+    return f"{text}; the case counts in the rest: {_count(len({entry['input'] for entry in entries}), 'case')}"
 
 
 def _of_validation(found: Mapping[str, Any] | None) -> list[str]:
@@ -172,6 +179,8 @@ def _short(metrics: Mapping[str, Any], scores: Mapping[str, Any]) -> str:
         if without:
             text += f" Of the {_count(count - without, 'case')} with a label {left} are left undecided; of the others "
             text += f"{sure} are right."
+        elif several and without_rule(labels, metrics["labels_with_a_rule"]):
+            text += _of_rules(metrics, left, sure)
         elif several:
             text += f" Of all answers, one a label and case, {left} are left undecided; of the others {sure} are right."
         else:
@@ -183,6 +192,21 @@ def _short(metrics: Mapping[str, Any], scores: Mapping[str, Any]) -> str:
             f"{_count(place['cases'], 'case')} whose finding is marked."
         )
     return esc(text)
+
+
+def _of_rules(metrics: Mapping[str, Any], left: str, sure: str) -> str:
+    """What is left open and right of the labels that have a rule, and what is right of the others."""
+    labels, rules = metrics["task"]["labels"], metrics["labels_with_a_rule"]
+    others = [label for label in labels if label not in rules]
+    found = [metrics["confusion_by_label"][label] for label in others]
+    right = sum(one["true_positive"] + one["true_negative"] for one in found)
+    own = share(right / sum(sum(one.values()) for one in found))
+    have, their = ("has", "its") if len(others) == 1 else ("have", "their")
+    return (
+        f" Of the answers about {listed(rules)}, one a {'case' if len(rules) == 1 else 'label and case'}, {left} are "
+        f"left undecided; of the others {sure} are right. {listed(others)} {have} no rule to leave an answer open: "
+        f"{own} of {their} answers are right."
+    )
 
 
 def _without_label(metrics: Mapping[str, Any]) -> int:

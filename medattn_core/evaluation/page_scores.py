@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from medattn_core.datalists.case import NO_LABEL_WORDS
@@ -44,6 +44,14 @@ SAID_OF_EACH = {
 OF_SHOWN = ("ece_confidence", "set_coverage", "set_size", "abstained", "accuracy_when_decided")
 """What is measured on cases with a label only, where one label is said."""
 
+OF_RULES = ("set_coverage", "set_coverage_present", "set_coverage_absent", "abstained", "accuracy_when_decided")
+"""What is measured on labels with a rule only, where each is judged by itself."""
+
+NAMED = 2
+"""Labels with a rule up to which a row names them."""
+
+HEADS = ("area under ROC", "average precision", "sensitivity", "specificity")
+
 SHARES = ("accuracy", "accuracy_most_probable", "balanced_accuracy", "set_coverage", "set_coverage_present",
           "set_coverage_absent", "abstained", "accuracy_when_decided", "interval_coverage")  # fmt: skip
 
@@ -67,39 +75,91 @@ def each(task: Mapping[str, Any]) -> bool:
     return task["kind"] == "multilabel" or (task["kind"] == "multiclass" and len(task["labels"]) == 1)
 
 
-def scores_table(scores: Mapping[str, Any], task: Mapping[str, Any], without_label: int = 0) -> str:
+def scores_table(
+    scores: Mapping[str, Any], task: Mapping[str, Any], without_label: int = 0, rules: Sequence[str] | None = None
+) -> str:
+    """The scores of the whole list.
+
+    Args:
+        scores: of metrics.json, as are the others.
+        task: of the model.
+        without_label: how many cases show none of the labels, where one is said.
+        rules: labels that have a rule to be left open, None where that is no matter of single labels.
+    """
     said = SAID | SAID_OF_EACH if each(task) and len(task["labels"]) > 1 else SAID
     if without_label:
         said = said | {name: f"{said[name]}, of cases with a label" for name in OF_SHOWN}
+    if without_rule(task["labels"], rules):
+        said = said | {name: f"{said[name]}, of {some_of(task['labels'], rules or ())}" for name in OF_RULES}
     rows = [[esc(said[name]), *map(esc, cell(name, scores[name], task["unit"]))] for name in SAID if name in scores]
     return table(["", "value", "interval"], rows, (1, 2))
 
 
+def listed(labels: Sequence[str]) -> str:
+    """Labels in a sentence."""
+    return labels[0] if len(labels) == 1 else f"{', '.join(labels[:-1])} and {labels[-1]}"
+
+
+def some_of(labels: Sequence[str], rules: Sequence[str]) -> str:
+    """The labels with a rule, in a row of a table: by name where they are few."""
+    return f"{listed(rules) if len(rules) <= NAMED else f'the {len(rules)} labels with a rule'} only"
+
+
+def without_rule(labels: Sequence[str], rules: Sequence[str] | None) -> str:
+    """That some labels are always decided and count in no row about what is not; empty where that is not so."""
+    others = [label for label in labels if rules is not None and label not in rules]
+    if rules is None or not others:
+        return ""
+    have, are, them = ("has", "it is", "it") if len(others) == 1 else ("have", "they are", "them")
+    return (
+        f"Sets, what is not decided and what is right where decided are of {some_of(labels, rules)}: {listed(others)} "
+        f"{have} no rule to leave an answer open, so {are} always decided, and no set leaves {them} out."
+    )
+
+
 def labels_tables(scores: Mapping[str, Any], task: Mapping[str, Any], settings: Mapping[str, Any]) -> list[str]:
+    """The scores of each label; those at its own threshold in a second table, where another rule decides.
+
+    Of a softmax over two labels one chosen threshold decides, and is in the words below the scores: a second table
+    would say the same again.
+    """
     if task["kind"] == "regression":
         return []
-    rows = []
     labels = [*task["labels"], *([NO_LABEL_WORDS] if f"sensitivity_{NO_LABEL_WORDS}" in scores else [])]
     thresholds = settings["label_thresholds"] or {}
-    measured = any(f"sensitivity_at_threshold_{label}" in scores for label in labels)
-    for label in labels:
-        names = ["auc", "average_precision", "sensitivity", "specificity"]
-        names += ["sensitivity_at_threshold", "specificity_at_threshold"] if measured else []
-        cells = [cell(name, scores[f"{name}_{label}"], "") if f"{name}_{label}" in scores else ("", "")
-                 for name in names]  # fmt: skip
-        row = [esc(none_of(task["labels"]) if label == NO_LABEL_WORDS else label)]
-        row += [f'{esc(value)}<br><small class="soft">{esc(interval)}</small>' for value, interval in cells]
-        if thresholds:
-            chosen = thresholds.get(label)
-            row.append("" if chosen is None else f"{chosen:.3f}")
-        rows.append(row)
-    head = ["label", "area under ROC", "average precision", "sensitivity", "specificity"]
-    head += ["sensitivity at its threshold", "specificity at its threshold"] if measured else []
-    head += ["threshold"] if thresholds else []
-    text = ["<h2>Each label</h2>", table(head, rows, range(1, len(head)))]
-    if measured:
-        text.append(
+    measured = [label for label in labels if f"sensitivity_at_threshold_{label}" in scores]
+    mirrored = settings.get("decision_threshold") is not None and NO_LABEL_WORDS not in labels
+    beside = bool(thresholds) and each(task)
+    names = ["auc", "average_precision", "sensitivity", "specificity"]
+    head = ["label", *(["threshold"] if beside else []), *HEADS]
+    rows = [
+        [_name(label, task), *([_threshold(thresholds.get(label))] if beside else []), *_cells(scores, names, label)]
+        for label in labels
+    ]
+    text = ["<h2>Each label</h2>", table(head, rows, range(1, len(head)), css="labels")]
+    if measured and not mirrored:
+        names = ["sensitivity_at_threshold", "specificity_at_threshold"]
+        rows = [
+            [_name(label, task), _threshold(thresholds.get(label)), *_cells(scores, names, label)] for label in measured
+        ]
+        text += [
+            "<h3>Each label at its own threshold</h3>",
+            table(["label", "threshold", *HEADS[2:]], rows, range(1, 4), css="labels"),
             '<p class="note">At its threshold: the label against the rest, whichever label is most probable; chosen on '
-            f"{esc(settings['chosen_on'])}.</p>"
-        )
+            f"{esc(settings['chosen_on'])}.</p>",
+        ]
     return text
+
+
+def _name(label: str, task: Mapping[str, Any]) -> str:
+    return esc(none_of(task["labels"]) if label == NO_LABEL_WORDS else label)
+
+
+def _threshold(chosen: float | None) -> str:
+    return "" if chosen is None else f"{chosen:.3f}"
+
+
+def _cells(scores: Mapping[str, Any], names: Sequence[str], label: str) -> list[str]:
+    """Of each score its value, and the interval below it."""
+    found = [cell(name, scores[f"{name}_{label}"], "") if f"{name}_{label}" in scores else ("", "") for name in names]
+    return [f'{esc(value)}<br><small class="soft">{esc(interval)}</small>' for value, interval in found]

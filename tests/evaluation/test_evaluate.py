@@ -171,7 +171,7 @@ def test_an_example_without_a_usable_finding_is_drawn_all_the_same(trained: tupl
 def test_page_is_for_a_reader(measured: tuple[dict, Path]) -> None:
     page = (measured[1] / "summary.html").read_text()
     assert "of 16 cases got the right label" in page
-    assert "Calibration errors have no interval; from few cases they are too large by chance." in page
+    assert "and have no interval; from few cases they are too large by chance." in page
     assert "Grad-CAM++" in page
     assert "<script" not in page
     assert "http" not in page.replace("http-equiv", "")
