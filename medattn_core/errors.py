@@ -93,7 +93,7 @@ CODES: dict[str, str] = {
     "whole_volume": "the model was measured on single slices, not on whole volumes; how often it is right is not known",
     "input_gone": "a file of the input is no longer there; the result is that of an earlier run",
     "other_run": "the output folder holds an unfinished batch of another bundle or other options, or results by "
-    "another model",
+    "another model, or scores of another model or list",
     "worker_lost": "the process or machine that predicted the input was lost, again and again, or a cluster lost all",
     "export_failed": "the network of a bundle cannot be written in the asked-for format",
     # --- data lists: warnings

@@ -16,7 +16,7 @@ import SimpleITK as sitk
 import torch
 
 from medattn_core.bundles import save_bundle
-from medattn_core.errors import MedAttnError
+from medattn_core.errors import CODES, MedAttnError
 from medattn_core.evaluation import Settings, evaluate
 from medattn_core.evaluation.pictures import FILES
 from medattn_core.evaluation.saliency import PEERS
@@ -55,7 +55,9 @@ def named() -> dict[str, set[str]]:
 
 
 def general(key: str) -> str:
-    """A key or column with LABEL or METHOD in place of a name of this test's tasks or of a method."""
+    """A key or column with LABEL, METHOD or CODE in place of a name of this test's tasks, of a method or a warning."""
+    if key in CODES:
+        return "CODE"
     if key in PEERS or key == "evidence_on_sample":
         return "METHOD"
     for label in (*LABELS, QUANTITY):
@@ -76,7 +78,7 @@ def paths(value: Any, path: str = "") -> Iterator[str]:
         yield path
     else:
         names = {_name(path, key) for key in value}
-        if path and names <= {"LABEL", "METHOD"} and not any(isinstance(one, Mapping) for one in value.values()):
+        if path and names <= {"LABEL", "METHOD", "CODE"} and not any(isinstance(one, Mapping) for one in value.values()):
             yield path
             return
         for key, item in value.items():

@@ -50,6 +50,9 @@ def evaluate(
         list[str] | None, typer.Option(metavar="DIR", help="The same model with another seed: do the maps agree?")
     ] = None,
     seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Of the draws.")] = 0,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace results of another model or list in the output folder.")
+    ] = False,
     device: Device = "auto",
     verbose: Verbose = False,
 ) -> None:
@@ -64,15 +67,20 @@ def evaluate(
         with bars() as (reading, _):
             metrics = run(
                 bundle, data, output, section=section, validation=validation, validation_section=validation_section,
-                fold=fold, repeat=tuple(repeat or ()), settings=settings, device=device, progress=reading,
+                fold=fold, repeat=tuple(repeat or ()), settings=settings, device=device,
+                overwrite=overwrite, progress=reading,
             )  # fmt: skip
         for error in metrics["errors"]:
             say(f"error [{error['code']}] {error['message']}")
         for kind, what in (("place_errors", "mask not used"), ("map_errors", "maps not compared")):
             for error in metrics[kind]:
                 say(f"warning [{error['code']}] {what}: {error['message']}")
+        count = f"{metrics['cases']} case{'' if metrics['cases'] == 1 else 's'}"
+        for code, some in metrics["warnings"].items():
+            say(f"warning [{code}] {some} of {count}: {metrics['warning_messages'][code]}")
         _say_validation(metrics["validation"])
-        say(f"{metrics['cases']} case{'' if metrics['cases'] == 1 else 's'}; results in {output}")
+        _say_rules(metrics)
+        say(f"{count}; results in {output}")
         _print(metrics)  # last: stdout may be full, which ends the command
         if metrics["errors"]:
             raise typer.Exit(FAILED)
@@ -95,6 +103,15 @@ def _say_validation(found: dict[str, Any] | None) -> None:
         say(f"thresholds: chosen on {count}{failed}")
     else:
         say(f"thresholds: none chosen, on {count}{failed}; {found['fewest_cases']} are needed")
+
+
+def _say_rules(metrics: dict[str, Any]) -> None:
+    """The names of the scores do not say that some labels are not in them."""
+    from medattn_core.evaluation.page_scores import without_rule
+
+    text = without_rule(metrics["task"]["labels"], metrics.get("labels_with_a_rule"))
+    if text:
+        say(f"note: {text}")
 
 
 def _print(metrics: dict[str, Any]) -> None:

@@ -15,10 +15,11 @@ from typing import Any
 import numpy as np
 
 from medattn_core.bundles.bundle import METADATA
+from medattn_core.bundles.files import sha256
 from medattn_core.datalists import Case
 from medattn_core.datalists.case import NO_LABEL
 from medattn_core.errors import MedAttnError
-from medattn_core.evaluation import classification, examples, localisation, map_summary, page, pictures
+from medattn_core.evaluation import classification, earlier, examples, localisation, map_summary, page, pictures
 from medattn_core.evaluation.cases import check_apart, load_cases, patient_of
 from medattn_core.evaluation.decisions import Rule, choose, decisions, thresholds
 from medattn_core.evaluation.measure import left_open, measured
@@ -70,6 +71,7 @@ def evaluate(
     repeat: tuple[str | os.PathLike[str], ...] = (),
     settings: Settings | None = None,
     device: str = "auto",
+    overwrite: bool = False,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Measure a model on cases it has not seen.
@@ -87,6 +89,8 @@ def evaluate(
         repeat: further bundles of the same task and model grid (other seeds): how much their evidence agrees.
         settings: see :class:`Settings`.
         device: ``auto``, ``cpu``, ``cuda``, or ``cuda:N`` of several cards.
+        overwrite: replace results of another model or list that lie at ``output``; those of the same are replaced
+            anyway, and files of others never.
         progress: called with (done, all).
 
     Returns:
@@ -95,7 +99,8 @@ def evaluate(
         lists what failed of that list, and says whether thresholds were chosen on it.
 
     Raises:
-        MedAttnError: the bundle, one to repeat with or a list cannot be used, or no case could be predicted.
+        MedAttnError: the bundle, one to repeat with or a list cannot be used, no case could be predicted, or results of
+            another model or list lie at ``output`` (``other_run``).
     """
     settings = settings or Settings()
     check_names(settings.compare or ())
@@ -109,6 +114,16 @@ def evaluate(
     for other in others:
         _check_repeat(other, predictor)
     cases = load_cases(data, task, section=section, fold=fold)
+    measured_on = {
+        "bundle": predictor.bundle.name,
+        "bundle_version": predictor.bundle.version,
+        "weights_sha256": predictor.bundle.weights_sha256,
+        "data": Path(data).name,
+        "data_sha256": sha256(Path(data)),
+        "section": section,
+        "fold": fold,
+    }
+    earlier.check_other(folder, measured_on, overwrite=overwrite)
     if settings.compared_cases and not comparable(cases):
         message = f"{data}: no case shows a label, so there is no map for a true one: nothing is compared"
         left_out.append({"input": str(data), "code": "bad_argument", "message": message, "cases": len(cases)})
@@ -125,14 +140,9 @@ def evaluate(
     outputs, targets = np.stack(seen.outputs), np.stack(seen.targets)
     patients = [patient_of(case, i) for i, case in enumerate(seen.cases)]
     metrics: dict[str, Any] = {
-        "bundle": predictor.bundle.name,
-        "bundle_version": predictor.bundle.version,
-        "weights_sha256": predictor.bundle.weights_sha256,
+        **measured_on,
         "members": len(predictor.networks),
         "task": {"kind": task.kind, "labels": list(task.labels), "unit": task.unit},
-        "data": Path(data).name,
-        "section": section,
-        "fold": fold,
         "cases": len(seen.cases),
         "patients": len(set(patients)),
         "without_patient": sum(case.patient is None for case in seen.cases),
@@ -145,6 +155,7 @@ def evaluate(
     metrics["localisation"], metrics["fidelity"] = map_summary.summary(
         seen.maps, overlap, samples=settings.bootstrap, seed=settings.seed
     )
+    metrics |= {"warnings": seen.warned.counts, "warning_messages": seen.warned.messages}
     metrics |= {"errors": seen.errors, "place_errors": seen.place_errors, "map_errors": left_out + seen.map_errors}
     metrics = plain(metrics)
     if task.kind != "regression":
@@ -246,6 +257,7 @@ def _check_folder(folder: Path) -> None:
     try:
         if (folder / METADATA).exists():
             raise MedAttnError("bad_argument", f"{folder}: it is the folder of a bundle; give another for the results")
+        earlier.check_strangers(folder)
         there = next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())
         with tempfile.TemporaryDirectory(dir=there):
             pass
@@ -264,33 +276,19 @@ def _write(
 ) -> None:
     """The numbers first: a picture that fails, or a scan that is no longer there to be drawn, takes none of them."""
     files.make_folder(folder)
-    earlier = _is_earlier(folder)
-    files.write_text(folder / "metrics.json", json.dumps(metrics, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
-    if earlier:
-        _clear(folder)
-    files.write_text(folder / "cases.csv", _table(seen.rows))
+    replaced = earlier.is_earlier(folder)
+    files.write_text(
+        folder / earlier.METRICS, json.dumps(metrics, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    )
+    if replaced:
+        earlier.clear(folder)
+    files.write_text(folder / earlier.CASES, _table(seen.rows))
     confidence = [s.confidence for s in seen.stated]
     drawn = pictures.draw(
         folder, metrics, outputs, targets, predictor.task, None if None in confidence else np.array(confidence)
     )
     shown = examples.draw(folder, seen, outputs, targets, predictor, settings.examples)
-    files.write_text(folder / "summary.html", page.summary_page(metrics, drawn, shown, predictor.bundle))
-
-
-def _is_earlier(folder: Path) -> bool:
-    """Whether an earlier evaluation lies here; in somebody else's folder only what is written now is replaced."""
-    try:
-        return "weights_sha256" in json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError, TypeError):
-        return False
-
-
-def _clear(folder: Path) -> None:
-    """Remove the rest of an earlier evaluation: an old curve beside new numbers would be believed."""
-    for name in ("cases.csv", "summary.html", *pictures.FILES.values()):
-        (folder / name).unlink(missing_ok=True)
-    for path in folder.glob(examples.PATTERN):
-        path.unlink(missing_ok=True)
+    files.write_text(folder / earlier.PAGE, page.summary_page(metrics, drawn, shown, predictor.bundle))
 
 
 def _table(rows: list[dict[str, Any]]) -> str:

@@ -18,7 +18,8 @@ from medattn_core.outputs.text import none_of, number, percent, pretty
 from medattn_core.outputs.view import View
 from medattn_core.tasks import TaskSpec
 
-PATTERN = "example_*.png"
+NAME = r"example_(worst|best)_[1-9]\d*\.png"
+"""Of a picture, and of no other file."""
 WIDTH = 900
 logger = logging.getLogger(__name__)
 

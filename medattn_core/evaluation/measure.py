@@ -72,11 +72,12 @@ def measured(
         seed: of its draws.
 
     Returns:
-        ``regression``, or ``classification`` with the confusion; ``intervals``: over how many patients, or why not.
+        ``regression``, or ``classification`` with the confusion; ``intervals``: over how many patients, or why not;
+        ``labels_with_a_rule``: which labels sets and abstaining are measured of, where each is judged by itself.
     """
     count = len(set(patients))
     given = samples > 0 and count >= FEWEST
-    notes = {"intervals": {"patients": count, "given": given, "fewest_patients": FEWEST}}
+    notes: dict[str, Any] = {"intervals": {"patients": count, "given": given, "fewest_patients": FEWEST}}
     if task.kind == "regression":
         bounds = _all([s.interval for s in stated])
 
@@ -118,6 +119,8 @@ def measured(
         shares |= {"set_coverage": shown, "abstained": shown}
         if abstained is not None:
             shares["accuracy_when_decided"] = shown & ~np.array(abstained)
+    if sides is not None:
+        notes["labels_with_a_rule"] = list(sides[0])
     needs = classification.compared(truth, task)
     found = intervals(measure, patients, shares=shares, needs=needs, samples=samples, seed=seed)
     return {"classification": found, **classification.confusion(said, truth, task), **notes}

@@ -7,51 +7,20 @@ from pathlib import Path
 from typing import Any
 
 from medattn_core.bundles import Bundle
-from medattn_core.datalists.case import NO_LABEL, NO_LABEL_WORDS
+from medattn_core.datalists.case import NO_LABEL
 from medattn_core.evaluation import page_maps
 from medattn_core.evaluation.examples import Example
 from medattn_core.evaluation.page_maps import share
+from medattn_core.evaluation.page_scores import each, labels_tables, listed, scores_table, without_rule
+from medattn_core.metrics.calibration import BINS
 from medattn_core.outputs.files import without_folders
-from medattn_core.outputs.page import banner, document, esc, facts, image, table
-from medattn_core.outputs.text import none_of, number, pretty
+from medattn_core.outputs.page import banner, document, esc, facts, image
+from medattn_core.outputs.text import number, pretty
 
-SAID = {
-    "accuracy": "right label",
-    "accuracy_most_probable": "most probable label right, where there is one",
-    "balanced_accuracy": "right label, each label counted equally",
-    "auc": "area under the ROC curve",
-    "average_precision": "average precision",
-    "ece": "calibration error of the probability",
-    "ece_by_label": "calibration error, mean of the labels' own",
-    "ece_confidence": "calibration error of the confidence",
-    "brier": "Brier score",
-    "set_coverage": "truth not excluded",
-    "set_coverage_present": "label there: said or left open",
-    "set_coverage_absent": "label not there: not said or left open",
-    "set_size": "labels in a set, mean",
-    "abstained": "not decided",
-    "accuracy_when_decided": "right label where decided",
-    "mae": "mean absolute error",
-    "rmse": "root mean square error",
-    "mean_error": "mean error (above zero: predicted too large)",
-    "r2": "R2, explained share of the variance",
-    "mae_of_the_mean": "mean absolute error of always saying the mean",
-    "interval_coverage": "intervals that hold the truth",
-}
-SAID_OF_EACH = {
-    "accuracy": "all labels right",
-    "balanced_accuracy": "mean of sensitivity and specificity, each label counted equally",
-    "accuracy_when_decided": "right answer where decided, one a label and case",
-}
-"""Where several labels are judged by themselves."""
-
-OF_SHOWN = ("ece_confidence", "set_coverage", "set_size", "abstained", "accuracy_when_decided")
-"""What is measured on cases with a label only, where one label is said."""
-
-OF_CALIBRATION = "Calibration errors have no interval; from few cases they are too large by chance."
-
-SHARES = ("accuracy", "accuracy_most_probable", "balanced_accuracy", "set_coverage", "set_coverage_present",
-          "set_coverage_absent", "abstained", "accuracy_when_decided", "interval_coverage")  # fmt: skip
+OF_CALIBRATION = (
+    f"Calibration errors are over {BINS} bins of equal width (the curves are drawn in tenths) and have no interval; "
+    "from few cases they are too large by chance."
+)
 
 
 def summary_page(
@@ -61,6 +30,7 @@ def summary_page(
     task = metrics["task"]
     regression = task["kind"] == "regression"
     scores = metrics["regression" if regression else "classification"]
+    rules = metrics.get("labels_with_a_rule")
     body = [
         '<p class="kind">Evaluation</p>',
         f"<h1>{esc(bundle.name)} {esc(bundle.version)} on {esc(metrics['data'])}</h1>",
@@ -74,14 +44,16 @@ def summary_page(
             body.append(_banner(f"{title}: {_count(len(metrics[kind]), 'case')}", metrics[kind], bad=bad))
     if metrics["map_errors"]:
         body.append(_banner(_not_compared(metrics["map_errors"]), metrics["map_errors"]))
-    body += _of_validation(metrics["validation"])
+    body += [*_of_validation(metrics["validation"]), *_warned(metrics)]
     body += ["<h2>In short</h2>", f"<p>{_short(metrics, scores)}</p>"]
-    body += ["<h2>Scores</h2>", _scores(scores, task, _without_label(metrics))]
+    body += ["<h2>Scores</h2>", scores_table(scores, task, _without_label(metrics), rules)]
     decided = "" if regression else f" {OF_CALIBRATION} {_threshold(metrics)}"
     body.append(f'<p class="note">{_intervals(metrics)}{decided}</p>')
+    if passed_over := without_rule(task["labels"], rules):
+        body.append(f'<p class="note">{esc(passed_over)}</p>')
     curves = ("confusion", "reliability", "reliability_confidence", "roc", "precision_recall", "scatter")
     body.append(_figures(pictures, curves, task))
-    body += _labels(scores, task, metrics["settings"])
+    body += labels_tables(scores, task, metrics["settings"])
     body += _examples(examples, task)
     body += page_maps.place(metrics["localisation"], metrics["settings"], len(metrics["place_errors"]), regression)
     body.append(_figures(pictures, ("froc",), task))
@@ -116,6 +88,16 @@ def _count(number: int, what: str) -> str:
 def _banner(title: str, entries: Sequence[Mapping[str, Any]], *, bad: bool = False) -> str:
     said = [(entry["code"], without_folders(entry["message"], (entry.get("input"),))) for entry in entries[:10]]
     return banner(title, said, bad=bad)
+
+
+def _warned(metrics: Mapping[str, Any]) -> list[str]:
+    """One line a code: a table of hundreds of cases is not read to its end."""
+    count = _count(metrics["cases"], "case")
+    said = [
+        (code, f"{some} of {count}: {metrics['warning_messages'][code]}") for code, some in metrics["warnings"].items()
+    ]
+    title = "warnings of cases, which count in all numbers; the words are those of the first"
+    return [banner(title, said)] if said else []
 
 
 def _not_compared(entries: Sequence[Mapping[str, Any]]) -> str:
@@ -197,6 +179,8 @@ def _short(metrics: Mapping[str, Any], scores: Mapping[str, Any]) -> str:
         if without:
             text += f" Of the {_count(count - without, 'case')} with a label {left} are left undecided; of the others "
             text += f"{sure} are right."
+        elif several and without_rule(labels, metrics["labels_with_a_rule"]):
+            text += _of_rules(metrics, left, sure)
         elif several:
             text += f" Of all answers, one a label and case, {left} are left undecided; of the others {sure} are right."
         else:
@@ -210,9 +194,24 @@ def _short(metrics: Mapping[str, Any], scores: Mapping[str, Any]) -> str:
     return esc(text)
 
 
+def _of_rules(metrics: Mapping[str, Any], left: str, sure: str) -> str:
+    """What is left open and right of the labels that have a rule, and what is right of the others."""
+    labels, rules = metrics["task"]["labels"], metrics["labels_with_a_rule"]
+    others = [label for label in labels if label not in rules]
+    found = [metrics["confusion_by_label"][label] for label in others]
+    right = sum(one["true_positive"] + one["true_negative"] for one in found)
+    own = share(right / sum(sum(one.values()) for one in found))
+    have, their = ("has", "its") if len(others) == 1 else ("have", "their")
+    return (
+        f" Of the answers about {listed(rules)}, one a {'case' if len(rules) == 1 else 'label and case'}, {left} are "
+        f"left undecided; of the others {sure} are right. {listed(others)} {have} no rule to leave an answer open: "
+        f"{own} of {their} answers are right."
+    )
+
+
 def _without_label(metrics: Mapping[str, Any]) -> int:
     """Cases that show none of the labels, where one label is said: label sets and abstaining are not about them."""
-    if _each(metrics["task"]) or NO_LABEL not in metrics.get("confusion_labels", ()):
+    if each(metrics["task"]) or NO_LABEL not in metrics.get("confusion_labels", ()):
         return 0
     return int(sum(metrics["confusion_matrix"][metrics["confusion_labels"].index(NO_LABEL)]))
 
@@ -221,63 +220,6 @@ def _between(score: Mapping[str, float], form: Callable[[float], str]) -> str:
     if score.get("low") is None:
         return ""
     return f" (between {form(score['low'])} and {form(score['high'])})"
-
-
-def _cell(name: str, score: Mapping[str, Any], unit: str) -> tuple[str, str]:
-    def one(value: float | None) -> str:
-        if value is None:
-            return "not measurable"
-        if name in SHARES or name.startswith(("sensitivity", "specificity")):
-            return share(value)
-        if name in ("mae", "rmse", "mean_error", "mae_of_the_mean"):
-            return f"{number(value, 4)}{f' {pretty(unit)}' if unit else ''}"
-        return page_maps.figure(value)
-
-    low, high = score.get("low"), score.get("high")
-    return one(score["value"]), "" if low is None else f"{one(low)} to {one(high)}"
-
-
-def _each(task: Mapping[str, Any]) -> bool:
-    """Whether labels are judged by themselves."""
-    return task["kind"] == "multilabel" or (task["kind"] == "multiclass" and len(task["labels"]) == 1)
-
-
-def _scores(scores: Mapping[str, Any], task: Mapping[str, Any], without_label: int = 0) -> str:
-    said = SAID | SAID_OF_EACH if _each(task) and len(task["labels"]) > 1 else SAID
-    if without_label:
-        said = said | {name: f"{said[name]}, of cases with a label" for name in OF_SHOWN}
-    rows = [[esc(said[name]), *map(esc, _cell(name, scores[name], task["unit"]))] for name in SAID if name in scores]
-    return table(["", "value", "interval"], rows, (1, 2))
-
-
-def _labels(scores: Mapping[str, Any], task: Mapping[str, Any], settings: Mapping[str, Any]) -> list[str]:
-    if task["kind"] == "regression":
-        return []
-    rows = []
-    labels = [*task["labels"], *([NO_LABEL_WORDS] if f"sensitivity_{NO_LABEL_WORDS}" in scores else [])]
-    thresholds = settings["label_thresholds"] or {}
-    measured = any(f"sensitivity_at_threshold_{label}" in scores for label in labels)
-    for label in labels:
-        names = ["auc", "average_precision", "sensitivity", "specificity"]
-        names += ["sensitivity_at_threshold", "specificity_at_threshold"] if measured else []
-        cells = [_cell(name, scores[f"{name}_{label}"], "") if f"{name}_{label}" in scores else ("", "")
-                 for name in names]  # fmt: skip
-        row = [esc(none_of(task["labels"]) if label == NO_LABEL_WORDS else label)]
-        row += [f'{esc(value)}<br><small class="soft">{esc(interval)}</small>' for value, interval in cells]
-        if thresholds:
-            chosen = thresholds.get(label)
-            row.append("" if chosen is None else f"{chosen:.3f}")
-        rows.append(row)
-    head = ["label", "area under ROC", "average precision", "sensitivity", "specificity"]
-    head += ["sensitivity at its threshold", "specificity at its threshold"] if measured else []
-    head += ["threshold"] if thresholds else []
-    text = ["<h2>Each label</h2>", table(head, rows, range(1, len(head)))]
-    if measured:
-        text.append(
-            '<p class="note">At its threshold: the label against the rest, whichever label is most probable; chosen on '
-            f"{esc(settings['chosen_on'])}.</p>"
-        )
-    return text
 
 
 def _examples(examples: Sequence[Example], task: Mapping[str, Any]) -> list[str]:
@@ -309,7 +251,7 @@ def _threshold(metrics: Mapping[str, Any]) -> str:
     settings, task = metrics["settings"], metrics["task"]
     usual = 0.5 if settings["task_threshold"] is None else settings["task_threshold"]
     chosen = settings["chosen_on"]
-    if _each(task):
+    if each(task):
         if chosen is None:
             return f"A label is said from a probability of {usual:g}; if none reaches it, none is said."
         text = f"Each label is said from its own threshold, chosen on {esc(chosen)}"
@@ -358,7 +300,7 @@ CAPTIONS = {
 
 
 def _caption(name: str, task: Mapping[str, Any]) -> str:
-    if name != "reliability" or not _each(task):
+    if name != "reliability" or not each(task):
         return CAPTIONS[name]
     number_of = "answers, one a label and case" if len(task["labels"]) > 1 else "cases"
     return f"Given probability of a label, in tenths, and share of cases that have it (number of {number_of})"

@@ -18,7 +18,8 @@ STYLES = ("-", "--", ":", "-.")
 """Of lines, one for each round of the colours: with more labels than colours no two look alike."""
 
 TENTHS = 10
-"""Bins of the reliability diagram, as its caption says; the calibration errors have 15."""
+"""Bins of the reliability diagram, as its caption says: a dot needs cases enough. The calibration errors have
+:data:`medattn_core.metrics.calibration.BINS`."""
 
 IN_LEGEND, IN_MATRIX = 44, 24
 """Characters in a line of a name, so that capitals with the score behind them fit into a legend, too."""

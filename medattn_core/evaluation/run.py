@@ -20,6 +20,7 @@ from medattn_core.evaluation.lesions import Lesions
 from medattn_core.evaluation.maps import Comparison, MapScores
 from medattn_core.evaluation.measure import Stated
 from medattn_core.evaluation.saliency import Peers
+from medattn_core.evaluation.warned import Warned
 from medattn_core.inference import Prediction, Predictor
 from medattn_core.volumes import read
 from medattn_core.volumes.masks import marked, read_mask
@@ -38,6 +39,7 @@ class Seen:
         stated: what each prediction says of its own reliability.
         rows: of the table of cases, without what is decided.
         maps: scores of the maps.
+        warned: of what the cases were warned.
         errors: cases that could not be predicted.
         place_errors: masks and boxes that could not be used; the case counts in everything else.
         map_errors: comparisons of maps that failed; likewise. ``cases`` says of how many, where an entry is of several.
@@ -50,6 +52,7 @@ class Seen:
     stated: list[Stated] = field(default_factory=list)
     rows: list[dict[str, Any]] = field(default_factory=list)
     maps: MapScores = field(default_factory=MapScores)
+    warned: Warned = field(default_factory=Warned)
     errors: list[dict[str, str]] = field(default_factory=list)
     place_errors: list[dict[str, str]] = field(default_factory=list)
     map_errors: list[dict[str, Any]] = field(default_factory=list)
@@ -119,6 +122,7 @@ def run(
             compared = None
         _others(seen, case, index, prediction, labels, compared, others, inside, chosen)
         row["warnings"] = ";".join(notice.code for notice in prediction.warnings)
+        seen.warned.add(case, prediction.warnings)
         seen.rows.append(row)
     if progress is not None:
         progress(len(cases), len(cases))

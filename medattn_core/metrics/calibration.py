@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+BINS = 15
+"""Of the calibration errors. Another number gives other errors, so all that are stated have this one."""
+
 
 def binned(probability: np.ndarray, bins: int) -> list[np.ndarray]:
     """Boolean ``(N,)`` of each equal-width bin of the probability that holds a case, from low to high.
@@ -17,7 +20,7 @@ def binned(probability: np.ndarray, bins: int) -> list[np.ndarray]:
     return [held for held in each if held.any()]
 
 
-def expected_calibration_error(probability: np.ndarray, correct: np.ndarray, bins: int = 15) -> float:
+def expected_calibration_error(probability: np.ndarray, correct: np.ndarray, bins: int = BINS) -> float:
     """ECE over equal-width bins of the reported probability (Naeini et al. 2015).
 
     Args:

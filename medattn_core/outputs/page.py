@@ -47,6 +47,7 @@ td.n { white-space: nowrap; }
 .inputs li { display: flex; justify-content: space-between; gap: 12px; }
 .inputs li span:last-child { white-space: nowrap; }
 tr.first td { font-weight: 600; }
+.labels td:first-child { overflow-wrap: anywhere; min-width: 8em; }
 .probability td:first-child { overflow-wrap: anywhere; }
 .probability td:nth-child(2) { width: 52%; }
 .probability td:last-child { padding-right: 0; }

@@ -263,13 +263,13 @@ def test_numbers_outlive_pictures(trained: tuple[Path, Path], tmp_path: Path, mo
 
     data = write_list(tmp_path / "list.csv", rows[:2])
     monkeypatch.setattr(examples.render, "overlay", full)
-    evaluate(trained[0], data, output, settings=settings, device="cpu")
+    evaluate(trained[0], data, output, settings=settings, device="cpu", overwrite=True)
     assert not (output / "example_worst_1.png").exists()
     assert "Evaluation" in (output / "summary.html").read_text()
     monkeypatch.setattr(pictures.plots, "reliability", full)
     data = write_list(tmp_path / "list.csv", rows[:1])
     with pytest.raises(MemoryError):
-        evaluate(trained[0], data, output, settings=settings, device="cpu")
+        evaluate(trained[0], data, output, settings=settings, device="cpu", overwrite=True)
     assert json.loads((output / "metrics.json").read_text())["cases"] == 1
     assert len(list(csv.DictReader((output / "cases.csv").open()))) == 1
     assert not (output / "summary.html").exists()

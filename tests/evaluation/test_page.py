@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from medattn_core.evaluation import page, page_maps, pictures, plots
+from medattn_core.evaluation import page, page_maps, page_scores, pictures, plots
 from medattn_core.evaluation.measure import Stated, measured
 from medattn_core.tasks import TaskSpec
 
@@ -116,7 +116,8 @@ def test_curves_say_what_they_are_of(tmp_path: Path, monkeypatch: pytest.MonkeyP
 def test_words_of_several_labels() -> None:
     scores = {"accuracy": {"value": 0.5}, "accuracy_when_decided": {"value": 0.75}}
     rows = {
-        task.kind: page._scores(scores, {"kind": task.kind, "labels": task.labels, "unit": ""}) for task in (EACH, ONE)
+        task.kind: page_scores.scores_table(scores, {"kind": task.kind, "labels": task.labels, "unit": ""})
+        for task in (EACH, ONE)
     }
     assert "<td>all labels right</td>" in rows["multilabel"]
     assert "right label" not in rows["multilabel"]
@@ -159,14 +160,14 @@ def test_shares_of_cases_with_a_label_say_so() -> None:
     text = page._short(metrics, metrics["classification"])
     assert text.startswith("4 of 8 cases got the right label")
     assert text.endswith("Of the 4 cases with a label 25.0 % are left undecided; of the others 100.0 % are right.")
-    rows = page._scores(metrics["classification"], metrics["task"], page._without_label(metrics))
+    rows = page_scores.scores_table(metrics["classification"], metrics["task"], page._without_label(metrics))
     for name in ("truth not excluded", "labels in a set, mean", "not decided", "right label where decided",
                  "calibration error of the confidence"):  # fmt: skip
         assert f"<td>{name}, of cases with a label</td>" in rows
     assert "<td>right label</td>" in rows
     metrics = scored(EITHER, np.array([[1, 0]] * 8, float))
     assert "In 25.0 % the model is not sure" in page._short(metrics, metrics["classification"])
-    assert "of cases with a label" not in page._scores(
+    assert "of cases with a label" not in page_scores.scores_table(
         metrics["classification"], metrics["task"], page._without_label(metrics)
     )
 
@@ -197,7 +198,7 @@ def test_none_of_the_labels_has_one_name(tmp_path: Path, monkeypatch: pytest.Mon
     metrics = scored(task, np.array([[1, 0]] * 4 + [[0, 0]] * 4, float))
     assert metrics["classification"]["specificity_none_of_the_labels"]["value"] == 1.0
     assert not any(name.endswith("_-") for name in metrics["classification"])
-    (_, rows) = page._labels(metrics["classification"], metrics["task"], {"label_thresholds": None})
+    (_, rows) = page_scores.labels_tables(metrics["classification"], metrics["task"], {"label_thresholds": None})
     assert "<td>none of the labels</td>" in rows
     names: list[list[str]] = []
     confusion = plots.confusion
@@ -213,7 +214,7 @@ def test_none_of_the_labels_has_one_name(tmp_path: Path, monkeypatch: pytest.Mon
 
 def test_units_are_shown_alike(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     task = {"kind": "regression", "labels": ["v"], "unit": "mm3"}
-    rows = page._scores({"mae": {"value": 2.0}}, task)
+    rows = page_scores.scores_table({"mae": {"value": 2.0}}, task)
     assert '<td class="n">2 mm\u00b3</td>' in rows
     text = page._short({"cases": 1, "task": task, "localisation": {}}, {"mae": {"value": 2.0},
                                                                        "mae_of_the_mean": {"value": 3.0}})  # fmt: skip
@@ -243,7 +244,9 @@ def test_the_sample_is_called_one() -> None:
 
 
 def test_the_sign_of_a_mean_error_is_explained() -> None:
-    rows = page._scores({"mean_error": {"value": 2.0}}, {"kind": "regression", "labels": ["v"], "unit": "mm3"})
+    rows = page_scores.scores_table(
+        {"mean_error": {"value": 2.0}}, {"kind": "regression", "labels": ["v"], "unit": "mm3"}
+    )
     assert "mean error (above zero: predicted too large)" in rows
 
 
