@@ -16,7 +16,7 @@ import SimpleITK as sitk
 import torch
 
 from medattn_core.bundles import save_bundle
-from medattn_core.errors import CODES, MedAttnError
+from medattn_core.errors import MedAttnError
 from medattn_core.evaluation import Settings, evaluate
 from medattn_core.evaluation.pictures import FILES
 from medattn_core.evaluation.saliency import PEERS
@@ -28,6 +28,7 @@ from tests.squares import SETTINGS, write_list, write_squares
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "results.md"
 LABELS, QUANTITY = ("bright", "dark"), "brightness"
+PLACEHOLDERS = {"LABEL", "METHOD", "CODE"}
 WHOLE = {"localisation.METHOD.intervals"}
 """Objects that are named as a whole, beside those by label or method, and scores with their interval."""
 ELSEWHERE = {
@@ -55,9 +56,7 @@ def named() -> dict[str, set[str]]:
 
 
 def general(key: str) -> str:
-    """A key or column with LABEL, METHOD or CODE in place of a name of this test's tasks, of a method or a warning."""
-    if key in CODES:
-        return "CODE"
+    """A key or column with LABEL or METHOD in place of a name of this test's tasks or of a method."""
     if key in PEERS or key == "evidence_on_sample":
         return "METHOD"
     for label in (*LABELS, QUANTITY):
@@ -78,7 +77,7 @@ def paths(value: Any, path: str = "") -> Iterator[str]:
         yield path
     else:
         names = {_name(path, key) for key in value}
-        if path and names <= {"LABEL", "METHOD", "CODE"} and not any(isinstance(one, Mapping) for one in value.values()):
+        if path and names <= PLACEHOLDERS and not any(isinstance(one, Mapping) for one in value.values()):
             yield path
             return
         for key, item in value.items():
@@ -87,6 +86,8 @@ def paths(value: Any, path: str = "") -> Iterator[str]:
 
 def _name(path: str, key: str) -> str:
     """The map of the model itself is a method only where methods are named."""
+    if path in ("warnings", "warning_messages"):
+        return "CODE"
     of_methods = ("localisation", "localisation.iou_threshold", "fidelity", "validation.maps")
     return "METHOD" if key == "evidence" and path in of_methods else general(key)
 
