@@ -16,7 +16,7 @@ import SimpleITK as sitk
 import torch
 
 from medattn_core.bundles import save_bundle
-from medattn_core.errors import MedAttnError
+from medattn_core.errors import CODES, MedAttnError
 from medattn_core.evaluation import Settings, evaluate
 from medattn_core.evaluation.pictures import FILES
 from medattn_core.evaluation.saliency import PEERS
@@ -86,7 +86,7 @@ def paths(value: Any, path: str = "") -> Iterator[str]:
 
 def _name(path: str, key: str) -> str:
     """The map of the model itself is a method only where methods are named."""
-    if path in ("warnings", "warning_messages"):
+    if path in ("warnings", "warning_messages") and key in CODES:
         return "CODE"
     of_methods = ("localisation", "localisation.iou_threshold", "fidelity", "validation.maps")
     return "METHOD" if key == "evidence" and path in of_methods else general(key)
