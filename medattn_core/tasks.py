@@ -301,7 +301,7 @@ class TaskSpec:
         Raises:
             TaskError: no such label.
         """
-        if label not in self.labels:
+        if not isinstance(label, str) or label not in self.labels:
             raise TaskError("unknown_label", f"label {label!r}; {self.name} has: {', '.join(self.labels)}")
         return self.labels.index(label)
 

@@ -211,7 +211,7 @@ class Prediction:
         Raises:
             TaskError: unknown label.
         """
-        cells = self.pooled.contributions[self.task.index(label or self.label)]
+        cells = self.pooled.contributions[self.task.index(self.label if label is None else label)]
         return cells if against is None else read_only(cells - self.pooled.contributions[self.task.index(against)])
 
     def evidence(self, label: str | None = None, against: str | None = None) -> Evidence:
@@ -228,7 +228,9 @@ class Prediction:
         Raises:
             TaskError: unknown label.
         """
-        label = label or self.label
+        label = self.label if label is None else label
+        for one in (label, label if against is None else against):
+            self.task.index(one)
         # Other threads may ask for other labels meanwhile: nothing that is kept is sure to be there a line later.
         kept = self._kept.get(("evidence", label, against))
         if kept is not None:
@@ -258,7 +260,8 @@ class Prediction:
         Raises:
             TaskError: unknown label.
         """
-        label = label or self.label
+        label = self.label if label is None else label
+        self.task.index(label)
         if ("regions", label, None) not in self._kept:
             self._kept["regions", label, None] = self._find_regions(label)
         return list(cast("list[Region]", self._kept["regions", label, None])[:limit])

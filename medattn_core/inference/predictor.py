@@ -19,12 +19,12 @@ from medattn_core.device import resolve_device
 from medattn_core.errors import Notice, PredictionError, within_memory
 from medattn_core.inference.head import Ensemble, Head
 from medattn_core.inference.masks import MaskLike, cells_of_mask, native_mask
+from medattn_core.inference.own_networks import own_networks
 from medattn_core.inference.prediction import Prediction
 from medattn_core.inference.regions import MIN_CONTRIBUTION
-from medattn_core.transforms.conform import Conformed, check_modality, network_input
+from medattn_core.transforms.conform import Conformed, check_modality, checked, network_input
 from medattn_core.transforms.statistics import image_statistics
 from medattn_core.volumes import Volume, geometry, read
-from medattn_core.volumes.checks import check_values
 
 if TYPE_CHECKING:
     import torch
@@ -45,13 +45,15 @@ class Predictor:
 
     Args:
         bundle: what the network is.
-        networks: one, or the members of an ensemble.
+        networks: one, or the members of an ensemble, which have to fit the task of the bundle. They are copied: the
+            caller's stay in the mode and layout they are in, and what becomes of them later changes no prediction.
         device: torch device.
         runtime: what computes the features: a name of :data:`medattn_core.inference.runtimes.RUNTIMES`, or ``auto``,
             the fastest that says the same, measured once a machine and bundle.
         say: told when such a measurement begins.
 
     Raises:
+        PredictionError: ``bad_argument``: no network, or one that does not fit the task.
         MedAttnError: ``bad_argument`` or ``missing_dependency``: the runtime cannot be used here.
         BundleError: ``export_failed``: it cannot run this network.
     """
@@ -64,6 +66,18 @@ class Predictor:
         runtime: str = "torch",
         say: Callable[[str], object] | None = None,
     ) -> None:
+        self._set_up(bundle, own_networks(networks, bundle.task), device=device, runtime=runtime, say=say)
+
+    def _set_up(
+        self,
+        bundle: Bundle,
+        networks: Sequence[AttentionCNN],
+        *,
+        device: str,
+        runtime: str,
+        say: Callable[[str], object] | None,
+    ) -> None:
+        """Take over networks, which are put on the device and into the mode and layout of prediction."""
         import torch
 
         self.bundle = bundle
@@ -100,12 +114,19 @@ class Predictor:
         built = (weights, sorted(self.bundle.network.items()), self.task.size, len(self.task.channels))
         same = hashlib.sha256(repr(built).encode()).hexdigest()[:24]
         keys = [f"{same}-{number}" for number in range(len(self.networks))]
-        if self.runtime == "auto":
-            self.runtime, _ = choose(self.network, self.task, key=keys[0], device=self.device, say=say)
-        self._run = [
-            open_runtime(self.runtime, network, self.task, key=key, device=self.device)
-            for network, key in zip(self.networks, keys, strict=True)
-        ]
+        with self._no_autocast():
+            if self.runtime == "auto":
+                self.runtime, _ = choose(self.network, self.task, key=keys[0], device=self.device, say=say)
+            self._run = [
+                open_runtime(self.runtime, network, self.task, key=key, device=self.device)
+                for network, key in zip(self.networks, keys, strict=True)
+            ]
+
+    def _no_autocast(self) -> torch.autocast:
+        """An autocast of the caller has no say: what a prediction is computed in says the runtime alone."""
+        import torch
+
+        return torch.autocast(torch.device(self.device).type, enabled=False)
 
     @property
     def network(self) -> AttentionCNN:
@@ -134,12 +155,17 @@ class Predictor:
         """
         loaded = bundle if isinstance(bundle, Bundle) else load(bundle)
         device = resolve_device(device)
-        return cls(loaded, *load_networks(loaded, device=device), device=device, runtime=runtime, say=say)
+        predictor = cls.__new__(cls)  # nobody else has these networks: no copy
+        networks = load_networks(loaded, device=device)
+        predictor._set_up(loaded, networks, device=device, runtime=runtime, say=say)
+        return predictor
 
     def __call__(
         self, source: Source | Sequence[Source], mask: MaskLike | None = None, series: str | None = None
     ) -> Prediction:
         """Predict one scan.
+
+        An autocast around the call has no say; half precision is a runtime (``torch-bf16``).
 
         Args:
             source: file, DICOM folder or zip, or a Volume; for a task of several channels a list of them, whose first
@@ -161,10 +187,10 @@ class Predictor:
             )
         modality = self.task.modality
         first = sources[0]
-        volume = _checked(first) if isinstance(first, Volume) else read(Path(first), series=series, modality=modality)
+        volume = checked(first) if isinstance(first, Volume) else read(Path(first), series=series, modality=modality)
         check_modality(volume, self.task)
         after_read = time.perf_counter()
-        channels = [_checked(other) if isinstance(other, Volume) else read(Path(other)) for other in sources[1:]]
+        channels = [checked(other) if isinstance(other, Volume) else read(Path(other)) for other in sources[1:]]
         conformed = network_input(volume, self.task, channels)
         stride = self.network.evidence_stride
         notices = [*volume.warnings, *conformed.grid.notices, *conformed.notices]
@@ -222,10 +248,10 @@ class Predictor:
         import torch
 
         too_large = (
-            f"{volume.source}: {conformed.grid.shape} pixels on the model grid do not fit into memory; crop the scan, "
+            f"{volume.name}: {conformed.grid.shape} pixels on the model grid do not fit into memory; crop the scan, "
             "or use a machine with more"
         )
-        with within_memory(too_large), torch.inference_mode():
+        with within_memory(too_large), self._no_autocast(), torch.inference_mode():
             features = self._features(run, torch.from_numpy(conformed.image).unsqueeze(0))
             flat = features.squeeze(-1) if self.task.spatial_dims == 2 and not self.task.slicewise else features
             out, mean = network.look(flat)
@@ -241,7 +267,7 @@ class Predictor:
         if not (np.isfinite(head.values).all() and np.isfinite(head.scores).all()):
             raise PredictionError(
                 "non_finite_logits",
-                f"{volume.source}: the network gave NaN or infinite values; check the bundle's weights and the scan",
+                f"{volume.name}: the network gave NaN or infinite values; check the bundle's weights and the scan",
             )
         return head, looked_at
 
@@ -257,16 +283,6 @@ class Predictor:
             slices = slices.to(self.device).contiguous(memory_format=torch.channels_last)
             chunks.append(run(slices))
         return torch.cat(chunks).permute(1, 2, 3, 0).unsqueeze(0)
-
-
-def _checked(volume: Volume) -> Volume:
-    """A volume made in memory, held to what is asked of the voxels of files.
-
-    Raises:
-        VolumeError: as :func:`medattn_core.volumes.checks.check_values`.
-    """
-    data, notices = check_values(volume.data, volume.source or "the volume")
-    return replace(volume, data=data, warnings=(*volume.warnings, *notices)) if notices else volume
 
 
 def _amount(inside: np.ndarray, volume: Volume) -> str:
@@ -293,7 +309,7 @@ def _with_outside(prediction: Prediction) -> Prediction:
     if share <= OUTSIDE or outside < MIN_CONTRIBUTION:
         return prediction
     text = (
-        f"{prediction.volume.source}: {share:.0%} of the evidence for {prediction.label} lies in the padding up to the "
+        f"{prediction.volume.name}: {share:.0%} of the evidence for {prediction.label} lies in the padding up to the "
         "size that the model takes, where no map can show it; give scans that fill it, or train with a smaller size"
     )
     return replace(prediction, warnings=(*prediction.warnings, Notice("outside_evidence", text)))

@@ -172,7 +172,7 @@ class SaveResults(Handler):
     def _prediction(self, item: Mapping[str, Any], index: int) -> Prediction:
         """What Predictor would return, from what the inferer kept of an item of the batch."""
         source = str(item["source"])
-        volume = as_volume(item.get("grid", source), self.task.modality)
+        volume = as_volume(item.get("grid", source), self.task.modality, spatial_dims=self.task.spatial_dims)
         grid = plan_grid(volume, self.task)
         logits, evidence = self.inferer.logits, self.inferer.evidence
         assert logits is not None

@@ -14,7 +14,7 @@ from monai.data import Dataset
 
 from medattn_core.errors import MedAttnError, Notice, known_error
 from medattn_core.tasks import TaskSpec
-from medattn_core.transforms.conform import check_finite, check_modality
+from medattn_core.transforms.conform import check_finite, check_modality, checked
 from medattn_core.transforms.dictionary import as_volume
 from medattn_core.transforms.grid import plan_grid
 from medattn_core.volumes import Volume
@@ -52,7 +52,11 @@ class Scans(Dataset):
     def _prepared(self, item: dict[str, Any]) -> dict[str, Any]:
         given = item["image"]
         images = list(given) if isinstance(given, (list, tuple)) else [given]
-        volumes = [as_volume(one, () if index else self.task.modality) for index, one in enumerate(images)]
+        dims = self.task.spatial_dims
+        volumes = [
+            checked(as_volume(one, () if index else self.task.modality, spatial_dims=dims))
+            for index, one in enumerate(images)
+        ]
         if volumes:  # without any, the transform says what is missing
             check_modality(volumes[0], self.task)
         prepared = self.transform({**item, "image": volumes if isinstance(given, (list, tuple)) else volumes[0]})

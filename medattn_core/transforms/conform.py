@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -12,6 +12,7 @@ from medattn_core.tasks import TaskSpec
 from medattn_core.transforms.grid import ModelGrid, plan_grid
 from medattn_core.transforms.intensity import apply_intensity
 from medattn_core.volumes import Volume
+from medattn_core.volumes.checks import check_values
 from medattn_core.volumes.placement import misplaced, place_image
 
 
@@ -39,9 +40,19 @@ def check_modality(volume: Volume, task: TaskSpec) -> None:
     if task.modality and volume.modality and volume.modality not in task.modality:
         raise VolumeError(
             "wrong_modality",
-            f"{volume.source}: modality {volume.modality}, but {task.name} takes {', '.join(task.modality)}; "
+            f"{volume.name}: modality {volume.modality}, but {task.name} takes {', '.join(task.modality)}; "
             "choose another bundle or series",
         )
+
+
+def checked(volume: Volume) -> Volume:
+    """A volume made in memory, held to what is asked of the voxels of files.
+
+    Raises:
+        VolumeError: as :func:`medattn_core.volumes.checks.check_values`.
+    """
+    data, notices = check_values(volume.data, volume.name)
+    return replace(volume, data=data, warnings=(*volume.warnings, *notices)) if notices else volume
 
 
 def check_finite(image: np.ndarray, volumes: Sequence[Volume]) -> None:
@@ -58,7 +69,7 @@ def check_finite(image: np.ndarray, volumes: Sequence[Volume]) -> None:
         if not np.isfinite(channel).all():
             raise VolumeError(
                 "non_finite_voxels",
-                f"{volume.source or 'the volume'}: NaN, infinite or enormous voxels; export the scan again",
+                f"{volume.name}: NaN, infinite or enormous voxels; export the scan again",
             )
 
 
@@ -78,7 +89,7 @@ def conform(volume: Volume, task: TaskSpec, channels: Sequence[Volume] = ()) -> 
     if 1 + len(channels) != len(task.channels):
         raise VolumeError(
             "bad_argument",
-            f"{volume.source}: {1 + len(channels)} image(s), but {task.name} takes {len(task.channels)} a case: "
+            f"{volume.name}: {1 + len(channels)} image(s), but {task.name} takes {len(task.channels)} a case: "
             f"{', '.join(task.channels)}; give all of them, in this order: a list in Python, --channel FILE for each "
             "further one on the command line, joined by '|' in a data list",
         )

@@ -224,7 +224,7 @@ def plan_grid(volume: Volume, task: TaskSpec) -> ModelGrid:
         if not task.slicewise and volume.shape[through] > 1:
             raise VolumeError(
                 "bad_argument",
-                f"{volume.source}: {volume.shape[through]} slices, but {task.name} takes single 2D images; "
+                f"{volume.name}: {volume.shape[through]} slices, but {task.name} takes single 2D images; "
                 "give one slice, or a slicewise bundle",
             )
         planned = display_axes(volume)
@@ -245,7 +245,7 @@ def plan_grid(volume: Volume, task: TaskSpec) -> ModelGrid:
                 notices.append(
                     Notice(
                         "cropped",
-                        f"{volume.source}: {count * native_mm:.0f} mm along voxel axis {native}; the model sees the "
+                        f"{volume.name}: {count * native_mm:.0f} mm along voxel axis {native}; the model sees the "
                         f"central {size * task.spacing[position]:.0f} mm",
                     )
                 )
@@ -253,7 +253,7 @@ def plan_grid(volume: Volume, task: TaskSpec) -> ModelGrid:
                 notices.append(
                     Notice(
                         "upsampled",
-                        f"{volume.source}: voxels of {native_mm:.2f} mm along voxel axis {native}, the model works at "
+                        f"{volume.name}: voxels of {native_mm:.2f} mm along voxel axis {native}, the model works at "
                         f"{task.spacing[position]:.2f} mm: details it looks for may be missing",
                     )
                 )
@@ -269,7 +269,7 @@ def plan_grid(volume: Volume, task: TaskSpec) -> ModelGrid:
     if math.prod(grid.shape) > MAX_VOXELS:
         raise VolumeError(
             "too_large",
-            f"{volume.source}: {grid.shape} pixels at the model's spacing, more than the {MAX_VOXELS} allowed; "
+            f"{volume.name}: {grid.shape} pixels at the model's spacing, more than the {MAX_VOXELS} allowed; "
             "crop the scan to the organ, or check its spacing",
         )
     return grid
@@ -281,14 +281,14 @@ def _effective_spacing(volume: Volume, task: TaskSpec, notices: list[Notice]) ->
         return volume.spacing
     if task.spatial_dims == 3:
         if all(notice.code != "no_geometry" for notice in volume.warnings):
-            notices.append(Notice("unknown_spacing", f"{volume.source}: no voxel size; 1 mm is assumed"))
+            notices.append(Notice("unknown_spacing", f"{volume.name}: no voxel size; 1 mm is assumed"))
         return volume.spacing
     longer = longer_side(volume)
     pixel = task.field_of_view / longer if task.field_of_view is not None else task.spacing[0]
     notices.append(
         Notice(
             "unknown_spacing",
-            f"{volume.source}: no pixel size; {pixel * longer:.0f} mm along the longer side assumed",
+            f"{volume.name}: no pixel size; {pixel * longer:.0f} mm along the longer side assumed",
         )
     )
     return volume.spacing * pixel

@@ -35,6 +35,14 @@ def apply_matrices(data: np.ndarray, matrices: Sequence[np.ndarray]) -> np.ndarr
     """
     import torch
 
+    # An autocast around the call would make half precision of the products.
+    with torch.autocast("cpu", enabled=False):
+        return _apply(data, matrices)
+
+
+def _apply(data: np.ndarray, matrices: Sequence[np.ndarray]) -> np.ndarray:
+    import torch
+
     # Axes from slowest to fastest in memory: large input as it lies, large output as files want it.
     grows = sum(m.shape[0] for m in matrices) > sum(m.shape[1] for m in matrices)
     order = [2, 1, 0] if grows else sorted(range(3), key=lambda axis: -abs(data.strides[axis]))
@@ -55,12 +63,13 @@ def apply_matrices(data: np.ndarray, matrices: Sequence[np.ndarray]) -> np.ndarr
 
 
 def plain(data: np.ndarray, dtype: DTypeLike | None = None) -> np.ndarray:
-    """``data`` in C order with strides that torch takes, a copy where they are not so.
+    """``data`` in C order as torch takes it, a copy where it is not so.
 
-    NumPy calls an array contiguous whatever the stride of an axis of length 1, a flipped one included.
+    NumPy calls an array contiguous whatever the stride of an axis of length 1, a flipped one included. Of memory that
+    may not be written to torch makes a tensor with a warning.
     """
     laid = np.ascontiguousarray(data, dtype=dtype)
-    return laid.copy(order="C") if min(laid.strides, default=0) < 0 else laid
+    return laid.copy(order="C") if min(laid.strides, default=0) < 0 or not laid.flags.writeable else laid
 
 
 def _rank(weight: Tensor, axis: int) -> tuple[float, int]:

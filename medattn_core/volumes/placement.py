@@ -115,6 +115,8 @@ def place_image(image: Volume, volume: Volume) -> tuple[np.ndarray, np.ndarray |
 def misplaced(channel: Volume, volume: Volume, name: str) -> Notice | None:
     """A warning where a further channel covers less than :data:`LITTLE` of the first; None where it lies well.
 
+    ``name`` is that of the channel in the task.
+
     Raises:
         VolumeError: ``channel_elsewhere``: it covers nothing, or neither says where it lies and the sizes differ.
     """
@@ -123,15 +125,15 @@ def misplaced(channel: Volume, volume: Volume, name: str) -> Notice | None:
         sizes = [" x ".join(map(str, one.shape[: one.spatial_dims])) for one in (channel, volume)]
         raise VolumeError(
             "channel_elsewhere",
-            f"{channel.source}: {sizes[0]} pixels, but the first image of the case has {sizes[1]}, and no pixel size "
-            "says how they lie on each other; give channels of one size",
+            f"{channel.source or name}: {sizes[0]} pixels, but the first image of the case has {sizes[1]}, and no "
+            "pixel size says how they lie on each other; give channels of one size",
         )
     share = covered_share(channel, volume)
     # A thin channel can lie between the points of the first that were asked; then its own points lie in the first.
     if share == 0 and covered_share(volume, channel) == 0:
         raise VolumeError(
             "channel_elsewhere",
-            f"{channel.source}: lies nowhere on the first image of the case ({volume.source}); are they of one "
+            f"{channel.source or name}: lies nowhere on the first image of the case ({volume.name}); are they of one "
             "patient and examination? register them, or correct the geometry",
         )
     if share >= LITTLE:

@@ -62,7 +62,7 @@ class Volume:
     warnings: tuple[Notice, ...] = field(default=())
 
     def __post_init__(self) -> None:
-        name = self.source or "the volume"
+        name = self.name
         if not isinstance(self.data, np.ndarray):
             raise VolumeError(
                 "bad_argument",
@@ -103,6 +103,11 @@ class Volume:
         spacing = " x ".join(f"{mm:.3g}" for mm in self.spacing[: self.spatial_dims])
         told = (size, str(self.data.dtype), f"{spacing} mm" if self.spacing_known else "no pixel size", self.modality)
         return ", ".join(filter(None, (*told, title_of(self.source))))
+
+    @property
+    def name(self) -> str:
+        """How messages call it: its source, or ``the volume`` where it was made in memory."""
+        return self.source or "the volume"
 
     @property
     def shape(self) -> tuple[int, int, int]:

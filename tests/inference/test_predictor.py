@@ -9,8 +9,9 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
-from medattn_core.errors import PredictionError, VolumeError
+from medattn_core.errors import PredictionError, TaskError, VolumeError
 from medattn_core.inference import Predictor
 from medattn_core.inference.head import Ensemble, Head
 from medattn_core.inference.prediction import Prediction
@@ -122,3 +123,71 @@ def test_a_copy_of_a_predictor_keeps_its_runtime(tmp_path, monkeypatch, scan):
     other = pickle.loads(pickle.dumps(given))
     assert other(scan).to_dict()["runtime"] == "onnx"
     assert other(scan).probabilities == given(scan).probabilities
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_an_autocast_around_it_changes_no_digit(predictor, scan, dtype):
+    expected = predictor(scan)
+    evidence = expected.evidence().data
+    with torch.autocast("cpu", dtype=dtype):
+        found = predictor(scan)
+        np.testing.assert_array_equal(found.logits, expected.logits)
+        np.testing.assert_array_equal(found.evidence().data, evidence)
+        assert torch.is_autocast_enabled("cpu")
+
+
+def test_the_runtime_in_half_precision_stays_that(predictor, random_bundle, scan):
+    half = Predictor.from_bundle(random_bundle, device="cpu", runtime="torch-bf16")
+    expected = half(scan).logits
+    assert (expected != predictor(scan).logits).any()
+    with torch.autocast("cpu", dtype=torch.float16):
+        np.testing.assert_array_equal(half(scan).logits, expected)
+
+
+def test_a_graph_that_is_exported_within_an_autocast_is_in_full_precision(
+    tmp_path, monkeypatch, random_bundle, predictor, scan
+):
+    """It is kept for later runs."""
+    pytest.importorskip("onnxruntime")
+    monkeypatch.setenv("MEDATTN_CACHE", str(tmp_path))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        given = Predictor.from_bundle(random_bundle, device="cpu", runtime="onnx")
+    np.testing.assert_allclose(given(scan).logits, predictor(scan).logits, atol=1e-4)
+
+
+@pytest.mark.parametrize("label", [0, "", False, 1, "d", b"a", ["a"], np.array(["a", "b"])])
+def test_what_is_no_label_is_unknown(predictor, scan, label):
+    """Not the most probable one, which is meant by None alone."""
+    prediction = predictor(scan)
+    questions = (
+        prediction.contributions,
+        prediction.evidence,
+        prediction.regions,
+        lambda other: prediction.contributions("a", other),
+        lambda other: prediction.evidence("a", other),
+    )
+    for question in questions:
+        with pytest.raises(TaskError, match="random has: a, b, c") as caught:
+            question(label)
+        assert caught.value.code == "unknown_label"
+    assert prediction.evidence(None).label == prediction.label
+
+
+def test_messages_about_a_volume_made_in_memory_call_it_so(predictor, scan):
+    mine = replace(scan, source="")
+    wrong = {
+        "too_large": lambda: predictor(replace(mine, affine=np.diag([1e3, 1e3, 1.0, 1.0]))),
+        "wrong_modality": lambda: predictor(replace(mine, modality="CT")),
+        "bad_argument": lambda: predictor([mine, mine]),
+    }
+    for code, call in wrong.items():
+        with pytest.raises(VolumeError, match=r"^the volume: ") as caught:
+            call()
+        assert caught.value.code == code
+    whole = replace(mine, affine=np.eye(4), spacing_known=False)
+    coarse = replace(mine, affine=np.diag([9.0, 9.0, 5.0, 1.0]))
+    for volume in (whole, coarse):
+        codes = {notice.code: notice.message for notice in predictor(volume).warnings}
+        told = [codes[code] for code in ("unknown_spacing", "upsampled") if code in codes]
+        assert told
+        assert all(message.startswith("the volume: ") for message in told)

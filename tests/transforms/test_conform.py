@@ -75,6 +75,8 @@ def test_a_channel_that_lies_elsewhere() -> None:
     with pytest.raises(VolumeError, match=r"pet.nii: lies nowhere on the first image of the case \(ct.nii\)") as caught:
         conform(ct, TASK, [smooth(far, SHAPE, source="pet.nii")])
     assert caught.value.code == "channel_elsewhere"
+    with pytest.raises(VolumeError, match=r"^pet: lies nowhere on the first image of the case \(the volume\)"):
+        conform(replace(ct, source=""), TASK, [smooth(far, SHAPE)])
     half = FIRST.copy()
     half[1, 3] = 20.0
     (notice,) = conform(ct, TASK, [smooth(half, SHAPE)]).notices

@@ -60,3 +60,28 @@ def test_plain_arrays_are_not_copied():
     flipped = separable.plain(data[..., ::-1])
     assert min(flipped.strides) > 0
     np.testing.assert_array_equal(flipped, data)
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+@pytest.mark.parametrize("at_once", [1 << 20, 700])
+def test_an_autocast_around_it_changes_nothing(monkeypatch, dtype, at_once):
+    import torch
+
+    monkeypatch.setattr(separable, "_AT_ONCE", at_once)
+    rng = np.random.default_rng(0)
+    data = rng.integers(-1000, 1000, (24, 20, 28)).astype(np.int16)
+    matrices = [rng.normal(size=(n // 2, n)) for n in data.shape]
+    expected = separable.apply_matrices(data, matrices)
+    with torch.autocast("cpu", dtype=getattr(torch, dtype)):
+        np.testing.assert_array_equal(separable.apply_matrices(data, matrices), expected)
+        assert torch.is_autocast_enabled("cpu")
+
+
+@pytest.mark.filterwarnings("error")
+def test_read_only_voxels_are_taken_without_a_warning():
+    data = np.random.default_rng(0).random((6, 7, 8)).astype(np.float32)
+    data.setflags(write=False)
+    eyes = [np.eye(n) for n in data.shape]
+    found = separable.apply_matrices(data, eyes)
+    np.testing.assert_array_equal(found, data)
+    found += 1  # its own memory
