@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import unicodedata
 from collections.abc import Iterable
@@ -45,6 +46,11 @@ class Case:
     patient: str | None = None
 
     def __post_init__(self) -> None:
+        # One name or file is a list of one; as a sequence it would be its letters.
+        if isinstance(self.labels, str):
+            object.__setattr__(self, "labels", (self.labels,))
+        if isinstance(self.channels, (str, os.PathLike)):
+            object.__setattr__(self, "channels", (Path(self.channels),))
         # `label` and `labels` say one thing: whichever was given fills the other.
         if self.labels is None and self.label is not None:
             object.__setattr__(self, "labels", (self.label,))
