@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from numbers import Real
+from typing import Any
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,7 +26,13 @@ class Range:
     below: bool = False
     off: bool = False
 
-    def __contains__(self, value: float) -> bool:
+    def __contains__(self, value: Any) -> bool:
+        if not isinstance(value, Real) or isinstance(value, bool):
+            return False
+        try:
+            value = float(value)
+        except OverflowError:  # a whole number that no float holds
+            return False
         over = value > self.low if self.above else value >= self.low
         under = value < self.high if self.below or self.high == math.inf else value <= self.high
         return bool(over and under)

@@ -23,7 +23,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "medattn_core"
 FLOORS = (
     ("errors", "files", "networks", "ranges"),
-    ("device", "volumes", "tasks"),
+    ("arguments", "device", "volumes", "tasks"),
     ("datalists", "metrics", "transforms"),
     ("bundles",),
     ("inference", "training"),

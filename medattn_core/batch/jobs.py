@@ -5,10 +5,12 @@ from __future__ import annotations
 import glob
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from medattn_core.arguments import path_of, several, shown
 from medattn_core.batch.settings import stamp
 from medattn_core.datalists import COLUMNS, HELD_OUT_SECTION, TRAINING_SECTION, Case, load, sections
 from medattn_core.datalists.load import bare_cases
@@ -59,6 +61,33 @@ class Job:
         return [list(stamp(path, output=output)) for path in self.files]
 
 
+def pairs_of(inputs: Any) -> list[tuple[Path, tuple[Path, ...]]]:
+    """Inputs as they may be given, as paths with their further channels.
+
+    Args:
+        inputs: a list of scans, or one. A scan is a path, or a pair of a path and its further channels, or one channel.
+
+    Raises:
+        MedAttnError: ``bad_argument``: none of these.
+    """
+    if isinstance(inputs, (str, os.PathLike)):
+        inputs = (inputs,)
+    if not isinstance(inputs, Iterable) or isinstance(inputs, (bytes, Mapping)):
+        raise MedAttnError("bad_argument", f"inputs={shown(inputs)}; a list of scans is needed")
+    pairs = []
+    for one in inputs:
+        path, channels = one if isinstance(one, (tuple, list)) and len(one) == 2 else (one, ())
+        if not isinstance(path, (str, os.PathLike)):
+            raise MedAttnError(
+                "bad_argument",
+                f"inputs: {shown(one)} is no path; each is a path, or a path and its further channels; what lies in "
+                "memory alone is for Predictor",
+            )
+        further = tuple(path_of("channels", channel) for channel in several("channels", channels))
+        pairs.append((path_of("inputs", path), further))
+    return pairs
+
+
 def jobs_of(
     inputs: Sequence[tuple[Path, tuple[Path, ...]]], *, mask: Path | None = None, series: str | None = None
 ) -> list[Job]:
@@ -74,7 +103,7 @@ def jobs_of(
 
 
 def inputs_of(
-    arguments: Sequence[str], *, exclude: Path | None = None
+    arguments: str | os.PathLike[str] | Sequence[str | os.PathLike[str]], *, exclude: Path | None = None
 ) -> tuple[list[tuple[Path, tuple[Path, ...]]], Expansion]:
     """What a person types, lists included, as inputs with their further channels.
 
@@ -83,7 +112,7 @@ def inputs_of(
     :func:`medattn_core.inference.inputs.expand`.
 
     Args:
-        arguments: files, folders, wildcards, lists.
+        arguments: files, folders, wildcards, lists; or one of them.
         exclude: the folder of results.
 
     Returns:
@@ -95,7 +124,7 @@ def inputs_of(
     found: dict[Path, tuple[Path, ...]] = {}
     skipped: list[Path] = []
     results: list[Path] = []
-    for argument in arguments:
+    for argument in map(os.fspath, several("arguments", arguments)):
         path, suffix = Path(argument), Path(argument).suffix.lower()
         if suffix in _TABLES and path.is_file():
             for case_path, channels in _cases(path):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 from collections.abc import Callable, Generator, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass, replace
@@ -9,8 +11,9 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from medattn_core.arguments import path_of
 from medattn_core.batch.finish import CsvStream, finish
-from medattn_core.batch.jobs import Job, check_there, jobs_of
+from medattn_core.batch.jobs import Job, check_there, jobs_of, pairs_of
 from medattn_core.batch.journal import NAME, Journal
 from medattn_core.batch.lines import Lines
 from medattn_core.batch.local import predict_here
@@ -18,6 +21,9 @@ from medattn_core.batch.memory import budget_of, steady_heap
 from medattn_core.batch.progress import Progress
 from medattn_core.batch.scanner import Done
 from medattn_core.batch.settings import Settings
+from medattn_core.bundles.bundle import METADATA
+from medattn_core.bundles.files import member, read_json
+from medattn_core.bundles.load import locate
 from medattn_core.device import resolve_device
 from medattn_core.errors import MedAttnError
 from medattn_core.outputs import render
@@ -28,6 +34,8 @@ if TYPE_CHECKING:
     from medattn_core.inference import Predictor
 
 ENGINES = ("local", "ray")
+
+Input = str | os.PathLike[str]
 
 
 @dataclass(kw_only=True)
@@ -48,8 +56,8 @@ class Summary:
 
 
 def predict_many(
-    inputs: Sequence[tuple[Path, tuple[Path, ...]]],
-    output: Path,
+    inputs: Input | Sequence[Input | tuple[Input, Input | Sequence[Input]]],
+    output: Input,
     settings: Settings,
     *,
     engine: str = "local",
@@ -67,22 +75,25 @@ def predict_many(
     run writes them.
 
     Args:
-        inputs: paths with their further channels, as of :func:`medattn_core.batch.jobs.inputs_of`.
+        inputs: scans, or one: each a path, or a path with its further channels, as of
+            :func:`medattn_core.batch.jobs.inputs_of`. ``[("t1.nii", "t2.nii")]`` is one scan of two channels.
         output: folder of the results.
         settings: bundle and options.
         engine: ``local`` (threads of this process) or ``ray`` (a cluster).
         restart: drop what the folder holds of an earlier run.
-        predictor: of the bundle, where it is open already.
+        predictor: of the bundle of the settings, where it is open already.
         begun: called when a scan's turn comes.
         done: called when a scan is finished and its row is on the disk.
         say: told when the runtime ``auto`` begins to measure.
 
     Raises:
-        MedAttnError: of the bundle, the options (a mask that is not there, too), or a folder that cannot be written or
+        MedAttnError: of the bundle, the options (a mask that is not there, too), ``bad_argument`` of inputs that are no
+            paths or a predictor of another bundle, or of a folder that cannot be written or
             holds results that this run would drop (``other_run``); never of one input.
     """
     if engine not in ENGINES:
         raise MedAttnError("bad_argument", f"engine {engine!r}; accepted: {', '.join(ENGINES)}")
+    pairs, output = pairs_of(inputs), path_of("output", output)
     check_there("--mask", settings.mask)
     if settings.report:
         render.require_pillow()
@@ -97,12 +108,14 @@ def predict_many(
         require_ray()
     if settings.runtime == "auto" and predictor is None and not restart:
         settings = replace(settings, runtime=runtime_of(Path(output), settings) or "auto")
+    if predictor is not None:
+        _check_predictor(predictor, settings)
     predictor = predictor or settings.open(say)
     settings = replace(settings, runtime=predictor.runtime)  # an actor must not choose for itself
     if engine == "local":
         budget_of(settings.memory)  # too little is said before anything in the folder is touched
     steady_heap()
-    folder, jobs = make_folder(output), jobs_of(inputs, mask=settings.mask, series=settings.series)
+    folder, jobs = make_folder(output), jobs_of(pairs, mask=settings.mask, series=settings.series)
     model = settings.model(predictor.device)
     fingerprint = settings.fingerprint(predictor.device, predictor.runtime, model=model)
     journal = Journal(folder, jobs, fingerprint, model=model, restart=restart)
@@ -138,6 +151,25 @@ def predict_many(
             finish(journal, report=settings.report)
             summary.seconds = progress.seconds
     return summary
+
+
+def _check_predictor(predictor: Predictor, settings: Settings) -> None:
+    """Rows of another bundle would be kept as this one's, and the next run would take them over."""
+    from medattn_core.interop.predictor import ForeignPredictor
+
+    folder = locate(settings.bundle)
+    if isinstance(predictor, ForeignPredictor):
+        there, same = predictor.model.root, predictor.model.root.resolve() == folder.resolve()
+    else:
+        there, told = predictor.bundle.path, read_json(member(folder, METADATA))
+        # The metadata hold task, network, calibration, and the hashes of weights and all other files.
+        same = json.dumps(predictor.bundle.metadata, sort_keys=True) == json.dumps(told, sort_keys=True)
+    if not same:
+        raise MedAttnError(
+            "bad_argument",
+            f"predictor: it is of the bundle {there}, the settings name {settings.bundle}, whose files are others; "
+            "give the predictor of that bundle, such as settings.open(), or none",
+        )
 
 
 def runtime_of(folder: Path, settings: Settings) -> str | None:

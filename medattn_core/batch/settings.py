@@ -11,9 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from medattn_core.arguments import path_of, truth_value, whole_number
 from medattn_core.bundles.load import locate
 from medattn_core.errors import MedAttnError
 from medattn_core.inference.inputs import RESULT_TABLES, detached_data, is_result_name
+from medattn_core.ranges import Range
 from medattn_core.version import __version__
 
 if TYPE_CHECKING:
@@ -37,7 +39,11 @@ class Settings:
         series: SeriesInstanceUID of the one input.
         workers: scans computed at a time (with Ray: processes on the cluster); 0 chooses.
         batch_size: images that go through the network together; 0 chooses. Only for slicewise models.
-        memory: bytes that this process may take; 0 chooses (:mod:`medattn_core.batch.memory`).
+        memory: bytes that this process may take, or a text as of :func:`bytes_of`; 0 chooses
+            (:mod:`medattn_core.batch.memory`).
+
+    Raises:
+        MedAttnError: ``bad_argument``: a value that is none of these, such as a text where a number is meant.
     """
 
     bundle: str
@@ -51,6 +57,17 @@ class Settings:
     workers: int = 0
     batch_size: int = 0
     memory: int = 0
+
+    def __post_init__(self) -> None:
+        path_of("bundle", self.bundle)  # kept as it is: a bare name is that of a shipped one
+        for name in ("trust", "report"):
+            truth_value(name, getattr(self, name))
+        if self.mask is not None:
+            object.__setattr__(self, "mask", path_of("mask", self.mask))
+        if isinstance(self.memory, str):
+            object.__setattr__(self, "memory", bytes_of(self.memory))
+        for name in ("workers", "batch_size", "memory"):
+            object.__setattr__(self, name, whole_number(name, getattr(self, name), Range(low=0)))
 
     def open(self, say: Callable[[str], object] | None = None) -> Predictor:
         """The predictor.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import unicodedata
 from collections.abc import Iterable
@@ -45,10 +46,12 @@ class Case:
     patient: str | None = None
 
     def __post_init__(self) -> None:
-        if isinstance(self.labels, str):  # as a sequence it would be its letters
-            object.__setattr__(self, "labels", (self.labels,))
-        elif self.labels is not None:
-            object.__setattr__(self, "labels", tuple(self.labels))
+        # One name or file is a list of one; as a sequence it would be its letters.
+        if self.labels is not None:
+            labels = (self.labels,) if isinstance(self.labels, str) else tuple(self.labels)
+            object.__setattr__(self, "labels", labels)
+        if isinstance(self.channels, (str, os.PathLike)):
+            object.__setattr__(self, "channels", (Path(self.channels),))
         if self.label is not None and self.labels not in (None, (self.label,)):
             text = f"label {self.label!r} and labels {self.labels!r} differ; give one of them"
             raise DataListError("bad_argument", text)

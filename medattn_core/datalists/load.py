@@ -21,6 +21,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from medattn_core.arguments import several
 from medattn_core.datalists.case import BOX_COLUMNS, COLUMNS, Case, bad
 from medattn_core.datalists.consistency import check_files as check_exist
 from medattn_core.datalists.consistency import check_together
@@ -41,7 +42,7 @@ def load(
     path: str | Path,
     *,
     section: str = TRAINING_SECTION,
-    labels: Sequence[str] | None = None,
+    labels: str | Sequence[str] | None = None,
     columns: Mapping[str, str] | None = None,
     check_files: bool = True,
 ) -> list[Case]:
@@ -51,7 +52,7 @@ def load(
         path: ``.json`` or ``.csv``.
         section: the list within a JSON object, such as ``"validation"``. CSV and a bare list have none: only the two
             names that configurations of bundles give are passed over there.
-        labels: accepted label names; default the ``labels`` of a JSON object, else any.
+        labels: accepted label names, or one; default the ``labels`` of a JSON object, else any.
         columns: other names used in this list, such as ``{"value": "volume_mm3"}``.
         check_files: look whether images and masks exist.
 
@@ -59,6 +60,7 @@ def load(
         DataListError: ``bad_datalist``, with the row or entry and what is wrong with it; ``bad_argument``.
     """
     path = Path(path)
+    labels = None if labels is None else several("labels", labels, of="names")
     unknown = sorted(set(columns or ()) - set(COLUMNS))
     if unknown:
         raise DataListError("bad_argument", f"columns: {unknown[0]!r} is not known; accepted: {', '.join(COLUMNS)}")

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from medattn_core.arguments import several, whole_number
 from medattn_core.bundles.bundle import METADATA
 from medattn_core.bundles.files import sha256
 from medattn_core.datalists import Case
@@ -28,6 +29,7 @@ from medattn_core.evaluation.saliency import PEERS, check_names, impossible
 from medattn_core.inference import Predictor
 from medattn_core.outputs import files
 from medattn_core.outputs.tables import plain, safe_cell
+from medattn_core.ranges import Range
 from medattn_core.tasks import TaskSpec
 from medattn_core.training.config import SEEDS
 
@@ -41,11 +43,15 @@ class Settings:
 
     Attributes:
         compare: other methods, of :data:`medattn_core.evaluation.saliency.PEERS`; None for all that the network allows.
+            One name is a list of one.
         compared_cases: on how many cases that show a label or have a value, drawn at random, maps are compared and
             their fidelity measured (each costs hundreds of passes through the network); 0 leaves it out.
         bootstrap: samples of the intervals.
         seed: of the draws, 0 to 2**32 - 1.
         examples: how many of the worst and of the best cases are shown.
+
+    Raises:
+        MedAttnError: ``bad_argument``: a number that is no whole one, or outside of its range; no list of names.
     """
 
     compare: tuple[str, ...] | None = None
@@ -55,8 +61,11 @@ class Settings:
     examples: int = 3
 
     def __post_init__(self) -> None:
-        if not isinstance(self.seed, int) or isinstance(self.seed, bool) or not 0 <= self.seed <= SEEDS:
-            raise MedAttnError("bad_argument", f"seed={self.seed!r}; accepted: 0 to {SEEDS}")
+        for name in ("compared_cases", "bootstrap", "seed", "examples"):
+            accepted = Range(low=0, high=SEEDS) if name == "seed" else Range(low=0)
+            object.__setattr__(self, name, whole_number(name, getattr(self, name), accepted))
+        if self.compare is not None:
+            object.__setattr__(self, "compare", several("compare", self.compare, of="names"))
 
 
 def evaluate(
@@ -68,7 +77,7 @@ def evaluate(
     validation: str | os.PathLike[str] | None = None,
     validation_section: str | None = None,
     fold: int | None = None,
-    repeat: tuple[str | os.PathLike[str], ...] = (),
+    repeat: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] = (),
     settings: Settings | None = None,
     device: str = "auto",
     overwrite: bool = False,
@@ -86,7 +95,7 @@ def evaluate(
             (or maps), they are 0.5 (or the task's own).
         validation_section: as ``section``, of the validation list.
         fold: only the cases of this fold.
-        repeat: further bundles of the same task and model grid (other seeds): how much their evidence agrees.
+        repeat: further bundles of the same task and model grid (other seeds), or one: how much their evidence agrees.
         settings: see :class:`Settings`.
         device: ``auto``, ``cpu``, ``cuda``, or ``cuda:N`` of several cards.
         overwrite: replace results of another model or list that lie at ``output``; those of the same are replaced
@@ -103,6 +112,7 @@ def evaluate(
             another model or list lie at ``output`` (``other_run``).
     """
     settings = settings or Settings()
+    repeat, fold = several("repeat", repeat), None if fold is None else whole_number("fold", fold, Range(low=0))
     check_names(settings.compare or ())
     folder = Path(output)
     _check_folder(folder)

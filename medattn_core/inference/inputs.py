@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from medattn_core.arguments import several
 from medattn_core.errors import MedAttnError
 from medattn_core.volumes import list_series, sniff
 from medattn_core.volumes.dicom import looks_like_dicom
@@ -58,19 +59,19 @@ class _Found:
     left: bool = False
 
 
-def expand(arguments: Sequence[str | Path], *, exclude: str | Path | None = None) -> Expansion:
+def expand(arguments: str | Path | Sequence[str | Path], *, exclude: str | Path | None = None) -> Expansion:
     """Turn arguments into inputs by the rules above.
 
     What does not exist, or is an empty folder, stays an input, so that it ends as an error of its own; a folder that
     holds nothing but results does not.
 
     Args:
-        arguments: files, folders, wildcards.
+        arguments: files, folders, wildcards, or one of them.
         exclude: the folder of results: the evidence of the last run is no scan. Inside a folder of ``arguments`` it is
             left out; where it is that folder, or holds it, only its result files are. A file that is typed is taken.
     """
     found = _Found()
-    for argument in arguments:
+    for argument in several("arguments", arguments):
         if not str(argument):
             raise MedAttnError("bad_argument", "an INPUT is empty (an unset variable?); give a file or a folder")
         ours = _results_of(exclude, str(argument))

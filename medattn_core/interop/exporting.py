@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 
+from medattn_core.arguments import several
 from medattn_core.bundles import FORMAT, Bundle, Recipe, check_target, load, load_networks
 from medattn_core.bundles.bundle import (
     CARD,
@@ -246,10 +247,18 @@ def _write_metadata(
     write_file(work / METADATA, to_json(metadata))
 
 
-def describe(bundle: Bundle, wanted: Sequence[str] = ()) -> list[str]:
+def describe(bundle: Bundle, wanted: str | Sequence[str] = ()) -> list[str]:
     """Lines for a person after an export."""
     size = sum(path.stat().st_size for path in bundle.path.rglob("*") if path.is_file())
-    lines = [", ".join([f"{bundle.path}: {bundle.name} {bundle.version}", f"{size / 1e6:.1f} MB", *wanted])]
+    lines = [
+        ", ".join(
+            [
+                f"{bundle.path}: {bundle.name} {bundle.version}",
+                f"{size / 1e6:.1f} MB",
+                *several("wanted", wanted, of="names"),
+            ]
+        )
+    ]
     if bundle.task.kind != "regression" and "classification" not in bundle.path.resolve().name.lower():
         lines.append(
             "MONAI Label takes the task from the folder's name: for it, export to a folder whose name contains "

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from medattn_core.arguments import several
 from medattn_core.bundles import Bundle, load, load_networks, shipped_names
 from medattn_core.bundles.bundle import CARD, DATA_LICENSE, EVALUATE, INFERENCE, LICENSE, METADATA, TRAIN, WEIGHTS
 from medattn_core.bundles.files import member, read_json
@@ -47,7 +48,7 @@ def verify(
     *,
     trust: bool = False,
     schemas: str | os.PathLike[str] | None = None,
-    inputs: Sequence[str | os.PathLike[str]] = (),
+    inputs: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] = (),
 ) -> Report:
     """Check a bundle.
 
@@ -55,12 +56,14 @@ def verify(
         source: shipped name, folder, or archive.
         trust: the bundle may run its code.
         schemas: MONAI's ``meta_schema_<date>.json``, or a folder of them, to check against as well.
-        inputs: scans on which the forms of the model are compared, besides a made-up one; for a task of several
-            channels folders, whose files are the channels in the order of their names.
+        inputs: scans, or one, on which the forms of the model are compared, besides a made-up one; for a task of
+            several channels folders, whose files are the channels in the order of their names.
 
     Raises:
         BundleError: ``unknown_bundle``: there is nothing of that name. Everything else is in the report.
+        MedAttnError: ``bad_argument``: the inputs are no paths.
     """
+    inputs = several("inputs", inputs)
     report = Report(bundle=os.fspath(source))
     trust = trust or str(source) in shipped_names()
     try:

@@ -2,28 +2,33 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import math
+import os
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, ClassVar, get_origin, get_type_hints
+from typing import Any, ClassVar
 
 from medattn_core import tasks
+from medattn_core.arguments import shown
 from medattn_core.bundles.trust import Trust
 from medattn_core.errors import BundleError, TrainingError
 from medattn_core.ranges import Range
+from medattn_core.tasks import TaskSpec
 from medattn_core.training.losses import LossWeights
 from medattn_core.training.precision import fast_bf16
-from medattn_core.training.typed import fits, refuse_unknown
+from medattn_core.training.typed import check_fields, is_number, plain
 from medattn_core.transforms.augment import Augmentation
 
 SEEDS = 2**32 - 1
 """The highest seed that scikit-learn takes."""
 
 PRECISIONS = ("auto", "bf16", "fp32")
+
+PARTS = ("task", "network", "training", "bundle")
+"""Of a configuration."""
 
 ZOOM_POWERS = {0: "no matter of size", 1: "a length", 2: "an area", 3: "a volume"}
 
@@ -59,6 +64,10 @@ class TrainingConfig:
             is ``bf16`` where it is fast.
         augmentation: strengths of the random changes of the training images.
         losses: factors of the parts of the loss.
+
+    Raises:
+        TrainingError: ``bad_config``: a value of another type than the attribute's, or outside of its range. Numbers of
+            numpy are numbers, ``8.0`` is a whole one.
     """
 
     ranges: ClassVar[dict[str, Range]] = {
@@ -94,11 +103,15 @@ class TrainingConfig:
 
     def __post_init__(self) -> None:
         for name, kind in (("augmentation", Augmentation), ("losses", LossWeights)):
-            value = getattr(self, name)
+            value, where = getattr(self, name), f"training settings, {name}"
             if isinstance(value, dict):
-                object.__setattr__(self, name, kind(**check_fields(kind, value, f"training settings, {name}")))
-            elif not isinstance(value, kind):
+                object.__setattr__(self, name, kind(**check_fields(kind, value, where)))
+            elif isinstance(value, kind):
+                object.__setattr__(self, name, replace(value, **check_fields(type(value), vars(value), where)))
+            else:
                 raise TrainingError("bad_config", f"{name}={value!r}; an object of settings is needed")
+        for name, value in check_fields(type(self), vars(self), "training settings").items():
+            object.__setattr__(self, name, value)
         object.__setattr__(self, "class_weights", tuple(float(w) for w in self.class_weights))
         if any(not w > 0 for w in self.class_weights):
             raise TrainingError("bad_config", f"class_weights={list(self.class_weights)}; each must be positive")
@@ -177,48 +190,50 @@ class TrainingConfig:
         return cls(**check_fields(cls, data, "training settings"))
 
 
-def check_fields(kind: Any, given: dict[str, Any], where: str) -> dict[str, Any]:
-    """A dictionary as a dataclass of settings takes it: known keys, numbers where numbers are wanted.
-
-    Whole numbers may be written ``8.0``, and numbers as text (YAML reads ``1e-3`` as one).
-
-    Raises:
-        TrainingError: ``bad_config`` with the key, what it is and what is accepted.
-    """
-    refuse_unknown(given, (one.name for one in fields(kind)), where)
-    kinds = get_type_hints(kind)
-    taken = {}
-    for name, value in given.items():
-        wanted = kinds[name]
-        if wanted in (int, float) and isinstance(value, str):
-            with contextlib.suppress(ValueError):
-                value = float(value)
-        if not fits(value, wanted, is_number):
-            named = "list of numbers" if get_origin(wanted) else wanted.__name__
-            raise TrainingError("bad_config", f"{where}: {name}={given[name]!r}; a value of type {named} is needed")
-        taken[name] = int(value) if wanted is int else value
-    return taken
-
-
-def is_number(value: Any) -> bool:
-    """Whether a value is a finite number as JSON has them: settings are stored as they are given."""
-    return isinstance(value, (int, float)) and tasks.is_number(value)
-
-
 def differing(before: Any, now: Mapping[str, Any]) -> list[str]:
     """Keys of settings whose values are not what they were; none where no settings were noted."""
     return [key for key in now if before.get(key) != now[key]] if isinstance(before, dict) else []
 
 
-def read_config(path: str | Path) -> dict[str, dict[str, Any]]:
-    """Read a configuration, JSON or YAML, with the optional parts ``task``, ``network``, ``training`` and ``bundle``.
+def read_config(config: str | os.PathLike[str] | Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """A configuration with the optional parts ``task``, ``network``, ``training`` and ``bundle``.
+
+    Args:
+        config: a file, JSON or YAML; or a dictionary, whose parts may also be a :class:`TaskSpec` and a
+            :class:`TrainingConfig`. These name all that they hold, so that of what they say nothing is planned.
 
     Raises:
         TrainingError: neither JSON nor YAML, other parts than these, or a grid of the task that cannot be.
     """
-    yaml = Path(path).suffix.lower() in (".yaml", ".yml")
+    if not isinstance(config, (str, os.PathLike, Mapping)):
+        raise TrainingError(
+            "bad_config",
+            f"config: it is of type {type(config).__name__}; a file, or a dictionary with the parts "
+            f"{', '.join(PARTS)} is needed, such as {{'training': {{'epochs': 20}}}}",
+        )
+    where, data = ("config", config) if isinstance(config, Mapping) else (str(config), _read(Path(config)))
+    unknown = sorted(set(data) - set(PARTS), key=str)
+    if unknown:
+        raise TrainingError("bad_config", f"{where}: unknown parts {unknown}; accepted: {', '.join(PARTS)}")
+    parts = {name: _part(where, name, given) for name, given in data.items()}
+    check_grid(parts.get("task", {}))
+    return parts
+
+
+def _part(where: str, name: str, given: Any) -> dict[str, Any]:
+    """A part as data. What an object of settings leaves open is not named: the size of a task, for example."""
+    if (name == "task" and isinstance(given, TaskSpec)) or (name == "training" and isinstance(given, TrainingConfig)):
+        given = {key: value for key, value in given.to_dict().items() if value is not None}
+    if not isinstance(given, Mapping):
+        raise TrainingError("bad_config", f"{where}: {name!r} is {shown(given)}; keys and values are needed")
+    taken: dict[str, Any] = plain(given)
+    return taken
+
+
+def _read(path: Path) -> Mapping[str, Any]:
+    yaml = path.suffix.lower() in (".yaml", ".yml")
     try:
-        text = Path(path).read_text(encoding="utf-8-sig")  # editors of Windows write a byte order mark
+        text = path.read_text(encoding="utf-8-sig")  # editors of Windows write a byte order mark
         data = _yaml(text) if yaml else json.loads(text, object_pairs_hook=_once)
     except FileNotFoundError as error:
         raise TrainingError("not_found", f"{path}: no such configuration; name a .json or .yaml file") from error
@@ -230,16 +245,7 @@ def read_config(path: str | Path) -> dict[str, dict[str, Any]]:
     if data is None and yaml:  # nothing but comments
         return {}
     if not isinstance(data, dict):
-        raise TrainingError(
-            "bad_config", f"{path}: it is no object of settings; accepted parts: task, network, training, bundle"
-        )
-    unknown = sorted(set(data) - {"task", "network", "training", "bundle"}, key=str)
-    if unknown:
-        raise TrainingError("bad_config", f"{path}: unknown parts {unknown}; accepted: task, network, training, bundle")
-    wrong = [name for name, part in data.items() if not isinstance(part, dict)]
-    if wrong:
-        raise TrainingError("bad_config", f"{path}: {wrong[0]!r} is {data[wrong[0]]!r}; keys and values are needed")
-    check_grid(data.get("task", {}))
+        raise TrainingError("bad_config", f"{path}: it is no object of settings; accepted parts: {', '.join(PARTS)}")
     return data
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,12 +14,14 @@ import numpy as np
 import torch
 
 from medattn_core import datalists
+from medattn_core.arguments import truth_value, whole_number
 from medattn_core.bundles import Bundle, Recipe, load, save_bundle
 from medattn_core.bundles.save import as_stored
 from medattn_core.bundles.trust import InputCheck
 from medattn_core.device import resolve_device
 from medattn_core.errors import TrainingError
 from medattn_core.networks.attention_cnn import AttentionCNN
+from medattn_core.ranges import Range
 from medattn_core.tasks import TaskSpec
 from medattn_core.training.calibration import FEWEST, fold_scale
 from medattn_core.training.card_text import evaluation_text
@@ -85,7 +87,7 @@ def train(
     data: str | os.PathLike[str],
     output: str | os.PathLike[str],
     *,
-    config: str | os.PathLike[str] | dict[str, Any] | None = None,
+    config: str | os.PathLike[str] | Mapping[str, Any] | None = None,
     epochs: int | None = None,
     seed: int | None = None,
     start_from: str | os.PathLike[str] | None = None,
@@ -106,8 +108,10 @@ def train(
         output: bundle folder to write; appears only when whole.
         config: JSON or YAML file, or a dictionary, with the optional parts ``task``, ``network``, ``training`` and
             ``bundle`` (``docs/settings.md``). In regression ``network.bias`` is the value, in its unit, above which the
-            evidence counts: zero by default.
-        epochs, seed: override the configuration.
+            evidence counts: zero by default. Of a dictionary the parts ``task`` and ``training`` may be a TaskSpec and
+            a TrainingConfig.
+        epochs, seed: override the configuration. Whole numbers may be numpy's here, or written ``8.0``, and so in
+            ``validation_fold`` and ``folds``.
         start_from: bundle whose weights are the first, and whose grid and network are kept where the configuration
             names no other; or ``imagenet``. Overrides ``initial_weights`` of the configuration.
         device: ``auto``, ``cpu``, ``cuda``, or ``cuda:N`` of several cards.
@@ -126,6 +130,10 @@ def train(
         MedAttnError: invalid data list, configuration or image; the code says which.
     """
     check_installed()
+    epochs, seed = _whole("epochs", epochs), _whole("seed", seed)
+    validation_fold, folds = _whole("validation_fold", validation_fold), _whole("folds", folds)
+    for name, value in (("resume", resume), ("overwrite", overwrite)):
+        truth_value(name, value, kind=TrainingError)
     output, data = Path(output), Path(data)
     # Of several processes each takes a card of its own, and none touches that of another.
     device = resolve_device(device, used=int(os.environ.get("WORLD_SIZE", "1")) == 1)
@@ -135,10 +143,10 @@ def train(
     say = say or (lambda _: None)
     if output.name:  # a folder without a name is refused below
         check_work_is_own(work_of(output))
-    parts = config if isinstance(config, dict) else read_config(Path(config)) if config is not None else {}
-    about = dict(parts.get("bundle", {}))
+    parts = {} if config is None else read_config(config)
+    about = parts.get("bundle", {})
     check_about(about)
-    settings = TrainingConfig.from_dict(dict(parts.get("training", {})))
+    settings = TrainingConfig.from_dict(parts.get("training", {}))
     settings = replace(
         settings,
         epochs=settings.epochs if epochs is None else epochs,
@@ -250,6 +258,17 @@ def train(
             raise
         processes.agree(True)
         return bundle
+
+
+FOLDS = {"validation_fold": Range(low=0), "folds": Range(low=2)}
+"""What says who is held out."""
+
+
+def _whole(name: str, value: Any) -> int | None:
+    """A number that :func:`train` is given: late it would end a training, or stand in the bundle as no JSON."""
+    code = "bad_argument" if name in FOLDS else "bad_config"
+    accepted = {**TrainingConfig.ranges, **FOLDS}[name]
+    return None if value is None else whole_number(name, value, accepted, code=code, kind=TrainingError)
 
 
 def _write(

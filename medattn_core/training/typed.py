@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import fields
 from types import NoneType, UnionType
-from typing import Any, Union, get_args, get_origin
+from typing import Any, Union, get_args, get_origin, get_type_hints
+
+import numpy as np
 
 from medattn_core import tasks
+from medattn_core.arguments import shown, whole
 from medattn_core.errors import TrainingError
 
 
@@ -44,3 +50,45 @@ def fits(value: Any, kind: Any, number: Callable[[Any], bool] = tasks.is_number)
     if kind is int:
         return number(value) and float(value).is_integer()
     return kind is not float or number(value)
+
+
+def check_fields(kind: Any, given: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """A dictionary as a dataclass of settings takes it: known keys, numbers where numbers are wanted.
+
+    Whole numbers may be written ``8.0``, and numbers as text (YAML reads ``1e-3`` as one).
+
+    Raises:
+        TrainingError: ``bad_config`` with the key, what it is and what is accepted.
+    """
+    refuse_unknown(given, (one.name for one in fields(kind)), where)
+    kinds = get_type_hints(kind)
+    taken = {}
+    for name, value in given.items():
+        wanted, value = kinds[name], plain(value)
+        if wanted in (int, float) and isinstance(value, str):
+            with contextlib.suppress(ValueError):
+                value = float(value)
+        number = whole(value) if wanted is int else None
+        if number is None if wanted is int else not fits(value, wanted, is_number):
+            named = "list of numbers" if get_origin(wanted) else wanted.__name__
+            raise TrainingError(
+                "bad_config", f"{where}: {name}={shown(given[name])}; a value of type {named} is needed"
+            )
+        taken[name] = value if number is None else number
+    return taken
+
+
+def is_number(value: Any) -> bool:
+    """Whether a value is a finite number as JSON has them: settings are stored as they are given."""
+    return isinstance(value, (int, float)) and tasks.is_number(value)
+
+
+def plain(value: Any) -> Any:
+    """Settings as JSON has them: numbers and arrays of numpy as numbers and lists, tuples as lists, paths as texts."""
+    if isinstance(value, Mapping):
+        return {key: plain(one) for key, one in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(one) for one in value]
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    return value.tolist() if isinstance(value, (np.generic, np.ndarray)) else value

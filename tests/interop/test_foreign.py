@@ -16,8 +16,9 @@ import torch
 from monai.networks.nets import DenseNet121, SEResNet50
 from typer.testing import CliRunner
 
+from medattn_core.batch import Settings, predict_many
 from medattn_core.cli import app
-from medattn_core.errors import BundleError, PredictionError
+from medattn_core.errors import BundleError, MedAttnError, PredictionError
 from medattn_core.inference import Predictor
 from medattn_core.interop import open_predictor, verify
 from medattn_core.interop.gradcam import grad_cam
@@ -219,6 +220,15 @@ def test_a_jpeg_that_lies_on_its_side_is_refused(tmp_path: Path, monkeypatch: py
     with pytest.raises(PredictionError, match=r"p\.jpg: its EXIF orientation is not upright") as caught:
         open_predictor(root, trust=True, device="cpu")(tmp_path / "p.jpg")
     assert caught.value.code == "bad_argument"
+
+
+def test_a_batch_takes_the_predictor_of_its_bundle_alone(
+    predictor: Predictor, zoo: Path, scan: Path, tmp_path: Path
+) -> None:
+    own, shipped = Settings(bundle=str(zoo), trust=True, device="cpu"), Settings(bundle="brain_tumor_t1ce")
+    assert predict_many(scan, tmp_path / "out", own, predictor=predictor).failed == 0
+    with pytest.raises(MedAttnError, match=f"it is of the bundle {zoo}, the settings name brain_tumor_t1ce"):
+        predict_many(scan, tmp_path / "other", shipped, predictor=predictor)
 
 
 def test_through_the_command_line(zoo: Path, scan: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 
 from medattn_core.bundles import Bundle, load_network, save_bundle, seal
 from medattn_core.cli import app
+from medattn_core.errors import MedAttnError
 from medattn_core.inference import Predictor
 from medattn_core.interop import export, formats, parity, verify, workflow
 from medattn_core.interop.report import Report
@@ -195,3 +196,13 @@ def test_missing_packages_are_named(
     assert done.exit_code == 1
     assert 'error [missing_dependency] --onnx needs onnxscript: pip install "medattn[onnx]"' in done.stderr
     assert not (tmp_path / "x").exists()
+
+
+def test_one_input_is_a_list_of_one(originals: dict[str, Bundle], tmp_path: Path) -> None:
+    """Letter by letter a path would be read from its first "/" on: every file of the machine."""
+    for given in (str(tmp_path / "none.png"), tmp_path / "none.png"):
+        check = {check.name: check for check in verify(originals["blob_size"].path, inputs=given).checks}["input"]
+        assert (check.status, f"{tmp_path}/none.png" in check.detail) == ("failed", True)
+    with pytest.raises(MedAttnError, match="inputs: 5 is no path") as caught:
+        verify(originals["blob_size"].path, inputs=[5])  # type: ignore[list-item]
+    assert caught.value.code == "bad_argument"

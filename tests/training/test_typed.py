@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from medattn_core.errors import TrainingError
-from medattn_core.training.config import TrainingConfig, check_fields
-from medattn_core.training.typed import fits, refuse_unknown
+from medattn_core.training.config import TrainingConfig
+from medattn_core.training.typed import check_fields, fits, refuse_unknown
 
 
 @pytest.mark.parametrize(("kind", "right", "wrong"), [
