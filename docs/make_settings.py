@@ -240,15 +240,20 @@ def options_of(name: str) -> list[str]:
     return [one for one in names if one not in OF_NO_USE]
 
 
+def own_encoders() -> list[str]:
+    """Names of the encoders of the package; others may have been registered by whoever imports this."""
+    return [name for name, builder in ENCODERS.items() if builder.__module__.startswith("medattn_core.")]
+
+
 def encoders_part() -> str:
     """The encoders and their options; strides are measured."""
     rows = []
-    for name in ENCODERS:
+    for name in own_encoders():
         built: Any = build_encoder(name, spatial_dims=2, in_channels=1)
         local = "no" if built.mixes else "yes"
         rows.append([f"`{name}`", WHAT[name], ", ".join(map(str, built.strides)), local])
     groups: dict[tuple[str, ...], list[str]] = {}
-    for name in ENCODERS:
+    for name in own_encoders():
         groups.setdefault(tuple(options_of(name)), []).append(name)
     own = {"compact": CompactResNet, "efficientnet-lite0": EfficientNetLite}
     accepted = {

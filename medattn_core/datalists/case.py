@@ -53,8 +53,11 @@ class Case:
         if isinstance(self.channels, (str, os.PathLike)):
             object.__setattr__(self, "channels", (Path(self.channels),))
         if self.label is not None and self.labels not in (None, (self.label,)):
-            text = f"label {self.label!r} and labels {self.labels!r} differ; give one of them"
-            raise DataListError("bad_argument", text)
+            raise DataListError(
+                "bad_argument",
+                f"label {self.label!r} and labels {self.labels!r} differ; give one of them (to dataclasses.replace the "
+                "other as None)",
+            )
         # `label` and `labels` say one thing: whichever was given fills the other.
         if self.labels is None and self.label is not None:
             object.__setattr__(self, "labels", (self.label,))

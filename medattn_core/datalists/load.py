@@ -64,7 +64,25 @@ def load(
     unknown = sorted(set(columns or ()) - set(COLUMNS))
     if unknown:
         raise DataListError("bad_argument", f"columns: {unknown[0]!r} is not known; accepted: {', '.join(COLUMNS)}")
-    text = _text(path)
+    places, cases = parse(path, _text(path), section=section, labels=labels, columns=columns)
+    if check_files:
+        check_exist(path, places, cases)
+    return cases
+
+
+def parse(
+    path: Path,
+    text: str,
+    *,
+    section: str,
+    labels: Sequence[str] | None = None,
+    columns: Mapping[str, str] | None = None,
+) -> tuple[list[str], list[Case]]:
+    """Where each entry stands and the cases of a list that is in memory, as :func:`load` reads them from ``path``.
+
+    Raises:
+        DataListError: as :func:`load`, but for files that are not there.
+    """
     if path.suffix.lower() == ".json":
         rows, listed = _json_rows(path, text, section, columns or {})
         labels = listed if labels is None else labels
@@ -90,9 +108,7 @@ def load(
         raise bad(path, str(error)) from error
     places = [where for where, _ in rows]
     check_together(path, places, cases)
-    if check_files:
-        check_exist(path, places, cases)
-    return cases
+    return places, cases
 
 
 def check_section(path: str | Path, section: str) -> None:

@@ -13,7 +13,7 @@ from medattn_core.errors import MedAttnError, Notice
 from medattn_core.volumes import Volume
 
 GUESSES = (
-    "bbox", "bounding_box", "boundingbox", "box_h", "box_height", "box_w", "box_width", "box_x", "box_y",
+    "bbox", "bounding_box", "boundingbox", "box_h", "box_w", "box_x", "box_y",
     "x1", "x2", "x_max", "x_min", "xmax", "xmin", "y1", "y2", "y_max", "y_min", "ymax", "ymin",
 )  # fmt: skip
 """Names in small letters of columns that probably are a box, or a part of one."""

@@ -10,9 +10,11 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from medattn_core.datalists.case import BOX_COLUMNS, COLUMNS, NO_LABEL, SEPARATOR, Case, bad, label_names
+import numpy as np
+
+from medattn_core.datalists.case import BOX_COLUMNS, COLUMNS, NO_LABEL, SEPARATOR, Case, bad, composed, label_names
 from medattn_core.datalists.entry import NOTHING
-from medattn_core.datalists.load import sections
+from medattn_core.datalists.load import parse, sections
 from medattn_core.datalists.splits import TRAINING_SECTION
 from medattn_core.errors import DataListError
 from medattn_core.files import replacing
@@ -32,8 +34,8 @@ def save(
         section: name of a single list in JSON.
 
     Raises:
-        DataListError: ``bad_datalist`` for another suffix, other lists in the file, or a label, value, fold or path
-            that the format cannot hold; ``unwritable``.
+        DataListError: ``bad_datalist`` for another suffix, other lists in the file, or cases that would not be read
+            back as they are; ``unwritable``.
     """
     path = Path(path)
     given = cases if isinstance(cases, Mapping) else {section: cases}
@@ -46,13 +48,16 @@ def save(
     rows = {name: [_row(path, case) for case in some] for name, some in lists.items()}
     if path.suffix.lower() == ".json":
         _check_others(path, lists)
-        text = json.dumps({"labels": list(label_names(together)), **rows}, indent=1, ensure_ascii=False) + "\n"
+        names = sorted({composed(name) for name in label_names(together)})
+        text = json.dumps({"labels": names, **rows}, indent=1, ensure_ascii=False) + "\n"
     elif path.suffix.lower() == ".csv":
         if len(rows) != 1:
             raise bad(path, f"CSV holds one list, here are {len(rows)}; use .json, or a file for each")
         text = _csv_text(path, *rows.values())
     else:
         raise bad(path, f"suffix {path.suffix!r} is not accepted; use .json or .csv")
+    for name, some in lists.items():
+        _check_read_back(path, text, name, some)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with replacing(path) as temporary:
@@ -71,7 +76,34 @@ def _check_others(path: Path, lists: Mapping[str, object]) -> None:
         return
     if others:
         names = ", ".join(map(repr, others))
-        raise bad(path, f"it holds {names}, which would be lost; save all lists together, by their names, or delete it")
+        raise bad(
+            path,
+            f"it holds {names}, which would be lost; save all lists together, by their names, or choose another file",
+        )
+
+
+def _check_read_back(path: Path, text: str, section: str, cases: list[Case]) -> None:
+    """Refuse what would be read as something else, a path with a space in front in CSV for example, or not at all."""
+    _, read = parse(path, text, section=section) if cases else ([], [])
+    for case, back in zip(cases, read, strict=True):
+        given, found = _told(case), _told(back)
+        wrong = next((name for name in given if given[name] != found[name]), None)
+        if wrong is not None:
+            what = f"{wrong} {given[wrong]!r} would be read back as {found[wrong]!r}"
+            raise bad(path, f"{case.image}: {what}; change it, or use .json")
+
+
+def _told(case: Case) -> dict[str, Any]:
+    """What a case says, in one form: paths from the root, accents as parts of letters."""
+    return {
+        "images": [os.path.abspath(file) for file in case.images],
+        "mask": None if case.mask is None else os.path.abspath(case.mask),
+        "labels": None if case.labels is None else [composed(name) for name in case.labels],
+        "box": None if case.box is None else [float(side) for side in case.box],
+        "value": case.value,
+        "fold": case.fold,
+        "patient": case.patient,
+    }
 
 
 def _row(path: Path, case: Case) -> dict[str, Any]:
@@ -84,14 +116,14 @@ def _row(path: Path, case: Case) -> dict[str, Any]:
     images = [relative(file) for file in case.images]
     row: dict[str, Any] = {"image": images if case.channels else images[0]}
     if case.labels is not None:
-        row["label"] = case.label if case.label is not None else list(case.labels)
+        names = [composed(name) for name in case.labels]
+        row["label"] = names[0] if len(names) == 1 else names
     for name in ("value", "fold"):
         number = getattr(case, name)
         if number is not None:
-            if not is_number(number) or (name == "fold" and number != int(number)):
-                wanted = "a finite number" if name == "value" else "a whole number"
-                raise bad(path, f"{case.image}: {name} {number!r}; {wanted} is needed, or None")
-            row[name] = int(number) if number == int(number) and not isinstance(number, float) else float(number)
+            if not is_number(number):
+                raise bad(path, f"{case.image}: {name} {number!r}; a finite number is needed, or None")
+            row[name] = number.item() if isinstance(number, np.generic) else number
     if case.patient is not None:
         row["patient"] = case.patient
     if case.mask is not None:

@@ -128,6 +128,7 @@ def evaluate(
         "bundle": predictor.bundle.name,
         "bundle_version": predictor.bundle.version,
         "weights_sha256": predictor.bundle.weights_sha256,
+        "members_sha256": [digest for _, digest in predictor.bundle.members],
         "data": Path(data).name,
         "data_sha256": sha256(Path(data)),
         "section": section,
@@ -286,12 +287,12 @@ def _write(
 ) -> None:
     """The numbers first: a picture that fails, or a scan that is no longer there to be drawn, takes none of them."""
     files.make_folder(folder)
-    replaced = earlier.is_earlier(folder)
+    replaced = earlier.results_of(folder)
     files.write_text(
         folder / earlier.METRICS, json.dumps(metrics, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
     )
-    if replaced:
-        earlier.clear(folder)
+    for path in replaced:
+        files.remove(path)
     files.write_text(folder / earlier.CASES, _table(seen.rows))
     confidence = [s.confidence for s in seen.stated]
     drawn = pictures.draw(

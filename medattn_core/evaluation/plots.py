@@ -11,6 +11,7 @@ import numpy as np
 
 from medattn_core.metrics.calibration import binned
 from medattn_core.metrics.ranking import mixed
+from medattn_core.outputs.own_files import SOFTWARE
 
 INK, SOFT, LINE = "#1c2128", "#5e6670", "#d5d8dc"
 COLOURS = ("#2f5d8a", "#c2703d", "#4f8f6b", "#8c5a94", "#9a8b2f", "#b04a5a", "#4a8fa3", "#6f6f6f")
@@ -57,7 +58,7 @@ def _finish(figure: Any, axes: Any, path: Path, x: str, y: str, *, legend: bool 
             drawn = figure.legend(lines, names, ncols=1, **how)
         # The figure grows by it: else the curves would shrink with every label.
         figure.set_figheight(figure.get_figheight() + drawn.get_window_extent().height / figure.dpi)
-    figure.savefig(path, format="png", metadata={"Software": None})
+    figure.savefig(path, format="png", metadata={"Software": SOFTWARE})
     return path
 
 

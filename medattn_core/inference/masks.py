@@ -38,7 +38,7 @@ def native_mask(mask: MaskLike, volume: Volume) -> tuple[np.ndarray, tuple[Notic
     if isinstance(mask, (str, os.PathLike)):
         name = str(mask)
         try:
-            mask = read_mask(Path(mask))
+            mask = read_mask(mask)
         except VolumeError as error:
             if error.code != "bad_mask":
                 raise

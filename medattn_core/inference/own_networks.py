@@ -45,7 +45,7 @@ def own_networks(networks: Sequence[Any], task: TaskSpec) -> list[AttentionCNN]:
                 "sums to the logit",
             )
         _check(network, task, found[0].evidence_stride)
-    return [copy.deepcopy(network) for network in found]
+    return [copy.deepcopy(network).float() for network in found]  # images are float32
 
 
 def _check(network: AttentionCNN, task: TaskSpec, stride: int) -> None:

@@ -66,18 +66,6 @@ class Predictor:
         runtime: str = "torch",
         say: Callable[[str], object] | None = None,
     ) -> None:
-        self._set_up(bundle, own_networks(networks, bundle.task), device=device, runtime=runtime, say=say)
-
-    def _set_up(
-        self,
-        bundle: Bundle,
-        networks: Sequence[AttentionCNN],
-        *,
-        device: str,
-        runtime: str,
-        say: Callable[[str], object] | None,
-    ) -> None:
-        """Take over networks, which are put on the device and into the mode and layout of prediction."""
         import torch
 
         self.bundle = bundle
@@ -85,7 +73,8 @@ class Predictor:
         self.slices_at_once = SLICES_AT_ONCE
         self.task = bundle.task
         layout = torch.channels_last if self.task.spatial_dims == 2 else torch.channels_last_3d
-        self.networks = [n.to(device=device, memory_format=layout).eval() for n in networks]  # type: ignore[call-overload]
+        own = own_networks(networks, bundle.task)
+        self.networks = [n.to(device=device, memory_format=layout).eval() for n in own]  # type: ignore[call-overload]
         self.trust = Trust.from_calibration(bundle.calibration, str(bundle.path))
         self.runtime = runtime
         self._open_runtimes(say)
@@ -155,10 +144,7 @@ class Predictor:
         """
         loaded = bundle if isinstance(bundle, Bundle) else load(bundle)
         device = resolve_device(device)
-        predictor = cls.__new__(cls)  # nobody else has these networks: no copy
-        networks = load_networks(loaded, device=device)
-        predictor._set_up(loaded, networks, device=device, runtime=runtime, say=say)
-        return predictor
+        return cls(loaded, *load_networks(loaded, device=device), device=device, runtime=runtime, say=say)
 
     def __call__(
         self, source: Source | Sequence[Source], mask: MaskLike | None = None, series: str | None = None
@@ -187,10 +173,10 @@ class Predictor:
             )
         modality = self.task.modality
         first = sources[0]
-        volume = checked(first) if isinstance(first, Volume) else read(Path(first), series=series, modality=modality)
+        volume = checked(first) if isinstance(first, Volume) else read(first, series=series, modality=modality)
         check_modality(volume, self.task)
         after_read = time.perf_counter()
-        channels = [checked(other) if isinstance(other, Volume) else read(Path(other)) for other in sources[1:]]
+        channels = [checked(other) if isinstance(other, Volume) else read(other) for other in sources[1:]]
         conformed = network_input(volume, self.task, channels)
         stride = self.network.evidence_stride
         notices = [*volume.warnings, *conformed.grid.notices, *conformed.notices]

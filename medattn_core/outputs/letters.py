@@ -62,6 +62,8 @@ def in_ascii(text: str) -> str:
 
 @cache
 def _has(letter: str) -> bool:
-    """Whether the font has a letter: others are all drawn as the same box."""
+    """Whether the font has a letter: others are all drawn as the same box. What breaks or steers lines is none."""
+    if unicodedata.category(letter)[0] == "C" or unicodedata.category(letter) in ("Zl", "Zp"):
+        return False
     one, box = font(20).getmask(letter), font(20).getmask("\uffff")
     return letter == " " or one.size != box.size or bytes(one) != bytes(box)

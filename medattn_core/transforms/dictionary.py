@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Hashable, Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -43,7 +42,7 @@ def as_volume(value: Any, modality: tuple[str, ...] = (), *, spatial_dims: int =
             "bad_argument",
             f"the image is a {type(value).__name__}; accepted: a path, a Volume, or voxels as a NumPy array or tensor",
         )
-    return read(Path(value), modality=modality)
+    return read(value, modality=modality)
 
 
 class ConformD(MapTransform):

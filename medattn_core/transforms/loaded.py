@@ -103,7 +103,8 @@ def _picture(data: np.ndarray, affine: np.ndarray, meta: dict[Any, Any], source:
         raise VolumeError(
             "too_many_dimensions", f"{name}: a picture of shape {data.shape}; (W, H) or (1, W, H) is needed"
         )
-    unit = np.allclose(np.linalg.norm(affine[:3, :2], axis=0), 1.0)
+    # As readers write it where a file says nothing; a slice of a scan has a place, or an orientation.
+    unit = np.array_equal(np.abs(affine), np.eye(4))
     nifti = "pixdim" in meta
     # Of pictures NIfTI alone can say how they lie, and a slice that was cut of a volume has lost which axis was cut.
     placed = nifti and (meta.get("sform_code", 0) > 0 or meta.get("qform_code", 0) > 0)

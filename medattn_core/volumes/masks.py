@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+import os
 
 import numpy as np
 
@@ -14,7 +14,7 @@ LOSSY = ("jpeg",)
 """Formats whose compression leaves faint noise around all that is drawn."""
 
 
-def read_mask(path: Path) -> Volume:
+def read_mask(path: str | os.PathLike[str]) -> Volume:
     """A mask from a file; it may be of one value.
 
     Raises:

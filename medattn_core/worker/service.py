@@ -10,7 +10,6 @@ import uuid
 from collections.abc import Callable
 from dataclasses import replace
 from importlib import import_module
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medattn_core.errors import MedAttnError, PredictionError, known_error
@@ -170,7 +169,7 @@ class Service:
                 predictor.task.index(label)
         course.at("read", 0.05, "reading the scan")
         loaded = time.perf_counter()
-        volume = read(Path(request.get("path")), series=request.get("series"), modality=predictor.task.modality)
+        volume = read(request.get("path"), series=request.get("series"), modality=predictor.task.modality)
         volume = replace(
             volume,
             source=request.get("name", volume.source),
@@ -179,7 +178,7 @@ class Service:
         channels = []
         for path in request.get("channels", []):
             course.check()
-            channels.append(read(Path(path)))
+            channels.append(read(path))
         was_read = time.perf_counter()
         course.at("prepare", 0.15, "placing the scan on the grid of the model")
         passes = 1

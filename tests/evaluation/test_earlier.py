@@ -13,12 +13,12 @@ from typer.testing import CliRunner
 from medattn_core.cli import app
 from medattn_core.errors import MedAttnError
 from medattn_core.evaluation import Settings, evaluate
-from medattn_core.evaluation.earlier import check_other, check_strangers
+from medattn_core.evaluation.earlier import check_other, check_strangers, results_of
 from tests.squares import write_list
 
 NUMBERS = Settings(compared_cases=0, bootstrap=0, examples=0)
-NOW = {"bundle": "squares", "bundle_version": "0.1.0", "weights_sha256": "ab", "data": "test.csv", "data_sha256": "cd",
-       "section": None, "fold": None}  # fmt: skip
+NOW = {"bundle": "squares", "bundle_version": "0.1.0", "weights_sha256": "ab", "members_sha256": [],
+       "data": "test.csv", "data_sha256": "cd", "section": "test", "fold": None}  # fmt: skip
 
 
 def listed(trained: tuple[Path, Path], path: Path, start: int) -> Path:
@@ -46,8 +46,8 @@ def test_results_of_another_list_stay_unless_it_is_said(trained: tuple[Path, Pat
     ran = CliRunner().invoke(app, ["evaluate", str(trained[0]), "--data", str(second), "--output", str(output)])
     assert ran.exit_code != 0
     assert "[other_run]" in ran.stderr
-    (output / "froc.png").write_text("of the first")
-    (output / "example_worst_3.png").write_text("of the first")
+    for name in ("froc.png", "example_worst_3.png"):  # as the first may have had them
+        shutil.copy(output / "roc.png", output / name)
     (output / "example_brain.png").write_text("somebody's own")
     arguments = ["--compared-cases", "0", "--bootstrap", "0", "--device", "cpu", "--overwrite"]
     ran = CliRunner().invoke(
@@ -63,10 +63,11 @@ def test_results_of_another_list_stay_unless_it_is_said(trained: tuple[Path, Pat
 
 
 @pytest.mark.parametrize(("changed", "words"), [
-    ({"weights_sha256": "ef"}, "other weights"), ({"bundle": "rings"}, "of rings 0.1.0 on test.csv"),
+    ({"weights_sha256": "ef"}, "other weights"), ({"members_sha256": ["ef"]}, "other weights"),
+    ({"bundle": "rings"}, "of rings 0.1.0 on test.csv"),
     ({"bundle_version": "0.2.0"}, "of squares 0.2.0 on test.csv"), ({"data": "val.csv"}, "of squares 0.1.0 on val.csv"),
     ({"data_sha256": "ef"}, "another list of that name"), ({"section": "validation"}, "on test.csv, list validation"),
-    ({"fold": 2}, "on test.csv, fold 2"),
+    ({"fold": 2}, "on test.csv, list test, fold 2"),
 ])  # fmt: skip
 def test_what_is_another_result(tmp_path: Path, changed: dict, words: str) -> None:
     (tmp_path / "metrics.json").write_text(json.dumps(NOW | changed))
@@ -79,8 +80,33 @@ def test_what_is_another_result(tmp_path: Path, changed: dict, words: str) -> No
 
 def test_results_of_before_do_not_name_the_content_of_their_list(tmp_path: Path) -> None:
     check_other(tmp_path, NOW, overwrite=False)
-    (tmp_path / "metrics.json").write_text(json.dumps({k: v for k, v in NOW.items() if k != "data_sha256"}))
+    new = ("data_sha256", "members_sha256")
+    (tmp_path / "metrics.json").write_text(json.dumps({k: v for k, v in NOW.items() if k not in new}))
     check_other(tmp_path, NOW, overwrite=False)
+
+
+def test_the_only_list_of_a_file_may_be_named_or_not(tmp_path: Path) -> None:
+    (tmp_path / "metrics.json").write_text(json.dumps(NOW | {"section": None}))
+    check_other(tmp_path, NOW, overwrite=False)
+    (tmp_path / "metrics.json").write_text(json.dumps(NOW))
+    check_other(tmp_path, NOW | {"section": None}, overwrite=False)
+
+
+@pytest.mark.parametrize("name", ["predicted.png", "froc.png", "summary.html", "example_best_7.png"])
+def test_what_somebody_put_beside_results_stays(tmp_path: Path, name: str) -> None:
+    """Curves of versions that did not sign theirs are told by their names."""
+    (tmp_path / "metrics.json").write_text(json.dumps(NOW))
+    (tmp_path / "roc.png").mkdir()
+    with pytest.raises(MedAttnError, match=r"roc\.png: it is of no evaluation"):
+        check_strangers(tmp_path)
+    (tmp_path / "roc.png").rmdir()
+    (tmp_path / name).write_text("somebody's own")
+    with pytest.raises(MedAttnError, match="it is of no evaluation"):
+        check_strangers(tmp_path)
+    assert results_of(tmp_path) == []
+    (tmp_path / "metrics.json").write_text(json.dumps({k: v for k, v in NOW.items() if k != "data_sha256"}))
+    check_strangers(tmp_path)
+    assert results_of(tmp_path) == [tmp_path / name]
 
 
 @pytest.mark.parametrize(("name", "content"), [

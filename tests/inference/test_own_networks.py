@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from medattn_core.bundles import load_network, load_networks
+from medattn_core.bundles import load_network
 from medattn_core.errors import PredictionError
 from medattn_core.inference import Predictor
 from medattn_core.networks.attention_cnn import AttentionCNN
@@ -37,18 +37,23 @@ def test_the_caller_s_network_stays_as_it_is(random_bundle, scan):
     np.testing.assert_array_equal(predictor(scan).logits, expected)
 
 
-def test_the_networks_of_a_bundle_are_not_copied(random_bundle, monkeypatch):
-    """Nobody else has them, and a copy of large ones costs their memory again."""
-    loaded = []
+def test_a_subclass_is_set_up_by_its_own_constructor(random_bundle, scan):
+    class Named(Predictor):
+        def __init__(self, bundle, *networks, **options):
+            super().__init__(bundle, *networks, **options)
+            self.extra = bundle.name
 
-    def remembered(*arguments, **options):
-        loaded.extend(load_networks(*arguments, **options))
-        return loaded
-
-    monkeypatch.setattr("medattn_core.inference.predictor.load_networks", remembered)
-    predictor = Predictor.from_bundle(random_bundle, device="cpu")
-    assert predictor.network is loaded[0]
+    predictor = Named.from_bundle(random_bundle, device="cpu")
+    assert predictor.extra == random_bundle.name
     assert not predictor.network.training
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float64])
+def test_weights_of_another_precision_predict(random_bundle, scan, dtype):
+    expected = Predictor.from_bundle(random_bundle, device="cpu")(scan).logits
+    network = load_network(random_bundle).to(dtype)
+    np.testing.assert_allclose(Predictor(random_bundle, network)(scan).logits, expected, atol=1e-2)
+    assert next(network.parameters()).dtype == dtype
 
 
 def test_an_ensemble_in_one_module_is_its_members(random_bundle, scan):

@@ -19,6 +19,7 @@ from medattn_core.inference.predictor import _with_doubts
 from medattn_core.tasks import TaskSpec
 from medattn_core.transforms.grid import plan_grid
 from medattn_core.volumes import Volume, read
+from medattn_core.volumes.write import write
 
 
 @pytest.fixture(scope="module")
@@ -191,3 +192,13 @@ def test_messages_about_a_volume_made_in_memory_call_it_so(predictor, scan):
         told = [codes[code] for code in ("unknown_spacing", "upsampled") if code in codes]
         assert told
         assert all(message.startswith("the volume: ") for message in told)
+
+
+def test_an_empty_path_is_not_the_current_folder(brightness_predictor, tmp_path, monkeypatch):
+    """Of an unset variable, or an empty cell of a table: the scan there would be a plausible answer, or a mask."""
+    scan = Volume(data=np.arange(4096.0).reshape(16, 16, 16), affine=np.eye(4))
+    write(scan, tmp_path / "scan.nii.gz")
+    monkeypatch.chdir(tmp_path)
+    for arguments in (("",), (scan, "")):
+        with pytest.raises(VolumeError, match="the path of an image is empty"):
+            brightness_predictor(slicewise=False)(*arguments)

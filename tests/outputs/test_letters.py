@@ -28,3 +28,9 @@ def test_with_the_font_of_matplotlib_scripts_stay() -> None:
         assert bytes(letters.font(20).getmask("\uffff")) not in masks
     assert letters.drawable("a\N{COMBINING DIAERESIS}") == "\N{LATIN SMALL LETTER A WITH DIAERESIS}"
     assert letters.drawable("\N{CJK UNIFIED IDEOGRAPH-4E2D}") == "?"
+
+
+def test_what_breaks_or_steers_lines_is_no_letter() -> None:
+    """A file name may hold it; the layout of lines would fail, and with it the picture."""
+    for code in (0x0A, 0x0D, 0x1C, 0x85, 0x2028, 0x2029, 0x200F):
+        assert letters.drawable(f"a{chr(code)}b") == "a?b"

@@ -59,7 +59,7 @@ def test_numbers_of_numpy_are_numbers(squares: Path, tmp_path: Path) -> None:
     stored = json.loads((bundle.path / "configs" / "metadata.json").read_text())["medattn"]
     assert (stored["training"]["epochs"], stored["training"]["seed"], stored["network"]["width"]) == (1, 3, 16)
     assert (stored["task"]["spacing"], stored["training"]["learning_rate"]) == ([1.0, 1.0], float(part(1e-3)))
-    assert bundle.metadata["medattn"]["calibration"]["from"] == "held-out fold 0"
+    assert bundle.metadata["medattn"]["calibration"]["from"] == "held-out fold 0 of the list"
 
 
 @pytest.mark.parametrize(("given", "said"), [

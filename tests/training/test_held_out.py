@@ -123,7 +123,8 @@ def test_it_is_known_before_images_are_read(squares: Path, tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("changed", [
-    {"value": 4.0}, {"labels": ("b",)}, {"labels": ()}, {"labels": None, "label": None}, {"box": (1, 2, 3, 5)},
+    {"value": 4.0}, {"labels": ("b",), "label": None}, {"labels": (), "label": None}, {"labels": None, "label": None},
+    {"box": (1, 2, 3, 5)},
     {"box": None}, {"mask": Path("list/other.png")}, {"mask": None}, {"patient": "q"}, {"image": Path("list/x.png")},
     {"channels": (Path("list/x.png"),)},
 ], ids=str)  # fmt: skip

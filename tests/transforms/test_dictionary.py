@@ -91,6 +91,24 @@ def test_an_affine_that_states_a_pixel_size_counts(grey: np.ndarray) -> None:
     assert volume.spacing.tolist() == [0.5, 0.5, 1.0]
 
 
+def test_a_slice_of_one_millimetre_has_a_pixel_size(grey: np.ndarray) -> None:
+    """The unit matrix says nothing, one of the same size with a place or an orientation does."""
+    placed, turned = np.eye(4), np.eye(4)[[1, 0, 2, 3]]
+    placed[:2, 3] = -90.0, -126.0
+    for affine, known in ((np.eye(4), False), (np.diag([-1.0, -1.0, 1.0, 1.0]), False), (placed, True), (turned, True)):
+        given = MetaTensor(grey.T[None].astype(np.float32), affine=affine)
+        assert as_volume(given, spatial_dims=2).spacing_known == known
+
+
+def test_an_empty_path_is_not_the_current_folder(
+    grey: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Image.fromarray(grey).save(tmp_path / "a.png")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(VolumeError, match="the path of an image is empty"):
+        ConformD("image", FLAT)({"image": ""})
+
+
 def test_a_picture_of_a_palette_or_in_colour_is_refused(grey: np.ndarray, tmp_path: Path) -> None:
     path = tmp_path / "p.png"
     Image.fromarray(grey).convert("P").save(path)

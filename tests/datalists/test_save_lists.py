@@ -57,12 +57,30 @@ def test_numbers_of_numpy_are_numbers_and_others_are_none(tmp_path: Path) -> Non
     )
     (entry,) = json.loads(path.read_text())["training"]
     assert (entry["value"], entry["fold"], entry["box"]) == (1.5, 1, [1.0, 2.0, 3.0, 4.0])
+
+
+def test_what_would_be_read_as_something_else_is_refused(tmp_path: Path) -> None:
     for more, words in (
         ({"value": float("nan")}, "value nan; a finite number"),
-        ({"fold": 0.5}, "fold 0.5; a whole number"),
+        ({"value": 1e16}, "beyond 1e+15"),
+        ({"fold": 0.5}, "; give a whole number"),
+        ({"fold": -1}, "; give a whole number"),
+        ({"box": (0.0, 0.0, float("nan"), 1.0)}, "box"),
+        ({"labels": ("",)}, "label"),
     ):
         for suffix in ("json", "csv"):
-            assert words in refused([of(tmp_path, **more)], tmp_path / f"other.{suffix}")
+            assert words in refused([of(tmp_path, **more)], tmp_path / f"list.{suffix}"), (more, suffix)
+    assert "would be read back as" in refused([of(tmp_path, " a.nii", label="x")], tmp_path / "list.csv")
+    twice = [of(tmp_path, fold=0, patient="p"), of(tmp_path, "b.nii", fold=1, patient="p")]
+    assert "is the same patient" in refused(twice, tmp_path / "list.json")
+    assert not list(tmp_path.iterdir())
+
+
+def test_accents_are_written_in_one_form(tmp_path: Path) -> None:
+    path = tmp_path / "list.json"
+    one, two = "\N{LATIN SMALL LETTER E WITH ACUTE}", "e\N{COMBINING ACUTE ACCENT}"
+    datalists.save([of(tmp_path, label=one), of(tmp_path, "b.nii", label=two)], path)
+    assert [case.label for case in datalists.load(path, check_files=False)] == [one, one]
 
 
 def test_one_label_is_no_list_of_its_letters(tmp_path: Path) -> None:
