@@ -188,7 +188,7 @@ def test_the_aneurysm_is_said_from_the_threshold_of_the_documented_accuracy():
     card = (bundle.path / "docs" / "README.md").read_text(encoding="utf-8")
     assert f"a label is said from a probability of {bundle.task.threshold:g} on" in card
     assert f"(logit {cut:.2f})" in card
-    assert list(bundle.metadata["changelog"]) == ["1.0.0", "1.0.1", "1.1.0", "1.2.0", bundle.version]
+    assert list(bundle.metadata["changelog"]) == ["1.0.0", "1.0.1", "1.1.0", "1.2.0", "2.0.0", bundle.version]
     noise = np.random.default_rng(0).uniform(0, 255, (64, 64, 64)).astype(np.float32)
     predictor = Predictor.from_bundle(bundle.name, device="cpu")
     prediction = predictor(Volume(data=noise, affine=np.eye(4)))
