@@ -50,7 +50,6 @@ def test_sides_take_turns_and_the_first_pass_is_not_counted():
 
 @pytest.mark.parametrize("bundle", ["vessel_aneurysm", "brain_tumor_t1ce"])
 def test_all_sides_write_a_map_on_the_grid_of_the_scan(tmp_path, bundle):
-    torch.manual_seed(0)  # the linear layer of stock MONAI is drawn: some draws leave Grad-CAM nothing above zero
     predictor = Predictor.from_bundle(bundle, device="cpu")
     path = BRAIN
     if bundle == "vessel_aneurysm":
@@ -59,14 +58,20 @@ def test_all_sides_write_a_map_on_the_grid_of_the_scan(tmp_path, bundle):
         write(Volume(data=speed.made_up_scan(0, 40)[:, :36], affine=affine), path)
     ours = speed.medattn(predictor, path, tmp_path)()
     assert set(ours) == {"read", "conform", "network", "map", "regions", "write"}
-    theirs = speed.stock_monai(predictor, path, tmp_path)()
-    assert set(theirs) == {"read", "conform", "network", "Grad-CAM", "map", "write"}
-    assert min(*ours.values(), *theirs.values()) > 0
     name = path.name.split(".")[0]
     our_map = nib.load(tmp_path / f"{name}_evidence.nii.gz")
-    (their_file,) = tmp_path.glob("*_monai*")
-    assert our_map.shape == nib.load(their_file).shape[:3]
-    assert np.ptp(np.asarray(nib.load(their_file).dataobj)) > 0
+    spread = []
+    for seed in range(4):  # the linear layer of stock MONAI is drawn: some draws leave Grad-CAM nothing above zero
+        torch.manual_seed(seed)
+        theirs = speed.stock_monai(predictor, path, tmp_path)()
+        assert set(theirs) == {"read", "conform", "network", "Grad-CAM", "map", "write"}
+        assert min(*ours.values(), *theirs.values()) > 0
+        (their_file,) = tmp_path.glob("*_monai*")
+        assert our_map.shape == nib.load(their_file).shape[:3]
+        spread.append(np.ptp(np.asarray(nib.load(their_file).dataobj)))
+        if spread[-1] > 0:
+            break
+    assert spread[-1] > 0
 
 
 @pytest.mark.parametrize("encoder", ["efficientnet-lite0", "efficientnet-b0", "densenet121"])
