@@ -89,8 +89,11 @@ def _check_read_back(path: Path, text: str, section: str, cases: list[Case]) -> 
         given, found = _told(case), _told(back)
         wrong = next((name for name in given if given[name] != found[name]), None)
         if wrong is not None:
-            what = f"{wrong} {given[wrong]!r} would be read back as {found[wrong]!r}"
-            raise bad(path, f"{case.image}: {what}; change it, or use .json")
+            # Who the patient is, is said nowhere.
+            what = "the patient" if wrong == "patient" else f"{wrong} {given[wrong]!r}"
+            back_as = "something else" if wrong == "patient" else repr(found[wrong])
+            other = ", or use .json" if path.suffix.lower() == ".csv" else ""
+            raise bad(path, f"{case.image}: {what} would be read back as {back_as}; change it{other}")
 
 
 def _told(case: Case) -> dict[str, Any]:

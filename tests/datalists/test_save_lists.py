@@ -73,6 +73,10 @@ def test_what_would_be_read_as_something_else_is_refused(tmp_path: Path) -> None
     assert "would be read back as" in refused([of(tmp_path, " a.nii", label="x")], tmp_path / "list.csv")
     twice = [of(tmp_path, fold=0, patient="p"), of(tmp_path, "b.nii", fold=1, patient="p")]
     assert "is the same patient" in refused(twice, tmp_path / "list.json")
+    for suffix, what_to_do in (("json", "change it"), ("csv", "change it, or use .json")):
+        said = refused([of(tmp_path, label="x", patient=" Erika M")], tmp_path / f"list.{suffix}")
+        assert said.endswith(f"the patient would be read back as something else; {what_to_do}")
+        assert "Erika" not in said
     assert not list(tmp_path.iterdir())
 
 
