@@ -21,7 +21,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from medattn_core.arguments import several
+from medattn_core.arguments import path_of, several
 from medattn_core.datalists.case import BOX_COLUMNS, COLUMNS, Case, bad
 from medattn_core.datalists.consistency import check_files as check_exist
 from medattn_core.datalists.consistency import check_together
@@ -59,7 +59,7 @@ def load(
     Raises:
         DataListError: ``bad_datalist``, with the row or entry and what is wrong with it; ``bad_argument``.
     """
-    path = Path(path)
+    path = path_of("path", path)
     labels = None if labels is None else several("labels", labels, of="names")
     unknown = sorted(set(columns or ()) - set(COLUMNS))
     if unknown:
@@ -119,7 +119,7 @@ def check_section(path: str | Path, section: str) -> None:
     Raises:
         DataListError: ``bad_argument``; ``bad_datalist``: it cannot be read.
     """
-    path = Path(path)
+    path = path_of("path", path)
     if section == TRAINING_SECTION:
         return
     if path.suffix.lower() in (".csv", ".tsv"):
@@ -162,7 +162,7 @@ def other_names(path: str | Path, section: str) -> list[str]:
     Raises:
         DataListError: ``bad_datalist``: it cannot be read.
     """
-    path = Path(path)
+    path = path_of("path", path)
     text = _text(path)
     rows = _json_rows(path, text, section, {})[0] if path.suffix.lower() == ".json" else csv_rows(path, text, {})
     return list(dict.fromkeys(key for _, row in rows for key in row if key not in (*COLUMNS, BOX)))
@@ -176,7 +176,7 @@ def bare_cases(path: str | Path, section: str) -> list[Case] | None:
     Raises:
         DataListError: ``bad_datalist``: it cannot be read.
     """
-    path = Path(path)
+    path = path_of("path", path)
     entries = _json(path).get(section, [])
     if any(isinstance(entry, (dict, list)) for entry in entries):
         return None

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from medattn_core.arguments import several, whole_number
+from medattn_core.arguments import path_of, several, whole_number
 from medattn_core.bundles.bundle import METADATA
 from medattn_core.bundles.files import sha256
 from medattn_core.datalists import Case
@@ -114,7 +114,7 @@ def evaluate(
     settings = settings or Settings()
     repeat, fold = several("repeat", repeat), None if fold is None else whole_number("fold", fold, Range(low=0))
     check_names(settings.compare or ())
-    folder = Path(output)
+    data, folder = path_of("data", data), path_of("output", output)
     _check_folder(folder)
     predictor = Predictor.from_bundle(bundle, device=device)
     compare, left_out = _possible(settings, predictor)
@@ -129,8 +129,8 @@ def evaluate(
         "bundle_version": predictor.bundle.version,
         "weights_sha256": predictor.bundle.weights_sha256,
         "members_sha256": [digest for _, digest in predictor.bundle.members],
-        "data": Path(data).name,
-        "data_sha256": sha256(Path(data)),
+        "data": data.name,
+        "data_sha256": sha256(data),
         "section": section,
         "fold": fold,
     }

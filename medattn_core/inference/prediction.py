@@ -372,6 +372,7 @@ class Prediction:
             "label": None if regression else self.label,
             "present": None if regression else list(self.present),
             "probabilities": self.probabilities,
+            "calibrated": None if regression else self.trust.calibrated,
             "value": self.value,
             "unit": self.unit or None,
             "logits": {k: float(v) for k, v in zip(labels, self.logits, strict=True)},

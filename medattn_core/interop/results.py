@@ -42,7 +42,7 @@ def columns(task: TaskSpec) -> list[str]:
     labels = [] if task.kind == "regression" else [f"probability_{label}" for label in task.labels]
     return [
         *("input", "label", "label_set", "present", *labels, "value", "value_low", "value_high", "unit"),
-        *("coverage", "confidence", "abstained", "undecided", "evidence_path", "evidence_label"),
+        *("coverage", "confidence", "abstained", "calibrated", "undecided", "evidence_path", "evidence_label"),
         *("warnings", "error_code", "error_message"),
     ]
 
@@ -60,7 +60,7 @@ def row_of(prediction: Prediction) -> dict[str, str]:
     else:
         row |= {"label": prediction.label, "present": "|".join(prediction.present)}
         row |= {f"probability_{label}": p for label, p in prediction.probabilities.items()}
-        row |= {"confidence": claims.confidence}
+        row |= {"confidence": claims.confidence, "calibrated": prediction.trust.calibrated}
     for name, labels in (("label_set", claims.label_set), ("undecided", prediction.undecided)):
         row[name] = None if labels is None else "|".join(labels)
     row |= {"coverage": prediction.trust.coverage, "abstained": prediction.abstained}

@@ -17,7 +17,8 @@ from medattn_core.errors import MedAttnError
 KEYS = (
     *("input", "channels", "series_instance_uid", "bundle", "bundle_version", "weights_sha256", "runtime", "label"),
     *("present",),
-    *("probabilities", "value", "unit", "logits", "bias", "uncertainty", "label_set", "interval", "coverage"),
+    *("probabilities", "calibrated", "value", "unit", "logits", "bias", "uncertainty"),
+    *("label_set", "interval", "coverage"),
     *("confidence", "abstained", "undecided", "evidence", "regions", "warnings", "error", "timings_s"),
 )
 """Keys of each object of predictions.json, in order; all are always there."""
@@ -96,7 +97,8 @@ def flat(record: Mapping[str, Any]) -> dict[str, Any]:
     row.update({"value_low": low, "value_high": high})
     row["label_set"] = None if record["label_set"] is None else "|".join(record["label_set"])
     row.update({key: record[key] for key in ("coverage", "confidence", "abstained")})
-    undecided = record.get("undecided")  # unknown to unfinished runs of before
+    row["calibrated"] = record.get("calibrated")  # like the next, unknown to unfinished runs of before
+    undecided = record.get("undecided")
     row["undecided"] = None if undecided is None else "|".join(undecided)
     uncertainty = record["uncertainty"]
     if isinstance(uncertainty, Mapping):

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from medattn_core import datalists
-from medattn_core.arguments import truth_value, whole_number
+from medattn_core.arguments import path_of, truth_value, whole_number
 from medattn_core.bundles import Bundle, Recipe, load, save_bundle
 from medattn_core.bundles.save import as_stored
 from medattn_core.bundles.trust import InputCheck
@@ -134,7 +134,7 @@ def train(
     validation_fold, folds = _whole("validation_fold", validation_fold), _whole("folds", folds)
     for name, value in (("resume", resume), ("overwrite", overwrite)):
         truth_value(name, value, kind=TrainingError)
-    output, data = Path(output), Path(data)
+    data, output = path_of("data", data), path_of("output", output)
     # Of several processes each takes a card of its own, and none touches that of another.
     device = resolve_device(device, used=int(os.environ.get("WORLD_SIZE", "1")) == 1)
     processes = Processes(device)

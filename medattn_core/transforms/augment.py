@@ -7,7 +7,7 @@ Everything is drawn from the generator given, so that a run repeats. Works for `
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from medattn_core.arguments import shown
 from medattn_core.errors import TrainingError
 from medattn_core.ranges import Range
 
@@ -71,6 +72,9 @@ class Augmentation:
 
     def __post_init__(self) -> None:
         if self.flip_axes is not None:
+            if not isinstance(self.flip_axes, Iterable):
+                message = f"augmentation: flip_axes={shown(self.flip_axes)}; a list of axes is needed, of 0, 1, 2"
+                raise TrainingError("bad_config", message)
             object.__setattr__(self, "flip_axes", tuple(self.flip_axes))
         for name, accepted in self.ranges.items():
             value = getattr(self, name)

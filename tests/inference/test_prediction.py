@@ -171,8 +171,9 @@ def test_record_is_plain_json(prediction):
     assert record["label"] in prediction.task.labels
     assert set(record) == {
         "input", "channels", "series_instance_uid", "bundle", "bundle_version", "weights_sha256", "runtime", "label",
-        "present", "probabilities", "value", "unit", "logits", "bias", "uncertainty", "label_set", "interval",
-        "coverage", "confidence", "abstained", "undecided", "evidence", "regions", "warnings", "error", "timings_s",
+        "present", "probabilities", "calibrated", "value", "unit", "logits", "bias", "uncertainty", "label_set",
+        "interval", "coverage", "confidence", "abstained", "undecided", "evidence", "regions", "warnings", "error",
+        "timings_s",
     }  # fmt: skip
     e = record["evidence"]
     assert record["bias"][e["label"]] + e["sum"] + e["residual"] == pytest.approx(record["logits"][e["label"]])

@@ -32,7 +32,7 @@ RULES: dict[str, dict[str, Any]] = {
     "multilabel": {"conformal": {"coverage": 0.9, "undecided": {
         "a": {"present_from": 0.635, "absent_to": 0.672}, "=c": {"present_from": 0.53, "absent_to": 0.7}}}},
     "multiclass": {"conformal": {"coverage": 0.9, "quantile": 0.7}, "abstain": {"threshold": 0.56, "accuracy": 0.9},
-                   "confidence": {"scale": 0.5, "offset": 1.0}},
+                   "confidence": {"scale": 0.5, "offset": 1.0}, "temperature": 1.3},
     "regression": {"conformal": {"coverage": 0.9, "half_width": 2.5, "least": 0.0}},
 }  # fmt: skip
 """Of an untrained model whose probabilities hardly differ from scan to scan: some reach each threshold, some do not."""

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 DESIGN_KEYS = [
     *("input", "channels", "series_instance_uid", "bundle", "bundle_version", "weights_sha256", "runtime", "label"),
     *("present",),
-    *("probabilities", "value", "unit", "logits", "bias", "uncertainty", "label_set", "interval", "coverage"),
+    *("probabilities", "calibrated", "value", "unit", "logits", "bias", "uncertainty"),
+    *("label_set", "interval", "coverage"),
     *("confidence", "abstained", "undecided", "evidence", "regions", "warnings", "error", "timings_s"),
 ]
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from medattn_core.errors import TrainingError
+from medattn_core.errors import MedAttnError, TrainingError
 from medattn_core.tasks import TaskSpec
 from medattn_core.training import TrainingConfig, train
 from medattn_core.training.config import read_config
@@ -43,6 +43,24 @@ def refused(code: str, run: Any, *given: Any, **options: Any) -> str:
 ])  # fmt: skip
 def test_arguments_are_looked_at_before_the_list(tmp_path: Path, given: dict[str, Any], code: str, said: str) -> None:
     assert refused(code, train, tmp_path / "none.csv", tmp_path / "out", **given).startswith(said)
+
+
+@pytest.mark.parametrize("which", ["data", "output"])
+@pytest.mark.parametrize(
+    ("given", "said"), [(None, "=None; a path is needed"), (5, "=5; a path"), ("", ": a path is empty")]
+)
+def test_what_is_no_path_is_said(tmp_path: Path, which: str, given: Any, said: str) -> None:
+    paths = {"data": tmp_path / "none.csv", "output": tmp_path / "out", which: given}
+    with pytest.raises(MedAttnError) as caught:
+        train(**paths)
+    assert (caught.value.code, caught.value.message.startswith(which + said)) == ("bad_argument", True)
+
+
+def test_axes_to_mirror_are_a_list() -> None:
+    assert refused("bad_config", Augmentation, flip_axes=1) == (
+        "augmentation: flip_axes=1; a list of axes is needed, of 0, 1, 2"
+    )
+    assert Augmentation(flip_axes=np.array([0, 1])).flip_axes == (0, 1)
 
 
 def test_numbers_of_numpy_are_numbers(squares: Path, tmp_path: Path) -> None:

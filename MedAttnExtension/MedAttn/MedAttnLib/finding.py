@@ -15,7 +15,7 @@ from MedAttnLib.colours import Scale
 _KEPT = (
     *("prediction", "kind", "label", "present", "probabilities", "value", "unit", "interval", "quantity", "abstained"),
     *("undecided", "confidence", "label_set", "coverage", "warnings", "logits", "bias", "bundle", "bundle_version"),
-    *("weights_sha256", "runtime", "timings_s", "uncertainty", "unmeasured", "limits"),
+    *("weights_sha256", "runtime", "timings_s", "uncertainty", "unmeasured", "limits", "calibrated"),
 )
 """Fields of the engine's result that are saved with the scene: no names, no paths."""
 

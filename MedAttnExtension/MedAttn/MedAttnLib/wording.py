@@ -190,6 +190,8 @@ def note(result: dict[str, Any]) -> str:
     decided = not (result.get("abstained") or result.get("undecided"))
     if decided and result.get("limits") and (result["kind"] == "multiclass" or len(shares) == 1):
         research = _undecided(result, result["label"]) + ".\n" + research  # else it stands above, with the finding
+    if result.get("calibrated") is False:  # scenes of older versions do not say
+        research = _("Not calibrated: how often such a probability is right is not known.") + "\n" + research
     if len(shares) < 2 or abs(sum(shares) - 1.0) < 1e-3:
         return research
     # A line each: a label that wraps its text is squeezed into one line where the panel is low.

@@ -142,3 +142,12 @@ def test_the_limits_of_what_is_undecided_are_said() -> None:
     assert wording.finding(most) == "<b>Undecided below 91.6 %.</b> Most likely: a 60.0 %"
     assert "Undecided below 91.6 %." in wording.note({**most, "abstained": False})
     assert wording.limit(0.0004) == "0.04 %"
+
+
+def test_probabilities_that_nobody_calibrated_are_said_to_be_so() -> None:
+    """Under the table; nothing of quantities, and of scenes of older versions, which do not know."""
+    text = "Not calibrated: how often such a probability is right is not known."
+    one = multilabel(["a"], a=0.9)
+    assert text in wording.note({**one, "calibrated": False}).split("\n")
+    for known in ({**one, "calibrated": True}, one, {"kind": "regression", "value": 3.0, "calibrated": None}):
+        assert "alibrated" not in wording.note(known)
