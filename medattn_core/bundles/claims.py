@@ -25,6 +25,7 @@ class Claims:
     Attributes:
         label_set, interval, confidence: as in :class:`medattn_core.inference.Prediction`; None without a rule, and
             where they are not known for this scan.
+        calibrated: whether the probabilities are, for this scan; None of a quantity.
         unmeasured: why they are not known for this scan, by the code of the warning; empty where they are, and where
             the bundle has no rule to claim anything by.
     """
@@ -32,6 +33,7 @@ class Claims:
     label_set: tuple[str, ...] | None = None
     interval: tuple[float, float] | None = None
     confidence: float | None = None
+    calibrated: bool | None = None
     unmeasured: Mapping[str, str] = field(default_factory=dict)
 
     def with_warnings(self, warnings: Iterable[Notice]) -> Claims:
@@ -39,7 +41,10 @@ class Claims:
         codes = {notice.code for notice in warnings}
         why = {code: text for code, text in UNMEASURED.items() if code in codes}
         claimed = any(one is not None for one in (self.label_set, self.interval, self.confidence))
-        return Claims(unmeasured=why) if why and claimed else self
+        if not why:
+            return self
+        calibrated = None if self.calibrated is None else False
+        return Claims(calibrated=calibrated, unmeasured=why if claimed else {})
 
     def to_dict(self) -> dict[str, Any]:
         """The keys of predictions.json."""
@@ -47,6 +52,7 @@ class Claims:
             "label_set": list(self.label_set) if self.label_set is not None else None,
             "interval": list(self.interval) if self.interval is not None else None,
             "confidence": self.confidence,
+            "calibrated": self.calibrated,
         }
 
 

@@ -178,7 +178,10 @@ class Prediction:
     @property
     def claims(self) -> Claims:
         """What may be said of it from what was measured on other scans; nothing where :attr:`warnings` forbid it."""
-        told = Claims(label_set=self.label_set, interval=self.interval, confidence=self.confidence)
+        calibrated = None if self.task.kind == "regression" else self.trust.calibrated
+        told = Claims(
+            label_set=self.label_set, interval=self.interval, confidence=self.confidence, calibrated=calibrated
+        )
         return told.with_warnings(self.warnings)
 
     @property
@@ -372,7 +375,6 @@ class Prediction:
             "label": None if regression else self.label,
             "present": None if regression else list(self.present),
             "probabilities": self.probabilities,
-            "calibrated": None if regression else self.trust.calibrated,
             "value": self.value,
             "unit": self.unit or None,
             "logits": {k: float(v) for k, v in zip(labels, self.logits, strict=True)},

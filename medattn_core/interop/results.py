@@ -60,7 +60,7 @@ def row_of(prediction: Prediction) -> dict[str, str]:
     else:
         row |= {"label": prediction.label, "present": "|".join(prediction.present)}
         row |= {f"probability_{label}": p for label, p in prediction.probabilities.items()}
-        row |= {"confidence": claims.confidence, "calibrated": prediction.trust.calibrated}
+        row |= {"confidence": claims.confidence, "calibrated": claims.calibrated}
     for name, labels in (("label_set", claims.label_set), ("undecided", prediction.undecided)):
         row[name] = None if labels is None else "|".join(labels)
     row |= {"coverage": prediction.trust.coverage, "abstained": prediction.abstained}

@@ -44,7 +44,7 @@ def _probabilities(view: View) -> list[str]:
     first = next((i for i, (label, _) in enumerate(ranked) if label == prediction.label and view.reported), None)
     for label, probability in ranked:
         rows.append([esc(label), page.meter(probability), esc(percent(probability))])
-    calibrated = prediction.trust.calibrated and not _unreliable(view)
+    calibrated = prediction.claims.calibrated
     parts = [
         f"<h2>{'Calibrated probabilities' if calibrated else 'Probabilities'}</h2>",
         page.table([], rows, numeric=(2,), first=first, css="probability"),

@@ -43,6 +43,16 @@ def negative_log_likelihood(logits: np.ndarray, targets: np.ndarray, task: TaskS
     return float(-(targets * np.log(p) + (1 - targets) * np.log(1 - p)).mean())
 
 
+def one_sided(targets: np.ndarray) -> np.ndarray:
+    """Which labels, boolean ``(K,)``, every case has or none: such cases do not tell how probable the label is.
+
+    Args:
+        targets: ``(N, K)`` one- or multi-hot.
+    """
+    present = targets > 0.5
+    return np.asarray(present.all(axis=0) | ~present.any(axis=0))
+
+
 def fit_scaling(
     logits: np.ndarray, targets: np.ndarray, task: TaskSpec, fewest: int = FEWEST
 ) -> tuple[float, np.ndarray]:
@@ -56,11 +66,14 @@ def fit_scaling(
     rest of which the highest is named (``multiclass`` with sigmoids) get none: they are measured against the prior
     that background has.
 
+    A label that is :func:`one_sided` takes no part: its likelihood would have it present, or absent, in everything.
+    Its offset is zero, with a softmax the mean of the others, which leaves it where it stands among them.
+
     Args:
         logits: ``(N, K)`` of cases the model was not trained on.
         targets: ``(N, K)`` one- or multi-hot.
         task: of the model.
-        fewest: with fewer cases T is 1, and no offset given.
+        fewest: with fewer cases T is 1, and no offset given; the same where all labels are one-sided.
 
     Returns:
         T within :data:`TEMPERATURES`, and ``(K,)``.
@@ -69,29 +82,35 @@ def fit_scaling(
     from scipy.special import logsumexp
 
     logits, labels = np.asarray(logits, np.float64), logits.shape[1]
-    if len(logits) < fewest:
+    told = (~one_sided(targets)).astype(float)
+    if len(logits) < fewest or not told.any():
         return 1.0, np.zeros(labels)
-    shifted = task.kind == "multilabel" or task.activation == "softmax"
     one = task.activation == "softmax"  # a case is one term of the loss, else the mean of its labels' terms
+    # Offsets of the labels from those that are free.
+    free = np.diag(told) if one or task.kind == "multilabel" else np.zeros((labels, labels))
+    if one:
+        free[told == 0] = told / told.sum()
+    counted = np.ones(1) if one else told
+    size = len(logits) * counted.sum()
     low, high = np.log(TEMPERATURES)
     # The likelihood of sigmoids is a mean over labels too, which are not independent cases: N counts cases.
-    spread = OFFSET_SPREAD**2 * (1 if one else labels)
+    spread = OFFSET_SPREAD**2 * counted.sum()
     weights = np.array([0.5 / PRIOR_SPREAD**2, *[0.5 / spread] * labels]) / len(logits)
 
     def loss(x: np.ndarray) -> tuple[float, np.ndarray]:
         """With its gradient: differences would take a pass of all cases for each label, and stall among hundreds."""
         divided = logits / np.exp(x[0])
-        scaled = divided + x[1:]
+        scaled = divided + free @ x[1:]
         terms = logsumexp(scaled, axis=1, keepdims=True) if one else np.logaddexp(0, scaled)
-        value = (terms.sum() - (targets * scaled).sum()) / terms.size + (weights * x**2).sum()
-        slope = (task.probabilities(scaled) - targets) / terms.size
-        return float(value), np.array([-(slope * divided).sum(), *slope.sum(axis=0)]) + 2 * weights * x
+        value = ((terms * counted).sum() - (targets * scaled * counted).sum()) / size + (weights * x**2).sum()
+        slope = (task.probabilities(scaled) - targets) * counted / size
+        return float(value), np.array([-(slope * divided).sum(), *(slope.sum(axis=0) @ free)]) + 2 * weights * x
 
-    bounds = [(low, high), *[(None, None) if shifted else (0.0, 0.0)] * labels]
+    bounds = [(low, high), *[(None, None)] * labels]
     # The slope of one offset is a label's share of the mean: tolerances that are small beside it.
     ends = {"gtol": 1e-9, "ftol": 1e-14, "maxiter": 1000}
     found = minimize(loss, np.zeros(1 + labels), jac=True, method="L-BFGS-B", bounds=bounds, options=ends).x
-    return float(np.exp(found[0])), found[1:]
+    return float(np.exp(found[0])), free @ found[1:]
 
 
 def at_a_bound(temperature: float) -> bool:

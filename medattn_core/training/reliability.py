@@ -24,6 +24,7 @@ from medattn_core.training.calibration import (
     fit_conformal_value,
     fit_scaling,
     fit_undecided,
+    one_sided,
 )
 from medattn_core.training.data import TrainingData
 from medattn_core.training.input_check import fit_input_check
@@ -36,6 +37,9 @@ NEVER_ABSTAINS = "no rule to abstain: no threshold halves the errors and still d
 
 UNRULED = "no rule when {} is undecided: too few held-out cases with it or without it, or less than half decided"
 
+
+ONE_SIDED = "not calibrated: {}, which every held-out case has, or none"
+"""Of the labels of a bundle: nothing tells how probable these are."""
 
 PARTS = 10
 """Parts of the held-out patients, each of which is calibrated on the others for the rules."""
@@ -63,8 +67,10 @@ class HeldOut:
 def assess(found: Sequence[HeldOut], task: TaskSpec) -> tuple[dict[str, float], dict[str, Any]]:
     """Metrics and calibration record from one or several held-out folds.
 
-    The calibration error is that of all cases; with several folds each is calibrated on the others, with one each of
-    two random halves of the patients on the other.
+    The calibration error is that of all cases, each calibrated on those of other patients: of one fold each of two
+    random halves on the other, of several folds each of :data:`PARTS` random parts on the others. Folds are no such
+    parts: their labels may differ, as those of sites do, and the offsets of the others would turn decisions that the
+    model gets right.
 
     Args:
         found: one entry a fold.
@@ -107,18 +113,18 @@ def _assess(found: Sequence[HeldOut], task: TaskSpec) -> tuple[dict[str, float],
     elif at_a_bound(temperature):
         calibration["calibrated"] = False
         calibration["note"] = "the temperature is at its bound: the probabilities are not calibrated, look at the cases"
+    if len(outputs) >= FEWEST and one_sided(targets).any():
+        calibration["calibrated"] = False
+        silent = (label for label, yes in zip(task.labels, one_sided(targets), strict=True) if yes)
+        _add_note(calibration, ONE_SIDED.format(", ".join(silent)))
     if len(found) > 1:
         calibration["of"] = OF_SINGLE_NETWORKS
     auc = _auc([HeldOut(outputs=ranking(f.outputs / temperature + offset, task), targets=f.targets) for f in found])
     metrics = {"auc": auc} if np.isfinite(auc) else {}
-    parts = (
-        found if len(found) > 1 else [_cases(found[0], half) for half in _groups(found[0].patients, len(outputs), 2)]
-    )
     # Calibrated where the model itself is, and not where it is not.
     fewest = FEWEST // 2 if len(outputs) >= FEWEST else len(outputs) + 1
     # Of all together, as `medattn evaluate` measures them: that of a few has an error of chance by itself.
-    apart = np.concatenate([_crossed(parts, index, task, fewest) for index in range(len(parts))])
-    known = np.concatenate([one.targets for one in parts])
+    apart = _apart(found, task, 2 if len(found) == 1 else PARTS, fewest)
     if len(outputs) >= FEWEST and offset.any():
         calibration["offset"] = dict(zip(task.labels, offset.tolist(), strict=True))
     if task.kind != "multiclass":
@@ -127,7 +133,7 @@ def _assess(found: Sequence[HeldOut], task: TaskSpec) -> tuple[dict[str, float],
             probabilities = task.probabilities(outputs / temperature + offset)
             _add_undecided(calibration, probabilities, targets > 0.5, task)
         # One decision a label: a softmax-like choice of the largest would be right wherever there is one label.
-        said, truth = apart >= task.said_from, known > 0.5
+        said, truth = apart >= task.said_from, targets > 0.5
         metrics["label_accuracy"] = float((said == truth).mean())
         # Of a rare label the accuracy says little: whether it is found is seen in these.
         for name, of in (("label_sensitivity", truth), ("label_specificity", ~truth)):
@@ -136,13 +142,13 @@ def _assess(found: Sequence[HeldOut], task: TaskSpec) -> tuple[dict[str, float],
                 metrics[name] = float(np.mean(shares))
         metrics["ece"] = expected_calibration_error(apart.ravel(), truth.ravel())
         return metrics, calibration
-    right = apart.argmax(axis=1) == known.argmax(axis=1)
+    right = apart.argmax(axis=1) == targets.argmax(axis=1)
     metrics["accuracy"] = float(right.mean())
-    each_label = [right[known.argmax(axis=1) == k].mean() for k in np.unique(known.argmax(axis=1))]
+    each_label = [right[targets.argmax(axis=1) == k].mean() for k in np.unique(targets.argmax(axis=1))]
     metrics["balanced_accuracy"] = float(np.mean(each_label))
     metrics["ece"] = expected_calibration_error(apart.max(axis=1), right)
     # Too sure of one label and not enough of another: these cancel among the most probable ones.
-    metrics["ece_by_label"] = calibration_error_by_label(apart, known)
+    metrics["ece_by_label"] = calibration_error_by_label(apart, targets)
     if len(outputs) >= FEWEST:
         probabilities = _apart(found, task)
         calibration["confidence"] = fit_confidence(probabilities, targets, task.labels)
@@ -217,8 +223,8 @@ def _cases(one: HeldOut, chosen: np.ndarray) -> HeldOut:
     return HeldOut(outputs=one.outputs[chosen], targets=one.targets[chosen])
 
 
-def _apart(found: Sequence[HeldOut], task: TaskSpec) -> np.ndarray:
-    """Probabilities ``(N, K)`` of all cases, each calibrated on those of other patients.
+def _apart(found: Sequence[HeldOut], task: TaskSpec, count: int = PARTS, fewest: int = 1) -> np.ndarray:
+    """Probabilities ``(N, K)`` of all cases, each calibrated on those of other patients, in so many parts.
 
     Rules for new cases are fitted to these: with the cases that temperature and offsets are from, label sets held the
     truth of new ones too seldom (0.84 for 0.90 with five labels and twenty cases, simulated).
@@ -226,19 +232,19 @@ def _apart(found: Sequence[HeldOut], task: TaskSpec) -> np.ndarray:
     whole = HeldOut(
         outputs=np.concatenate([one.outputs for one in found]), targets=np.concatenate([one.targets for one in found])
     )
-    groups = _parts(found)
+    groups = _parts(found, count)
     parts = [_cases(whole, group) for group in groups]
     probabilities = np.empty(whole.outputs.shape)
     for index, group in enumerate(groups):
-        probabilities[group] = _crossed(parts, index, task, 1)
+        probabilities[group] = _crossed(parts, index, task, fewest)
     return probabilities
 
 
-def _parts(found: Sequence[HeldOut]) -> list[np.ndarray]:
-    """Boolean ``(N,)`` of each of :data:`PARTS` parts of the patients of all folds."""
+def _parts(found: Sequence[HeldOut], count: int = PARTS) -> list[np.ndarray]:
+    """Boolean ``(N,)`` of each of so many random parts of the patients of all folds."""
     known = [one.patients for one in found if one.patients is not None]
     cases = sum(len(one.outputs) for one in found)
-    return _groups(np.concatenate(known) if len(known) == len(found) else None, cases, PARTS)
+    return _groups(np.concatenate(known) if len(known) == len(found) else None, cases, count)
 
 
 def _decided_apart(

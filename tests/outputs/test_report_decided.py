@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from medattn_core.bundles.trust import Trust, Undecided
+from medattn_core.errors import Notice
 from medattn_core.outputs.report import report
 from medattn_core.outputs.view import View
 from medattn_core.volumes import Volume
@@ -36,6 +37,17 @@ def test_probabilities_are_called_calibrated_where_they_are(predict: Predict, he
         ({"temperature": 20.0, "calibrated": False}, False),
         ({"temperature": 1.3}, True),
     ):
-        words = words_of(report(View.of(replace(prediction, trust=Trust.from_calibration(calibration, "here")))))
+        judged = replace(prediction, trust=Trust.from_calibration(calibration, "here"))
+        words = words_of(report(View.of(judged)))
         assert ("Calibrated probabilities" in words) == calibrated
+        assert judged.to_dict()["calibrated"] is calibrated
         assert ("They are not calibrated: " in words) == (not calibrated)
+
+
+def test_nothing_is_called_calibrated_for_a_scan_of_another_kind(predict: Predict, head_volume: Volume) -> None:
+    """What else the bundle claims or not."""
+    for rules in ({}, {"confidence": {"scale": 1.0}}):
+        trust = Trust.from_calibration({"temperature": 1.3, **rules}, "here")
+        strange = replace(predict(head_volume), trust=trust, warnings=(Notice("unlike_training", "it is unlike"),))
+        assert strange.to_dict()["calibrated"] is False
+        assert "Calibrated probabilities" not in words_of(report(View.of(strange)))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -72,6 +74,34 @@ def test_the_scaling_of_many_labels_is_that_of_the_least_loss():
     of_temperature = -(excess * logits / temperature).sum() + labels * np.log(temperature) / PRIOR_SPREAD**2
     assert abs(of_temperature) < 0.02 * labels
     assert 0.5 < temperature < 1.0
+
+
+@pytest.mark.parametrize("kind", ["multilabel", "softmax", "multiclass"])
+@pytest.mark.parametrize("everywhere", [True, False])
+@pytest.mark.parametrize("count", [40, 2000])
+def test_a_label_that_all_cases_have_or_none_is_left_where_it_is(kind, everywhere, count):
+    """The likelihood would have it in everything, or in nothing: more cases, surer. The other labels are calibrated."""
+    rng = np.random.default_rng(0)
+    softmax = kind == "softmax"
+    task = TaskSpec(
+        name="t", kind="multilabel" if kind == "multilabel" else "multiclass",
+        activation="softmax" if softmax else "sigmoid", labels=("a", "b", "c"), spatial_dims=2, spacing=(1, 1),
+    )  # fmt: skip
+    if kind == "multilabel":
+        targets = (rng.random((count, 3)) < 0.3).astype(float)
+        targets[:, 2] = everywhere
+    else:
+        targets = np.eye(3)[np.full(count, 2) if everywhere else rng.integers(0, 2, count)]
+    logits = 2 * rng.normal(2 * targets - 1, 1.0)
+    temperature, offset = fit_scaling(logits, targets, task)
+    if kind == "multilabel" or not everywhere:
+        alone = fit_scaling(logits[:, :2], targets[:, :2], replace(task, labels=("a", "b")))[0]
+        assert softmax or temperature == pytest.approx(alone, rel=1e-6)
+        assert temperature != 1.0
+    else:  # all cases are the same
+        assert temperature == 1.0
+    assert offset[2] == pytest.approx(offset[:2].mean() if softmax else 0.0, abs=1e-12)
+    assert offset[:2].any() == (kind == "multilabel" or (softmax and not everywhere))
 
 
 @pytest.mark.parametrize("offset", [7.0, np.array([7.0, 0.0, -3.0])])

@@ -341,3 +341,38 @@ def test_the_auc_of_unlike_folds_is_that_of_the_model_that_is_saved() -> None:
     assert metrics["auc"] != pytest.approx(
         float(np.mean([macro_auc(task.probabilities(one.outputs), one.targets) for one in folds])), abs=1e-4
     )
+
+
+def test_a_label_that_nothing_is_known_of_is_said_and_the_model_not_called_calibrated() -> None:
+    rng = np.random.default_rng(0)
+    task = TaskSpec(
+        name="t", kind="multilabel", activation="sigmoid", labels=("a", "b"), spatial_dims=2, spacing=(1, 1)
+    )
+    targets = np.stack([rng.random(200) < 0.4, np.ones(200)], axis=1).astype(float)
+    outputs = rng.normal(3 * targets - 1.5, 1.0)
+    calibration = assess([HeldOut(outputs=outputs, targets=targets)], task)[1]
+    assert "not calibrated: b, which every held-out case has, or none" in calibration["note"]
+    assert calibration["offset"]["b"] == 0.0 != calibration["offset"]["a"]
+    assert not Trust.from_calibration(calibration, "here").calibrated
+    targets[::2, 1] = 0
+    calibration = assess([HeldOut(outputs=rng.normal(3 * targets - 1.5, 1.0), targets=targets)], task)[1]
+    assert "not calibrated" not in calibration.get("note", "")
+    assert Trust.from_calibration(calibration, "here").calibrated
+
+
+def test_folds_of_other_labels_do_not_turn_right_decisions() -> None:
+    """Each fold lacks one of three labels, as lists folded by site do; the accuracy is that of the model as it is."""
+    task = TaskSpec(name="t", labels=("a", "b", "c"), spatial_dims=2, spacing=(1, 1))
+    rng = np.random.default_rng(0)
+    folds = []
+    for lacking in range(3):
+        truth = np.eye(3)[rng.choice([k for k in range(3) if k != lacking], 400)]
+        folds.append(HeldOut(outputs=0.7 * rng.normal(truth, 1.0), targets=truth))
+    outputs, targets = (np.concatenate([getattr(fold, name) for fold in folds]) for name in ("outputs", "targets"))
+    right = (outputs.argmax(axis=1) == targets.argmax(axis=1)).mean()
+    metrics, calibration = assess(folds, task)
+    assert right > 0.5
+    assert metrics["accuracy"] == pytest.approx(right, abs=0.02)
+    assert metrics["balanced_accuracy"] == pytest.approx(right, abs=0.02)
+    assert metrics["ece"] < 0.05
+    assert max(map(abs, calibration["offset"].values())) < 0.2
