@@ -129,6 +129,15 @@ def test_file_is_short_and_says_what_it_is(module: str) -> None:
     assert ast.get_docstring(TREES[module]), f"{module} has no docstring"
 
 
+@pytest.mark.parametrize("module", SOURCES)
+def test_traces_are_logged_where_nobody_hears_them_unasked(module: str) -> None:
+    """The text of a foreign error may name a patient, and Python prints warnings that no handler takes on stderr."""
+    calls = [node for node in ast.walk(TREES[module]) if isinstance(node, ast.Call)]
+    logged = [ast.unparse(one.func) for one in calls if any(word.arg == "exc_info" for word in one.keywords)]
+    logged += [ast.unparse(one.func) for one in calls if ast.unparse(one.func).endswith(".exception")]
+    assert module == "medattn_core.errors" or all(name.endswith(".debug") for name in logged)
+
+
 def test_the_door_opens_quickly_and_alone() -> None:
     code = (
         "import sys, time, json; start = time.perf_counter(); import medattn_core\n"
