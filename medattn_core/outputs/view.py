@@ -68,10 +68,7 @@ class View:
     @cached_property
     def scale(self) -> Scale:
         """One colour scale for all pictures."""
-        index = self.prediction.task.index(self.evidence.label)
-        reference = max(abs(float(self.prediction.logits[index])), abs(float(self.prediction.bias[index])))
-        full = colour.full_total(self.prediction.task.activation, reference)
-        found = colour.scale_of(self.density.data, self.voxel_size, self.evidence.density_unit, full)
+        found = colour.scale_for(self.prediction, self.evidence, self.density.data)
         return replace(found, undecided=self.undecided)
 
     @property

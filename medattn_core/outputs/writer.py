@@ -15,7 +15,7 @@ from medattn_core import volumes
 from medattn_core.errors import MedAttnError, Notice
 from medattn_core.outputs import files, render, tables
 from medattn_core.outputs.overview import overview
-from medattn_core.outputs.own_files import EVIDENCE, is_ours
+from medattn_core.outputs.own_files import description_of, is_ours
 from medattn_core.outputs.report import report as page_of
 from medattn_core.outputs.view import View
 from medattn_core.volumes import filenames
@@ -192,8 +192,7 @@ class ResultWriter:
     def _evidence(self, view: View, record: dict[str, Any], name: str, paths: dict[str, Path]) -> None:
         evidence = view.evidence
         path = self._path(name, "evidence")
-        words = " ".join(f"{EVIDENCE} for {evidence.label}, {evidence.density_unit}".split())
-        words = words.encode("ascii", "replace")[:79].decode("ascii")
+        words = description_of(evidence)
         total = evidence.total
         if self.evidence_dtype == "int16":
             factor = evidence.density_factor if evidence.additive else 1.0
