@@ -7,6 +7,7 @@ argument, what is accepted and what to do. Messages name files, never patients.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -237,3 +238,21 @@ def known_error(
     if isinstance(error, MemoryError):
         return MedAttnError("too_large", f"{place}not enough memory; {memory}")
     return MedAttnError("internal", f"{place}unexpected {type(error).__name__}; {trace}")
+
+
+TRACES = "medattn_core.traces"
+"""The logger of :func:`log_trace`, at level warning."""
+# Else Python itself prints on stderr what no handler takes (`logging.lastResort`).
+logging.getLogger(TRACES).addHandler(logging.NullHandler())
+
+
+def log_trace(error: BaseException, what: str = "unexpected error") -> None:
+    """Log the trace of a foreign error, whose text may quote a header, for those who ask for it.
+
+    That is ``--verbose`` and programs that set up :mod:`logging` themselves; nobody else hears of it.
+
+    Args:
+        error: what was raised.
+        what: the message above the trace.
+    """
+    logging.getLogger(TRACES).warning(what, exc_info=error)

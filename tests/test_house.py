@@ -22,7 +22,7 @@ from medattn_core.errors import CODES
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "medattn_core"
 FLOORS = (
-    ("errors", "files", "networks", "ranges"),
+    ("errors", "files", "networks", "ranges", "spreadsheets"),
     ("arguments", "device", "volumes", "tasks"),
     ("datalists", "metrics", "transforms"),
     ("bundles",),
@@ -127,6 +127,15 @@ def test_file_is_short_and_says_what_it_is(module: str) -> None:
     lines = SOURCES[module].read_text(encoding="utf-8").count("\n")
     assert lines <= 400, f"{module} has {lines} lines; split it by purpose"
     assert ast.get_docstring(TREES[module]), f"{module} has no docstring"
+
+
+@pytest.mark.parametrize("module", SOURCES)
+def test_traces_are_logged_where_nobody_hears_them_unasked(module: str) -> None:
+    """The text of a foreign error may name a patient, and Python prints warnings that no handler takes on stderr."""
+    calls = [node for node in ast.walk(TREES[module]) if isinstance(node, ast.Call)]
+    logged = [ast.unparse(one.func) for one in calls if any(word.arg == "exc_info" for word in one.keywords)]
+    logged += [ast.unparse(one.func) for one in calls if ast.unparse(one.func).endswith(".exception")]
+    assert module == "medattn_core.errors" or all(name.endswith(".debug") for name in logged)
 
 
 def test_the_door_opens_quickly_and_alone() -> None:

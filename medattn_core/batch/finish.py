@@ -12,7 +12,7 @@ from typing import Any, TextIO
 from medattn_core.batch.journal import Journal
 from medattn_core.batch.lock import unwritable
 from medattn_core.outputs import files, tables
-from medattn_core.outputs.overview import overview
+from medattn_core.outputs.overview import write_front_page
 
 _OVERVIEW = (
     *("input", "error", "warnings", "label", "present", "abstained", "undecided", "probabilities", "value", "unit"),
@@ -116,11 +116,7 @@ def _front_page(journal: Journal) -> None:
             shown["error"] = {**shown["error"], "message": row["batch"]["shown"]}
         slim.append(shown)
         pages.append(_page(row["batch"]))
-    path = journal.folder / "report.html"
-    if len(slim) == 1 and pages[0] is not None:
-        files.write_bytes(path, (journal.folder / pages[0]).read_bytes())
-    else:
-        files.write_text(path, overview(slim, pages))
+    write_front_page(journal.folder, slim, pages)
 
 
 def _page(batch: Mapping[str, Any]) -> str | None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from medattn_core.arguments import path_of, several, shown
-from medattn_core.batch.settings import stamp
+from medattn_core.batch.stamps import stamp
 from medattn_core.datalists import COLUMNS, HELD_OUT_SECTION, TRAINING_SECTION, Case, load, sections
 from medattn_core.datalists.load import bare_cases
 from medattn_core.errors import DataListError, MedAttnError

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from medattn_core.batch.settings import stamp
+from medattn_core.batch.stamps import stamp
 from medattn_core.errors import MedAttnError, VolumeError
 from medattn_core.volumes.memory import available_bytes
 

@@ -16,8 +16,8 @@ from medattn_core.batch.settings import Settings
 from medattn_core.bundles.claims import percent_of
 from medattn_core.errors import known_error
 from medattn_core.outputs import ResultWriter, tables
+from medattn_core.outputs.answer import Answer, quantity
 from medattn_core.outputs.files import make_folder
-from medattn_core.outputs.text import none_of
 
 if TYPE_CHECKING:
     from medattn_core.inference import Prediction, Predictor
@@ -110,18 +110,18 @@ def _trace(error: Exception) -> str:
 def words_of(prediction: Prediction) -> str:
     """The result in a few words."""
     if prediction.value is not None:
-        said = f"{prediction.label}  {prediction.value:.4g} {prediction.unit}".rstrip()
-        between = prediction.claims.interval
-        return said if between is None else f"{said} ({between[0]:.4g} to {between[1]:.4g})"
-    shown = {label: f"{label} {probability:.3f}" for label, probability in prediction.probabilities.items()}
-    ends = {label: tuple(percent_of(end) for end in pair) for label, pair in prediction.limits.items()}
-    if prediction.task.kind == "multilabel":
-        open_ = prediction.undecided or ()
-        named = [shown[label] for label in prediction.present if label not in open_]
-        left = [f"undecided from {ends[label][0]} to {ends[label][1]}: {shown[label]}" for label in open_]
-        if named or left:
-            return "  ".join(named + left)
-        likely = "" if len(shown) == 1 else "most probable: "
-        return f"{none_of(prediction.task.labels)}  ({likely}{shown[prediction.label]})"
-    said = f"{prediction.label}  {prediction.probabilities[prediction.label]:.3f}"
-    return f"undecided below {ends[prediction.label][1]}: {said}" if prediction.abstained else said
+        return quantity(prediction, lambda value: f"{value:.4g}")
+    answer = Answer.of(prediction)
+    gap = "  " if prediction.task.takes_one else " "
+    shown = {label: f"{label}{gap}{probability:.3f}" for label, probability in prediction.probabilities.items()}
+    parts = [shown[label] for label in answer.said]
+    for label in answer.undecided:
+        low, high = (percent_of(end) for end in prediction.limits[label])
+        when = f"below {high}" if prediction.task.kind == "multiclass" else f"from {low} to {high}"
+        parts.append(f"undecided {when}: {shown[label]}")
+    if parts:
+        return "  ".join(parts)
+    if answer.below:
+        return f"{answer.words}{gap}{prediction.probabilities[answer.best]:.3f}"
+    likely = "" if len(shown) == 1 else "most probable: "
+    return f"{answer.words}  ({likely}{shown[answer.best]})"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import io
+import logging
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -12,7 +13,7 @@ from typing import Any, TextIO, cast
 
 import typer
 
-from medattn_core.errors import MedAttnError
+from medattn_core.errors import TRACES, MedAttnError
 
 
 def prepare(verbose: bool) -> None:
@@ -21,11 +22,12 @@ def prepare(verbose: bool) -> None:
         with contextlib.suppress(AttributeError):
             stream.reconfigure(encoding="utf-8", errors="replace")  # type: ignore[union-attr]
     if not verbose:
-        import logging
         import warnings
 
         warnings.simplefilter("ignore")
         logging.disable(logging.WARNING)
+    elif not any(isinstance(handler, _Said) for handler in logging.getLogger(TRACES).handlers):
+        logging.getLogger(TRACES).addHandler(_Said())
 
 
 def put(text: str, *, err: bool = False) -> OSError | None:
@@ -47,6 +49,13 @@ def put(text: str, *, err: bool = False) -> OSError | None:
 def say(text: str) -> None:
     """Print a line on stderr, if it can be written: the work does not depend on it."""
     put(text, err=True)
+
+
+class _Said(logging.Handler):
+    """Says what is logged."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        say(self.format(record))
 
 
 def out(text: str) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +9,7 @@ import numpy as np
 
 from medattn_core.datalists import Case
 from medattn_core.datalists.case import NO_LABEL
+from medattn_core.errors import log_trace
 from medattn_core.evaluation.run import Seen, finding, true_labels
 from medattn_core.inference import Prediction, Predictor
 from medattn_core.outputs import files, render
@@ -21,7 +21,6 @@ from medattn_core.tasks import TaskSpec
 NAME = r"example_(worst|best)_[1-9]\d*\.png"
 """Of a picture, and of no other file."""
 WIDTH = 900
-logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -71,7 +70,7 @@ def draw(
                 inside = _marked(seen.cases[index], prediction, targets[index])
                 words = _picture(path, prediction, case, row, _label(prediction, targets[index], kind), inside)
             except Exception as error:  # a picture less; the numbers are there
-                logger.warning("example %s %d was not drawn", kind, rank, exc_info=error)
+                log_trace(error, f"example {kind} {rank} was not drawn")
                 path.unlink(missing_ok=True)
                 continue
             found.append(Example(kind, case, path, words, min(prediction.volume.shape) > 1))

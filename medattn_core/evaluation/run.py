@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -13,7 +12,7 @@ import numpy as np
 from medattn_core.datalists import Case, location_of
 from medattn_core.datalists.case import NO_LABEL
 from medattn_core.datalists.targets import targets_of
-from medattn_core.errors import MedAttnError, PredictionError, known_error
+from medattn_core.errors import MedAttnError, PredictionError, known_error, log_trace
 from medattn_core.evaluation import maps
 from medattn_core.evaluation.cases import patient_of
 from medattn_core.evaluation.lesions import Lesions
@@ -26,7 +25,6 @@ from medattn_core.volumes import read
 from medattn_core.volumes.masks import marked, read_mask
 
 Progress = Callable[[int, int], None]
-logger = logging.getLogger(__name__)
 
 
 @dataclass
@@ -162,7 +160,7 @@ def true_labels(target: np.ndarray, prediction: Prediction) -> list[str]:
 def _entry(case: Case, error: Exception) -> dict[str, str]:
     """Any error as a row of the errors; the trace of an unexpected one is for ``--verbose``."""
     if not isinstance(error, (MedAttnError, MemoryError)):
-        logger.warning("unexpected error", exc_info=error)
+        log_trace(error)
     known = known_error(error, case.image)
     return {"input": str(case.image), "code": known.code, "message": known.message}
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import json
 import logging
-import re
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -22,13 +21,12 @@ from medattn_core.inference.prediction import Prediction
 from medattn_core.inference.regions import MIN_CONTRIBUTION
 from medattn_core.interop.engine import EvidenceInferer, Handler
 from medattn_core.interop.scans import cause
+from medattn_core.spreadsheets import safe_text
 from medattn_core.tasks import TaskSpec
 from medattn_core.transforms.dictionary import as_volume
 from medattn_core.transforms.grid import plan_grid
 from medattn_core.volumes import write
 from medattn_core.volumes.filenames import UniqueNames, name_of
-
-_FORMULA = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20")  # and their full-width forms
 
 DECISION = ("label", "present", "label_set", "abstained", "undecided")
 """Columns of what was decided, rather than measured."""
@@ -225,5 +223,4 @@ def _cell(value: Any) -> str:
         return "" if value is None else str(value)
     if isinstance(value, float):
         return f"{value:.9g}"
-    text = re.sub(r"[\t\r\n]+", " ", str(value))
-    return f"'{text}" if text.lstrip().startswith(_FORMULA) else text
+    return safe_text(str(value))

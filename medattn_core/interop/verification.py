@@ -7,7 +7,6 @@ where it is this package's own text, the bundle is a shipped one, or the user tr
 from __future__ import annotations
 
 import csv
-import logging
 import os
 import shutil
 import tempfile
@@ -23,7 +22,7 @@ from medattn_core.arguments import several
 from medattn_core.bundles import Bundle, load, load_networks, shipped_names
 from medattn_core.bundles.bundle import CARD, DATA_LICENSE, EVALUATE, INFERENCE, LICENSE, METADATA, TRAIN, WEIGHTS
 from medattn_core.bundles.files import member, read_json
-from medattn_core.errors import BundleError, MedAttnError, PredictionError, known_error
+from medattn_core.errors import BundleError, MedAttnError, PredictionError, known_error, log_trace
 from medattn_core.inference import Prediction, Predictor
 from medattn_core.interop import agreement, code, configs, formats, parity, schema, workflow
 from medattn_core.interop.archive import opened
@@ -130,7 +129,7 @@ def _step(report: Report, name: str, run: Any, words: Any = lambda answer: str(a
 def _said(error: Exception) -> MedAttnError:
     """An error for the report; the trace of an unexpected one is for ``--verbose``."""
     if not isinstance(error, MedAttnError):
-        logging.getLogger(__name__).warning("unexpected error", exc_info=error)
+        log_trace(error)
     return known_error(error)
 
 

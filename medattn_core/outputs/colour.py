@@ -14,8 +14,12 @@ One scale serves all pictures of a prediction.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from medattn_core.inference.prediction import Evidence, Prediction
 
 VISIBLE = 0.5
 """Total contribution of one side, in logit, up to which none of its voxels is coloured."""
@@ -123,6 +127,20 @@ def full_total(activation: str, reference: float) -> float:
         reference: size of the quantity, such as the larger of |value| and |bias|.
     """
     return FULL if activation != "identity" else 0.1 * abs(reference)
+
+
+def scale_for(prediction: Prediction, evidence: Evidence, density: np.ndarray) -> Scale:
+    """The scale of a map of a prediction, in every picture, page and viewer.
+
+    Args:
+        prediction: that the map is of.
+        evidence: the map, of any label of the prediction, or of one against another.
+        density: ``evidence.density().data``, which is costly.
+    """
+    index = prediction.task.index(evidence.label)
+    reference = max(abs(float(prediction.logits[index])), abs(float(prediction.bias[index])))
+    full = full_total(prediction.task.activation, reference)
+    return scale_of(density, 1.0 / evidence.density_factor, evidence.density_unit, full)
 
 
 def rgba(density: np.ndarray, scale: Scale) -> np.ndarray:

@@ -1,23 +1,44 @@
-"""The overview page of many inputs: one row each, errors too."""
+"""The front page of a folder of results: of many inputs an overview, one row each, errors too."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 from medattn_core.bundles.claims import UNMEASURED
 from medattn_core.errors import CODES
-from medattn_core.outputs import page
-from medattn_core.outputs.files import without_folders
+from medattn_core.outputs import files, page
+from medattn_core.outputs.answer import Answer
 from medattn_core.outputs.page import esc
-from medattn_core.outputs.text import none_of, number, percent, pretty
+from medattn_core.outputs.text import number, percent, pretty
 from medattn_core.volumes.filenames import title_of
 
 LABEL_COLUMNS, LETTERS = 4, 80
 """Labels, and letters of all of them, up to which each has a column: more push each other off the paper."""
 SHOWN_LABELS = 4
 """Of more labels, how many of a scan are shown at least: those said, then the most probable."""
+
+
+FRONT_PAGE = "report.html"
+"""Its name in the folder."""
+
+
+def write_front_page(folder: Path, records: Sequence[Mapping[str, Any]], pages: Sequence[str | None]) -> Path:
+    """Write the front page: of a single input its own page, where it has one.
+
+    Args:
+        folder: of the results.
+        records, pages: as for :func:`overview`.
+
+    Raises:
+        VolumeError: ``unwritable``.
+    """
+    path = folder / FRONT_PAGE
+    if len(records) == 1 and pages[0] is not None:
+        return files.write_bytes(path, (folder / pages[0]).read_bytes())
+    return files.write_text(path, overview(records, pages))
 
 
 def overview(records: Sequence[Mapping[str, Any]], pages: Sequence[str | None]) -> str:
@@ -57,7 +78,7 @@ def _row(record: Mapping[str, Any], link: str | None, columns: Sequence[str] | N
         cells = [esc(percent(probabilities[label])) if label in probabilities else "" for label in columns]
     error = record["error"]
     if error is not None:
-        message = without_folders(error["message"], (record["input"] or "",))
+        message = files.without_folders(error["message"], (record["input"] or "",))
         return [first, "failed", f"<span>{esc(message)} <code>{esc(error['code'])}</code></span>", *cells]
     codes = dict.fromkeys(warning["code"] for warning in record["warnings"])
     # Codes break between their words alone.
@@ -65,8 +86,8 @@ def _row(record: Mapping[str, Any], link: str | None, columns: Sequence[str] | N
     notes = f"<span>{notes}</span>" if notes else ""
     if record["value"] is not None:
         return [first, _quantity(record), notes, *cells]
-    result = esc(_result(record))
-    if "below_threshold" in codes:
+    result = esc(Answer.of_record(record).words)
+    if "below_threshold" in codes and record.get("abstained"):
         result += ' <span class="soft">(below threshold)</span>'
     return [first, f"<span>{result}</span>", notes, *cells]
 
@@ -106,16 +127,3 @@ def _about(records: Sequence[Mapping[str, Any]]) -> list[str]:
     codes = dict.fromkeys(warning["code"] for record in records for warning in record["warnings"])
     known = [(code, esc(CODES[code])) for code in codes if code in CODES]  # older results may have others
     return [*parts, "<h2>The notes</h2>", page.facts(known)] if known else parts
-
-
-def _result(record: Mapping[str, Any]) -> str:
-    """What is said; of labels that are judged by themselves those that are there, and those that are left open."""
-    present, open_ = record.get("present"), record.get("undecided") or ()  # older unfinished runs know neither
-    below = any(warning["code"] == "below_threshold" for warning in record["warnings"])
-    if present is None or (below and not record.get("abstained")):
-        return record["label"] or ""
-    if record.get("abstained") and record.get("undecided") is None:
-        return f"undecided: {record['label']}"
-    sure = ", ".join(label for label in present if label not in open_)
-    left = f"undecided: {', '.join(open_)}" if open_ else ""
-    return "; ".join(part for part in (sure, left) if part) or none_of(list(record["probabilities"] or {}))

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import zlib
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from medattn_core.inference.prediction import Evidence
 
 GENERATOR = '<meta name="generator" content="MedAttn">'
 """In the head of every page."""
@@ -17,6 +21,13 @@ _INK = ":root { color-scheme: light; --ink: #1c2128;"
 _DESCRIPTION = slice(148, 228)
 """Of a NIfTI-1 header; NIfTI-2 has it at 240."""
 _DESCRIPTION_2 = slice(240, 320)
+
+
+def description_of(evidence: Evidence) -> str:
+    """What the header of a map says of it: ASCII, at most 79 letters, as NIfTI has room for."""
+    what = evidence.label if evidence.against is None else f"{evidence.label} against {evidence.against}"
+    words = " ".join(f"{EVIDENCE} for {what}, {evidence.density_unit}".split())
+    return words.encode("ascii", "replace")[:79].decode("ascii")
 
 
 def is_ours(path: Path) -> bool:

@@ -10,7 +10,7 @@ from medattn_core.outputs.files import without_folders
 from medattn_core.outputs.legend import Legend
 from medattn_core.outputs.page import esc
 from medattn_core.outputs.planes import Frame, Plane
-from medattn_core.outputs.text import MINUS, decimals_of, none_of, number, percent, position_mm, pretty, terms
+from medattn_core.outputs.text import MINUS, decimals_of, number, percent, position_mm, pretty, terms
 from medattn_core.outputs.view import SHOWN_REGIONS, View
 from medattn_core.volumes import geometry
 from medattn_core.volumes.filenames import title_of
@@ -41,7 +41,7 @@ def _probabilities(view: View) -> list[str]:
     prediction = view.prediction
     rows = []
     ranked = sorted(prediction.probabilities.items(), key=lambda item: -item[1])
-    first = next((i for i, (label, _) in enumerate(ranked) if label == prediction.label and view.reported), None)
+    first = next((i for i, (label, _) in enumerate(ranked) if label in view.answer.said), None)
     for label, probability in ranked:
         rows.append([esc(label), page.meter(probability), esc(percent(probability))])
     calibrated = prediction.claims.calibrated
@@ -89,9 +89,9 @@ def _credible(view: View) -> list[str]:
         parts += _decided(view, share)
     elif prediction.abstained:
         parts.append("<p><strong>Undecided:</strong> the model is not sure enough to name a label.</p>")
-    elif not view.reported and not prediction.task.takes_one:
-        answer = none_of(prediction.task.labels)
-        parts.append(f"<p><strong>{esc(answer[0].upper() + answer[1:])}.</strong></p>")
+    elif not view.answer.said and not view.answer.below:
+        words = view.answer.words
+        parts.append(f"<p><strong>{esc(words[0].upper() + words[1:])}.</strong></p>")
     parts += _reliability(view, share)
     spread = prediction.uncertainty
     if spread and prediction.value is None:
@@ -118,7 +118,7 @@ def _reliability(view: View, share: str) -> list[str]:
         return []
     if instead := _unreliable(view):
         return [f"<p>{instead}</p>"]
-    if claims.confidence is not None and not prediction.abstained and view.reported:
+    if claims.confidence is not None and view.answer.said:
         parts.append(
             f"<p>Of cases like this one, <strong>{esc(percent(claims.confidence))}</strong> of the labels given "
             "were right.</p>"

@@ -6,13 +6,13 @@ import csv
 import io
 import json
 import math
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from medattn_core.errors import MedAttnError
+from medattn_core.spreadsheets import safe_text
 
 KEYS = (
     *("input", "channels", "series_instance_uid", "bundle", "bundle_version", "weights_sha256", "runtime", "label"),
@@ -22,8 +22,6 @@ KEYS = (
     *("confidence", "abstained", "undecided", "evidence", "regions", "warnings", "error", "timings_s"),
 )
 """Keys of each object of predictions.json, in order; all are always there."""
-
-_FORMULA = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20")  # and their full-width forms
 
 
 def record_of(result: Mapping[str, Any]) -> dict[str, Any]:
@@ -140,10 +138,7 @@ def _by_label(record: Mapping[str, Any], key: str) -> dict[str, Any]:
 
 
 def safe_cell(value: Any) -> Any:
-    """A cell that no spreadsheet takes for a formula: text beginning with = + - @ gets an apostrophe before it."""
+    """A cell that no spreadsheet takes for a formula: numbers as they are, texts :func:`safe_text`."""
     if value is None:
         return ""
-    if not isinstance(value, str):
-        return value
-    text = re.sub(r"[\t\r\n]+", " ", value)
-    return f"'{text}" if text.lstrip().startswith(_FORMULA) else text
+    return safe_text(value) if isinstance(value, str) else value

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from medattn_core.outputs import colour, planes
+from medattn_core.outputs.answer import Answer, quantity
 from medattn_core.outputs.colour import Scale
 from medattn_core.outputs.planes import Plane
 from medattn_core.outputs.render import DOT, Caption
-from medattn_core.outputs.text import none_of, number, percent, pretty, signed, volume_ml
+from medattn_core.outputs.text import number, percent, pretty, signed, volume_ml
 from medattn_core.volumes.filenames import title_of
 
 if TYPE_CHECKING:
@@ -67,10 +68,7 @@ class View:
     @cached_property
     def scale(self) -> Scale:
         """One colour scale for all pictures."""
-        index = self.prediction.task.index(self.evidence.label)
-        reference = max(abs(float(self.prediction.logits[index])), abs(float(self.prediction.bias[index])))
-        full = colour.full_total(self.prediction.task.activation, reference)
-        found = colour.scale_of(self.density.data, self.voxel_size, self.evidence.density_unit, full)
+        found = colour.scale_for(self.prediction, self.evidence, self.density.data)
         return replace(found, undecided=self.undecided)
 
     @property
@@ -113,24 +111,21 @@ class View:
         """
         prediction = self.prediction
         if prediction.value is not None:
-            return f"{self.evidence.label}  {number(prediction.value, 4)} {prediction.unit}".rstrip()
-        shown = self.evidence.label
-        open_ = prediction.undecided or ((prediction.label,) if prediction.abstained else ())
+            return quantity(prediction, lambda value: number(value, 4))
+        answer, shown = self.answer, self.evidence.label
         share = percent(prediction.probabilities[shown])
-        if shown in open_:
+        if shown in answer.undecided:
             return f"undecided: {shown}  {share}"
-        if self.reported:
+        if shown in answer.said:
             return f"{shown}  {share}"
-        if open_:
-            return f"undecided: {', '.join(open_)}  ({shown} {share})"
-        if prediction.task.takes_one:
-            return f"below the threshold: {shown}  {share}"
-        return f"{none_of(prediction.task.labels)}  ({shown} {share})"
+        if answer.below and shown == answer.best:
+            return f"{answer.words}  {share}"
+        return f"{answer.words}  ({shown} {share})"
 
     @property
-    def reported(self) -> bool:
-        """False where none of the labels is said."""
-        return bool(self.prediction.present)
+    def answer(self) -> Answer:
+        """What is said of the labels, in classification."""
+        return Answer.of(self.prediction)
 
     def amount(self, value: float) -> str:
         """A contribution with its sign: two decimals of a logit, four digits of a quantity."""

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 from medattn_core import volumes
 from medattn_core.errors import MedAttnError, Notice
 from medattn_core.outputs import files, render, tables
-from medattn_core.outputs.overview import overview
-from medattn_core.outputs.own_files import EVIDENCE, is_ours
+from medattn_core.outputs.overview import FRONT_PAGE, write_front_page
+from medattn_core.outputs.own_files import description_of, is_ours
 from medattn_core.outputs.report import report as page_of
 from medattn_core.outputs.view import View
 from medattn_core.volumes import filenames
@@ -176,7 +176,7 @@ class ResultWriter:
         if self._dirty or not all(path.exists() for path in paths.values()):
             self._tables()
         if self.report and self.records:
-            paths["report"] = self._front_page()
+            paths["report"] = write_front_page(self.folder, self.records, self._pages)
         return paths
 
     def _path(self, name: str, kind: str) -> Path:
@@ -192,8 +192,7 @@ class ResultWriter:
     def _evidence(self, view: View, record: dict[str, Any], name: str, paths: dict[str, Path]) -> None:
         evidence = view.evidence
         path = self._path(name, "evidence")
-        words = " ".join(f"{EVIDENCE} for {evidence.label}, {evidence.density_unit}".split())
-        words = words.encode("ascii", "replace")[:79].decode("ascii")
+        words = description_of(evidence)
         total = evidence.total
         if self.evidence_dtype == "int16":
             factor = evidence.density_factor if evidence.additive else 1.0
@@ -245,7 +244,7 @@ class ResultWriter:
 
     def _tables(self) -> None:
         start = time.monotonic()
-        page = self.folder / "report.html"
+        page = self.folder / FRONT_PAGE
         if self._written_at == float("-inf") and is_ours(page):  # of an earlier run: it must not pass as this one's
             files.remove(page)
         contents: tuple[tuple[str, Callable[[list[dict[str, Any]]], str]], ...] = (
@@ -257,12 +256,6 @@ class ResultWriter:
         self._written_at = time.monotonic()
         self._cost = self._written_at - start
         self._dirty = False
-
-    def _front_page(self) -> Path:
-        path = self.folder / "report.html"
-        if len(self.records) == 1 and self._pages[0] is not None:
-            return files.write_bytes(path, (self.folder / self._pages[0]).read_bytes())
-        return files.write_text(path, overview(self.records, self._pages))
 
 
 def save(

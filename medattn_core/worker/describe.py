@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from medattn_core import volumes
-from medattn_core.outputs.colour import full_total, scale_of
+from medattn_core.outputs.colour import scale_for
+from medattn_core.outputs.own_files import description_of
 from medattn_core.outputs.tables import plain
 
 if TYPE_CHECKING:
@@ -89,13 +90,8 @@ def evidence(
     found = prediction.evidence(label, against)
     density = found.density()
     if path is not None:
-        what = found.label if found.against is None else f"{found.label} against {found.against}"
-        words = f"MedAttn evidence for {what}, {found.density_unit}"
-        volumes.write(density, path, description=words.encode("ascii", "replace")[:79].decode("ascii"))
-    index = prediction.task.index(found.label)
-    reference = max(abs(float(prediction.logits[index])), abs(float(prediction.bias[index])))
-    full = full_total(prediction.task.activation, reference)
-    scale = scale_of(density.data, 1.0 / found.density_factor, found.density_unit, full)
+        volumes.write(density, path, description=description_of(found))
+    scale = scale_for(prediction, found, density.data)
     return plain(
         {
             "path": os.path.abspath(path) if path is not None else None,

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from medattn_core.batch.settings import folder_hash
+from medattn_core.batch.stamps import folder_hash
 from tests.batch.checks import records, run
 
 

@@ -12,7 +12,7 @@ import SimpleITK
 
 from medattn_core import volumes
 from medattn_core.batch.journal import NAME
-from medattn_core.batch.settings import stamp
+from medattn_core.batch.stamps import stamp
 from tests.batch.checks import records, run
 
 

@@ -12,6 +12,7 @@ from medattn_core.outputs import colour
 from medattn_core.outputs.text import number
 from medattn_core.outputs.view import View
 from medattn_core.volumes import Volume
+from medattn_core.worker import describe
 from tests.outputs.conftest import Predict
 
 
@@ -50,6 +51,14 @@ def test_the_colours_of_a_quantity_are_anchored_to_the_larger_of_value_and_bias(
     assert abs(size.value) < 30
     density = view.evidence.density()
     assert view.scale == colour.scale_of(density.data, view.voxel_size, view.evidence.density_unit, 0.1 * 30)
+
+
+def test_a_viewer_has_the_scale_of_the_pictures(predict: Predict, head_volume: Volume) -> None:
+    size = predict(head_volume, activation="identity", labels=("size",), unit="mL", bias=30.0)
+    for one in (predict(head_volume), size):
+        scale = View.of(one).scale
+        sent = {"limit": scale.limit, "visible": scale.visible, "caps": list(scale.caps)}
+        assert describe.evidence(one)["scale"] == sent
 
 
 def test_an_area_is_that_of_its_pixels(predict: Predict, picture: Volume) -> None:
