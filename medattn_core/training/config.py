@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 from medattn_core import tasks
 from medattn_core.arguments import shown
 from medattn_core.bundles.trust import Trust
-from medattn_core.errors import BundleError, TrainingError
+from medattn_core.errors import BundleError, TrainingError, missing_package
 from medattn_core.ranges import Range
 from medattn_core.tasks import TaskSpec
 from medattn_core.training.losses import LossWeights
@@ -332,8 +332,8 @@ def _yaml(text: str) -> Any:
     try:
         import yaml
     except ImportError as error:
-        raise TrainingError(
-            "missing_dependency", "YAML settings need PyYAML: pip install 'medattn[train]', or write them as JSON"
+        raise missing_package(
+            "a YAML configuration", ["PyYAML"], extra="train", otherwise="or write it as JSON", kind=TrainingError
         ) from error
 
     class Loader(yaml.SafeLoader):

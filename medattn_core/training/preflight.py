@@ -14,7 +14,7 @@ import torch
 
 from medattn_core.bundles import BUNDLE_NAME, Bundle, check_target, load, save_bundle
 from medattn_core.bundles.bundle import NETWORK_SETTINGS
-from medattn_core.errors import MedAttnError, TrainingError
+from medattn_core.errors import MedAttnError, TrainingError, missing_package
 from medattn_core.networks.attention_cnn import AttentionCNN
 from medattn_core.networks.encoders import check_options
 from medattn_core.tasks import TaskSpec
@@ -48,7 +48,7 @@ def check_installed(packages: Sequence[str] = PACKAGES) -> None:
     """
     missing = [name for name in packages if importlib.util.find_spec(name) is None]
     if missing:
-        raise TrainingError("missing_dependency", f"training needs {', '.join(missing)}: pip install 'medattn[train]'")
+        raise missing_package("training", missing, extra="train", kind=TrainingError)
 
 
 def network_of(settings: dict[str, Any]) -> AttentionCNN:
