@@ -8,7 +8,7 @@ argument, what is accepted and what to do. Messages name files, never patients.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -197,6 +197,29 @@ class Notice:
     def to_dict(self) -> dict[str, str]:
         """``{"code", "message"}``, as in predictions.json."""
         return {"code": self.code, "message": self.message}
+
+
+def missing_package(
+    what: str,
+    packages: Sequence[str],
+    *,
+    extra: str | None = None,
+    otherwise: str = "",
+    kind: type[MedAttnError] = MedAttnError,
+) -> MedAttnError:
+    """The error where optional packages are not installed.
+
+    Args:
+        what: needs them.
+        packages: that are missing, as pip calls them where there is no extra.
+        extra: of this package that brings them; without one they are installed by themselves.
+        otherwise: what can be done without them, after a comma.
+        kind: of the error.
+    """
+    # In double quotes, which the command lines of Windows know, too.
+    install = " ".join(packages) if extra is None else f'"medattn[{extra}]"'
+    instead = f", {otherwise}" if otherwise else ""
+    return kind("missing_dependency", f"{what} needs {', '.join(packages)}: pip install {install}{instead}")
 
 
 @contextmanager

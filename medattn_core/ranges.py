@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from numbers import Real
 from typing import Any
 
+SEEDS = 2**32 - 1
+"""The highest seed that scikit-learn takes."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Range:

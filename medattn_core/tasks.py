@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import asdict, dataclass, field, fields
 from numbers import Real
@@ -11,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from medattn_core.errors import TaskError
+from medattn_core.values import comma_hint, comma_hint_of, is_number
 
 KINDS = ("multiclass", "multilabel", "regression")
 ACTIVATIONS = ("softmax", "sigmoid", "identity")
@@ -44,7 +44,7 @@ class IntensityRule:
         for name in ("lower", "upper"):
             value = getattr(self, name)
             if not isinstance(value, Real) or isinstance(value, bool):
-                raise TaskError("bad_task", f"intensity {name} {value!r}; a number is needed")
+                raise TaskError("bad_task", f"intensity {name} {value!r}{comma_hint_of(value)}; a number is needed")
         if self.rule == "percentile" and not 0 <= self.lower <= self.upper <= 100:
             raise TaskError("bad_task", f"intensity percentiles {self.lower}, {self.upper}; accepted: 0 to 100")
         if not self.upper > self.lower:
@@ -68,32 +68,6 @@ def activated(logits: np.ndarray, activation: str) -> np.ndarray:
     if activation == "sigmoid":
         return 0.5 * (1.0 + np.tanh(0.5 * logits))  # the overflow-free form of the logistic function
     return logits
-
-
-PLAIN = "write it without $, @ or % in front (percent for %), and without $ and @ together"
-"""What to do where :func:`would_be_code`."""
-
-
-def would_be_code(text: str) -> bool:
-    """Whether MONAI would evaluate or look up a text that stood in a configuration, instead of taking it as data."""
-    return text.lstrip().startswith(("$", "@", "%")) or ("@" in text and "$" in text)
-
-
-def is_number(value: Any) -> bool:
-    """Whether a value is a finite number that a float can hold, numpy's too; true and false are none."""
-    try:
-        return isinstance(value, Real) and not isinstance(value, bool) and bool(np.isfinite(float(value)))
-    except OverflowError:
-        return False
-
-
-def comma_hint(key: Any) -> str:
-    """What to add to a message about an unknown key that is a number, or a text that begins as one; else nothing.
-
-    Of ``{learning_rate: 0,001}`` YAML makes two keys, ``learning_rate`` and 1.
-    """
-    number = is_number(key) or (isinstance(key, str) and re.fullmatch(r"\d+([eE][+-]?\d+)?", key))
-    return " (a comma between digits? write the decimal point as '.')" if number else ""
 
 
 def listed(name: str, value: Any, *, of: str = "texts", where: str = "task settings") -> tuple[Any, ...]:
@@ -226,7 +200,7 @@ class TaskSpec:
         for name in ("threshold", "field_of_view"):
             value = getattr(self, name)
             number = is_number(value) and float(value) >= 0
-            need(value is None or number, f"{name} {value!r} must be a number, not negative")
+            need(value is None or number, f"{name} {value!r}{comma_hint_of(value)} must be a number, not negative")
         top = self.kind == "regression" or self.threshold is None or self.threshold <= 1
         need(top, f"threshold {self.threshold!r}; it is a probability, 0 to 1")
         need(self.kind in KINDS, f"kind {self.kind!r}; accepted: {', '.join(KINDS)}")
@@ -242,9 +216,10 @@ class TaskSpec:
         need(self.spatial_dims in (2, 3), f"spatial_dims {self.spatial_dims}; accepted: 2, 3")
         need(not self.slicewise or self.spatial_dims == 2, "slicewise wants spatial_dims 2")
         need(len(self.spacing) == self.spatial_dims, f"spacing {self.spacing} has not {self.spatial_dims} values")
-        need(all(is_number(s) and s > 0 for s in self.spacing), f"spacing {self.spacing} must be positive numbers")
+        positive = all(is_number(s) and s > 0 for s in self.spacing)
+        need(positive, f"spacing {self.spacing}{comma_hint_of(self.spacing)} must be positive numbers")
         thin = self.slice_spacing
-        need(is_number(thin) and thin > 0, f"slice_spacing {thin!r} must be positive")
+        need(is_number(thin) and thin > 0, f"slice_spacing {thin!r}{comma_hint_of(thin)} must be positive")
         if self.size is not None:
             need(len(self.size) == self.spatial_dims, f"size {self.size} has not {self.spatial_dims} values")
             need(all(n > 0 for n in self.size), f"size {self.size} must be positive")

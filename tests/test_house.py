@@ -22,7 +22,7 @@ from medattn_core.errors import CODES
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "medattn_core"
 FLOORS = (
-    ("errors", "files", "networks", "ranges", "spreadsheets"),
+    ("errors", "files", "networks", "ranges", "spreadsheets", "values"),
     ("arguments", "device", "volumes", "tasks"),
     ("datalists", "metrics", "transforms"),
     ("bundles",),

@@ -22,7 +22,7 @@ from typing import Any
 from medattn_core.batch.jobs import Job
 from medattn_core.batch.scanner import Done
 from medattn_core.batch.settings import Settings
-from medattn_core.errors import MedAttnError
+from medattn_core.errors import MedAttnError, missing_package
 from medattn_core.outputs import tables
 
 ATTEMPTS = 3
@@ -81,9 +81,7 @@ def require_ray() -> Any:
     try:
         import ray
     except ImportError as error:
-        raise MedAttnError(
-            "missing_dependency", 'engine ray needs the package ray; install it with: pip install "medattn[ray]"'
-        ) from error
+        raise missing_package("engine ray", ["ray"], extra="ray") from error
     return ray
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from medattn_core.tasks import would_be_code
+from medattn_core.values import would_be_code
 
 
 def would_be_evaluated(data: Any) -> str | None:

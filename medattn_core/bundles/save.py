@@ -41,7 +41,8 @@ from medattn_core.bundles.weights import build_network, load_networks
 from medattn_core.errors import BundleError
 from medattn_core.files import replacing, sync_folder, sync_names
 from medattn_core.networks.receptive_field import receptive_field
-from medattn_core.tasks import PLAIN, TaskSpec
+from medattn_core.tasks import TaskSpec
+from medattn_core.values import PLAIN
 
 HALF_FROM = 4096
 """Elements from which a tensor is stored in half precision: the others (statistics, biases, head) weigh nothing."""

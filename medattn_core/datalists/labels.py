@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from medattn_core.datalists.case import NO_LABEL, bad, composed
-from medattn_core.tasks import PLAIN, would_be_code
+from medattn_core.values import PLAIN, would_be_code
 
 _SHOWN = 5
 """Keys that a message shows."""

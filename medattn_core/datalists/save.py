@@ -18,7 +18,7 @@ from medattn_core.datalists.load import parse, sections
 from medattn_core.datalists.splits import TRAINING_SECTION
 from medattn_core.errors import DataListError
 from medattn_core.files import replacing
-from medattn_core.tasks import is_number
+from medattn_core.values import is_number
 
 
 def save(

@@ -31,9 +31,7 @@ def check_apart(path: Path, cases: Sequence[Case], held: Sequence[Case], *, sect
     Raises:
         DataListError: ``bad_datalist``: a shared image or patient, other channels, no truth, a label spelt otherwise.
     """
-    # One that is a further channel on both sides may be an atlas, which `shared` counts; the scan itself is none.
-    firsts, helds = ({os.path.realpath(case.image) for case in some} for some in (cases, held))
-    if firsts & _images(held) or helds & _images(cases):
+    if scans_in_both(cases, held):
         raise DataListError("bad_datalist", f"{path}: an image is in {section!r} and in {HELD_OUT_SECTION!r}; drop one")
     if patients_of(cases) & patients_of(held):
         same = {case.patient for case in cases} & {case.patient for case in held} - {None}
@@ -62,9 +60,22 @@ def check_apart(path: Path, cases: Sequence[Case], held: Sequence[Case], *, sect
             )
 
 
-def _images(cases: Sequence[Case]) -> set[str]:
-    """All files, further channels too, where links lead."""
-    return {os.path.realpath(image) for case in cases for image in case.images}
+def scans_in_both(first: Sequence[Case], second: Sequence[Case]) -> set[str]:
+    """Files of both lists, by where links lead, that are the first image of a case of one and any channel of the other.
+
+    What is a further channel on both sides may be an atlas or a template; the scan itself is none.
+    """
+    return _images_in_both(first, second) & (_firsts(first) | _firsts(second))
+
+
+def _images_in_both(first: Sequence[Case], second: Sequence[Case]) -> set[str]:
+    """All files of both, further channels too, where links lead."""
+    one, other = ({os.path.realpath(image) for case in cases for image in case.images} for cases in (first, second))
+    return one & other
+
+
+def _firsts(cases: Sequence[Case]) -> set[str]:
+    return {os.path.realpath(case.image) for case in cases}
 
 
 def shared(lists: Mapping[str, Sequence[Case]]) -> list[Notice]:
@@ -73,14 +84,10 @@ def shared(lists: Mapping[str, Sequence[Case]]) -> list[Notice]:
     Args:
         lists: name of each list to its cases.
     """
-    images = {name: _images(cases) for name, cases in lists.items()}
-    firsts = {name: {os.path.realpath(case.image) for case in cases} for name, cases in lists.items()}
     patients = {name: patients_of(cases) for name, cases in lists.items()}
     found = []
     for first, second in combinations(lists, 2):
-        both = images[first] & images[second]
-        # A scan itself; what is a further channel on both sides may be an atlas.
-        scans = both & (firsts[first] | firsts[second])
+        scans = scans_in_both(lists[first], lists[second])
         counts = (
             (len(scans), "image"),
             (len(patients[first] & patients[second]), "patient"),
@@ -92,7 +99,7 @@ def shared(lists: Mapping[str, Sequence[Case]]) -> list[Notice]:
                 "other is too good; put all images of a patient in one list"
             )
             found.append(Notice("shared_cases", text))
-        channels = len(both - scans)
+        channels = len(_images_in_both(lists[first], lists[second]) - scans)
         if channels:
             number = "1 further channel" if channels == 1 else f"{channels} further channels"
             text = f"the lists {first!r} and {second!r} share {number}: {ATLAS}"

@@ -9,6 +9,7 @@ from pathlib import Path
 from medattn_core import datalists
 from medattn_core.datalists import Case
 from medattn_core.datalists.patients import patients_of, person_of
+from medattn_core.datalists.splits import scans_in_both
 from medattn_core.datalists.targets import targets_of
 from medattn_core.errors import DataListError
 from medattn_core.tasks import TaskSpec
@@ -65,10 +66,10 @@ def check_apart(chosen_on: Sequence[Case], measured: Sequence[Case], where: str,
         where, data: the two lists, for the message.
 
     Raises:
-        DataListError: ``bad_argument``, images or patients are in both; patients are counted, never named.
+        DataListError: ``bad_argument``, images (see :func:`scans_in_both`) or patients are in both; patients are
+            counted, never named.
     """
-    images = {os.path.realpath(case.image) for case in measured}
-    same = sum(os.path.realpath(case.image) in images for case in chosen_on)
+    same = len(scans_in_both(chosen_on, measured))
     shared = len(patients_of(chosen_on) & patients_of(measured))
     if same or shared:
         what = f"{same} image{'s' if same != 1 else ''}" if same else f"{shared} patient{'s' if shared != 1 else ''}"

@@ -29,9 +29,8 @@ from medattn_core.evaluation.saliency import PEERS, check_names, impossible
 from medattn_core.inference import Predictor
 from medattn_core.outputs import files
 from medattn_core.outputs.tables import plain, safe_cell
-from medattn_core.ranges import Range
+from medattn_core.ranges import SEEDS, Range
 from medattn_core.tasks import TaskSpec
-from medattn_core.training.config import SEEDS
 
 FEWEST_TO_CHOOSE = 10
 """Predicted validation cases below which no threshold is chosen: the best one on so few is best by chance."""

@@ -74,6 +74,7 @@ def _expressions(value: Any, place: str = "") -> Iterator[tuple[str, str]]:
     elif isinstance(value, list):
         for index, inner in enumerate(value):
             yield from _expressions(inner, f"{place}#{index}")
+    # Not `@`: it names another value of the same configuration, which is looked at where it stands.
     elif isinstance(value, str) and value.lstrip().startswith(("$", "%")):
         yield place, f"evaluates {value}" if value.lstrip().startswith("$") else f"reads {value}"
 

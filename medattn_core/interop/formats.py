@@ -24,7 +24,7 @@ import torch
 from torch import Tensor, nn
 
 from medattn_core.bundles import Bundle, load_networks
-from medattn_core.errors import BundleError, MedAttnError
+from medattn_core.errors import BundleError, missing_package
 from medattn_core.inference.runtimes.graph import example_shape, onnx_graph
 from medattn_core.networks.ensemble import AttentionEnsemble
 from medattn_core.tasks import TaskSpec
@@ -71,9 +71,7 @@ def make(folder: Path, formats: Sequence[str]) -> list[str]:
         missing = [package for package in NEEDS.get(name, ()) if find_spec(package) is None]
         if missing:
             extra = "openvino" if "openvino" in missing else "onnx"
-            raise MedAttnError(
-                "missing_dependency", f'--{name} needs {", ".join(missing)}: pip install "medattn[{extra}]"'
-            )
+            raise missing_package(f"--{name}", missing, extra=extra)
     if formats:
         command = [sys.executable, "-m", "medattn_core.interop.convert", str(folder), *formats]
         # TorchScript writes the constants of its types in the order of a set of names, which has a seed.

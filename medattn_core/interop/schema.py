@@ -7,7 +7,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from medattn_core.errors import BundleError, MedAttnError
+from medattn_core.errors import BundleError, missing_package
 
 REQUIRED: dict[str, type] = {
     "schema": str,
@@ -85,7 +85,7 @@ def check_against(metadata: dict[str, Any], schemas: Path) -> list[str]:
         MedAttnError: ``missing_dependency``: no jsonschema.
     """
     if find_spec("jsonschema") is None:
-        raise MedAttnError("missing_dependency", "schema files are checked with jsonschema: pip install jsonschema")
+        raise missing_package("checking against schema files", ["jsonschema"])  # no extra brings it but `dev`
     import jsonschema
 
     files = sorted(schemas.glob("meta_schema_*.json")) if schemas.is_dir() else [schemas]

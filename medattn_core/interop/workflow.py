@@ -137,7 +137,8 @@ def makes(parser: Any, place: str) -> bool:
         followed.add(value)
         value = parser.get(value[1:])
     if isinstance(value, str):
-        return value.startswith(("$", "%", "@#", "@::"))  # an expression, a macro, a relative name
+        # An expression, a macro, a relative name: as MONAI sees them, which a blank in front of them hides.
+        return value.startswith(("$", "%", "@#", "@::"))
     return (value is None and not followed) or (isinstance(value, dict) and "_target_" in value)
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from medattn_core.errors import MedAttnError
+from medattn_core.errors import missing_package
 from medattn_core.outputs import colour, planes
 from medattn_core.outputs.colour import Scale
 from medattn_core.outputs.legend import Legend
@@ -52,9 +52,7 @@ def require_pillow() -> None:
     try:
         import PIL  # noqa: F401
     except ImportError as error:
-        raise MedAttnError(
-            "missing_dependency", 'Pillow is needed to draw pictures and reports: pip install "medattn[report]"'
-        ) from error
+        raise missing_package("drawing of pictures and reports", ["Pillow"], extra="report") from error
 
 
 def cell_size(shown: list[Plane], width: int, tallest: int) -> tuple[int, int, float]:

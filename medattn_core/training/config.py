@@ -11,19 +11,16 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
-from medattn_core import tasks
 from medattn_core.arguments import shown
 from medattn_core.bundles.trust import Trust
-from medattn_core.errors import BundleError, TrainingError
-from medattn_core.ranges import Range
+from medattn_core.errors import BundleError, TrainingError, missing_package
+from medattn_core.ranges import SEEDS, Range
 from medattn_core.tasks import TaskSpec
 from medattn_core.training.losses import LossWeights
 from medattn_core.training.precision import fast_bf16
-from medattn_core.training.typed import check_fields, is_number, plain
+from medattn_core.training.typed import check_fields, plain
 from medattn_core.transforms.augment import Augmentation
-
-SEEDS = 2**32 - 1
-"""The highest seed that scikit-learn takes."""
+from medattn_core.values import comma_hint, comma_hint_of, is_json_number, is_number
 
 PRECISIONS = ("auto", "bf16", "fp32")
 
@@ -259,11 +256,16 @@ def check_grid(given: dict[str, Any]) -> None:
         values = given.get(name, ())
         if not isinstance(values, (list, tuple)) and not (values is None and name == "size"):
             raise TrainingError("bad_config", f"task settings: {name} {values!r}; a list is needed, one number an axis")
-        if not all(tasks.is_number(n) and n > 0 and (name == "spacing" or n == math.floor(n)) for n in values or ()):
-            raise TrainingError("bad_config", f"task settings: {name} {values!r}; {accepted} is needed")
+        if not all(is_number(n) and n > 0 and (name == "spacing" or n == math.floor(n)) for n in values or ()):
+            raise TrainingError(
+                "bad_config", f"task settings: {name} {values!r}{comma_hint_of(values)}; {accepted} is needed"
+            )
     view = given.get("field_of_view")
-    if view is not None and not (tasks.is_number(view) and view > 0):
-        raise TrainingError("bad_config", f"task settings: field_of_view {view!r}; a positive number of mm is needed")
+    if view is not None and not (is_number(view) and view > 0):
+        raise TrainingError(
+            "bad_config",
+            f"task settings: field_of_view {view!r}{comma_hint_of(view)}; a positive number of mm is needed",
+        )
 
 
 ABOUT = {"description": str, "version": str, "card": str, "data_license": str, "metrics": dict, "calibration": dict}
@@ -297,15 +299,18 @@ def check_about(about: dict[str, Any]) -> None:
         if wrong:
             raise TrainingError("bad_config", f"bundle: {part}, key {wrong[0]!r}; a text is needed, in quotes")
     for name, value in about.get("metrics", {}).items():
-        if not is_number(value):
-            raise TrainingError("bad_config", f"bundle: metrics, {name} is {value!r}; a finite number is needed")
+        if not is_json_number(value):
+            raise TrainingError(
+                "bad_config", f"bundle: metrics, {name} is {value!r}{comma_hint_of(value)}; a finite number is needed"
+            )
     calibration = about.get("calibration", {})
     temperature, offset = calibration.get("temperature", 1.0), calibration.get("offset", {})
-    if not is_number(temperature) or temperature <= 0:
+    if not is_json_number(temperature) or temperature <= 0:
+        hint = comma_hint_of(temperature)
         raise TrainingError(
-            "bad_config", f"bundle: calibration, temperature is {temperature!r}; a number above 0 is needed"
+            "bad_config", f"bundle: calibration, temperature is {temperature!r}{hint}; a number above 0 is needed"
         )
-    if not isinstance(offset, dict) or not all(map(is_number, offset.values())):
+    if not isinstance(offset, dict) or not all(map(is_json_number, offset.values())):
         raise TrainingError(
             "bad_config", f"bundle: calibration, offset is {offset!r}; an object of a number for each label is needed"
         )
@@ -324,7 +329,7 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 def _no_key_twice(keys: Sequence[Any]) -> None:
     twice = [key for number, key in enumerate(keys) if key in keys[:number]]
     if twice:
-        hint = tasks.comma_hint(twice[0])
+        hint = comma_hint(twice[0])
         raise ValueError(f"key {twice[0]!r} stands twice in one object{hint}; keep one of them")
 
 
@@ -332,8 +337,8 @@ def _yaml(text: str) -> Any:
     try:
         import yaml
     except ImportError as error:
-        raise TrainingError(
-            "missing_dependency", "YAML settings need PyYAML: pip install 'medattn[train]', or write them as JSON"
+        raise missing_package(
+            "a YAML configuration", ["PyYAML"], extra="train", otherwise="or write it as JSON", kind=TrainingError
         ) from error
 
     class Loader(yaml.SafeLoader):

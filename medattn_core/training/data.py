@@ -17,6 +17,7 @@ from medattn_core.datalists.patients import people_of
 from medattn_core.datalists.targets import targets_of
 from medattn_core.errors import DataListError, Notice, TrainingError
 from medattn_core.tasks import TaskSpec
+from medattn_core.training.rows import Rows
 from medattn_core.transforms.conform import conform
 from medattn_core.transforms.grid import plan_grid
 from medattn_core.transforms.statistics import image_statistics
@@ -32,9 +33,10 @@ class TrainingData:
     """A data list on the model grid.
 
     Attributes:
-        images: ``(N, C, *spatial)`` float16.
+        images: ``(N, C, *spatial)`` float16. Of a subset, as :attr:`masks`, rows of the array of the whole.
         targets: ``(N, K)`` float32: one-hot or multi-hot labels, or values.
-        masks: ``(N, *spatial)`` uint8, 255 inside the box or mask of the finding.
+        masks: ``(N, *spatial)`` uint8, 255 inside the box or mask of the finding. Read only, and without memory of
+            their own, where no case is located.
         located: ``(N,)`` whether the case has a box or mask.
         folds: ``(N,)``, -1 where the list names none.
         patients: ``(N,)`` number of the patient of each case.
@@ -47,9 +49,9 @@ class TrainingData:
         complete: ``(N,)`` whether that of :attr:`images` is the whole one, and nothing else.
     """
 
-    images: np.ndarray
+    images: np.ndarray | Rows
     targets: np.ndarray
-    masks: np.ndarray
+    masks: np.ndarray | Rows
     located: np.ndarray
     folds: np.ndarray
     patients: np.ndarray | None = None
@@ -79,19 +81,22 @@ class TrainingData:
         return found.hexdigest()
 
     def subset(self, chosen: np.ndarray) -> TrainingData:
-        """The cases that a boolean or index array selects."""
+        """The cases that a boolean or index array selects. Images and masks are shared, not copied."""
+        chosen = np.arange(len(self))[chosen]
+        if np.array_equal(chosen, np.arange(len(self))):
+            return self
         return TrainingData(
-            images=self.images[chosen],
+            images=Rows(self.images, chosen),
             targets=self.targets[chosen],
-            masks=self.masks[chosen],
+            masks=Rows(self.masks, chosen),
             located=self.located[chosen],
             folds=self.folds[chosen],
             patients=None if self.patients is None else self.patients[chosen],
             statistics=tuple(np.array(self.statistics, dtype=object)[chosen]) if self.statistics else (),
             cropped=None if self.cropped is None else self.cropped[chosen],
-            notices=tuple(self.notices[i] for i in np.arange(len(self))[chosen]) if self.notices else (),
+            notices=tuple(self.notices[i] for i in chosen) if self.notices else (),
             pictures=None if self.pictures is None else self.pictures[chosen],
-            cases=tuple(self.cases[i] for i in np.arange(len(self))[chosen]) if self.cases else (),
+            cases=tuple(self.cases[i] for i in chosen) if self.cases else (),
             task=self.task,
             complete=None if self.complete is None else self.complete[chosen],
         )
@@ -117,7 +122,7 @@ def prepare(
     flat = task.spatial_dims == 2
     # In their place from the start: a list that is stacked at its end takes the memory twice.
     images = np.empty((len(cases), len(task.channels), *size), np.float16)
-    masks = np.empty((len(cases), *size), np.uint8)
+    masks: np.ndarray | None = None
     targets, located, cropped, statistics, notices, pictures, complete = [], [], [], [], [], [], []
     empty = np.zeros(len(task.channels), int)
     for index, case in enumerate(cases):
@@ -151,9 +156,12 @@ def prepare(
         if native is not None:
             mask = conformed.grid.conform(native)
         images[index] = image[..., 0] if flat else image
-        masks[index] = np.round((mask[..., 0] if flat else mask) * 255)
         targets.append(targets_of(case, task))
         located.append(native is not None and bool(mask.any()))
+        if located[-1]:
+            if masks is None:
+                masks = np.zeros((len(cases), *size), np.uint8)
+            masks[index] = np.round((mask[..., 0] if flat else mask) * 255)
         cropped.append(any(notice.code == "cropped" for notice in conformed.grid.notices))
         told = [(file, one) for file, own in zip(case.images, raw, strict=True) for one in doubts(own)]
         if case.mask is not None and drawn is not None and native is not None and native.any():
@@ -165,7 +173,8 @@ def prepare(
     return TrainingData(
         images=images,
         targets=np.stack(targets),
-        masks=masks,
+        # The same zero for all cases where none has a place: a list without masks need not pay for them.
+        masks=np.broadcast_to(np.uint8(0), (len(cases), *size)) if masks is None else masks,
         located=np.array(located),
         folds=np.array([-1 if c.fold is None else c.fold for c in cases]),
         patients=patient_numbers(cases),

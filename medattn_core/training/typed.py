@@ -11,9 +11,9 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 
 import numpy as np
 
-from medattn_core import tasks
 from medattn_core.arguments import shown, whole
 from medattn_core.errors import TrainingError
+from medattn_core.values import comma_hint, comma_hint_of, is_json_number, is_number
 
 
 def refuse_unknown(given: Mapping[Any, Any], known: Iterable[str], where: str) -> None:
@@ -25,11 +25,11 @@ def refuse_unknown(given: Mapping[Any, Any], known: Iterable[str], where: str) -
     accepted = list(known)
     unknown = sorted(set(given) - set(accepted), key=str)
     if unknown:
-        what = f"unknown key {unknown[0]!r}{tasks.comma_hint(unknown[0])}"
+        what = f"unknown key {unknown[0]!r}{comma_hint(unknown[0])}"
         raise TrainingError("bad_config", f"{where}: {what}; accepted: {', '.join(accepted)}")
 
 
-def fits(value: Any, kind: Any, number: Callable[[Any], bool] = tasks.is_number) -> bool:
+def fits(value: Any, kind: Any, number: Callable[[Any], bool] = is_number) -> bool:
     """Whether a value is of a type as JSON knows them: text is no truth value, true and false are no numbers.
 
     Whole numbers may be written ``8.0``. Lists are of numbers, whole ones not asked for.
@@ -69,18 +69,15 @@ def check_fields(kind: Any, given: Mapping[str, Any], where: str) -> dict[str, A
             with contextlib.suppress(ValueError):
                 value = float(value)
         number = whole(value) if wanted is int else None
-        if number is None if wanted is int else not fits(value, wanted, is_number):
+        if number is None if wanted is int else not fits(value, wanted, is_json_number):
+            hint = "" if wanted is bool else comma_hint_of(value)
             named = "list of numbers" if get_origin(wanted) else wanted.__name__
             raise TrainingError(
-                "bad_config", f"{where}: {name}={shown(given[name])}; a value of type {named} is needed"
+                "bad_config",
+                f"{where}: {name}={shown(given[name])}{hint}; a value of type {named} is needed",
             )
         taken[name] = value if number is None else number
     return taken
-
-
-def is_number(value: Any) -> bool:
-    """Whether a value is a finite number as JSON has them: settings are stored as they are given."""
-    return isinstance(value, (int, float)) and tasks.is_number(value)
 
 
 def plain(value: Any) -> Any:

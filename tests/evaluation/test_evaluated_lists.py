@@ -164,6 +164,33 @@ def test_a_patient_in_other_letters_is_the_same() -> None:
         check_apart(lists[0], lists[1], "val.csv", "test.csv")
 
 
+@pytest.mark.parametrize(("validation", "data", "shared"), [
+    ("a1 a2", "b1 b2", 0),
+    ("a1 atlas", "b1 atlas", 0),  # right for an atlas or a template
+    ("a1 a2", "a1 b2", 1),
+    ("a1 a2", "a2 a1", 2),  # the channels swapped
+    ("a1 a2", "b1 a1", 1),
+    ("b1 a1", "a1 a2", 1),
+])  # fmt: skip
+def test_a_scan_that_is_a_further_channel_of_the_other_list_is_the_same(
+    validation: str, data: str, shared: int
+) -> None:
+    """What thresholds are chosen on and what is measured, as what trains and what is held out."""
+    chosen_on, measured = (
+        [Case(image=Path(f"{first}.nii"), channels=(Path(f"{further}.nii"),), labels=("a",))]
+        for first, further in (validation.split(), data.split())
+    )
+    if not shared:
+        check_apart(chosen_on, measured, "val.csv", "test.csv")
+        datalists.check_apart(Path("list.json"), measured, chosen_on)
+        return
+    with pytest.raises(MedAttnError, match=rf"^val\.csv: {shared} images? of the validation list") as caught:
+        check_apart(chosen_on, measured, "val.csv", "test.csv")
+    assert caught.value.code == "bad_argument"
+    with pytest.raises(MedAttnError, match="an image is in 'training' and in 'validation'"):
+        datalists.check_apart(Path("list.json"), measured, chosen_on)
+
+
 @pytest.mark.parametrize(("count", "chosen"), [(9, False), (10, True), (24, True)])
 def test_validation_cases_that_fail_are_told(
     trained: tuple[Path, Path], tmp_path: Path, count: int, chosen: bool

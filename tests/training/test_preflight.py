@@ -187,7 +187,7 @@ def test_a_finished_bundle_is_kept_unless_told_and_holds_what_it_learnt(squares,
 
 def test_a_missing_package_is_named_with_what_brings_it():
     with pytest.raises(
-        TrainingError, match=r"training needs no_such_package: pip install 'medattn\[train\]'"
+        TrainingError, match=r'training needs no_such_package: pip install "medattn\[train\]"'
     ) as caught:
         check_installed(("torch", "no_such_package"))
     assert caught.value.code == "missing_dependency"

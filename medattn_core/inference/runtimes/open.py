@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from medattn_core.errors import BundleError, MedAttnError
+from medattn_core.errors import BundleError, MedAttnError, missing_package
 from medattn_core.inference.runtimes import cache
 from medattn_core.networks.attention_cnn import AttentionCNN
 from medattn_core.tasks import TaskSpec
@@ -53,14 +53,8 @@ def check_runtime(name: str, device: str = "cpu") -> None:
         )
     missing = [package for package in RUNTIMES[name] if find_spec(package) is None]
     if missing:
-        raise MedAttnError(
-            "missing_dependency", f'runtime {name} needs {", ".join(missing)}: pip install "medattn[{_extra(name)}]"'
-        )
-
-
-def _extra(name: str) -> str:
-    """What is installed for a runtime."""
-    return "openvino" if name.startswith("openvino") else "onnx"
+        extra = "openvino" if name.startswith("openvino") else "onnx"
+        raise missing_package(f"runtime {name}", missing, extra=extra)
 
 
 def available(device: str = "cpu") -> list[str]:

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import ModuleType
 
-from medattn_core.errors import VolumeError
+from medattn_core.errors import VolumeError, missing_package
 
 
 def pydicom() -> ModuleType:
@@ -25,10 +25,7 @@ def pydicom() -> ModuleType:
         import pydicom as module
         import pydicom.pixels  # since 3.0
     except ImportError as error:
-        raise VolumeError(
-            "missing_dependency",
-            'DICOM needs the package pydicom (3.0 or later); install it with: pip install "medattn[dicom]"',
-        ) from error
+        raise missing_package("DICOM", ["pydicom (3.0 or later)"], extra="dicom", kind=VolumeError) from error
     return module
 
 
