@@ -27,7 +27,7 @@ help:
 	@echo "make test-all  the same with the slow tests"
 	@echo "make pictures  the screenshots of the 3D Slicer extension, from real runs"
 	@echo "make wheel     the wheel that the extension carries, into dist/"
-	@echo "make lint      ruff"
+	@echo "make lint      ruff: rules and format"
 	@echo "make types     mypy"
 	@echo "make clean     remove the environment, caches and $(DEMO_OUT)/"
 
@@ -60,6 +60,7 @@ demo: $(STAMP)
 lint: $(STAMP)
 	@echo "lint: ruff"
 	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
 
 types: $(STAMP)
 	@echo "types: mypy"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,7 +18,13 @@ from medattn_core.tasks import TaskSpec
 def make_bundle(folder: Path, seed: int = 0) -> Path:
     """A bundle with random weights and settled batch statistics, for a field of view of 256 mm."""
     torch.manual_seed(seed)
-    settings = {"spatial_dims": 3, "in_channels": 1, "out_channels": 2, "encoder": "resnet18", "width": 128}
+    settings: dict[str, Any] = {
+        "spatial_dims": 3,
+        "in_channels": 1,
+        "out_channels": 2,
+        "encoder": "resnet18",
+        "width": 128,
+    }
     network = AttentionCNN(**settings).train()
     with torch.no_grad():
         for _ in range(2):

@@ -16,6 +16,7 @@ import tempfile
 import zipfile
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -101,7 +102,8 @@ def lesion_patches(
 
     cases = []
     for fold, (patient, (image_path, mask_path)) in enumerate(scans.items()):
-        image, mask = nibabel.load(image_path), nibabel.load(mask_path)
+        image: Any = nibabel.load(image_path)  # stated as a base class that knows neither voxels nor affine
+        mask: Any = nibabel.load(mask_path)
         voxels, lesion = brain_normalised(np.asarray(image.dataobj, np.float32)), np.asarray(mask.dataobj) > 0
         folder = output / f"fold{fold}"
         folder.mkdir(parents=True, exist_ok=True)

@@ -147,8 +147,9 @@ def _run_fold(arguments: argparse.Namespace, cases: list[datalists.Case], fold: 
             temperature = load(folder).metadata["medattn"]["calibration"]["temperature"]
             taken = folder.with_suffix(".seconds")
             seconds = float(taken.read_text()) if taken.exists() else float("nan")
-            found = {**found, "temperature": temperature, "seconds": seconds}
-        path.write_text(json.dumps(found))
+            path.write_text(json.dumps({**found, "temperature": temperature, "seconds": seconds}))
+        else:
+            path.write_text(json.dumps(found))
 
 
 def _calibration(raw: dict, pooled: dict, config: Path, path: Path, means: dict[str, float]) -> None:
@@ -164,7 +165,7 @@ def _calibration(raw: dict, pooled: dict, config: Path, path: Path, means: dict[
         p = task.probabilities(own.outputs / others["temperature"])
         given.append(p.max(axis=1))
         rule = Trust.from_calibration(others, "held-out folds")
-        sure.append([rule.confidence(one.max(), task.labels[one.argmax()]) for one in p])
+        sure.append(np.array([rule.confidence(one.max(), task.labels[one.argmax()]) for one in p], np.float64))
         right.append(own.outputs.argmax(axis=1) == own.targets.argmax(axis=1))
         sets = p >= 1 - others["conformal"]["quantile"]
         covered.append((sets & (own.targets > 0.5)).any(axis=1))

@@ -13,6 +13,7 @@ import os
 import statistics
 import time
 from collections.abc import Callable
+from typing import Any
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
@@ -28,9 +29,16 @@ def sides(seed: int) -> dict[str, Callable[[], object]]:
     from monai.visualize import GradCAM
 
     torch.manual_seed(seed)
-    settings = {"spatial_dims": 3, "in_channels": 1, "out_channels": 2, "encoder": "resnet18", "width": 128}
-    network = AttentionCNN(**settings).to(memory_format=torch.channels_last_3d).eval()
-    average = AttentionCNN(**settings, pooling="average").to(memory_format=torch.channels_last_3d).eval()
+    settings: dict[str, Any] = {
+        "spatial_dims": 3,
+        "in_channels": 1,
+        "out_channels": 2,
+        "encoder": "resnet18",
+        "width": 128,
+    }
+    network, average = AttentionCNN(**settings).eval(), AttentionCNN(**settings, pooling="average").eval()
+    for one in (network, average):
+        one.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
     average.encoder, average.top_down = network.encoder, network.top_down
     image = torch.rand(1, 1, 96, 96, 96).contiguous(memory_format=torch.channels_last_3d)
 

@@ -12,6 +12,7 @@ import argparse
 import json
 import time
 from pathlib import Path
+from typing import Any
 
 import nibabel
 import numpy as np
@@ -26,7 +27,7 @@ from medattn_core.training import train
 
 def side_of(case: datalists.Case, middle: float) -> int:
     """-1 or 1 where a cube lies left or right of a plane ``R = middle`` in mm; 0 where it reaches over it."""
-    image = nibabel.load(case.image)
+    image: Any = nibabel.load(case.image)  # stated as a base class that knows neither shape nor affine
     ends = [float((image.affine @ [*corner, 1])[0]) for corner in ([0, 0, 0], [n - 1 for n in image.shape])]
     return -1 if max(ends) < middle else 1 if min(ends) > middle else 0
 

@@ -17,6 +17,7 @@ import json
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import nibabel
 import numpy as np
@@ -123,11 +124,12 @@ def main() -> None:
                     if not folder.exists():
                         train(listed, folder, config=settings, seed=seed, resume=True, progress=print_progress)
                     network = load_network(load(folder)).eval()
-                    found = {"seconds": time.time() - start, "cubes": len(own),
+                    found: dict[str, Any] = {"seconds": time.time() - start, "cubes": len(own),
                              "with_lesion": sum(bool(c.labels) for c in own)}  # fmt: skip
                     tests = {other: scans[other]}
                     if arguments.stroke is not None:
                         (stroke,) = datalists.load(stroke_t2(arguments.stroke, arguments.work / "stroke"))
+                        assert stroke.mask is not None
                         tests["stroke"] = (stroke.image, stroke.mask)
                     for name, (image, mask) in tests.items():
                         scan, lesion = canonical(image), canonical(mask).data > 0

@@ -87,15 +87,15 @@ def main() -> None:
     rows, speed = [], []
     for name, path, mask_path in volumes(arguments.shared):
         prediction = predictor(path)
+        mask: np.ndarray | None
         if "ReMIND" in name:
             mask = seg_mask(path, prediction.volume)
         else:
             mask = None if mask_path is None else native_mask(read(mask_path), prediction.volume)[0]
         rows.append(row(name, prediction, mask))
         regions = prediction.regions()
-        question = mask if mask is not None else np.arange(prediction.volume.shape[2]) > 5
-        if mask is None:
-            question = np.broadcast_to(question, prediction.volume.shape)
+        shape = prediction.volume.shape
+        question = mask if mask is not None else np.broadcast_to(np.arange(shape[2]) > 5, shape)
         speed.append(
             [
                 name,

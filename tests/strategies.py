@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 
 import numpy as np
 from hypothesis import strategies as st
@@ -15,7 +16,7 @@ AXIS_CODES = [
 """All 48 axis permutations and flips."""
 
 
-def rotation(angles: tuple[float, float, float]) -> np.ndarray:
+def rotation(angles: Sequence[float] | np.ndarray) -> np.ndarray:
     """Rotation matrix of three Euler angles in radians."""
     (cx, cy, cz), (sx, sy, sz) = np.cos(angles), np.sin(angles)
     x = np.array([[1, 0, 0], [0, cx, -sx], [0, sx, cx]])

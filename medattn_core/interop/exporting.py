@@ -35,8 +35,6 @@ from medattn_core.interop import configs, formats, schema, vendor
 from medattn_core.interop.card import Measured, export_card, read_metrics
 from medattn_core.networks.ensemble import PREFIX
 
-RUNTIME = ("monai", "torch", "nibabel", "SimpleITK")
-
 
 def export(
     name_or_path: str | os.PathLike[str],

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import sys
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +22,36 @@ from medattn_core.bundles.files import member, read_json, sha256
 from medattn_core.errors import BundleError
 from medattn_core.interop.activation import read_activation
 from medattn_core.interop.gradcam import grad_cam
+from medattn_core.interop.shapes import fitting_shape
 
 CONFIGS = ("configs/inference.json", "configs/inference.yaml", "configs/inference.yml")
+
+
+@contextmanager
+def _importable(root: Path) -> Iterator[None]:
+    """The bundle's own code is what is found first while it is loaded.
+
+    Where it has code, it stays to be found unless loading fails: its functions may import more of it only when they
+    run, and pickle finds its classes by their modules. Of two bundles in one process that both have a package
+    ``scripts``, later imports find that of the one loaded last.
+    """
+    if next(root.rglob("*.py"), None) is None:
+        yield
+        return
+    place = str(root)
+    known = place in sys.path
+    if known:  # maybe behind another bundle
+        sys.path.remove(place)
+    sys.path.insert(0, place)
+    for name in [name for name in sys.modules if name == "scripts" or name.startswith("scripts.")]:
+        del sys.modules[name]  # of another bundle
+    try:
+        yield
+    except BaseException:
+        if not known:
+            with suppress(ValueError):  # the bundle's code may have changed the path, too
+                sys.path.remove(place)
+        raise
 
 
 class ForeignModel:
@@ -44,19 +74,20 @@ class ForeignModel:
         self.labels = _labels(pred)
         self.modality = str(image.get("modality", "")).upper()[:2]
         self.output_type = str(pred.get("type", ""))
-        parser = self._parser()
-        self.preprocessing = self._part(parser, "preprocessing", "pre_transforms")
-        self.inferer = self._part(parser, "inferer")
-        self.image_key = next(iter(self.metadata["network_data_format"]["inputs"]))
-        activation = read_activation(
-            parser,
-            where=str(root),
-            count=len(self.labels),
-            output_type=self.output_type,
-            key=next(iter(self.metadata["network_data_format"]["outputs"])),
-        )
-        self.weights_sha256, self.network = self._network(parser)
-        self.activation = activation.settled(lambda: self._made_up()[1])
+        with _importable(root):
+            parser = self._parser()
+            self.preprocessing = self._part(parser, "preprocessing", "pre_transforms")
+            self.inferer = self._part(parser, "inferer")
+            self.image_key = next(iter(self.metadata["network_data_format"]["inputs"]))
+            activation = read_activation(
+                parser,
+                where=str(root),
+                count=len(self.labels),
+                output_type=self.output_type,
+                key=next(iter(self.metadata["network_data_format"]["outputs"])),
+            )
+            self.weights_sha256, self.network = self._network(parser)
+            self.activation = activation.settled(lambda: self._made_up()[1])
         self._restore()
 
     def _restore(self) -> None:
@@ -86,10 +117,6 @@ class ForeignModel:
         found = [name for name in CONFIGS if (self.root / name).is_file()]
         if not found:
             raise BundleError("bad_bundle", f"{self.root}: no {CONFIGS[0]}; a bundle with one is needed to predict")
-        if str(self.root) not in sys.path:
-            sys.path.insert(0, str(self.root))
-        for name in [name for name in sys.modules if name == "scripts" or name.startswith("scripts.")]:
-            del sys.modules[name]  # of another bundle
         try:
             workflow = ConfigWorkflow(
                 config_file=str(self.root / found[0]),
@@ -179,11 +206,9 @@ class ForeignModel:
 
     def _made_up(self) -> tuple[tuple[int, ...], np.ndarray]:
         """A made-up image of the stated size, and the network's scores for it."""
-        from monai.bundle.scripts import _get_fake_spatial_shape
-
         try:
             image = next(iter(self.metadata["network_data_format"]["inputs"].values()))
-            shape = (1, int(image["num_channels"]), *_get_fake_spatial_shape(image["spatial_shape"]))
+            shape = (1, int(image["num_channels"]), *fitting_shape(image["spatial_shape"]))
             made = torch.rand(shape, generator=torch.Generator().manual_seed(0)).to(self.device)
             with torch.inference_mode():
                 output = self.network(made)

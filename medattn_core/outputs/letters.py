@@ -42,7 +42,7 @@ def font(size: int) -> Any:
     from PIL import ImageFont
 
     path = font_file()
-    return ImageFont.load_default(size=size) if path is None else ImageFont.truetype(path, size=size)
+    return ImageFont.load_default(size=size) if path is None else ImageFont.truetype(str(path), size=size)
 
 
 def drawable(text: str) -> str:

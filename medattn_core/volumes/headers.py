@@ -62,6 +62,7 @@ class StoredVoxels:
         placed: whether the header says where the image lies in the patient.
         spaced: whether the header states voxel sizes.
         to_lps: factors from SimpleITK's world coordinates to LPS millimetres.
+        las: of the space left-anterior-superior, :func:`medattn_core.volumes.space.steps_in_las`.
         colour: whether the values of a voxel are said to be a colour.
         notices: what is odd about the header.
     """
@@ -79,6 +80,7 @@ class StoredVoxels:
     to_lps: space.Factors
     colour: bool
     notices: tuple[Notice, ...]
+    las: np.ndarray | None = None
 
 
 def parse_nrrd(path: Path, name: str) -> StoredVoxels:
@@ -143,6 +145,7 @@ def parse_nrrd(path: Path, name: str) -> StoredVoxels:
         placed=placed,
         spaced="space directions" in fields or "spacings" in fields,
         to_lps=to_lps,
+        las=space.steps_in_las(fields),
         colour=kind.endswith("-color"),
         notices=notices,
     )

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from medattn_core.errors import Notice, VolumeError
-from medattn_core.volumes import checks, payload
+from medattn_core.volumes import checks, payload, space
 from medattn_core.volumes.geometry import LPS_TO_RAS
 from medattn_core.volumes.headers import StoredVoxels, parse_metaimage, parse_nrrd
 from medattn_core.volumes.volume import Volume
@@ -73,6 +73,8 @@ def _affine(path: Path, name: str, reader_name: str, stored: StoredVoxels) -> np
     # A zero axis has no direction (NaN): keep it zero, so that the message can say which.
     lps[:kept, :kept] = np.where(spacing == 0, 0.0, direction * spacing)[:kept, :kept]
     lps[:kept, 3] = reader.GetOrigin()[:kept]
+    if stored.las is not None:
+        lps = space.sides_of_las(lps, stored.las)
     lps[:3] *= np.array(stored.to_lps)[:, np.newaxis]
     if kept < 3:
         lps[2, 2] = 1.0  # what is assumed where nothing is stated is in millimetres already

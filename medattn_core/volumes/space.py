@@ -10,6 +10,8 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 
+import numpy as np
+
 from medattn_core.errors import Notice, VolumeError
 from medattn_core.volumes import checks
 
@@ -111,6 +113,38 @@ def of_nrrd(
     scale, notices = millimetres(_quoted(fields.get("space units", "")), name, "space units")
     turn = _ANATOMICAL.get(space, (1.0, 1.0, 1.0))
     return (scale[0] * turn[0], scale[1] * turn[1], scale[2] * turn[2]), space in _ANATOMICAL, notices
+
+
+def steps_in_las(fields: Mapping[str, str]) -> np.ndarray | None:
+    """What :func:`sides_of_las` needs of a header: L and A of the step along each axis of space.
+
+    Args:
+        fields: of the header, names in lower case.
+
+    Returns:
+        ``(2, axes)``; None where the space is another, or the steps are no numbers.
+    """
+    if fields.get("space", "").lower() not in ("las", "left-anterior-superior"):
+        return None
+    vectors = re.findall(r"\(([^)]*)\)", fields.get("space directions", ""))
+    try:
+        return np.array([[float(part) for part in vector.split(",")[:2]] for vector in vectors]).reshape(-1, 2).T
+    except ValueError:
+        return None
+
+
+def sides_of_las(lps: np.ndarray, steps: np.ndarray) -> np.ndarray:
+    """World coordinates of a file in left-anterior-superior, on the right side whichever SimpleITK has read it.
+
+    Before 2.5.6 it turned the first axis in place of the second, so that left was right; 3D Slicer brings its own.
+
+    Args:
+        lps: ``(4, 4)``, as SimpleITK gives it.
+        steps: ``(2, axes)`` of :func:`steps_in_las`.
+    """
+    axes = min(3, steps.shape[1])
+    along = float((lps[0, :axes] * steps[0, :axes] - lps[1, :axes] * steps[1, :axes]).sum())
+    return lps * np.array([-1.0, -1.0, 1.0, 1.0])[:, np.newaxis] if along < 0 else lps
 
 
 def _quoted(text: str) -> list[str]:

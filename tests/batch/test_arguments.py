@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,16 +11,11 @@ import pytest
 
 from medattn_core.batch import Settings, predict_many
 from medattn_core.batch.jobs import inputs_of, pairs_of
-from medattn_core.errors import MedAttnError
 from medattn_core.inference.inputs import expand
+from tests import checks
 from tests.batch.checks import records, run
 
-
-def refused(run: Any, *given: Any, **options: Any) -> str:
-    with pytest.raises(MedAttnError) as caught:
-        run(*given, **options)
-    assert caught.value.code == "bad_argument"
-    return caught.value.message
+refused = partial(checks.refused, code="bad_argument")
 
 
 def test_inputs_may_be_texts_and_without_channels(tiny: Path, scans: list[Path], tmp_path: Path) -> None:

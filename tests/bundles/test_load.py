@@ -18,18 +18,17 @@ from medattn_core.bundles.bundle import LISTED_FILES, METADATA, NETWORK_SETTINGS
 from medattn_core.bundles.load import SHIPPED
 from medattn_core.errors import BundleError
 from medattn_core.networks.attention_cnn import AttentionCNN
+from tests import checks
+from tests.checks import ABSENT, setting
 
 Make = Callable[..., Bundle]
 Edit = Callable[[Bundle, Callable[[dict[str, Any]], None]], None]
 
 
 def refused(target: object, code: str, *words: str) -> None:
-    with pytest.raises(BundleError) as caught:
-        load(target)  # type: ignore[arg-type]
-    assert caught.value.code == code
-    assert "\n" not in caught.value.message
+    message = checks.refused(load, target, code=code, kind=BundleError)
     for word in words:
-        assert word in caught.value.message
+        assert word in message
 
 
 def test_attributes(make: Make, tmp_path: Path) -> None:
@@ -136,56 +135,44 @@ def test_metadata_that_is_not(make: Make, content: bytes, word: str) -> None:
 # ---------------------------------------------------------------- from the future, or not fitting together
 
 
-def put(value: Any, *keys: str) -> Callable[[dict[str, Any]], None]:
-    def change(data: dict[str, Any]) -> None:
-        for key in keys[:-1]:
-            data = data[key]
-        if value is ...:
-            del data[keys[-1]]
-        else:
-            data[keys[-1]] = value
-
-    return change
-
-
 @pytest.mark.parametrize(
     ("change", "words"),
     [
         (
-            put({"widths": [8192] * 4, "blocks": [8192] * 4}, "medattn", "network", "encoder_options"),
+            setting("medattn", "network", "encoder_options", value={"widths": [8192] * 4, "blocks": [8192] * 4}),
             ("encoder_options", "sizes and names are accepted"),
         ),
         (
-            put({"block_config": [600, -600, 1, 1]}, "medattn", "network", "encoder_options"),
+            setting("medattn", "network", "encoder_options", value={"block_config": [600, -600, 1, 1]}),
             ("encoder_options", "sizes and names are accepted"),
         ),
-        (put(3, "medattn", "format"), ("format 3", "newer MedAttn", "update")),
-        (put("1", "medattn", "format"), ("medattn.format is '1'",)),
-        (put(True, "medattn", "format"), ("medattn.format is True",)),
-        (put("https://example.org/meta_schema_20991231.json", "schema"), ("20991231", "newer", "update")),
-        (put(..., "schema"), ("'schema' names no MONAI schema",)),
-        (put(..., "version"), ("version None",)),
-        (put("1.0/../..", "version"), ("version '1.0/../..'",)),
-        (put("../lumps", "name"), ("name '../lumps'",)),
-        (put(..., "medattn", "task"), ("no task specification",)),
-        (put("softmax!", "medattn", "task", "activation"), ("activation 'softmax!'", "accepted")),
-        (put("abc", "medattn", "task", "labels"), ("labels is 'abc'",)),
-        (put(["x"], "medattn", "task", "size"), ("must be whole numbers",)),
-        (put("$import os", "medattn", "task", "spatial_dims"), ("spatial_dims $import os",)),
-        (put(1, "medattn", "task", "surprise"), ("surprise",)),
-        (put(..., "medattn", "network"), ("no network settings",)),
-        (put("os.system", "medattn", "network", "_target_"), ("unknown network settings ['_target_']",)),
-        (put(4, "medattn", "network", "out_channels"), ("out_channels is 4, the task needs 3",)),
-        (put(2, "medattn", "network", "in_channels"), ("in_channels is 2, the task needs 1",)),
-        (put(3, "medattn", "network", "spatial_dims"), ("spatial_dims is 3, the task needs 2",)),
-        (put(False, "medattn", "network", "slicewise"), ("disagree about slicewise",)),
-        (put("8", "medattn", "network", "evidence_stride"), ("evidence_stride is '8'",)),
-        (put([100, 100], "medattn", "task", "size"), ("no multiple of the evidence stride 8",)),
-        (put({"pretrained": True}, "medattn", "network", "encoder_options"), ("no 'pretrained'",)),
-        (put({"widths": [10**9]}, "medattn", "network", "encoder_options"), ("encoder_options",)),
-        (put([], "medattn", "calibration"), ("calibration is no object",)),
-        (put(..., "medattn", "files"), ("no list of files",)),
-        (put(..., "medattn", "files", "LICENSE"), ("does not list LICENSE",)),
+        (setting("medattn", "format", value=3), ("format 3", "newer MedAttn", "update")),
+        (setting("medattn", "format", value="1"), ("medattn.format is '1'",)),
+        (setting("medattn", "format", value=True), ("medattn.format is True",)),
+        (setting("schema", value="https://example.org/meta_schema_20991231.json"), ("20991231", "newer", "update")),
+        (setting("schema", value=ABSENT), ("'schema' names no MONAI schema",)),
+        (setting("version", value=ABSENT), ("version None",)),
+        (setting("version", value="1.0/../.."), ("version '1.0/../..'",)),
+        (setting("name", value="../lumps"), ("name '../lumps'",)),
+        (setting("medattn", "task", value=ABSENT), ("no task specification",)),
+        (setting("medattn", "task", "activation", value="softmax!"), ("activation 'softmax!'", "accepted")),
+        (setting("medattn", "task", "labels", value="abc"), ("labels is 'abc'",)),
+        (setting("medattn", "task", "size", value=["x"]), ("must be whole numbers",)),
+        (setting("medattn", "task", "spatial_dims", value="$import os"), ("spatial_dims $import os",)),
+        (setting("medattn", "task", "surprise", value=1), ("surprise",)),
+        (setting("medattn", "network", value=ABSENT), ("no network settings",)),
+        (setting("medattn", "network", "_target_", value="os.system"), ("unknown network settings ['_target_']",)),
+        (setting("medattn", "network", "out_channels", value=4), ("out_channels is 4, the task needs 3",)),
+        (setting("medattn", "network", "in_channels", value=2), ("in_channels is 2, the task needs 1",)),
+        (setting("medattn", "network", "spatial_dims", value=3), ("spatial_dims is 3, the task needs 2",)),
+        (setting("medattn", "network", "slicewise", value=False), ("disagree about slicewise",)),
+        (setting("medattn", "network", "evidence_stride", value="8"), ("evidence_stride is '8'",)),
+        (setting("medattn", "task", "size", value=[100, 100]), ("no multiple of the evidence stride 8",)),
+        (setting("medattn", "network", "encoder_options", value={"pretrained": True}), ("no 'pretrained'",)),
+        (setting("medattn", "network", "encoder_options", value={"widths": [10**9]}), ("encoder_options",)),
+        (setting("medattn", "calibration", value=[]), ("calibration is no object",)),
+        (setting("medattn", "files", value=ABSENT), ("no list of files",)),
+        (setting("medattn", "files", "LICENSE", value=ABSENT), ("does not list LICENSE",)),
     ],
 )
 def test_metadata_that_does_not_fit(
@@ -206,7 +193,7 @@ def test_metadata_that_does_not_fit(
 def test_a_manifest_that_leaves_the_folder(make: Make, edit: Edit, tmp_path: Path, name: str) -> None:
     (tmp_path / "secret.txt").write_text("secret")
     bundle = make()
-    edit(bundle, put("0" * 64, "medattn", "files", name))
+    edit(bundle, setting("medattn", "files", name, value="0" * 64))
     refused(bundle.path, "bad_bundle", repr(name), "no plain path inside the bundle")
 
 

@@ -16,7 +16,6 @@ from medattn_core.inference.runtimes import RUNTIMES, TOLERANCE, auto, cache, ch
 from medattn_core.inference.runtimes.auto import EVIDENCE_TOLERANCE, Trial, best
 
 BRAIN = Path(__file__).resolve().parents[2] / "sample_data" / "brain1_image.nrrd"
-GRAPHS = [name for name in RUNTIMES if not name.startswith("torch")]
 
 
 @pytest.fixture(scope="module")

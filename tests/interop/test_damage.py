@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,22 +17,9 @@ from medattn_core.cli import app
 from medattn_core.errors import BundleError
 from medattn_core.interop import agreement, export, formats, parity, verification, verify, workflow
 from medattn_core.interop.report import FAILED, PASSED, Report
+from tests.checks import ABSENT, setting
 from tests.interop.conftest import FORMATS, Exports, available
 from tests.interop.test_hostile import edit, put
-
-ABSENT = object()
-
-
-def setting(*keys: str, value: Any) -> Callable[[dict[str, Any]], None]:
-    def change(data: dict[str, Any]) -> None:
-        for key in keys[:-1]:
-            data = data[key]
-        if value is ABSENT:
-            del data[keys[-1]]
-        else:
-            data[keys[-1]] = value
-
-    return change
 
 
 @pytest.fixture

@@ -24,6 +24,7 @@ from medattn_core.interop import open_predictor, verify
 from medattn_core.interop.gradcam import grad_cam
 from medattn_core.interop.predictor import to_native
 from medattn_core.volumes import read
+from tests.interop.strangers import post, step, write_stranger
 
 
 def write_zoo_bundle(root: Path, *, dims: int = 3, **changes: Any) -> Path:
@@ -286,3 +287,56 @@ def test_verify_tells_and_with_trust_tries(zoo: Path) -> None:
     assert untrusted.checks[-1].status == "skipped"
     assert trusted.checks[-1].name == "network in and out"
     assert trusted.checks[-1].detail == "[1, 1, 32, 32, 32] in, [1, 2] out"
+
+
+def test_a_bundle_without_code_is_not_among_what_is_imported(zoo: Path) -> None:
+    path, scripts = list(sys.path), object()
+    sys.modules["scripts"] = scripts  # type: ignore[assignment]
+    open_predictor(zoo, trust=True, device="cpu")
+    assert sys.path == path
+    assert sys.modules["scripts"] is scripts, "of somebody who has nothing to do with it"
+
+
+def test_a_bundle_that_could_not_be_loaded_leaves_no_path(tmp_path: Path) -> None:
+    root = write_stranger(tmp_path / "broken", inferer="$1 / 0")
+    path = list(sys.path)
+    with pytest.raises(BundleError, match="cannot make its inferer"):
+        open_predictor(root, trust=True, device="cpu")
+    assert sys.path == path
+
+
+def test_code_that_is_imported_late_and_code_of_two_bundles(tmp_path: Path, scan: Path) -> None:
+    """A module that only a prediction asks for; and of two bundles, and of the first again, each loads its own code."""
+    late = (
+        "import torch\n"
+        "class Own:\n"
+        "    SHIFT = {shift}\n"
+        "    def __init__(self, keys): pass\n"
+        "    def __call__(self, data):\n"
+        "        from scripts.late import one\n"
+        "        return {{**data, 'image': one(data['image'])}}\n"
+    )
+    roots = []
+    for shift in (1, 2):
+        root = write_stranger(tmp_path / str(shift), dims=3, pre=[step("scripts.own.Own")],
+                              scripts=late.format(shift=shift), imports=["$import torch", "$import scripts.own"],
+                              postprocessing=[post("Activationsd", softmax=True)])  # fmt: skip
+        (root / "scripts/late.py").write_text("def one(image): return image\n")
+        roots.append(root)
+    for shift, root in ((1, roots[0]), (2, roots[1]), (1, roots[0])):
+        predictor = open_predictor(root, trust=True, device="cpu")
+        own = sys.modules["scripts.own"]
+        assert shift == own.Own.SHIFT
+        assert sum(predictor(scan).probabilities.values()) == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize("stated", [["*", "*", "*"], ["16*n", "16*n", "32"]])
+def test_a_size_that_is_free_is_one_that_networks_take(tmp_path: Path, stated: list[str]) -> None:
+    root = write_zoo_bundle(tmp_path / "free")
+    path = root / "configs" / "metadata.json"
+    metadata = json.loads(path.read_text())
+    metadata["network_data_format"]["inputs"]["image"]["spatial_shape"] = stated
+    path.write_text(json.dumps(metadata))
+    check = verify(root, trust=True).checks[-1]
+    assert (check.name, check.status) == ("network in and out", "passed")
+    assert check.detail == "[1, 1, 32, 32, 32] in, [1, 2] out"

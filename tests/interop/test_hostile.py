@@ -20,6 +20,7 @@ from medattn_core.bundles.bundle import METADATA
 from medattn_core.errors import BundleError
 from medattn_core.interop import open_predictor, verify
 from medattn_core.interop.report import FAILED, Report
+from tests.checks import ABSENT, setting
 from tests.interop.conftest import Exports, untouched
 
 MARK = "it_ran"
@@ -89,15 +90,7 @@ def link(root: Path) -> None:
 
 
 def set_in(*keys: str, value: Any) -> Callable[[Path], None]:
-    def change(data: dict[str, Any]) -> None:
-        for key in keys[:-1]:
-            data = data[key]
-        if value is ...:
-            del data[keys[-1]]
-        else:
-            data[keys[-1]] = value
-
-    return lambda root: edit(root, METADATA, change)
+    return lambda root: edit(root, METADATA, setting(*keys, value=value))
 
 
 BROKEN: dict[str, tuple[Callable[[Path], Any], str, str, str]] = {
@@ -138,7 +131,7 @@ BROKEN: dict[str, tuple[Callable[[Path], Any], str, str, str]] = {
         set_in("schema", value="https://example.org/meta_schema_20991231.json"),
         "hashes", "bad_bundle", "20991231 is newer",
     ),
-    "schema error, a key missing": (set_in("authors", value=...), "metadata", "", "authors is missing"),
+    "schema error, a key missing": (set_in("authors", value=ABSENT), "metadata", "", "authors is missing"),
     "schema error, a wrong type": (set_in("monai_version", value=1.6), "metadata", "", "monai_version is 1.6; a text"),
     "changelog without the version": (set_in("changelog", value={}), "metadata", "", "no entry for version"),
     "wrong channel count in the network": (

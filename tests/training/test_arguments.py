@@ -17,14 +17,12 @@ from medattn_core.training import TrainingConfig, train
 from medattn_core.training.config import read_config
 from medattn_core.training.losses import LossWeights
 from medattn_core.transforms.augment import Augmentation
+from tests import checks
 from tests.squares import SETTINGS
 
 
 def refused(code: str, run: Any, *given: Any, **options: Any) -> str:
-    with pytest.raises(TrainingError) as caught:
-        run(*given, **options)
-    assert caught.value.code == code
-    return caught.value.message
+    return checks.refused(run, *given, code=code, kind=TrainingError, **options)
 
 
 @pytest.mark.parametrize(("given", "code", "said"), [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,16 +20,13 @@ from medattn_core.ranges import SEEDS
 from medattn_core.tasks import TaskSpec
 from medattn_core.training.config import TrainingConfig, check_about, read_config
 from medattn_core.training.preflight import check_before, check_output, network_of, network_settings_of
+from tests import checks
 
 NETWORK: dict[str, Any] = {"spatial_dims": 2, "in_channels": 1, "out_channels": 2, "width": 8}
 TASK = TaskSpec(name="t", labels=("a", "b"), spatial_dims=2, spacing=(1, 1))
 
 
-def refused(run: Any, *given: Any, code: str = "bad_config", **options: Any) -> str:
-    with pytest.raises(MedAttnError) as caught:
-        run(*given, **options)
-    assert caught.value.code == code
-    return caught.value.message
+refused = partial(checks.refused, code="bad_config")
 
 
 @pytest.mark.parametrize(("about", "said"), [

@@ -58,7 +58,10 @@ def test_nrrd_spaces(tmp_path: Path, space: str, axis_codes: str) -> None:
     path = save_nrrd(tmp_path / "a.nrrd", voxels(), f"space: {space}", *PLACED[1:])
     result = read(path)
     assert (result.axis_codes, codes(result)) == (axis_codes, [])
-    agrees_with_simpleitk(path)
+    sides = [1 if code in "RAS" else -1 for code in axis_codes]
+    np.testing.assert_array_equal(result.affine[:3], np.c_[np.diag([1, 2, 3]), [1, 2, 3]] * np.c_[sides])
+    if axis_codes != "LAS" or tuple(map(int, SimpleITK.__version__.split(".")[:3])) >= (2, 5, 6):
+        agrees_with_simpleitk(path)  # an earlier one swaps the sides of LAS
 
 
 @pytest.mark.parametrize(

@@ -136,10 +136,6 @@ def test_real_scans_of_other_origin(shared_data: Path) -> None:
 # --- geometry codes
 
 
-def sform_only(header: nib.Nifti1Header) -> None:
-    header["qform_code"] = 0
-
-
 def test_sheared_sform_is_read_with_a_warning(tmp_path: Path) -> None:
     sheared = AFFINE.copy()
     sheared[0, 1] = 0.4

@@ -9,6 +9,7 @@ import pytest
 import SimpleITK
 
 from medattn_core.volumes import read
+from medattn_core.volumes.space import sides_of_las, steps_in_las
 from tests.volumes.making import codes, refused, save_mha, save_nrrd, voxels
 
 PLACED = ("space: left-posterior-superior", "space directions: (1,0,0) (0,2,0) (0,0,3)", "space origin: (1,2,3)")
@@ -165,3 +166,24 @@ def test_a_largest_value_of_signed_numbers_is_no_transparency(tmp_path: Path) ->
     data[-1] = np.iinfo(data.dtype).max
     path = save_nrrd(tmp_path / "a.nrrd", data, *VECTOR, "kinds: vector domain domain domain")
     refused(path, "too_many_dimensions", "2 values in each voxel")
+
+
+@pytest.mark.parametrize("turned", [np.diag([1.0, -1.0, 1.0, 1.0]), np.diag([-1.0, 1.0, 1.0, 1.0])],
+                         ids=["SimpleITK 2.5.6", "SimpleITK 2.3"])  # fmt: skip
+@pytest.mark.parametrize("seed", range(4))
+def test_sides_of_las_are_right_whichever_simpleitk_reads(turned: np.ndarray, seed: int) -> None:
+    """The two give LAS in these two ways, whatever the directions of the axes are."""
+    stated = np.random.default_rng(seed).normal(size=(4, 4))
+    stated[3] = (0, 0, 0, 1)
+    directions = " ".join(f"({','.join(map(repr, column[:3].tolist()))})" for column in stated.T[:3])
+    for name in ("LAS", "left-anterior-superior", "Left-Anterior-Superior"):
+        steps = steps_in_las({"space": name, "space directions": f"none {directions}"})
+        assert steps is not None
+        wanted = np.diag([1.0, -1.0, 1.0, 1.0]) @ stated
+        np.testing.assert_allclose(sides_of_las(turned @ stated, steps), wanted, rtol=0, atol=1e-12)
+
+
+def test_other_spaces_are_left_to_simpleitk() -> None:
+    for name in ("LPS", "RAS", "left-anterior-superior-time", ""):
+        assert steps_in_las({"space": name, "space directions": "(1,0,0) (0,1,0) (0,0,1)"}) is None
+    assert steps_in_las({"space": "LAS", "space directions": "(1,x,0)"}) is None

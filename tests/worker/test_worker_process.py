@@ -105,10 +105,14 @@ def test_what_if_and_first_result_are_quick(start, brain1: str, sample_data: Pat
     for fields in ({"without": [1]}, {"only": [1]}, {"without": [], "mask": str(sample_data / "brain1_label.nrrd")}):
         for _ in range(5):
             begin = time.perf_counter()
-            client.ask("what_if", prediction=result["prediction"], **fields)
+            number = client.send("what_if", prediction=result["prediction"], **fields)
+            answer = client.receive()
             times.append(time.perf_counter() - begin)
+            # No progress comes first: neither is the scan read nor does the network run again.
+            assert (answer["id"], answer["type"]) == (number, "result")
     middle = sorted(times)[len(times) // 2]
     print(f"first result {first:.2f} s; what-if {max(times) * 1000:.0f} ms at most, median {middle * 1000:.1f} ms")
+    # Seconds are what is promised, so they are measured: on a machine that others use, too, by as much more.
     assert first < 5.0 * overload()
     assert max(times) < 0.2 * overload()
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from medattn_core.version import __version__
-from tests.worker.conftest import ROOT, Client, until
+from tests.worker.conftest import PATIENCE, ROOT, Client, until
 
 GARBAGE = (
     b"\n   \n",
@@ -27,17 +27,31 @@ GARBAGE = (
 )
 
 
-def test_hello_is_quick_and_says_what_there_is(start) -> None:
+def test_hello_waits_for_nothing_heavy_and_says_what_there_is(start) -> None:
+    """From the start of the process to its end after hello: what would make a user wait is never imported."""
+    client: Client = start(greet=False, PYTHONPROFILEIMPORTTIME="1")
     begin = time.perf_counter()
-    client: Client = start(greet=False)
-    hello = client.ask("hello", protocol=1)
-    seconds = time.perf_counter() - begin
-    print(f"process to hello {seconds:.2f} s")
-    assert seconds < 3
+    hello = client.ask("hello", protocol=1, warm=False)
+    print(f"process to hello {time.perf_counter() - begin:.2f} s")
+    client.process.stdin.close()
+    assert client.end() == 0
+    until(lambda: b"medattn_core.worker.service" in client.errors)
+    imported = {
+        line.rpartition("|")[2].strip().split(".")[0] for line in client.errors.decode().splitlines() if "|" in line
+    }
+    assert imported & {"torch", "monai", "SimpleITK", "nibabel", "pydicom", "scipy", "matplotlib"} == set()
     assert (hello["protocol"], hello["version"], hello["pid"]) == (1, __version__, client.process.pid)
     (bundle,) = [one for one in hello["bundles"] if one["name"] == "brain_tumor_t1ce"]
     assert bundle["labels"] == ["glioma", "meningioma", "pituitary"]
     assert (bundle["kind"], bundle["threshold"], bundle["modality"]) == ("multiclass", 0.5, ["MR"])
+
+
+def test_hello_is_answered_before_the_worker_warms_up(start) -> None:
+    client: Client = start(greet=False, PYTHONPROFILEIMPORTTIME="1")
+    client.ask("hello", protocol=1)
+    last = b"SimpleITK.SimpleITK"  # told when it is imported, after torch
+    assert last not in client.errors
+    until(lambda: last in client.errors, patience=PATIENCE)
 
 
 def test_hello_needs_no_torch() -> None:

@@ -195,19 +195,6 @@ class Camera:
         self._kept.clear()
 
 
-def write_png(picture: np.ndarray, path: str | Path) -> None:
-    """Write ``(y, x, 3)`` uint8, first row at the top."""
-    from vtk.util.numpy_support import numpy_to_vtk
-
-    image = vtk.vtkImageData()
-    image.SetDimensions(picture.shape[1], picture.shape[0], 1)
-    image.GetPointData().SetScalars(numpy_to_vtk(np.ascontiguousarray(picture[::-1]).reshape(-1, picture.shape[2]), 1))
-    writer = vtk.vtkPNGWriter()
-    writer.SetInputData(image)
-    writer.SetFileName(str(path))
-    writer.Write()
-
-
 def quiet() -> None:
     """VTK's error texts go to stderr, not into windows that nobody closes."""
     window = vtk.vtkOutputWindow()
