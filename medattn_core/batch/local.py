@@ -20,7 +20,7 @@ from medattn_core.batch.scanner import Done, Scanner
 from medattn_core.batch.settings import Settings
 
 if TYPE_CHECKING:
-    from medattn_core.inference import Predictor
+    from medattn_core.inference import BasePredictor
 
 _AHEAD = 1
 """Threads beyond the lanes: one reads, or waits for the disk, while every lane computes."""
@@ -34,7 +34,7 @@ def cores() -> int:
         return os.cpu_count() or 1
 
 
-def lanes_of(settings: Settings, count: int, predictor: Predictor) -> tuple[int, int]:
+def lanes_of(settings: Settings, count: int, predictor: BasePredictor) -> tuple[int, int]:
     """Scans computed at a time, and threads of torch for each.
 
     One core a scan is more than all cores for one after the other, where there are scans enough. Both numbers depend on
@@ -47,11 +47,11 @@ def lanes_of(settings: Settings, count: int, predictor: Predictor) -> tuple[int,
     """
     wanted = settings.workers or cores()
     # MONAI's workflow of a foreign bundle hooks into its network for the map: one scan at a time.
-    lanes = max(1, min(wanted, count)) if predictor.networks else 1
+    lanes = max(1, min(wanted, count)) if not predictor.foreign else 1
     return lanes, threads_of(predictor, cores() // lanes)
 
 
-def threads_of(predictor: Predictor, share: int) -> int:
+def threads_of(predictor: BasePredictor, share: int) -> int:
     """Threads of torch for one lane that has so many cores.
 
     A 3D network has two even on one core: with a single thread PyTorch 2.13 leaves oneDNN aside for a single volume,
@@ -59,12 +59,12 @@ def threads_of(predictor: Predictor, share: int) -> int:
     """
     if predictor.device != "cpu":
         return 1
-    volumes = bool(predictor.networks) and predictor.task.spatial_dims == 3  # a foreign bundle has none of ours
+    volumes = not predictor.foreign and predictor.task.spatial_dims == 3
     return max(2 if volumes else 1, share)
 
 
 def predict_here(
-    predictor: Predictor,
+    predictor: BasePredictor,
     jobs: Iterable[Job],
     output: Path,
     settings: Settings,

@@ -31,7 +31,7 @@ from medattn_core.outputs.files import make_folder, remove
 from medattn_core.outputs.own_files import is_ours
 
 if TYPE_CHECKING:
-    from medattn_core.inference import Predictor
+    from medattn_core.inference import BasePredictor
 
 ENGINES = ("local", "ray")
 
@@ -62,7 +62,7 @@ def predict_many(
     *,
     engine: str = "local",
     restart: bool = False,
-    predictor: Predictor | None = None,
+    predictor: BasePredictor | None = None,
     begun: Callable[[Job, Progress], None] = lambda job, progress: None,
     done: Callable[[Done], None] = lambda result: None,
     say: Callable[[str], object] | None = None,
@@ -153,22 +153,22 @@ def predict_many(
     return summary
 
 
-def _check_predictor(predictor: Predictor, settings: Settings) -> None:
+def _check_predictor(predictor: BasePredictor, settings: Settings) -> None:
     """Rows of another bundle would be kept as this one's, and the next run would take them over."""
-    from medattn_core.interop.predictor import ForeignPredictor
+    from medattn_core.inference import Predictor
 
     folder = locate(settings.bundle)
-    if isinstance(predictor, ForeignPredictor):
-        there, same = predictor.model.root, predictor.model.root.resolve() == folder.resolve()
-    else:
-        there, told = predictor.bundle.path, read_json(member(folder, METADATA))
+    if isinstance(predictor, Predictor):
+        told = read_json(member(folder, METADATA))
         # The metadata hold task, network, calibration, and the hashes of weights and all other files.
         same = json.dumps(predictor.bundle.metadata, sort_keys=True) == json.dumps(told, sort_keys=True)
+    else:
+        same = predictor.root.resolve() == folder.resolve()
     if not same:
         raise MedAttnError(
             "bad_argument",
-            f"predictor: it is of the bundle {there}, the settings name {settings.bundle}, whose files are others; "
-            "give the predictor of that bundle, such as settings.open(), or none",
+            f"predictor: it is of the bundle {predictor.root}, the settings name {settings.bundle}, whose files are "
+            "others; give the predictor of that bundle, such as settings.open(), or none",
         )
 
 
@@ -195,7 +195,7 @@ def runtime_of(folder: Path, settings: Settings) -> str | None:
 
 def _results(
     engine: str,
-    predictor: Predictor,
+    predictor: BasePredictor,
     left: list[Job],
     folder: Path,
     settings: Settings,

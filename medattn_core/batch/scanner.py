@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 import traceback
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +20,7 @@ from medattn_core.outputs.answer import Answer, quantity
 from medattn_core.outputs.files import make_folder
 
 if TYPE_CHECKING:
-    from medattn_core.inference import Prediction, Predictor
+    from medattn_core.inference import BasePredictor, Prediction
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,10 +60,12 @@ class Scanner:
     """
 
     def __init__(
-        self, predictor: Predictor, output: Path, settings: Settings, *, budget: Budget, lanes: int, threads: int
+        self, predictor: BasePredictor, output: Path, settings: Settings, *, budget: Budget, lanes: int, threads: int
     ) -> None:
+        from medattn_core.inference import Predictor
+
         self.predictor, self.settings, self.budget = predictor, settings, budget
-        if settings.batch_size:
+        if settings.batch_size and isinstance(predictor, Predictor):
             predictor.slices_at_once = settings.batch_size
         self.writer = ResultWriter(make_folder(output), report=settings.report, evidence_dtype=settings.evidence_dtype)
         self._lanes = threading.BoundedSemaphore(lanes)
@@ -91,14 +93,15 @@ class Scanner:
             start = time.perf_counter()
             source: Any = job.path
             series = job.series
-            if self.predictor.networks:  # foreign bundles read by themselves
+            if not self.predictor.foreign:  # those read by themselves
                 source = volumes.read(job.path, series=series, modality=self.predictor.task.modality)
                 loan.grow(scan_bytes(source.data.size) + further)
                 series = None
-            read = time.perf_counter() - start
+            read = time.perf_counter() - start  # without the further channels
             with self._lanes:
                 prediction = self.predictor((source, *job.channels), mask=job.mask, series=series)
-                prediction = replace(prediction, timings={**prediction.timings, "read": read})
+                timings = {**prediction.timings, "read": read + prediction.timings.get("read", 0.0)}
+                prediction = prediction.annotated(timings=timings)
                 record, paths = self.writer.write(prediction, job.name)
             return prediction, record, paths
 

@@ -18,7 +18,7 @@ from medattn_core.ranges import Range
 from medattn_core.version import __version__
 
 if TYPE_CHECKING:
-    from medattn_core.inference import Predictor
+    from medattn_core.inference import BasePredictor
 
 _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 
@@ -68,7 +68,7 @@ class Settings:
         for name in ("workers", "batch_size", "memory"):
             object.__setattr__(self, name, whole_number(name, getattr(self, name), Range(low=0)))
 
-    def open(self, say: Callable[[str], object] | None = None) -> Predictor:
+    def open(self, say: Callable[[str], object] | None = None) -> BasePredictor:
         """The predictor.
 
         Args:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -12,10 +13,9 @@ from medattn_core.bundles.trust import Trust
 from medattn_core.errors import Notice, PredictionError
 from medattn_core.inference.evidence import Evidence
 from medattn_core.inference.head import Ensemble, Head, Pooled
-from medattn_core.inference.masks import MaskLike, cells_of_mask, native_mask
 from medattn_core.inference.read_only import read_only
 from medattn_core.inference.regions import MIN_CONTRIBUTION, Region, ScanMark, connected_parts
-from medattn_core.inference.what_if import WhatIf
+from medattn_core.inference.what_if import Asked, Part, WhatIf
 from medattn_core.tasks import TaskSpec
 from medattn_core.transforms.grid import ModelGrid
 from medattn_core.volumes import Volume, geometry
@@ -26,8 +26,7 @@ from medattn_core.volumes.filenames import title_of
 class Prediction:
     """Result for one scan.
 
-    Logits, bias, contributions, evidence, regions and the arrays of the head are read-only, in a copy or pickle of it
-    too; copy one to change it. The scan is the caller's own.
+    All arrays but the scan, which is the caller's own, are read-only, in a copy or pickle too; copy one to change it.
 
     Attributes:
         volume: the scan, on its own grid.
@@ -55,7 +54,7 @@ class Prediction:
     warnings: tuple[Notice, ...] = ()
     timings: dict[str, float] = field(default_factory=dict)
     pooled: Pooled = field(init=False, repr=False)
-    _kept: dict[tuple[str, str, str | None], object] = field(
+    _kept: dict[tuple[str, str, str | int | None], object] = field(
         init=False, repr=False, compare=False, default_factory=dict
     )
 
@@ -79,6 +78,19 @@ class Prediction:
             f"<Prediction {self.label} {said:.4g}{self.unit and f' {self.unit}'} of {title_of(self.volume.source)}, "
             f"by {self.bundle} {self.bundle_version}{warned}>"
         )
+
+    def annotated(
+        self, *, warnings: tuple[Notice, ...] | None = None, timings: dict[str, float] | None = None
+    ) -> Prediction:
+        """The same result with other warnings, other timings, or both.
+
+        Map and regions hang on neither: unlike with ``dataclasses.replace`` the head is not pooled again, and what one
+        of the two has computed the other has too.
+        """
+        other = object.__new__(type(self))
+        notes = {"warnings": warnings, "timings": timings}
+        vars(other).update(vars(self), **{name: note for name, note in notes.items() if note is not None})
+        return other
 
     @property
     def logits(self) -> np.ndarray:
@@ -265,38 +277,37 @@ class Prediction:
         """
         label = self.label if label is None else label
         self.task.index(label)
-        if ("regions", label, None) not in self._kept:
-            self._kept["regions", label, None] = self._find_regions(label)
-        return list(cast("list[Region]", self._kept["regions", label, None])[:limit])
+        if ("parts", label, None) not in self._kept:
+            cells = np.where(self.grid.inside(self.stride), self.contributions(label), 0.0)
+            floor = MIN_CONTRIBUTION if self.task.kind != "regression" else 0.01 * float(np.abs(cells).sum())
+            self._kept["parts", label, None] = connected_parts(cells, min_contribution=floor)
+        parts = cast("list[np.ndarray]", self._kept["parts", label, None])[:limit]
+        for rank, part in enumerate(parts, start=1):
+            if ("region", label, rank) not in self._kept:
+                # The first that is kept stays: two threads may find the same one.
+                self._kept.setdefault(("region", label, rank), self._region(label, rank, part))
+        return [cast(Region, self._kept["region", label, rank]) for rank in range(1, len(parts) + 1)]
 
-    def _find_regions(self, label: str) -> list[Region]:
-        index = self.task.index(label)
-        cells = np.where(self.grid.inside(self.stride), self.contributions(label), 0.0)
-        floor = MIN_CONTRIBUTION if self.task.kind != "regression" else 0.01 * float(np.abs(cells).sum())
+    def _region(self, label: str, rank: int, part: np.ndarray) -> Region:
+        index, cells = self.task.index(label), self.contributions(label)
+        peak = np.unravel_index(int(np.argmax(np.where(part, cells, -np.inf))), cells.shape)
+        position = self.grid.cell_index(tuple(int(i) for i in peak), self.stride)
+        nearest = np.clip(np.rint(position), 0, np.array(self.volume.shape) - 1).astype(int)
         voxel = abs(float(np.linalg.det(self.volume.affine[:3, :3])))
-        regions = []
-        for rank, part in enumerate(connected_parts(cells, min_contribution=floor), start=1):
-            peak = np.unravel_index(int(np.argmax(np.where(part, cells, -np.inf))), cells.shape)
-            position = self.grid.cell_index(tuple(int(i) for i in peak), self.stride)
-            nearest = np.clip(np.rint(position), 0, np.array(self.volume.shape) - 1).astype(int)
-            mask = self.grid.paint(part, self.stride)
-            regions.append(
-                Region(
-                    rank=rank,
-                    label=label,
-                    contribution=float(cells[part].sum()),
-                    weight=float(self.pooled.weights[index][part].sum()),
-                    probability_without=float(self.task.probabilities(self._logits_of(~part))[index]),
-                    world_position_mm=tuple(float(x) for x in geometry.to_world(self.volume.affine, position)),  # type: ignore[arg-type]
-                    voxel_index=tuple(int(i) for i in nearest),  # type: ignore[arg-type]
-                    volume_mm3=float(mask.sum()) * voxel,
-                    mask=read_only(mask),
-                    cells=read_only(part),
-                    scan=self._scan,
-                    grid=self.grid,
-                )
-            )
-        return regions
+        return Region(
+            rank=rank,
+            label=label,
+            contribution=float(cells[part].sum()),
+            weight=float(self.pooled.weights[index][part].sum()),
+            probability_without=float(self.task.probabilities(self._logits_of(~part))[index]),
+            world_position_mm=tuple(float(x) for x in geometry.to_world(self.volume.affine, position)),  # type: ignore[arg-type]
+            voxel_index=tuple(int(i) for i in nearest),  # type: ignore[arg-type]
+            volume_mm3=float(self.grid.painted_voxels(part, self.stride)) * voxel,
+            cells=part,
+            scan=self._scan,
+            grid=self.grid,
+            stride=self.stride,
+        )
 
     @property
     def _scan(self) -> ScanMark:
@@ -309,55 +320,45 @@ class Prediction:
         """Logits of some of the cells, ``(K,)``: of none of them the bias."""
         return self.head.pool(keep).logits if (self.head.allowed & keep).any() else self.bias
 
-    def without(self, region: Region | MaskLike) -> WhatIf:
-        """What the model would say if a region did not exist: exact in feature space.
+    def without(self, region: Part | Sequence[Part]) -> WhatIf:
+        """What the model would say if a region, or several together, did not exist: exact in feature space.
 
-        Of a region that is all that may be looked at the bias is left.
+        Of regions that are all that may be looked at the bias is left.
 
         Args:
-            region: of :meth:`regions`, or a mask (array on the native grid, Volume, file).
+            region: of :meth:`regions`, or a mask (array on the native grid, Volume, file); or a list or tuple of them,
+                which is asked about as their union.
 
         Raises:
-            PredictionError: a mask leaves nothing, or does not lie on the scan.
+            PredictionError: a mask leaves nothing or does not lie on the scan, a region of another scan, an empty list.
         """
-        cells, notices = self._cells(region)
-        return self._answer(
-            self._logits_of(~cells) if isinstance(region, Region) else self.head.pool(~cells).logits, notices
-        )
+        asked = self._asked(region)
+        left = self.head.pool(~asked.cells).logits if asked.painted else self._logits_of(~asked.cells)
+        return self._answer(left, asked.warnings)
 
-    def only(self, region: Region | MaskLike) -> WhatIf:
-        """What the model would say of this part alone; as a prediction with it as the mask.
+    def only(self, region: Part | Sequence[Part]) -> WhatIf:
+        """What the model would say of this part alone, or these together; as a prediction with them as the mask.
+
+        Args:
+            region: as for :meth:`without`.
 
         Raises:
-            PredictionError: the mask selects nothing of what may be looked at.
+            PredictionError: as for :meth:`without`, or nothing of it may be looked at.
         """
-        cells, notices = self._cells(region)
-        if not (self.head.allowed & cells).any():
+        asked = self._asked(region)
+        if not (self.head.allowed & asked.cells).any():
             raise PredictionError(
                 "empty_mask", "nothing of it was looked at in this prediction; give a part of what may be looked at"
             )
-        return self._answer(self.head.pool(cells | ~self.grid.inside(self.stride)).logits, notices)
+        seen = asked.cells | ~self.grid.inside(self.stride)
+        return self._answer(self.head.pool(seen).logits, asked.warnings)
 
-    def _cells(self, region: Region | MaskLike) -> tuple[np.ndarray, tuple[Notice, ...]]:
-        if isinstance(region, Region):
-            if region.cells.shape != self.head.allowed.shape or not region.lies_on(self._scan, self.grid):
-                raise PredictionError(
-                    "bad_mask",
-                    "the region belongs to another scan, or a model of another grid; give a region of this prediction, "
-                    "or a mask",
-                )
-            return region.cells, ()
-        inside, placed = native_mask(region, self.volume)
-        cells, selected = cells_of_mask(inside, self.grid, self.stride)
-        return cells, (*placed, *selected)
+    def _asked(self, region: Part | Sequence[Part]) -> Asked:
+        return Asked.of(region, volume=self.volume, scan=self._scan, grid=self.grid, stride=self.stride)
 
     def _answer(self, logits: np.ndarray, notices: tuple[Notice, ...]) -> WhatIf:
-        return WhatIf(
-            logits=logits,
-            probabilities=self._named(logits),
-            label=self.task.labels[int(np.argmax(logits))],
-            warnings=notices,
-        )
+        label = self.task.labels[int(np.argmax(logits))]
+        return WhatIf(logits=logits, probabilities=self._named(logits), label=label, warnings=notices)
 
     def to_dict(self) -> dict[str, Any]:
         """One object of predictions.json, plain JSON data; ``evidence.path`` is for whoever writes the file."""

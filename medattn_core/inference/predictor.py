@@ -6,22 +6,21 @@ import hashlib
 import os
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from medattn_core.bundles import Bundle, load, load_networks
-from medattn_core.bundles.claims import apart, percent_of, whole_volume
 from medattn_core.bundles.trust import Trust
 from medattn_core.device import resolve_device
 from medattn_core.errors import Notice, PredictionError, within_memory
+from medattn_core.inference.base import BasePredictor, Source
+from medattn_core.inference.doubts import doubts
 from medattn_core.inference.head import Ensemble, Head
 from medattn_core.inference.masks import MaskLike, cells_of_mask, native_mask
 from medattn_core.inference.own_networks import own_networks
 from medattn_core.inference.prediction import Prediction
-from medattn_core.inference.regions import MIN_CONTRIBUTION
 from medattn_core.transforms.conform import Conformed, check_modality, checked, network_input
 from medattn_core.transforms.statistics import image_statistics
 from medattn_core.volumes import Volume, geometry, read
@@ -31,16 +30,11 @@ if TYPE_CHECKING:
 
     from medattn_core.networks.attention_cnn import AttentionCNN
 
-Source = str | os.PathLike[str] | Volume
-
-OUTSIDE = 0.2
-"""Share of the evidence outside the scan from which a warning says so."""
-
 SLICES_AT_ONCE = 8
 """Slices of a slicewise model that go through the encoder together: bounds memory, costs no speed."""
 
 
-class Predictor:
+class Predictor(BasePredictor):
     """Predicts scans with one model.
 
     Args:
@@ -58,6 +52,8 @@ class Predictor:
         BundleError: ``export_failed``: it cannot run this network.
     """
 
+    foreign = False
+
     def __init__(
         self,
         bundle: Bundle,
@@ -68,19 +64,29 @@ class Predictor:
     ) -> None:
         import torch
 
+        trust = Trust.from_calibration(bundle.calibration, str(bundle.path))
+        super().__init__(task=bundle.task, trust=trust, device=device, runtime=runtime)
         self.bundle = bundle
-        self.device = device
         self.slices_at_once = SLICES_AT_ONCE
-        self.task = bundle.task
         layout = torch.channels_last if self.task.spatial_dims == 2 else torch.channels_last_3d
         own = own_networks(networks, bundle.task)
         self.networks = [n.to(device=device, memory_format=layout).eval() for n in own]  # type: ignore[call-overload]
-        self.trust = Trust.from_calibration(bundle.calibration, str(bundle.path))
-        self.runtime = runtime
         self._open_runtimes(say)
 
-    def __repr__(self) -> str:
-        return f"<Predictor of {self.bundle.name} {self.bundle.version}, {self.runtime} on {self.device}>"
+    @property
+    def name(self) -> str:
+        """Name of the bundle."""
+        return self.bundle.name
+
+    @property
+    def version(self) -> str:
+        """Version of the bundle."""
+        return self.bundle.version
+
+    @property
+    def root(self) -> Path:
+        """Folder of the bundle."""
+        return self.bundle.path
 
     def __getstate__(self) -> dict[str, Any]:
         # A session of another runtime cannot be pickled, and a copy has other networks: both open their own.
@@ -175,8 +181,8 @@ class Predictor:
         first = sources[0]
         volume = checked(first) if isinstance(first, Volume) else read(first, series=series, modality=modality)
         check_modality(volume, self.task)
-        after_read = time.perf_counter()
         channels = [checked(other) if isinstance(other, Volume) else read(other) for other in sources[1:]]
+        after_read = time.perf_counter()
         conformed = network_input(volume, self.task, channels)
         stride = self.network.evidence_stride
         notices = [*volume.warnings, *conformed.grid.notices, *conformed.notices]
@@ -213,14 +219,13 @@ class Predictor:
             weights_sha256=self.bundle.weights_sha256,
             runtime=self.runtime,
             trust=self.trust,
-            warnings=tuple(notices),
             timings={
                 "read": after_read - start,
                 "conform": after_conform - after_read,
                 "network": after_network - after_conform,
             },
         )
-        return _with_doubts(_with_outside(_with_whole(prediction)))
+        return prediction.annotated(warnings=(*notices, *doubts(prediction)))
 
     def _head(
         self,
@@ -279,51 +284,3 @@ def _amount(inside: np.ndarray, volume: Volume) -> str:
     if volume.spatial_dims == 2:
         return f"{voxels * float(np.prod(volume.spacing[:2])) / 100:.3g} cm2"
     return f"{voxels * geometry.voxel_volume_ml(volume.affine):.3g} mL"
-
-
-def _with_whole(prediction: Prediction) -> Prediction:
-    """The prediction with a warning where it is of a volume, and the model was measured on single slices."""
-    notice = whole_volume(prediction.task, prediction.trust, prediction.grid.shape[2])
-    return replace(prediction, warnings=(*prediction.warnings, notice)) if notice else prediction
-
-
-def _with_outside(prediction: Prediction) -> Prediction:
-    """The prediction with a warning where much of what decides lies outside the scan."""
-    cells = np.abs(prediction.contributions())
-    outside = float(cells[~prediction.grid.inside(prediction.stride)].sum())
-    share = outside / max(float(cells.sum()), 1e-12)
-    if share <= OUTSIDE or outside < MIN_CONTRIBUTION:
-        return prediction
-    text = (
-        f"{prediction.volume.name}: {share:.0%} of the evidence for {prediction.label} lies in the padding up to the "
-        "size that the model takes, where no map can show it; give scans that fill it, or train with a smaller size"
-    )
-    return replace(prediction, warnings=(*prediction.warnings, Notice("outside_evidence", text)))
-
-
-def _with_doubts(prediction: Prediction) -> Prediction:
-    """The prediction with a warning where its best label is not probable enough, or some cannot be decided."""
-    if prediction.undecided:
-        said = ", ".join(_between(prediction, label) for label in prediction.undecided)
-        notice = Notice("abstained", f"not decided: {said}; too close to tell whether it is there")
-        return replace(prediction, warnings=(*prediction.warnings, notice))
-    if prediction.task.kind != "multiclass":
-        return prediction
-    threshold, trust = prediction.task.threshold, prediction.trust
-    best = prediction.probabilities[prediction.label]
-    notices = []
-    if threshold is not None and best < threshold:
-        found, least = apart(best, threshold)
-        what = f"no label reaches the {least} that the task asks for; the most likely, {prediction.label}, has {found}"
-        notices.append(Notice("below_threshold", what))
-    if prediction.abstained:
-        found, least = apart(best, cast(float, trust.abstain_below))
-        what = f"not decided: {prediction.label} has {found}, and the model decides from {least} on"
-        notices.append(Notice("abstained", what))
-    return replace(prediction, warnings=(*prediction.warnings, *notices)) if notices else prediction
-
-
-def _between(prediction: Prediction, label: str) -> str:
-    """A label that is left open, with its probability and the limits that it lies between."""
-    low, high = (percent_of(end) for end in prediction.limits[label])
-    return f"{label} ({percent_of(prediction.probabilities[label])}, undecided from {low} to {high})"

@@ -5,10 +5,12 @@ from __future__ import annotations
 import hashlib
 import math
 from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 
-from medattn_core.inference.read_only import ReadOnlyArrays
+from medattn_core.inference.read_only import ReadOnlyArrays, read_only
 from medattn_core.transforms.grid import ModelGrid
 from medattn_core.volumes import Volume
 from medattn_core.volumes.placement import same_grid
@@ -69,10 +71,10 @@ class Region(ReadOnlyArrays):
         world_position_mm: RAS mm of its strongest cell.
         voxel_index: nearest voxel ``(i, j, k)``.
         volume_mm3: volume of the voxels nearest to its cells.
-        mask: boolean ``(I, J, K)`` on the native grid, read-only.
         cells: boolean on the evidence grid, read-only; what :meth:`Prediction.without` works with.
         scan: what tells the scan it was found in from others.
         grid: how cells and voxels lie on each other.
+        stride: evidence stride in model pixels.
     """
 
     rank: int
@@ -83,10 +85,22 @@ class Region(ReadOnlyArrays):
     world_position_mm: tuple[float, float, float]
     voxel_index: tuple[int, int, int]
     volume_mm3: float
-    mask: np.ndarray = field(repr=False)
     cells: np.ndarray = field(repr=False)
     scan: ScanMark = field(repr=False)
     grid: ModelGrid = field(repr=False)
+    stride: int = field(repr=False)
+
+    @cached_property
+    def mask(self) -> np.ndarray:
+        """Boolean ``(I, J, K)`` on the native grid, read-only; painted when it is first asked for, and kept.
+
+        A scattered map has hundreds of regions, and what is asked of most of them is a row of numbers.
+        """
+        return read_only(self.grid.paint(self.cells, self.stride))
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What cannot be painted again."""
+        return {name: value for name, value in vars(self).items() if name != "mask"}
 
     def lies_on(self, scan: ScanMark, grid: ModelGrid) -> bool:
         """Whether its cells are places of this scan on this grid: found in it, or in the same scan read again."""

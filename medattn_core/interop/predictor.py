@@ -19,9 +19,9 @@ from medattn_core.bundles.load import locate
 from medattn_core.bundles.trust import Trust
 from medattn_core.device import resolve_device
 from medattn_core.errors import BundleError, Notice, PredictionError, VolumeError
-from medattn_core.inference import Evidence, Prediction, Predictor, Region, WhatIf
+from medattn_core.inference import BasePredictor, Evidence, Prediction, Predictor, Region, WhatIf
+from medattn_core.inference.base import Source
 from medattn_core.inference.head import Head
-from medattn_core.inference.predictor import Source
 from medattn_core.interop.code import code_in
 from medattn_core.interop.foreign import ForeignModel, most_probable
 from medattn_core.interop.places import PlaceError, to_native
@@ -123,7 +123,7 @@ class ForeignPrediction(Prediction):
     only = without
 
 
-class ForeignPredictor(Predictor):
+class ForeignPredictor(BasePredictor):
     """Predicts scans with a trusted bundle of another format.
 
     Args:
@@ -135,14 +135,15 @@ class ForeignPredictor(Predictor):
         TaskError: ``bad_task``: its labels are none.
     """
 
+    foreign = True
+
     def __init__(self, root: Path, device: str = "cpu") -> None:
         self.model = ForeignModel(root, device)
-        self.device, self.trust, self.networks, self.runtime = device, Trust(), [], "torch"
         image = next(iter(self.model.metadata["network_data_format"]["inputs"].values()))
         dims = len(image.get("spatial_shape") or (1, 1, 1))
         self.dims = 2 if dims == 2 else 3
         activation, several = self.model.activation, len(self.model.labels) > 1
-        self.task = TaskSpec(  # of each scan its own spacing
+        task = TaskSpec(  # of each scan its own spacing
             name=self.model.name[:100],
             description=str(self.model.metadata.get("description", "")),
             kind="multilabel" if several and activation.several and not activation.exclusive else "multiclass",
@@ -152,6 +153,22 @@ class ForeignPredictor(Predictor):
             spacing=(1.0,) * self.dims,
             threshold=None if activation.exclusive else activation.threshold,
         )
+        super().__init__(task=task, trust=Trust(), device=device, runtime="torch")
+
+    @property
+    def name(self) -> str:
+        """Name of the bundle."""
+        return self.model.name
+
+    @property
+    def version(self) -> str:
+        """Version of the bundle."""
+        return self.model.version
+
+    @property
+    def root(self) -> Path:
+        """Folder of the bundle."""
+        return self.model.root
 
     def __call__(self, source: Source | Sequence[Source], mask: Any = None, series: str | None = None) -> Prediction:
         """Predict one scan.
@@ -231,8 +248,8 @@ def open_predictor(
     device: str = "auto",
     runtime: str = "torch",
     say: Callable[[str], object] | None = None,
-) -> Predictor:
-    """A Predictor for a bundle: MedAttn's own as data; another only with trust, by MONAI's own workflow.
+) -> BasePredictor:
+    """The predictor of a bundle: MedAttn's own as data; another only with trust, by MONAI's own workflow.
 
     Args:
         source: name or folder.

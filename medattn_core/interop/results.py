@@ -7,18 +7,17 @@ import json
 import logging
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 
-from medattn_core.bundles.claims import whole_volume
 from medattn_core.bundles.trust import Trust
 from medattn_core.errors import CODES, MedAttnError, Notice, PredictionError
+from medattn_core.inference.doubts import doubts
 from medattn_core.inference.head import Head, Pooled
 from medattn_core.inference.prediction import Prediction
-from medattn_core.inference.regions import MIN_CONTRIBUTION
 from medattn_core.interop.engine import EvidenceInferer, Handler
 from medattn_core.interop.scans import cause
 from medattn_core.spreadsheets import safe_text
@@ -30,9 +29,6 @@ from medattn_core.volumes.filenames import UniqueNames, name_of
 
 DECISION = ("label", "present", "label_set", "abstained", "undecided")
 """Columns of what was decided, rather than measured."""
-
-OUTSIDE = 0.2
-"""As :data:`medattn_core.inference.predictor.OUTSIDE`, which would bring the loading of bundles along."""
 
 
 def columns(task: TaskSpec) -> list[str]:
@@ -68,7 +64,7 @@ def row_of(prediction: Prediction) -> dict[str, str]:
 def without_input_check(prediction: Prediction) -> Prediction:
     """A prediction as a run knows it, which has no input check: its warning takes back what is claimed of the scan."""
     known = tuple(notice for notice in prediction.warnings if notice.code != "unlike_training")
-    return replace(prediction, warnings=known)
+    return prediction.annotated(warnings=known)
 
 
 def rules_in(metadata: str | Path) -> Trust:
@@ -152,7 +148,7 @@ class SaveResults(Handler):
                 raise MedAttnError(item["error_code"], item["error_message"])
             prediction = self._prediction(item, index)
             codes = self._warnings(item, prediction)
-            known = replace(prediction, warnings=tuple(Notice(code, CODES[code]) for code in codes))
+            known = prediction.annotated(warnings=tuple(Notice(code, CODES[code]) for code in codes))
             row = {"input": _cell(source), **row_of(known), "warnings": ";".join(codes)}
             if prediction.pooled.contributions.size:
                 write(prediction.evidence().density(), place)
@@ -192,18 +188,7 @@ class SaveResults(Handler):
     def _warnings(self, item: Mapping[str, Any], prediction: Prediction) -> list[str]:
         """Codes, those of the scan first, then those of the result, in Predictor's order."""
         codes = [code for code in str(item.get("warnings", "")).split(";") if code]
-        notice = whole_volume(prediction.task, prediction.trust, prediction.grid.shape[2])
-        codes += [notice.code] if notice else []
-        cells = np.abs(prediction.contributions())
-        if cells.size:
-            outside = float(cells[~prediction.grid.inside(prediction.stride)].sum())
-            if outside >= MIN_CONTRIBUTION and outside > OUTSIDE * float(cells.sum()):
-                codes.append("outside_evidence")
-        if prediction.task.kind == "multiclass" and prediction.task.threshold is not None and not prediction.present:
-            codes.append("below_threshold")
-        if prediction.abstained or prediction.undecided:
-            codes.append("abstained")
-        return list(dict.fromkeys(codes))
+        return list(dict.fromkeys([*codes, *(notice.code for notice in doubts(prediction))]))
 
 
 @dataclass(frozen=True)

@@ -183,17 +183,40 @@ class ModelGrid:
         return matrices
 
     def paint(self, cells: np.ndarray, stride: int) -> np.ndarray:
-        """A mask of cells ``(*cells)`` as the voxels nearest to them, boolean ``(I, J, K)``."""
+        """Cells ``(*cells)`` as the voxels nearest to them, ``(I, J, K)``: a mask, or a whole number from 0 a cell.
+
+        A voxel that several marked cells share, because it is coarser than they are, has the largest of their numbers.
+        """
         along = list(zip(self.axes, self.strides(stride), strict=True))
         nearest = [axis.nearest_cell(s) for axis, s in along]
         rows, columns, slices = (near for _, near in nearest)
         seen = rows[:, None, None] & columns[:, None] & slices
-        painted = cells[np.ix_(*[index for index, _ in nearest])] & seen
+        painted = cells[np.ix_(*[index for index, _ in nearest])] * seen
         # Voxels coarser than cells are nearest to one of several: each of the others has the voxel that it lies in.
-        found = np.nonzero(cells & self.inside(stride) & ~self.owners(stride))
+        found = np.nonzero((cells != 0) & self.inside(stride) & ~self.owners(stride))
         middle = [axis.middle(s)[index] for (axis, s), index in zip(along, found, strict=True)]
-        painted[tuple(middle)] = True
+        np.maximum.at(painted, tuple(middle), cells[found])
         return plain(self._to_native_axes(painted))
+
+    def painted_voxels(self, cells: np.ndarray, stride: int) -> int:
+        """How many voxels :meth:`paint` marks for a mask of cells, boolean ``(*cells)``, without painting them."""
+        along = list(zip(self.axes, self.strides(stride), strict=True))
+        marked = np.nonzero(cells)
+        nearest = [axis.nearest_cell(s) for axis, s in along]
+        own = [
+            np.bincount(index[near], minlength=axis.cells(s))
+            for (index, near), (axis, s) in zip(nearest, along, strict=True)
+        ]
+        count = int(np.prod([n[at] for n, at in zip(own, marked, strict=True)], axis=0).sum())
+        shared = (self.inside(stride) & ~self.owners(stride))[marked]
+        if not shared.any():
+            return count
+        # Cells that no voxel is nearest to: the voxels that they lie in, those apart that are marked already.
+        held = [axis.middle(s)[at[shared]] for (axis, s), at in zip(along, marked, strict=True)]
+        voxels = np.unique(np.stack(held), axis=1)
+        nearest_to = tuple(index[at] for (index, _), at in zip(nearest, voxels, strict=True))
+        seen = np.logical_and.reduce([near[at] for (_, near), at in zip(nearest, voxels, strict=True)])
+        return count + int(np.count_nonzero(~(cells[nearest_to] & seen)))
 
     def cell_index(self, cell: tuple[int, ...] | np.ndarray, stride: int) -> np.ndarray:
         """Continuous native voxel index ``(3,)`` of a cell's centre."""

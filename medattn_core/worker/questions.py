@@ -1,4 +1,4 @@
-"""What-if over several regions and a painted mask at once."""
+"""What a viewer asks about regions, by their ranks."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from medattn_core.errors import Notice, PredictionError
+from medattn_core.errors import PredictionError
 from medattn_core.inference import Prediction, Region, WhatIf
-from medattn_core.inference.masks import cells_of_mask, native_mask
+from medattn_core.inference.what_if import Part
 
 
 def chosen(prediction: Prediction, ranks: Sequence[int], label: str | None) -> list[Region]:
@@ -46,7 +46,8 @@ def ask(
     """
     regions = chosen(prediction, ranks, label)
     asked = prediction.without if mode == "without" else prediction.only
-    if mask is None and not regions:
+    parts: list[Part] = [*regions, *([] if mask is None else [mask])]
+    if not parts:
         if mode == "only":
             raise PredictionError("empty_mask", "only: no region and no mask is given; name at least one of them")
         return WhatIf(
@@ -56,40 +57,20 @@ def ask(
             ),
             label=prediction.label,
         )
-    if not regions:
-        assert mask is not None
-        return asked(mask)
-    cells = np.logical_or.reduce([one.cells for one in regions])
-    notices: tuple[Notice, ...] = ()
-    if mask is not None:
-        inside, placed = native_mask(mask, prediction.volume)
-        painted, selected = cells_of_mask(inside, prediction.grid, prediction.stride)
-        cells = cells | painted
-        notices = (*placed, *selected)
-        if mode == "without":
-            prediction.head.pool(~cells)  # a mask that leaves nothing is an error, alone or beside regions
-    # The cells alone decide; the native mask of the first region stands in for that of the union.
-    union = Region(**{**vars(regions[0]), "cells": cells})
-    answer = asked(union)
-    return WhatIf(
-        logits=answer.logits,
-        probabilities=answer.probabilities,
-        label=answer.label,
-        warnings=(*answer.warnings, *notices),
-    )
+    return asked(parts)
 
 
-def joined(regions: Sequence[Region], shape: tuple[int, int, int]) -> np.ndarray:
-    """Union of the native masks of regions, boolean ``shape``."""
-    inside = np.zeros(shape, bool)
+def joined(prediction: Prediction, regions: Sequence[Region]) -> np.ndarray:
+    """Union of the native masks of regions of a prediction, boolean ``(I, J, K)``."""
+    cells = np.zeros(prediction.grid.cells(prediction.stride), bool)
     for one in regions:
-        inside |= one.mask
-    return inside
+        cells |= one.cells
+    return prediction.grid.paint(cells, prediction.stride)
 
 
 def ranks(prediction: Prediction, label: str | None) -> np.ndarray:
     """The rank of the region that each voxel belongs to, 0 outside of all, uint16 on the grid of the scan."""
-    found = np.zeros(prediction.volume.shape, np.uint16)
+    cells = np.zeros(prediction.grid.cells(prediction.stride), np.uint16)
     for one in prediction.regions(label):
-        found[one.mask] = one.rank
-    return found
+        cells[one.cells] = one.rank
+    return prediction.grid.paint(cells, prediction.stride)

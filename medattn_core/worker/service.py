@@ -183,9 +183,7 @@ class Service:
         course.at("prepare", 0.15, "placing the scan on the grid of the model")
         passes = 1
         if predictor.task.spatial_dims == 2:
-            from medattn_core.inference.predictor import SLICES_AT_ONCE
-
-            passes = math.ceil(plan_grid(volume, predictor.task).shape[2] / SLICES_AT_ONCE)
+            passes = math.ceil(plan_grid(volume, predictor.task).shape[2] / predictor.slices_at_once)
         views = 1 + len(predictor.network.views)
         self._watch.begin(course, passes * views * len(predictor.networks))
         prediction = predictor((volume, *channels), mask=request.get("mask"))
@@ -202,7 +200,7 @@ class Service:
         timings["total"] = time.perf_counter() - start
         told["timings_s"] = {stage: round(seconds, 4) for stage, seconds in timings.items()}
         course.settle()  # before it takes the place of the last one, which a cancelled one leaves as it was
-        self._prediction, self._number, self._inputs = replace(prediction, timings=timings), number, inputs
+        self._prediction, self._number, self._inputs = prediction.annotated(timings=timings), number, inputs
         return told
 
     def _last(self, request: Request) -> Prediction:
@@ -248,7 +246,7 @@ class Service:
 
         prediction = self._last(request)
         volume = prediction.volume
-        inside = joined(chosen(prediction, request.get("regions"), request.get("label")), volume.shape)
+        inside = joined(prediction, chosen(prediction, request.get("regions"), request.get("label")))
         path = os.path.abspath(request.get("path"))
         _spare(path, self._inputs)
         self._write(prediction, inside, path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,10 +11,11 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from medattn_core.batch import Settings, predict_many
 from medattn_core.cli import app
 from medattn_core.errors import Notice, VolumeError
 from medattn_core.inference import Predictor
-from medattn_core.volumes import write
+from medattn_core.volumes import read, write
 from tests.two import smooth, two_bundle
 
 CT, PET = smooth(np.eye(4), (32, 32, 32)), smooth(np.diag([2.0, 2.0, 2.0, 1.0]), (20, 20, 20), scale=-7, start=2000)
@@ -52,6 +54,22 @@ def test_what_is_known_of_further_channels_is_said(predictor: Predictor) -> None
     with pytest.raises(VolumeError, match=r"^pet.nii.gz: 4,000 voxels \(50.0%\) are NaN") as caught:
         predictor((CT, broken))
     assert caught.value.code == "non_finite_voxels"
+
+
+def test_reading_the_further_channels_is_reading(bundle: Path, predictor: Predictor, tmp_path: Path) -> None:
+    """From Python and in a batch; the further channel is a thousand times as large as the first."""
+    ct, pet = tmp_path / "ct.nii.gz", tmp_path / "pet.nii.gz"
+    write(CT, ct)
+    write(smooth(np.diag([0.25, 0.25, 0.25, 1.0]), (160, 160, 160), scale=-7, start=2000), pet)
+    seconds = []
+    for _ in range(3):
+        start = time.perf_counter()
+        read(pet)
+        seconds.append(time.perf_counter() - start)
+    assert predictor((CT, pet)).timings["read"] > 0.3 * min(seconds)
+    predict_many([(ct, pet)], tmp_path / "out", Settings(bundle=str(bundle), device="cpu"))
+    (record,) = json.loads((tmp_path / "out" / "predictions.json").read_text())
+    assert record["timings_s"]["read"] > 0.3 * min(seconds)
 
 
 def test_the_command_line(bundle: Path, predictor: Predictor, files: tuple[Path, Path], tmp_path: Path) -> None:

@@ -38,6 +38,35 @@ def test_the_mask_of_cells_selects_them(affine, shape, task, data):
     assert notices == ()
 
 
+@settings(max_examples=150, deadline=None)
+@given(
+    affines(low=0.4, high=14.0),
+    st.tuples(*[st.integers(1, 40)] * 3),
+    st.sampled_from([CUBE, SLICEWISE]),
+    st.data(),
+)
+def test_voxels_are_counted_without_a_mask_of_them(affine, shape, task, data):
+    """Also where voxels are coarser than cells, and some are shared by several of them."""
+    grid = grid_of(shape, affine, task)
+    cells = data.draw(cells_on(grid.inside(4)))
+    assert grid.painted_voxels(cells, 4) == grid.paint(cells, 4).sum()
+    assert grid.painted_voxels(np.zeros_like(cells), 4) == 0
+
+
+@settings(max_examples=60, deadline=None)
+@given(affines(low=0.4, high=14.0), st.tuples(*[st.integers(1, 40)] * 3), st.data())
+def test_numbers_are_painted_as_the_masks_one_after_the_other(affine, shape, data):
+    grid = grid_of(shape, affine)
+    first, second = (data.draw(cells_on(grid.inside(4))) for _ in range(2))
+    numbers = np.where(second, 2, np.where(first, 1, 0)).astype(np.uint16)
+    want = np.zeros(shape, np.uint16)
+    for number in (1, 2):
+        want[grid.paint(numbers == number, 4)] = number
+    found = grid.paint(numbers, 4)
+    assert found.dtype == np.uint16
+    np.testing.assert_array_equal(found, want)
+
+
 @pytest.mark.parametrize("thickness", [1, 2, 3, 4])
 @pytest.mark.parametrize("axis", [0, 1, 2])
 def test_a_region_and_its_mask_are_one_question(axis, thickness):

@@ -13,9 +13,9 @@ import torch
 
 from medattn_core.errors import PredictionError, TaskError, VolumeError
 from medattn_core.inference import Predictor
+from medattn_core.inference.doubts import doubts
 from medattn_core.inference.head import Ensemble, Head
 from medattn_core.inference.prediction import Prediction
-from medattn_core.inference.predictor import _with_doubts
 from medattn_core.tasks import TaskSpec
 from medattn_core.transforms.grid import plan_grid
 from medattn_core.volumes import Volume, read
@@ -74,7 +74,7 @@ def test_a_probability_and_the_limit_that_it_misses_look_different(predictor, sc
         task=replace(prediction.task, threshold=limit),
         trust=replace(prediction.trust, abstain_below=limit),
     )
-    told = {notice.code: notice.message for notice in _with_doubts(unsure).warnings}
+    told = {notice.code: notice.message for notice in doubts(unsure)}
     assert set(told) == {"below_threshold", "abstained"}
     for message in told.values():
         first, second = sorted(re.findall(r"([\d.]+) %", message), key=float)

@@ -19,7 +19,7 @@ from typer.testing import CliRunner
 from medattn_core.batch import Settings, predict_many
 from medattn_core.cli import app
 from medattn_core.errors import BundleError, MedAttnError, PredictionError
-from medattn_core.inference import Predictor
+from medattn_core.inference import BasePredictor, Predictor
 from medattn_core.interop import open_predictor, verify
 from medattn_core.interop.gradcam import grad_cam
 from medattn_core.interop.predictor import to_native
@@ -92,7 +92,7 @@ def scan(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def predictor(zoo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Predictor:
+def predictor(zoo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> BasePredictor:
     monkeypatch.chdir(tmp_path)
     return open_predictor(zoo, trust=True, device="cpu")
 
@@ -107,7 +107,19 @@ def test_without_trust_nothing_is_imported_or_run(zoo: Path) -> None:
         Predictor.from_bundle(zoo)
 
 
-def test_it_predicts_what_monai_predicts(predictor: Predictor, zoo: Path, scan: Path) -> None:
+def test_it_says_what_it_is(predictor: BasePredictor, zoo: Path) -> None:
+    """And has nothing of a MedAttn network, which it is not: no empty list of them, no first of none."""
+    assert repr(predictor) == "<ForeignPredictor of Zoo lesions 0.3.0, torch on cpu>"
+    assert (predictor.foreign, Predictor.foreign) == (True, False)
+    assert predictor.root == zoo
+    assert not isinstance(predictor, Predictor)
+    assert not {"network", "networks", "slices_at_once"} & set(dir(predictor))
+    own = open_predictor("brain_tumor_t1ce", device="cpu")
+    assert isinstance(own, BasePredictor)
+    assert (own.name, own.version, own.root) == (own.bundle.name, own.bundle.version, own.bundle.path)
+
+
+def test_it_predicts_what_monai_predicts(predictor: BasePredictor, zoo: Path, scan: Path) -> None:
     """Step by step with MONAI's parser, as a user of the zoo would."""
     from monai.bundle import ConfigParser
 
@@ -126,7 +138,7 @@ def test_it_predicts_what_monai_predicts(predictor: Predictor, zoo: Path, scan: 
     assert not Path("initialize_ran").exists(), "what the bundle does to start a run is not needed to predict"
 
 
-def test_the_map_is_marked_as_not_additive(predictor: Predictor, scan: Path) -> None:
+def test_the_map_is_marked_as_not_additive(predictor: BasePredictor, scan: Path) -> None:
     prediction = predictor(scan)
     assert "not_additive" in [notice.code for notice in prediction.warnings]
     evidence = prediction.evidence()
@@ -190,7 +202,7 @@ def test_the_map_lies_where_the_preprocessed_image_lay(scan: Path) -> None:
     assert np.corrcoef(native.ravel(), volume.data.ravel())[0, 1] > 0.85
 
 
-def test_nrrd_and_dicom_reach_a_bundle_that_reads_neither(predictor: Predictor, sample_data: Path) -> None:
+def test_nrrd_and_dicom_reach_a_bundle_that_reads_neither(predictor: BasePredictor, sample_data: Path) -> None:
     pytest.importorskip("pydicom")
     nrrd, dicom = predictor(sample_data / "brain1_image.nrrd"), predictor(sample_data / "brain1_dicom")
     assert nrrd.probabilities == pytest.approx(dicom.probabilities, abs=1e-3)

@@ -17,9 +17,10 @@ import torch
 
 from medattn_core.bundles import Bundle, save_bundle, seal
 from medattn_core.errors import MedAttnError, Notice
-from medattn_core.inference import Predictor, predictor
+from medattn_core.inference import Predictor
 from medattn_core.interop import export, results, verify
 from medattn_core.interop.scans import Scans
+from medattn_core.interop.vendor import vendor
 from medattn_core.networks.attention_cnn import AttentionCNN
 from medattn_core.outputs import ResultWriter, tables
 from medattn_core.tasks import IntensityRule, TaskSpec
@@ -159,8 +160,13 @@ def test_a_whole_volume_is_warned_of_as_predict_does(tmp_path: Path) -> None:
     assert whole["warnings"].split(";") == [notice.code for notice in predicted.warnings]
 
 
+def test_the_rules_of_the_warnings_bring_no_loading_of_bundles_along() -> None:
+    """They lie in the scripts of exported bundles, which hold the modules that the table needs and no others."""
+    assert "inference_doubts.py" in vendor([results.__name__])
+    assert not {"bundles_load.py", "inference_predictor.py"} & set(vendor([results.__name__]))
+
+
 def test_names_that_are_written_twice_are_the_same() -> None:
-    assert results.OUTSIDE == predictor.OUTSIDE
     for value in ("=c", "-x", " @a", "a\nb", "a", None, True):
         assert results._cell(value) == str(tables.safe_cell(value))
 

@@ -13,8 +13,8 @@ import pytest
 from medattn_core.bundles.claims import percent_of
 from medattn_core.bundles.trust import Trust, Undecided
 from medattn_core.errors import Notice
+from medattn_core.inference.doubts import doubts
 from medattn_core.inference.head import Ensemble
-from medattn_core.inference.predictor import _with_doubts
 from medattn_core.outputs.report import report
 from medattn_core.outputs.text import number, percent, position_mm, signed
 from medattn_core.outputs.view import View
@@ -221,7 +221,7 @@ def test_one_limit_decides_on_pages_of_what_is_decided_and_of_what_is_not(
 ) -> None:
     """The rule to abstain is the limit where there is one, and every number of the page is in percent."""
     prediction = replace(predict(head_volume, threshold=0.0005), trust=Trust(abstain_below=least))
-    prediction = _with_doubts(replace(prediction, warnings=()))
+    prediction = prediction.annotated(warnings=doubts(prediction))
     words = words_of(report(View.of(prediction)))
     assert prediction.abstained == (least > 0.5)
     assert words.count(f"The model decides from {percent_of(least)} on: ") == 1

@@ -21,6 +21,7 @@ from medattn_core.outputs.view import View
 from medattn_core.tasks import IntensityRule, TaskSpec
 from medattn_core.worker.messages import check
 from medattn_core.worker.service import Service
+from medattn_core.worker.stopping import Course
 
 SMALL = {"encoder": "compact", "width": 16, "encoder_options": {"widths": [4, 8, 8, 16], "blocks": [1, 1, 1, 1]}}
 TWO = TaskSpec(name="two", labels=("a", "b"), spacing=(2.0, 2.0, 2.0))
@@ -190,6 +191,35 @@ def test_the_colour_scale_is_that_of_pictures_and_pages(service: Service, scan: 
         told, scale = ask(service, "predict", path=scan, bundle=str(made.path)), View.of(service._prediction).scale
         want = {"limit": scale.limit, "visible": scale.visible, "caps": list(scale.caps)}
         assert told["evidence"]["scale"] == want
+
+
+def test_what_a_result_was_made_of_is_kept_for_the_questions(service: Service, scan: str, tmp_path: Path) -> None:
+    made = bundle(tmp_path / "two", TWO)
+    told = ask(service, "predict", path=scan, bundle=str(made.path), evidence=str(tmp_path / "map.nii"))
+    prediction = service._prediction
+    assert {"total", "load"} <= set(prediction.timings)
+    evidence, regions = (
+        [kept for (kind, *_), kept in prediction._kept.items() if kind == which] for which in ("evidence", "region")
+    )
+    assert [one.label for one in evidence] == [told["label"]]
+    assert [one.rank for one in regions] == [one["rank"] for one in told["regions"]] != []
+    assert prediction.evidence() is evidence[0]
+    assert prediction.regions() == regions
+
+
+def test_the_passes_are_counted_as_the_predictor_takes_them(service: Service, scan: str, tmp_path: Path) -> None:
+    """16 slices, two at once: the share that is done grows with each of the eight passes, evenly."""
+    task = TaskSpec(
+        name="slices", labels=("a", "b"), spatial_dims=2, slicewise=True, spacing=(2.0, 2.0), slice_spacing=2.0
+    )
+    made = bundle(tmp_path / "slices", task)
+    ask(service, "load", bundle=str(made.path), device="cpu")
+    service._predictor.slices_at_once = 2
+    heard: list[float] = []
+    course = Course(lambda stage, fraction, text: heard.append(fraction) if stage == "network" else None)
+    service.handle(check({"id": 1, "type": "predict", "path": scan}), course)
+    views = 1 + len(service._predictor.network.views)
+    assert heard == pytest.approx([0.25 + 0.55 * done / (8 * views) for done in range(8 * views)])
 
 
 def test_what_is_odd_about_a_painted_mask_is_told_beside_regions_too(

@@ -133,6 +133,8 @@ def test_what_if_of_a_mask_and_of_both(worker: Client, told: dict, prediction: P
     logits = prediction.head.pool(~cells if mode == "without" else cells).logits
     both = worker.ask("what_if", prediction=number, mask=mask, label="pituitary", **{mode: [1]})
     assert list(both["logits"].values()) == pytest.approx(logits.tolist(), **CLOSE)
+    python = getattr(prediction, mode)([prediction.regions("pituitary")[0], mask])
+    assert list(both["logits"].values()) == pytest.approx(python.logits.tolist(), **CLOSE)
 
 
 def test_what_if_nothing_is_the_prediction_itself(worker: Client, told: dict) -> None:
