@@ -192,7 +192,7 @@ def test_validation_cases_that_fail_are_told(
     assert ("no threshold was chosen: 9 cases of validation.csv could be predicted, 10 are needed" in text) != chosen
     assert f"{count} images of {count} patients of validation.csv; 2 more could not be predicted" in text
     assert ran.stderr.count("validation, not predicted:") == 2
-    said = f"chosen on {count} cases" if chosen else "none chosen, on 9 cases"
+    said = f"chosen on {count} cases" if chosen else "none chosen on 9 cases"
     assert f"thresholds: {said} of validation.csv, 2 more could not be predicted" in ran.stderr
 
 
