@@ -294,7 +294,9 @@ def _write(
         if kept:
             calibration["kept"] = list(kept)
         if run.settings.patience:
-            calibration["epoch"] = "chosen on the same cases (patience): metrics and calibration are too good by that"
+            calibration["epoch"] = (
+                "chosen on the same cases (patience): metrics and calibration are too optimistic for that reason"
+            )
     offset = np.array([calibration.get("offset", {}).get(label, 0.0) for label in task.labels])
     for trained in members:
         fold_scale(trained, 1.0 / float(calibration.get("temperature", 1.0)), offset)
