@@ -23,7 +23,7 @@ def bench(
 ) -> None:
     """Time one scan on this machine, stage by stage, against stock MONAI with the same encoder in the same run.
 
-    Timed from input file to probability and map on disk: models already loaded, CPU only, nothing kept.
+    Timed from input file to probability and map on disk: models loaded, CPU only, nothing kept.
     For an ensemble, MedAttn runs every network and MONAI one.
     """
     prepare(verbose)
