@@ -44,7 +44,7 @@ def test_a_label_without_a_rule_is_not_passed_over() -> None:
         assert f"<td>{name}, of a only</td>" in rows
     assert "<td>all labels right</td>" in rows
     assert page_scores.without_rule(EACH.labels, ["a"]) == (
-        "Sets, what is not decided and what is right where decided are of a only: b has no rule to leave an answer "
+        "Label sets, undecided answers and accuracy where decided are of a only: b has no rule for leaving an answer "
         "open, so it is always decided, and no set leaves it out."
     )
 
