@@ -21,20 +21,20 @@ DEMO_OUT := demo_output
 .PHONY: help demo test test-all test-core test-slicer pictures wheel lint types clean
 
 help:
-	@echo "make demo      predict the two forms of sample_data/brain1 with the shipped bundle, into $(DEMO_OUT)/"
-	@echo "make test      lint, types and the tests that take seconds, those of the 3D Slicer extension too"
-	@echo "make test-core   only those of medattn_core;  make test-slicer  only those of the extension"
-	@echo "make test-all  the same with the slow tests"
-	@echo "make pictures  the screenshots of the 3D Slicer extension, from real runs"
-	@echo "make wheel     the wheel that the extension carries, into dist/"
-	@echo "make lint      ruff: rules and format"
-	@echo "make types     mypy"
+	@echo "make demo      predict sample_data/brain1, as NRRD and as DICOM, with the shipped bundle; results in $(DEMO_OUT)/"
+	@echo "make test      lint, types and the fast tests, including those of the 3D Slicer extension"
+	@echo "make test-core   only the tests of medattn_core;  make test-slicer  only those of the extension"
+	@echo "make test-all  the same, with the slow tests"
+	@echo "make pictures  take the screenshots of the 3D Slicer extension from real runs"
+	@echo "make wheel     build the wheel that the extension ships, into dist/"
+	@echo "make lint      run ruff: rules and format"
+	@echo "make types     run mypy"
 	@echo "make clean     remove the environment, caches and $(DEMO_OUT)/"
 
 # A stamp, not the folder: an installation that was interrupted is done again.
 $(STAMP): pyproject.toml setup.py constraints.txt
-	@command -v $(PYTHON) >/dev/null 2>&1 || { echo "$(PYTHON) not found: install Python 3.10 to 3.13, or say make PYTHON=..."; exit 1; }
-	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if v >= (3, 10) else "Python 3.10 or newer is needed, %s is %d.%d: say make PYTHON=..." % ((sys.executable,) + v))'
+	@command -v $(PYTHON) >/dev/null 2>&1 || { echo "$(PYTHON) not found: install Python 3.10 to 3.13, or run make PYTHON=..."; exit 1; }
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if v >= (3, 10) else "Python 3.10 or newer is needed, %s is %d.%d: run make PYTHON=..." % ((sys.executable,) + v))'
 	@$(BIN)/python -m pip --version >/dev/null 2>&1 || { echo "set-up: a new environment in $(VENV)"; $(PYTHON) -m venv $(VENV); } || \
 		{ echo "could not make $(VENV): this Python lacks the venv module (on Debian and Ubuntu: apt install python3-venv)"; exit 1; }
 	@echo "set-up: installing medattn and its dependencies (a few minutes, about 1.5 GB with CPU torch)"
@@ -78,9 +78,9 @@ test-slicer: $(SLICER_STAMP)
 	@MEDATTN_PYTHON="$(CURDIR)/$(BIN)/python" $(SLICER_VENV)/bin/python -m pytest -q -m "not slow" $(SLICER_TESTS)
 
 test-all: lint types $(SLICER_STAMP)
-	@echo "tests: pytest, slow ones too"
+	@echo "tests: pytest, including slow tests"
 	@$(BIN)/python -m pytest -q $(PYTEST_ARGS)
-	@echo "tests: the 3D Slicer extension, slow ones too"
+	@echo "tests: the 3D Slicer extension, including slow tests"
 	@MEDATTN_PYTHON="$(CURDIR)/$(BIN)/python" $(SLICER_VENV)/bin/python -m pytest -q $(SLICER_TESTS)
 
 pictures: $(SLICER_STAMP)

@@ -32,7 +32,7 @@ PLANNED = "planned"
 
 SHARE = Range(low=0, high=1)
 
-OF_TYPE = {bool: "true or false", str: "a text", int: "a whole number", float: "a number", dict: "an object"}
+OF_TYPE = {bool: "true or false", str: "text", int: "an integer", float: "a number", dict: "an object"}
 
 
 def _task(dims: int, **other: Any) -> TaskSpec:
@@ -87,7 +87,7 @@ def accepted_of(kind: Any, ranges: Mapping[str, Range]) -> dict[str, str]:
     found = {}
     for name, of in get_type_hints(kind).items():
         if name in ranges:
-            found[name] = f"{'whole, ' if of is int else ''}{ranges[name]}"
+            found[name] = f"{'integer, ' if of is int else ''}{ranges[name]}"
         elif of in OF_TYPE:
             found[name] = OF_TYPE[of]
     return found
@@ -120,54 +120,54 @@ def rules(planned: Mapping[str, str]) -> str:
 def task_part() -> str:
     """`task`, with the intensity rule."""
     planned = {
-        "kind": "`regression` where the list has values; `multiclass` where each case has one label, of several; else "
-        "`multilabel`",
-        "activation": "`identity` of a regression, `softmax` of `multiclass`, `sigmoid` of `multilabel`",
-        "labels": "those of the list, in the order of its `labels` (JSON) or else of the alphabet; of a regression "
+        "kind": "`regression` if the list has values; `multiclass` if each case has exactly one of several labels; "
+        "otherwise `multilabel`",
+        "activation": "`identity` for regression, `softmax` for `multiclass`, `sigmoid` for `multilabel`",
+        "labels": "those of the list, in the order of its `labels` (JSON), otherwise alphabetical; for regression "
         "`value`",
-        "modality": "the one that all images state; empty where they state none, or several",
-        "channels": "`image`, or `image 1`, `image 2` and so on where a case has several",
+        "modality": "the one that all images state; empty if they state none, or several",
+        "channels": "`image`, or `image 1`, `image 2` and so on if a case has several",
         "spatial_dims": "2 for pictures and single slices, 3 for volumes",
-        "spacing": "along each axis the median of the images; coarser where the median image would have more than "
+        "spacing": "along each axis the median of the images; coarser if the median image would have more than "
         f"{plan.LONGEST[2]} pixels (2D) or {plan.LONGEST[3]} (3D)",
-        "size": f"the median extent of the images at that spacing, up to the next multiple of {MULTIPLE} pixels and "
+        "size": f"the median extent of the images at that spacing, rounded up to a multiple of {MULTIPLE} pixels and "
         "of the evidence stride",
-        "field_of_view": "of pictures without pixel size, the longer side of the median picture in pixels; else none",
-        "intensity": "a window over the tissue of a CT; the whole range of pictures of 8 bits; percentiles where there "
-        "are negative values; else `foreground_mean`. Channels of different kinds have one each",
+        "field_of_view": "for pictures without pixel size, the longer side of the median picture in pixels; else none",
+        "intensity": "for CT a window over its tissue; for 8-bit pictures their whole range; percentiles if there are "
+        "negative values; otherwise `foreground_mean`. Channels of different kinds get one each",
     }
     default = defaults_of(TaskSpec) | dict.fromkeys(planned, PLANNED) | {"name": "that of the output folder"}
     accepted = accepted_of(TaskSpec, {}) | {
-        "name": "a text, not empty",
+        "name": "text, not empty",
         "kind": _or(tasks.KINDS),
-        "activation": f"{_or(tasks.ACTIVATIONS)}; `multilabel` takes `sigmoid`, a regression `identity`",
-        "labels": "different texts: all labels of the list",
+        "activation": f"{_or(tasks.ACTIVATIONS)}; `multilabel` requires `sigmoid`, regression `identity`",
+        "labels": "distinct texts: all labels of the list",
         "modality": "a list of codes, such as `[MR]`",
-        "channels": "different texts, one an image",
+        "channels": "distinct texts, one per image",
         "spatial_dims": "`2` or `3`",
-        "slicewise": "true or false; true wants `spatial_dims: 2`",
-        "spacing": "numbers above 0, one an axis",
+        "slicewise": "true or false; true requires `spatial_dims: 2`",
+        "spacing": "numbers above 0, one per axis",
         "slice_spacing": "above 0",
-        "size": "multiples of the evidence stride, one an axis",
+        "size": "multiples of the evidence stride, one per axis",
         "field_of_view": "above 0",
-        "intensity": "an object, or a list of one a channel",
+        "intensity": "an object, or a list with one per channel",
         "threshold": str(SHARE),
     }
     rule = accepted_of(IntensityRule, {}) | {
         "rule": _or(tasks.INTENSITY_RULES),
-        "lower": "a number; of `percentile` 0 to 100",
-        "upper": "a number above `lower`; of `percentile` up to 100",
+        "lower": "a number; for `percentile` 0 to 100",
+        "upper": "a number above `lower`; for `percentile` up to 100",
     }
     names = [one.name for one in fields(TaskSpec)]
     inner = [one.name for one in fields(IntensityRule)]
     return (
-        "## `task`\n\nWhat the model takes and gives (`TaskSpec`).\n\n"
+        "## `task`\n\nInput and output of the model (`TaskSpec`).\n\n"
         + keys(described(TaskSpec, "Attributes"), default, accepted, names)
         + "\n"
         + rules(planned)
-        + "\n`size` here is that of the training batches, and `null` as if it were left out. A model that looks slice "
-        "by slice\ntakes images of any size afterwards.\n"
-        "\n### `intensity`\n\nThe default bounds are those of `foreground_mean`: with another rule name both.\n\n"
+        + "\nHere `size` is that of the training batches, and `null` means the same as leaving it out. A slicewise "
+        "model\naccepts images of any size afterwards.\n"
+        "\n### `intensity`\n\nThe default bounds are those of `foreground_mean`: with another rule, give both.\n\n"
         + keys(described(IntensityRule, "Attributes"), defaults_of(IntensityRule), rule, inner)
     )
 
@@ -185,33 +185,33 @@ def network_part() -> str:
     summed = plan_network.plan_network(area, {}, size=size, cases=many)
     few, stem = plan_network.FEW_PIXELS, small["encoder_options"]["stem_stride"]
     planned = {
-        "encoder_options": f"of `compact`. Fewer than {many} training cases, or volumes: "
+        "encoder_options": f"for `compact`. Fewer than {many} training cases, or volumes: "
         f"`widths: {narrow['encoder_options']['widths']}`. Images of up to {few} pixels along their shortest side: "
-        f"`stem_stride: {stem}` and {len(small['encoder_options']['widths'])} stages. Volumes of more, up to "
-        f"{plan_network.FEW_VOXELS:,} voxels in all: `stem_stride: 2`. Else, and of other encoders, the defaults",
-        "evidence_stride": f"{small['evidence_stride']} where `encoder_options` are planned for images of up to {few} "
-        f"pixels, else {wide['evidence_stride']}",
-        "width": f"{narrow['width']} where `widths` are planned narrower, else {wide['width']}",
-        "null_score": f"where the unit of a regression is one of areas or volumes, 2 more than the natural logarithm "
-        f"of the number of cells, and at least {plan_network.NULL_SCORE:g}; else 0",
-        "bias": f"with `sigmoid` {sigmoid['bias'][0]:.3g}, the log-odds of {plan_network.PRIOR:g}; else 0",
-        "dropout": f"{summed['dropout']:g} of a regression, else {wide['dropout']:g}",
+        f"`stem_stride: {stem}` and {len(small['encoder_options']['widths'])} stages. Larger volumes of up to "
+        f"{plan_network.FEW_VOXELS:,} voxels in all: `stem_stride: 2`. Otherwise, and for other encoders, the defaults",
+        "evidence_stride": f"{small['evidence_stride']} if `encoder_options` are planned for images of up to {few} "
+        f"pixels, otherwise {wide['evidence_stride']}",
+        "width": f"{narrow['width']} if narrower `widths` are planned, otherwise {wide['width']}",
+        "null_score": f"for regressions in units of area or volume, the natural logarithm of the number of cells plus "
+        f"2, and at least {plan_network.NULL_SCORE:g}; otherwise 0",
+        "bias": f"with `sigmoid` {sigmoid['bias'][0]:.3g}, the log-odds of {plan_network.PRIOR:g}; otherwise 0",
+        "dropout": f"{summed['dropout']:g} for regression, otherwise {wide['dropout']:g}",
     }
     follows = ("spatial_dims", "in_channels", "out_channels", "slicewise")
-    default = arguments_of(AttentionCNN) | dict.fromkeys(planned, PLANNED) | dict.fromkeys(follows, "by the task")
+    default = arguments_of(AttentionCNN) | dict.fromkeys(planned, PLANNED) | dict.fromkeys(follows, "from the task")
     accepted = accepted_of(AttentionCNN.__init__, {"width": Range(low=1), "dropout": SHARE}) | {
-        "encoder": "a name of the [table below](#encoders)",
-        "encoder_options": "an object of [its keys](#encoders)",
+        "encoder": "a name from the [table below](#encoders)",
+        "encoder_options": "an object with [its keys](#encoders)",
         "evidence_stride": "one of the encoder's strides",
         "pooling": _or(POOLINGS),
-        "bias": "numbers, one an output",
-        "mirror": "-1, an axis from 0, or a list of different ones",
+        "bias": "numbers, one per output",
+        "mirror": "-1, an axis from 0, or a list of distinct axes",
         **dict.fromkeys(follows, "leave it out"),
     }
     names = [name for name in NETWORK_SETTINGS if name not in follows]
     return (
-        "## `network`\n\nArguments of `AttentionCNN`. The last four follow the list and the part `task`: another value "
-        "is an error.\n\n"
+        "## `network`\n\nArguments of `AttentionCNN`. The last four follow from the list and the part `task`: any "
+        "other value is an error.\n\n"
         + keys(described(AttentionCNN, "Args"), default, accepted, [*names, *follows])
         + "\n"
         + rules(planned)
@@ -224,7 +224,7 @@ WHAT = {
     "seresnet50": "MONAI's SE-ResNet-50",
     "densenet121": "MONAI's DenseNet-121",
     "efficientnet-b0": "MONAI's EfficientNet-B0",
-    "efficientnet-lite0": "EfficientNet without squeeze-excite; in 2D may [start from ImageNet](training.md#settings)",
+    "efficientnet-lite0": "EfficientNet without squeeze-excite; in 2D can [start from ImageNet](training.md#settings)",
     "efficientnet-lite1": "the same, deeper",
     "efficientnet-lite2": "the same, deeper and wider",
 }
@@ -257,16 +257,16 @@ def encoders_part() -> str:
         groups.setdefault(tuple(options_of(name)), []).append(name)
     own = {"compact": CompactResNet, "efficientnet-lite0": EfficientNetLite}
     accepted = {
-        "widths": "whole numbers above 0",
-        "blocks": "whole numbers above 0",
+        "widths": "integers above 0",
+        "blocks": "integers above 0",
         "stem_stride": _or((1, 2, 4)),
-        "stages": f"whole, {Range(low=1, high=len(KEPT))}",
+        "stages": f"integer, {Range(low=1, high=len(KEPT))}",
     }
     text = (
-        "## Encoders\n\nNames for `network: {encoder: ...}`, with the strides that `evidence_stride` may be (in 2D). "
-        "Evidence of an encoder that\nis not local may rest on what lies elsewhere in the image. Maps of MONAI's "
-        "networks sit up to half a cell too far\nalong each axis.\n\n"
-        + table(("encoder", "is", "strides", "local"), rows)
+        "## Encoders\n\nNames for `network: {encoder: ...}`, with the strides allowed as `evidence_stride` (in 2D). "
+        "Evidence from an encoder\nthat is not local may rest on other parts of the image. Maps of MONAI's networks "
+        "are shifted by up to half a cell\nalong each axis.\n\n"
+        + table(("encoder", "what it is", "strides", "local"), rows)
         + "\nTheir options, for `network: {encoder_options: {...}}`:\n"
     )
     for options, names in groups.items():
@@ -275,7 +275,7 @@ def encoders_part() -> str:
             kind = own[names[0]]
             says = described(kind, "Args")
             text += f"\n### {title}\n\n" + keys(says, arguments_of(kind), accepted, options)
-    text += "\n### MONAI's networks\n\nTheir options are arguments of MONAI, which says what they accept:\n\n"
+    text += "\n### MONAI's networks\n\nTheir options are arguments of MONAI and documented there:\n\n"
     for options, names in groups.items():
         if names[0] not in own:
             text += f"- {', '.join(f'`{name}`' for name in names)}: {', '.join(f'`{one}`' for one in options)}\n"
@@ -286,35 +286,35 @@ def training_part() -> str:
     """`training`, with losses and augmentation."""
     start = plan_network
     planned = {
-        "start_size": f"{start.START_SIZE:g} of pictures of at least {start.MANY_PIXELS} pixels along their shortest "
-        f"side, {start.VOLUME_START_SIZE:g} of volumes whose `stem_stride: 2` is planned; 1 of others, with "
-        "`patience`, with a `zoom_power`, and with so few epochs that none would have the whole size",
+        "start_size": f"{start.START_SIZE:g} for pictures of at least {start.MANY_PIXELS} pixels along their shortest "
+        f"side, {start.VOLUME_START_SIZE:g} for volumes with a planned `stem_stride: 2`; 1 for others, with "
+        "`patience`, with a `zoom_power`, and with so few epochs that none would have the full size",
         "zoom_power": "by the unit of a regression: 1 for lengths (mm), 2 for areas (mm2), 3 for volumes (mm3, ml); "
-        "else 0",
+        "otherwise 0",
     }
     default = defaults_of(TrainingConfig) | dict.fromkeys(planned, PLANNED)
     default |= {"losses": "see below", "augmentation": "see below"}
     accepted = accepted_of(TrainingConfig, TrainingConfig.ranges) | {
-        "class_weights": "numbers above 0, one a label",
+        "class_weights": "numbers above 0, one per label",
         "initial_weights": "`imagenet`, a bundle, or empty",
         "precision": _or(config.PRECISIONS),
-        "zoom_power": f"{_or(config.ZOOM_POWERS)}; of labels 0",
-        "losses": "an object of [these keys](#losses)",
-        "augmentation": "an object of [these keys](#augmentation)",
+        "zoom_power": f"{_or(config.ZOOM_POWERS)}; for classification 0",
+        "losses": "an object with [these keys](#losses)",
+        "augmentation": "an object with [these keys](#augmentation)",
     }
     names = [one.name for one in fields(TrainingConfig)]
-    axes = "a list of different axes, `0`, `1`, and in 3D `2`"
+    axes = "a list of distinct axes: `0`, `1` and, in 3D, `2`"
     augmented = accepted_of(Augmentation, Augmentation.ranges) | {"flip_axes": axes}
     moved = defaults_of(Augmentation) | {name: f"{defaults_of(Augmentation)[name]} *" for name in ("scale", "stretch")}
     return (
-        "## `training`\n\nHow it learns (`TrainingConfig`). On the command line `--epochs`, `--seed` and "
-        "`--start-from` (for `initial_weights`)\noverrule it. `class_weights` and `focal_gamma` are of labels: with a "
-        "regression they are refused.\n\n"
+        "## `training`\n\nHow the network is trained (`TrainingConfig`). The options `--epochs`, `--seed` and "
+        "`--start-from` (for\n`initial_weights`) override it. `class_weights` and `focal_gamma` are for classification "
+        "only and refused in\nregression.\n\n"
         + keys(described(TrainingConfig, "Attributes"), default, accepted, names)
         + "\n"
         + rules(planned)
-        + "\n### `losses`\n\nKeys of `training: {losses: {...}}`. The first five and `spread` act where "
-        "there are masks or boxes;\nof a regression `location` alone does. `spread` and `smoothing` are refused with a "
+        + "\n### `losses`\n\nKeys of `training: {losses: {...}}`. The first five and `spread` apply where "
+        "there are masks or boxes;\nin regression only `location` does. `spread` and `smoothing` are refused in "
         "regression, `together` without\n`activation: sigmoid`.\n\n"
         + keys(
             described(LossWeights, "Attributes"),
@@ -324,7 +324,7 @@ def training_part() -> str:
         )
         + "\n### `augmentation`\n\nKeys of `training: {augmentation: {...}}`.\n\n"
         + keys(described(Augmentation, "Attributes"), moved, augmented, [one.name for one in fields(Augmentation)])
-        + "\n\\* Where the unit of a regression is one of size (mm, cm2, ml and the like), 1.\n"
+        + "\n\\* 1 for regressions in a unit of size (mm, cm2, ml and the like).\n"
     )
 
 
@@ -333,14 +333,14 @@ def bundle_part() -> str:
     default = {
         "description": "that of the task, or a line with its name",
         "version": "`0.1.0`",
-        "card": "written from the facts",
-        "data_license": "a line that asks for it",
+        "card": "generated from the training",
+        "data_license": "a line asking for it",
         "metrics": "measured, or empty",
         "calibration": "measured, or empty",
     }
     accepted = {name: OF_TYPE[kind] for name, kind in config.ABOUT.items()}
     accepted |= {"metrics": "an object of numbers", "calibration": "an object; `temperature` above 0"}
-    return "## `bundle`\n\nWhat the bundle says of itself.\n\n" + keys(
+    return "## `bundle`\n\nWhat the bundle states about itself.\n\n" + keys(
         described(config.check_about, "Keys"), default, accepted, config.ABOUT
     )
 
@@ -351,7 +351,7 @@ def page() -> str:
 
 # Settings of a training
 
-All keys that the file of `medattn train --config` may have, JSON or YAML. No key has to be there;
+All keys of the file for `medattn train --config`, JSON or YAML. Every key is optional;
 [Train and evaluate](training.md#settings) says which are worth setting, and when.
 
 ```yaml
@@ -363,10 +363,10 @@ training:
 bundle: {{version: 1.0.0}}
 ```
 
-The default is what holds where a key is left out. *Planned* ones are chosen from the data list and up to
-{plan.LOOK_AT} of its images, as the lines under the table say; `medattn train` prints the main ones. With
-`--start-from BUNDLE`, grid, intensity rule and network are those of the bundle instead. An unknown key, or a value that
-is not accepted, is an error that says what is. Whole numbers may be written `8.0`. Axes are counted from 0: rows and
+The default applies when a key is left out. *Planned* defaults are chosen from the data list and up to
+{plan.LOOK_AT} of its images, as described below each table; `medattn train` prints the main ones. With
+`--start-from BUNDLE`, grid, intensity rule and network are those of the bundle instead. An unknown key or an invalid
+value is an error whose message says what is accepted. Integers may be written `8.0`. Axes are counted from 0: rows and
 columns in 2D, and R, A and S in 3D.
 """
     parts = (head, task_part(), network_part(), encoders_part(), training_part(), bundle_part())

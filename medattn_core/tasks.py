@@ -23,12 +23,12 @@ class IntensityRule:
 
     Attributes:
         rule: ``foreground_mean`` divides by the mean of the foreground, for MRI, whose units are arbitrary.
-            ``percentile`` maps two percentiles of the image to 0 and 1, ``window`` two stored values, such as HU. What
-            lies outside is clipped.
-        lower: what becomes 0: a percentile, or a stored value. Of ``foreground_mean`` the share of the 99.5th
-            percentile above which a voxel is foreground; there 0 stays 0.
-        upper: what becomes 1: a percentile, or a stored value. Of ``foreground_mean`` the multiple of the mean at which
-            is clipped.
+            ``percentile`` maps two percentiles of the image to 0 and 1, ``window`` two stored values, such as HU.
+            Values outside are clipped.
+        lower: the percentile or stored value that becomes 0. For ``foreground_mean`` the share of the 99.5th
+            percentile above which a voxel is foreground; 0 then stays 0.
+        upper: the percentile or stored value that becomes 1. For ``foreground_mean`` the multiple of the mean at which
+            values are clipped.
 
     Raises:
         TaskError: unknown rule or ``upper <= lower``.
@@ -104,24 +104,24 @@ class TaskSpec:
 
     Attributes:
         name: identifier, such as ``brain_tumor_t1ce``.
-        description: one line for a person.
-        kind: ``multiclass`` (one label is reported), ``multilabel`` (each its own), ``regression``.
-        activation: logit to probability: ``softmax``, ``sigmoid`` (one against the rest), ``identity``.
-        labels: name of each output; for regression the name of the quantity.
-        unit: of a regression target, such as ``mm3``.
+        description: one line for human readers.
+        kind: ``multiclass`` (one label is reported), ``multilabel`` (each label independently), ``regression``.
+        activation: from logit to probability: ``softmax``, ``sigmoid`` (one-vs-rest), ``identity``.
+        labels: name of each output; in regression the name of the quantity.
+        unit: unit of a regression target, such as ``mm3``.
         modality: accepted DICOM modality codes; empty accepts all.
-        channels: name of each image of a case, in order; the first gives the grid.
+        channels: name of each image of a case, in order; the first defines the grid.
         spatial_dims: 2 or 3, the dimensions of the convolutions.
-        slicewise: each slice of a volume by itself, all pooled together (needs ``spatial_dims`` 2).
-        spacing: mm of the model grid, two values in plane (2D) or three in R-A-S order (3D).
-        slice_spacing: thinnest slice distance in mm that a slicewise model is given; thinner volumes are averaged.
-        size: model grid, in pixels along each axis: of larger images the centre is seen, smaller ones are padded. Of a
-            bundle None takes the whole image, whatever its size.
-        field_of_view: mm along the longer side assumed for pictures without pixel size.
-        intensity: the intensity rule of all channels, or one for each of them in their order.
-        threshold: probability below which the most probable of several labels is not said, and carries the warning
-            ``below_threshold``; without one it always is. In ``multilabel``, and of a single label, the probability
-            from which a label is said (one half by default).
+        slicewise: process each slice of a volume separately and pool all of them (needs ``spatial_dims`` 2).
+        spacing: voxel spacing of the model grid in mm, two in-plane values (2D) or three in R-A-S order (3D).
+        slice_spacing: smallest slice distance in mm that a slicewise model is given; thinner slices are averaged.
+        size: model grid, in pixels along each axis: larger images are cropped to their centre, smaller ones padded. In
+            a bundle None takes the whole image, whatever its size.
+        field_of_view: length of the longer side in mm, assumed for pictures without pixel size.
+        intensity: the intensity rule of all channels, or one per channel in their order.
+        threshold: probability below which the most probable of several labels is not reported, with the warning
+            ``below_threshold``; without a threshold it always is. In ``multilabel``, and with a single label, the
+            probability from which a label is reported (one half by default).
     """
 
     name: str

@@ -114,7 +114,7 @@ def test_every_number_of_training_has_a_range() -> None:
 def test_ranges_are_true_at_their_bounds(part: str, name: str) -> None:
     accepted: Range = PARTS[part][0].ranges[name]
     whole = is_whole(part, name)
-    assert rows(part)[name][1].removeprefix("whole, ") == str(accepted)
+    assert rows(part)[name][1].removeprefix("integer, ") == str(accepted)
     for end, out, excluded in ((accepted.low, -math.inf, accepted.above), (accepted.high, math.inf, accepted.below)):
         if math.isinf(end):
             taken(part, name, 10**9)
@@ -133,7 +133,7 @@ def test_ranges_are_true_at_their_bounds(part: str, name: str) -> None:
 
 @pytest.mark.parametrize("power", [-1, 4])
 def test_powers_of_a_zoom_are_four(power: int) -> None:
-    assert rows("training")["zoom_power"][1] == "`0`, `1`, `2` or `3`; of labels 0"
+    assert rows("training")["zoom_power"][1] == "`0`, `1`, `2` or `3`; for classification 0"
     for accepted in range(4):
         taken("training", "zoom_power", accepted)
     with pytest.raises(TrainingError, match="zoom_power"):

@@ -210,6 +210,7 @@ def test_the_aneurysm_is_said_from_the_threshold_of_the_documented_accuracy():
             else f"aneurysm {number}" if said
             else f"no aneurysm  (aneurysm {number})"
         )  # fmt: skip
-        assert f"A label is said from {high} on. It is undecided from {low} to {high}." in report(View.of(asked))
+        limits = f"A label is reported from {high} upwards. It is undecided from {low} to {high}."
+        assert limits in report(View.of(asked))
         headline = View.of(asked).caption().title
         assert headline.startswith("undecided: aneurysm" if undecided else "aneurysm" if said else "no aneurysm  (an")

@@ -34,7 +34,7 @@ class MedAttn(ScriptedLoadableModule):
         parent.helpText = _(
             "Classifies a volume and shows the evidence: every voxel's contribution is part of a sum, and that sum is "
             "the decision. Choose a scan and a model and press Apply. Orange and red speak for the class, blue against "
-            "it, or for the class that it is compared with. Tick a region off, or paint one, and read what the model "
+            "it, or for the class that it is compared with. Untick a region, or paint one, and read what the model "
             "would say without it. Research use only: not a medical device."
         )
         parent.acknowledgementText = _(

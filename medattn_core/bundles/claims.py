@@ -12,8 +12,8 @@ from medattn_core.tasks import TaskSpec
 
 UNMEASURED: dict[str, str] = {
     "unlike_training": "the scan is unlike those the model was trained on",
-    "masked": "only a region of interest could speak",
-    "whole_volume": "it was measured on single slices, not on whole volumes",
+    "masked": "attention was restricted to a region of interest",
+    "whole_volume": "the model was evaluated on single slices only, not on whole volumes",
 }
 """Warnings with which shares that were measured on other scans do not hold, and why."""
 

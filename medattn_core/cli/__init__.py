@@ -25,9 +25,9 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
-    help="Classify medical images, with the evidence: a map whose voxels sum to the decision. Research use only.",
-    epilog="Exit status: 0 all good, 1 an input failed (the others are done), or all was refused or a check failed, "
-    "as the error line says, 2 wrong usage, 130 interrupted, 143 terminated, 129 its terminal was closed.",
+    help="Classify medical images and show the evidence: a map whose voxels sum to the decision. Research use only.",
+    epilog="Exit status: 0 success; 1 an input failed (the others are done), the whole run was rejected or a check "
+    "failed, as the error line says; 2 wrong usage; 130 interrupted; 143 terminated; 129 terminal closed.",
 )
 for command in (predict, train, evaluate, bench, bundles, info):
     app.command()(command)
@@ -45,7 +45,7 @@ def _version(wanted: bool) -> None:
 @app.callback()
 def _root(
     version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and stop.")
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
     ] = False,
 ) -> None:
     pass

@@ -15,16 +15,16 @@ from medattn_core.cli.shared import Runtime, Verbose, reported
 def bench(
     bundle: Annotated[str, typer.Option(metavar="NAME|DIR", help="The bundle to time.")] = "brain_tumor_t1ce",
     input: Annotated[  # noqa: A002  (the option is called so)
-        Path | None, typer.Option(metavar="FILE", help="The scan; a made-up one of 256^3 voxels otherwise.")
+        Path | None, typer.Option(metavar="FILE", help="The scan; default: a synthetic one of 256^3 voxels.")
     ] = None,
-    runtime: Annotated[Runtime, typer.Option(help="A runtime to time beside torch.")] = Runtime.auto,
-    runs: Annotated[int, typer.Option(min=1, help="Counted passes of each side; medians are printed.")] = 7,
+    runtime: Annotated[Runtime, typer.Option(help="Runtime to time alongside torch.")] = Runtime.auto,
+    runs: Annotated[int, typer.Option(min=1, help="Timed passes per contender; medians are printed.")] = 7,
     verbose: Verbose = False,
 ) -> None:
-    """Time one scan on this machine, stage by stage, beside stock MONAI with the same encoder in the same run.
+    """Time one scan on this machine, stage by stage, against stock MONAI with the same encoder in the same run.
 
-    From file to probability and map on disk, models loaded, the processor alone. Nothing is kept. Of an ensemble
-    MedAttn runs every network, MONAI one.
+    Timed from input file to probability and map on disk: models loaded, CPU only, nothing kept.
+    For an ensemble, MedAttn runs every network and MONAI one.
     """
     prepare(verbose)
     with reported(verbose):
@@ -52,10 +52,10 @@ def bench(
             timed = speed.interleaved(
                 sides, runs=runs, heard=lambda done, count: say(f"round {done} of {count}" if done else "warmed up")
             )
-        where = input or "a made-up scan of 256 x 256 x 256 voxels"
+        where = input or "a synthetic scan of 256 x 256 x 256 voxels"
         count = len(plain.networks)
-        many = f" ({count} networks; MONAI's is one)" if count > 1 else ""  # or the ratio would pass as that of equals
+        many = f" ({count} networks; MONAI runs one)" if count > 1 else ""  # or the ratio would pass as that of equals
         out(f"{plain.bundle.name} {plain.bundle.version}{many} on {where}: medians of {runs}, milliseconds")
         table(tuple(speed.HEADER), [tuple(row) for row in speed.rows(timed, "MONAI")])
         if runtime is Runtime.auto and other.runtime == "torch":
-            out("auto takes torch: no other runtime here is both faster and accurate enough")
+            out("auto picks torch: no other runtime here is both faster and accurate enough")

@@ -14,7 +14,7 @@ from medattn_core.cli.shared import FAILED, AsJson, Verbose, output_folder, repo
 bundle = typer.Typer(no_args_is_help=True, help="Work with MONAI bundles.")
 
 Source = Annotated[
-    str, typer.Argument(metavar="NAME|DIR|ARCHIVE", show_default=False, help="Shipped name, folder, zip or tar.")
+    str, typer.Argument(metavar="NAME|DIR|ARCHIVE", show_default=False, help="Shipped bundle name, folder, zip or tar.")
 ]
 
 
@@ -32,21 +32,26 @@ def export(
             metavar="DIR",
             parser=output_folder,
             show_default=False,
-            help="Folder to write; MONAI Label wants 'classification' in its name.",
+            help="Folder to write; MONAI Label requires 'classification' in its name.",
         ),
     ],
     self_contained: Annotated[
-        bool, typer.Option("--self-contained", help="Carry the code along: it runs without medattn.")
+        bool, typer.Option("--self-contained", help="Include the code, so that it runs without medattn.")
     ] = False,
-    torchscript: Annotated[bool, typer.Option("--torchscript", help="Also as TorchScript, models/model.ts.")] = False,
-    onnx: Annotated[bool, typer.Option("--onnx", help="Also as ONNX, models/model.onnx.")] = False,
-    openvino: Annotated[bool, typer.Option("--openvino", help="Also for OpenVINO, models/model.xml.")] = False,
+    torchscript: Annotated[
+        bool, typer.Option("--torchscript", help="Also write TorchScript, models/model.ts.")
+    ] = False,
+    onnx: Annotated[bool, typer.Option("--onnx", help="Also write ONNX, models/model.onnx.")] = False,
+    openvino: Annotated[bool, typer.Option("--openvino", help="Also write OpenVINO, models/model.xml.")] = False,
     metrics: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="metrics.json of `medattn evaluate`: scores with intervals.")
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="metrics.json of `medattn evaluate`: scores with intervals for the model card."
+        ),
     ] = None,
     verbose: Verbose = False,
 ) -> None:
-    """Write a complete MONAI bundle: for MONAI's command line, Label, Deploy, the model zoo, federated learning."""
+    """Write a complete MONAI bundle for MONAI's command line, Label, Deploy, the model zoo and federated learning."""
     prepare(verbose)
     with reported(verbose):
         from medattn_core import interop
@@ -63,17 +68,18 @@ def export(
 @bundle.command()
 def verify(
     source: Source,
-    trust: Annotated[bool, typer.Option("--trust", help="The bundle may run its code.")] = False,
+    trust: Annotated[bool, typer.Option("--trust", help="Allow the bundle to run its own code.")] = False,
     schema: Annotated[
         Path | None, typer.Option(metavar="FILE|DIR", help="MONAI's meta_schema_<date>.json, or a folder of them.")
     ] = None,
     scan: Annotated[
-        list[str] | None, typer.Option("--input", metavar="FILE", help="Scan to compare on; repeatable.")
+        list[str] | None,
+        typer.Option("--input", metavar="FILE", help="Scan on which to compare the forms of the model; repeatable."),
     ] = None,
     as_json: AsJson = False,
     verbose: Verbose = False,
 ) -> None:
-    """Check a bundle: files, metadata, hashes, weights, and that every form of the model says the same."""
+    """Check a bundle: files, metadata, hashes, weights, and that every form of the model gives the same results."""
     prepare(verbose)
     with reported(verbose):
         from medattn_core import interop

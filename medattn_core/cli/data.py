@@ -21,8 +21,8 @@ def _data() -> None:
 
 @data.command()
 def check(
-    file: Annotated[Path, typer.Argument(metavar="FILE", show_default=False, help="Data list, JSON or CSV.")],
-    section: Annotated[str, typer.Option(help="List within a JSON object.")] = TRAINING_SECTION,
+    file: Annotated[Path, typer.Argument(metavar="FILE", show_default=False, help="Data list (JSON or CSV).")],
+    section: Annotated[str, typer.Option(help="Name of the list within a JSON data list.")] = TRAINING_SECTION,
     as_json: AsJson = False,
     verbose: Verbose = False,
 ) -> None:

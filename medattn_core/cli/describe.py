@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def bundles(as_json: AsJson = False, verbose: Verbose = False) -> None:
-    """List the shipped bundles: what each takes and gives."""
+    """List the shipped bundles, with their inputs and outputs."""
     prepare(verbose)
     with reported(verbose):
         from medattn_core.bundles import list_bundles
@@ -32,11 +32,13 @@ def bundles(as_json: AsJson = False, verbose: Verbose = False) -> None:
 
 def info(
     file: Annotated[Path, typer.Argument(metavar="FILE", show_default=False, help="Image file or DICOM folder.")],
-    series: Annotated[str | None, typer.Option(metavar="UID", help="SeriesInstanceUID to take.")] = None,
+    series: Annotated[
+        str | None, typer.Option(metavar="UID", help="SeriesInstanceUID of the DICOM series to read.")
+    ] = None,
     as_json: AsJson = False,
     verbose: Verbose = False,
 ) -> None:
-    """Show what the reader saw in an image: grid, geometry, intensities, series, warnings."""
+    """Show how an image is read: grid, geometry, intensities, series, warnings."""
     prepare(verbose)
     with reported(verbose):
         from medattn_core.volumes import list_series, read

@@ -15,48 +15,50 @@ PEERS = "gradcam, gradcam_encoder, gradcampp, occlusion, integrated_gradients"
 
 
 def evaluate(
-    bundle: Annotated[str, typer.Argument(metavar="BUNDLE", show_default=False, help="Shipped name or folder.")],
+    bundle: Annotated[
+        str, typer.Argument(metavar="BUNDLE", show_default=False, help="Shipped bundle name, or folder.")
+    ],
     data: Annotated[
-        Path, typer.Option(metavar="FILE", show_default=False, help="Data list of cases the model has not seen.")
+        Path, typer.Option(metavar="FILE", show_default=False, help="Data list of cases unseen in training.")
     ],
     output: Annotated[
         Path, typer.Option(metavar="DIR", parser=output_folder, show_default=False, help="Folder for the results.")
     ],
     section: Annotated[
-        str | None, typer.Option(metavar="NAME", help="List within a JSON data list that has several.")
+        str | None, typer.Option(metavar="NAME", help="Name of the list, for a JSON data list with several.")
     ] = None,
     validation: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Another list, of other patients, to choose the thresholds on.")
+        Path | None, typer.Option(metavar="FILE", help="Data list of other patients, to choose thresholds on.")
     ] = None,
     validation_section: Annotated[
-        str | None, typer.Option(metavar="NAME", help="List within a JSON validation list that has several.")
+        str | None, typer.Option(metavar="NAME", help="Name of the list, for a JSON validation list with several.")
     ] = None,
     fold: Annotated[int | None, typer.Option(min=0, help="Only the cases of this fold.")] = None,
     compare: Annotated[
         str | None,
         typer.Option(
-            metavar="NAMES", show_default=PEERS, help="Other maps of the same network, with commas; 'none' for none."
+            metavar="NAMES", show_default=PEERS, help="Saliency methods to compare with, comma-separated; or 'none'."
         ),
     ] = None,
     compared_cases: Annotated[
         int,
         typer.Option(
             min=0,
-            help="Cases with a label or value, drawn at random, on which maps are compared: it takes a while each.",
+            help="Number of randomly drawn cases with a label or value on which to compare maps (slow per case).",
         ),
     ] = 30,
-    bootstrap: Annotated[int, typer.Option(min=0, help="Samples of the intervals; 0 for none.")] = 1000,
+    bootstrap: Annotated[int, typer.Option(min=0, help="Bootstrap samples for confidence intervals; 0: none.")] = 1000,
     repeat: Annotated[
-        list[str] | None, typer.Option(metavar="DIR", help="The same model with another seed: do the maps agree?")
+        list[str] | None, typer.Option(metavar="DIR", help="Same model, other seed: compare its maps; repeatable.")
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Of the draws.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Random seed.")] = 0,
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace results of another model or list in the output folder.")
+        bool, typer.Option("--overwrite", help="Replace results of another model or data list in the output folder.")
     ] = False,
     device: Device = "auto",
     verbose: Verbose = False,
 ) -> None:
-    """Measure a model: metrics.json, cases.csv, curves, and a page, summary.html."""
+    """Evaluate a model: writes metrics.json, cases.csv, curves and the page summary.html."""
     prepare(verbose)
     with reported(verbose):
         from medattn_core.evaluation import Settings
@@ -102,7 +104,7 @@ def _say_validation(found: dict[str, Any] | None) -> None:
     if found["chosen"]:
         say(f"thresholds: chosen on {count}{failed}")
     else:
-        say(f"thresholds: none chosen, on {count}{failed}; {found['fewest_cases']} are needed")
+        say(f"thresholds: none chosen on {count}{failed}; {found['fewest_cases']} are needed")
 
 
 def _say_rules(metrics: dict[str, Any]) -> None:

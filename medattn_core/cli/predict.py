@@ -31,72 +31,78 @@ def predict(
         typer.Argument(
             metavar="INPUT",
             show_default=False,
-            help="Image files, folders, quoted wildcards, or lists: .txt with a path a line, or a data list (.csv, "
-            ".json). A folder with images is each image in it; a folder with "
-            "DICOM files is one input (recursively), the chosen series; DICOM folders of one study are one input.",
+            help="Image files, folders, quoted wildcards, or lists: .txt with one path per line, or a data list (.csv, "
+            ".json). A folder of images stands for each image in it. A folder of DICOM files (searched recursively) is "
+            "one input, the chosen series; DICOM folders of one study together are one input.",
         ),
     ],
     bundle: Annotated[
-        str, typer.Option(metavar="NAME|DIR", show_default=False, help="A shipped bundle or the folder of one.")
+        str, typer.Option(metavar="NAME|DIR", show_default=False, help="Shipped bundle name, or folder.")
     ],
     output: Annotated[
         Path, typer.Option(metavar="DIR", parser=output_folder, show_default=False, help="Folder for the results.")
     ],
     series: Annotated[
-        str | None, typer.Option(metavar="UID", help="SeriesInstanceUID to take from the one INPUT.")
+        str | None, typer.Option(metavar="UID", help="SeriesInstanceUID of the DICOM series; single INPUT only.")
     ] = None,
     mask: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Region of interest of the one INPUT: only it may speak.")
+        Path | None, typer.Option(metavar="FILE", help="Restrict attention to this region; single INPUT only.")
     ] = None,
     channel: Annotated[
         list[Path] | None,
-        typer.Option(metavar="FILE", help="Further channel of the one INPUT, in the order of the task; repeatable."),
+        typer.Option(metavar="FILE", help="Further channel, in the order of the task; repeatable; single INPUT only."),
     ] = None,
     device: Device = "auto",
     trust: Annotated[
-        bool, typer.Option("--trust", help="The bundle may run code: needed for MONAI bundles that are not MedAttn's.")
+        bool,
+        typer.Option(
+            "--trust", help="Allow the bundle to run its own code: needed for MONAI bundles not made by MedAttn."
+        ),
     ] = False,
     report: Annotated[
-        bool, typer.Option("--report", help="Also write an overlay picture and an HTML page a scan.")
+        bool, typer.Option("--report", help="Also write one overlay picture and one HTML page per scan.")
     ] = False,
     runtime: Annotated[
         Runtime,
         typer.Option(
-            help="What computes the network; auto measures once a machine and bundle, and takes the fastest "
-            "that says the same."
+            help="What computes the network; auto benchmarks once per machine and bundle and picks the fastest with "
+            "matching results."
         ),
     ] = Runtime.torch,
     evidence_dtype: Annotated[
         EvidenceDtype,
-        typer.Option(help="How maps are stored: int16 with a slope, off by less than 1e-4 of the largest; or float32."),
+        typer.Option(help="Storage of maps: int16 with a slope (error below 1e-4 of the largest value), or float32."),
     ] = EvidenceDtype.int16,
     workers: Annotated[
-        str, typer.Option(metavar="N|auto", help="Scans computed at a time; auto is one a core.")
+        str, typer.Option(metavar="N|auto", help="Scans processed at a time; auto: one per core.")
     ] = "auto",
     batch_size: Annotated[
-        str, typer.Option(metavar="N|auto", help="Slices that go through the network of a slicewise model together.")
+        str, typer.Option(metavar="N|auto", help="Slices per forward pass of a slicewise model.")
     ] = "auto",
     memory: Annotated[
-        str, typer.Option(metavar="SIZE|auto", help="Memory to stay within, such as 4G; auto is most of what is free.")
+        str, typer.Option(metavar="SIZE|auto", help="Memory limit, such as 4G; auto: most of what is free.")
     ] = "auto",
     engine: Annotated[
-        Engine, typer.Option(help="This machine, or a Ray cluster (RAY_ADDRESS, else one is started here).")
+        Engine, typer.Option(help="This machine, or a Ray cluster (at RAY_ADDRESS, else started here).")
     ] = Engine.local,
     restart: Annotated[
-        bool, typer.Option("--restart", help="Predict all anew; drop the rows that earlier runs left in the folder.")
+        bool,
+        typer.Option(
+            "--restart", help="Predict everything again and drop the rows of earlier runs in the output folder."
+        ),
     ] = False,
     verbose: Verbose = False,
 ) -> None:
-    """Predict images: predictions.json and .csv, and the evidence of each on its own grid.
+    """Predict images: writes predictions.json and .csv, and each input's evidence map on its own grid.
 
-    Run it again after it was stopped, and it goes on where it was.
+    A stopped run resumes when the same command is run again.
     """
     prepare(verbose)
     with reported(verbose, interrupted="interrupted; what was finished is saved"):
         for option, given in (("--bundle", bundle), ("--mask", mask), ("--series", series),
                               *(("--channel", one) for one in channel or ())):  # fmt: skip
             if given is not None and str(given) in ("", "."):
-                raise MedAttnError("bad_argument", f"{option} is empty; perhaps a variable is not set")
+                raise MedAttnError("bad_argument", f"{option} is empty; perhaps a shell variable is not set")
         from medattn_core.batch.jobs import check_different, check_single, check_there, inputs_of
         from medattn_core.batch.settings import Settings, bytes_of, count_of
 
@@ -118,7 +124,7 @@ def predict(
             where = f"of an earlier run, such as {found.results[0]}" if found.results else f"in {output}"
             advice = "or a file by its own name" if found.results else "or another --output"
             raise PredictionError(
-                "bad_argument", f"no input is left: all that was named are results {where}; name scans, {advice}"
+                "bad_argument", f"no input is left: the files named are all results {where}; name scans, {advice}"
             )
         check_single(len(listed), mask=mask, series=series, channel=channel)
         for one in channel or ():
@@ -145,7 +151,7 @@ def predict(
             done=printed.done,
             say=say,
         )
-        before = f", {summary.taken_over} of them before," if summary.taken_over else ""
+        before = f" ({summary.taken_over} by an earlier run)" if summary.taken_over else ""
         good = summary.count - summary.failed
         say(f"{good} of {summary.count} predicted{before} in {summary.seconds:.1f} s; results in {output}")
     if summary.failed:

@@ -53,12 +53,12 @@ def output_folder(text: str) -> Path:
     """The parser of an option ``--output``: as a path, what an unset variable leaves is the current folder."""
     with reported(verbose=False):
         if not text.strip():
-            raise MedAttnError("bad_argument", "--output is empty; perhaps a variable is not set")
+            raise MedAttnError("bad_argument", "--output is empty; perhaps a shell variable is not set")
     return Path(text)
 
 
 Device = Annotated[str, typer.Option(metavar="auto|cpu|cuda|cuda:N", callback=_device, help="Where the network runs.")]
-Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Show the trace of errors and what libraries warn of.")]
+Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Show tracebacks and the warnings of libraries.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 
 

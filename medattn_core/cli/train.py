@@ -13,41 +13,49 @@ from medattn_core.cli.shared import TRAINING_SECTION, Device, Verbose, output_fo
 
 def train(
     data: Annotated[
-        Path, typer.Option(metavar="FILE", show_default=False, help="Data list, JSON or CSV; `medattn data check` it.")
+        Path,
+        typer.Option(
+            metavar="FILE", show_default=False, help="Data list, JSON or CSV (check it with `medattn data check`)."
+        ),
     ],
     output: Annotated[
-        Path, typer.Option(metavar="DIR", parser=output_folder, show_default=False, help="Folder of the new bundle.")
+        Path, typer.Option(metavar="DIR", parser=output_folder, show_default=False, help="Folder for the new bundle.")
     ],
     config: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Settings, JSON or YAML; what it leaves out is chosen.")
+        Path | None,
+        typer.Option(metavar="FILE", help="Configuration, JSON or YAML; missing keys are planned from the data."),
     ] = None,
     folds: Annotated[
         int | None,
-        typer.Option(min=2, help="Cross-validate over patients and keep all models as an ensemble."),
+        typer.Option(
+            min=2, help="Number of cross-validation folds, split by patient; all models are kept as an ensemble."
+        ),
     ] = None,
     validation_fold: Annotated[
-        int | None, typer.Option(min=0, help="Hold this fold of the list out: measured and calibrated on it.")
+        int | None, typer.Option(min=0, help="Fold of the list to hold out, for scores and calibration.")
     ] = None,
-    epochs: Annotated[int | None, typer.Option(min=1, help="Instead of the number in the settings.")] = None,
-    seed: Annotated[int | None, typer.Option(min=0, help="Instead of the number in the settings.")] = None,
+    epochs: Annotated[int | None, typer.Option(min=1, help="Number of epochs; overrides the configuration.")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Random seed; overrides the configuration.")] = None,
     start_from: Annotated[
         str | None,
         typer.Option(
             metavar="BUNDLE",
-            help="Start from the weights, grid and network of a bundle; or `imagenet` (efficientnet-lite0, 1, 2).",
+            help="Start from a bundle's weights, grid and network, or from `imagenet` (efficientnet-lite0, 1, 2).",
         ),
     ] = None,
     device: Device = "auto",
     resume: Annotated[bool, typer.Option("--resume", help="Continue an interrupted run in the output folder.")] = False,
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace what is in the output folder: a bundle, or an unfinished run.")
+        bool, typer.Option("--overwrite", help="Replace the bundle or unfinished run in the output folder.")
     ] = False,
-    section: Annotated[str, typer.Option(help="List within a JSON object to train on.")] = TRAINING_SECTION,
+    section: Annotated[
+        str, typer.Option(help="Name of the list to train on within a JSON data list.")
+    ] = TRAINING_SECTION,
     verbose: Verbose = False,
 ) -> None:
-    """Train a bundle on a data list. Curves for TensorBoard lie in OUTPUT.logs."""
+    """Train a bundle on a data list. TensorBoard logs are written to OUTPUT.logs."""
     prepare(verbose)
-    interrupted = "interrupted; finished epochs, if any, are saved, and the same command with --resume continues it"
+    interrupted = "interrupted; finished epochs, if any, are saved: continue with the same command and --resume"
     with reported(verbose, interrupted=interrupted):
         from medattn_core.training import train as run
 
@@ -69,4 +77,4 @@ def train(
                 progress=progress,
                 say=say,
             )
-        say(f"the bundle lies in {output}")
+        say(f"bundle written to {output}")

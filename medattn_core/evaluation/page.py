@@ -18,8 +18,8 @@ from medattn_core.outputs.page import banner, document, esc, facts, image
 from medattn_core.outputs.text import number, pretty
 
 OF_CALIBRATION = (
-    f"Calibration errors are over {BINS} bins of equal width (the curves are drawn in tenths) and have no interval; "
-    "from few cases they are too large by chance."
+    f"Calibration errors are computed over {BINS} bins of equal width (the curves are drawn in tenths) and have no "
+    "interval; with few cases they are too large by chance."
 )
 
 
@@ -37,8 +37,8 @@ def summary_page(
         f'<p class="soft">{esc(bundle.description)}</p>',
     ]
     for kind, title, bad in (
-        ("errors", "could not be predicted and does not count", True),
-        ("place_errors", "mask or box not used; the case counts in the rest", False),
+        ("errors", "Not predicted and not counted", True),
+        ("place_errors", "Mask or box not used, the case counts in all other scores", False),
     ):
         if metrics[kind]:
             body.append(_banner(f"{title}: {_count(len(metrics[kind]), 'case')}", metrics[kind], bad=bad))
@@ -71,8 +71,9 @@ def summary_page(
                 ("Seed", str(metrics["settings"]["seed"])),
             ]
         ),
-        '<p class="note">The figures hold for cases like these. If the model was trained on any of them, they are too '
-        f"good{_of_folds(members)}. All numbers: <code>metrics.json</code>; case by case: <code>cases.csv</code>.</p>",
+        '<p class="note">The figures hold for cases like these. If the model was trained on any of them, the figures '
+        f"are too good{_of_folds(members)}. All numbers: <code>metrics.json</code>; case by case: "
+        "<code>cases.csv</code>.</p>",
     ]
     return document(f"{bundle.name}: evaluation", body)
 
@@ -96,16 +97,16 @@ def _warned(metrics: Mapping[str, Any]) -> list[str]:
     said = [
         (code, f"{some} of {count}: {metrics['warning_messages'][code]}") for code, some in metrics["warnings"].items()
     ]
-    title = "warnings of cases, which count in all numbers; the words are those of the first"
+    title = "Warnings: these cases count in all numbers; each message is that of the first case"
     return [banner(title, said)] if said else []
 
 
 def _not_compared(entries: Sequence[Mapping[str, Any]]) -> str:
     """How many cases only where each entry is of one: one of several may be of a method, on all of them."""
-    text = "maps not compared, or not with every method and model"
+    text = "Maps not compared, or not with every method and model"
     if any("cases" in entry for entry in entries):
-        return f"{text}; the cases count in the rest"
-    return f"{text}; the case counts in the rest: {_count(len({entry['input'] for entry in entries}), 'case')}"
+        return f"{text}; the cases count in all other scores"
+    return f"{text}; the case counts in all other scores: {_count(len({entry['input'] for entry in entries}), 'case')}"
 
 
 def _of_validation(found: Mapping[str, Any] | None) -> list[str]:
@@ -117,17 +118,17 @@ def _of_validation(found: Mapping[str, Any] | None) -> list[str]:
         few = _count(found["cases"], "case")
         text.append(
             banner(
-                f"no threshold was chosen: {few} of {name} could be predicted, {found['fewest_cases']} are needed", []
+                f"No threshold was chosen: {few} of {name} could be predicted, {found['fewest_cases']} are needed", []
             )
         )
     if found["errors"]:
-        title = f"of {name} could not be predicted: {_count(len(found['errors']), 'case')}"
+        title = f"In {name}, not predicted: {_count(len(found['errors']), 'case')}"
         text.append(_banner(title, found["errors"]))
     if found["place_errors"]:
-        title = f"of {name} mask or box not used: {_count(len(found['place_errors']), 'case')}"
+        title = f"In {name}, mask or box not used: {_count(len(found['place_errors']), 'case')}"
         text.append(_banner(title, found["place_errors"]))
     if found["map_errors"]:
-        title = f"of {name} maps of other methods not measured: {_count(len(found['map_errors']), 'case')}"
+        title = f"In {name}, maps of other methods not measured: {_count(len(found['map_errors']), 'case')}"
         text.append(_banner(title, found["map_errors"]))
     return text
 
@@ -135,7 +136,7 @@ def _of_validation(found: Mapping[str, Any] | None) -> list[str]:
 def _chosen_on(found: Mapping[str, Any] | None) -> list[tuple[str, str]]:
     if found is None:
         return []
-    what = "chosen on" if found["chosen"] else "not chosen; predicted were"
+    what = "chosen on" if found["chosen"] else "not chosen; predicted:"
     text = f"{what} {_count(found['cases'], 'image')} of {_count(found['patients'], 'patient')} of {found['data']}"
     failed = len(found["errors"])
     return [("Thresholds", esc(text + (f"; {failed} more could not be predicted" if failed else "")))]
@@ -144,17 +145,16 @@ def _chosen_on(found: Mapping[str, Any] | None) -> list[tuple[str, str]]:
 def _intervals(metrics: Mapping[str, Any]) -> str:
     found, samples = metrics["intervals"], metrics["settings"]["bootstrap"]
     if samples <= 0:
-        return "No intervals were asked for."
+        return "No intervals were requested."
     if not found["given"]:
         return (
-            f"No intervals: {_count(found['patients'], 'patient')} {'says' if found['patients'] == 1 else 'say'} too "
-            "little of the spread among others; "
-            f"{found['fewest_patients']} are needed."
+            f"No intervals: {_count(found['patients'], 'patient')} {'is' if found['patients'] == 1 else 'are'} too few "
+            f"to estimate the spread; {found['fewest_patients']} are needed."
         )
     return (
-        f"Intervals: 95 %, bootstrap over {found['patients']} patients ({samples} samples); Wilson's where the "
-        f"bootstrap has no spread or a share rests on fewer than {found['fewest_patients']} patients. None where "
-        "neither says anything, or what is compared is of fewer patients on one side."
+        f"Intervals: 95 %, by bootstrap over {found['patients']} patients ({samples} samples); Wilson intervals where "
+        f"the bootstrap has no spread or a share rests on fewer than {found['fewest_patients']} patients; none where "
+        "neither applies, or where one side of a comparison has fewer patients than that."
     )
 
 
@@ -165,31 +165,35 @@ def _short(metrics: Mapping[str, Any], scores: Mapping[str, Any]) -> str:
         mae, mean = scores["mae"], scores["mae_of_the_mean"]["value"]
         return esc(
             f"Over {_count(count, 'case')} the predicted {labels[0]} was off by {number(mae['value'])}{unit} on average"
-            f"{_between(mae, number)}; always saying the mean would be off by {number(mean)}{unit}."
+            f"{_between(mae, number)}; always predicting the mean would be off by {number(mean)}{unit}."
         )
     accuracy = scores["accuracy"]
     right = round(accuracy["value"] * count)
     several = metrics["task"]["kind"] == "multilabel" and len(labels) > 1
-    what = "had all labels right" if several else "got the right label"
+    what = "had all labels right" if several else "were labelled correctly" if count != 1 else "was labelled correctly"
     text = f"{right} of {_count(count, 'case')} {what}: {share(accuracy['value'])}{_between(accuracy, share)}."
     decided = scores.get("accuracy_when_decided")
     if decided is not None and decided["value"] is not None and scores["abstained"]["value"]:
         left, sure = share(scores["abstained"]["value"]), share(decided["value"])
         without = _without_label(metrics)
         if without:
-            text += f" Of the {_count(count - without, 'case')} with a label {left} are left undecided; of the others "
+            text += (
+                f" Of the {_count(count - without, 'case')} with a label, {left} are left undecided; of the others, "
+            )
             text += f"{sure} are right."
         elif several and without_rule(labels, metrics["labels_with_a_rule"]):
             text += _of_rules(metrics, left, sure)
         elif several:
-            text += f" Of all answers, one a label and case, {left} are left undecided; of the others {sure} are right."
+            text += (
+                f" Of all answers (one per label and case), {left} are left undecided; of the others, {sure} are right."
+            )
         else:
-            text += f" In {left} the model is not sure enough to decide; of the others {sure} are right."
+            text += f" In {left} of the cases the model is not sure enough to decide; of the others, {sure} are right."
     place = metrics["localisation"].get("evidence")
     if place:
         text += (
             f" The strongest evidence lay inside the marked finding in {share(place['pointing'])} of "
-            f"{_count(place['cases'], 'case')} whose finding is marked."
+            f"{_count(place['cases'], 'case')} with a marked finding."
         )
     return esc(text)
 
@@ -203,9 +207,9 @@ def _of_rules(metrics: Mapping[str, Any], left: str, sure: str) -> str:
     own = share(right / sum(sum(one.values()) for one in found))
     have, their = ("has", "its") if len(others) == 1 else ("have", "their")
     return (
-        f" Of the answers about {listed(rules)}, one a {'case' if len(rules) == 1 else 'label and case'}, {left} are "
-        f"left undecided; of the others {sure} are right. {listed(others)} {have} no rule to leave an answer open: "
-        f"{own} of {their} answers are right."
+        f" Of the answers about {listed(rules)} (one per {'case' if len(rules) == 1 else 'label and case'}), {left} "
+        f"are left undecided; of the others, {sure} are right. {listed(others)} {have} no rule for leaving an answer "
+        f"open: {own} of {their} answers are right."
     )
 
 
@@ -225,13 +229,15 @@ def _between(score: Mapping[str, float], form: Callable[[float], str]) -> str:
 def _examples(examples: Sequence[Example], task: Mapping[str, Any]) -> list[str]:
     if not examples:
         return []
-    how = "lowest and highest probability of what is true"
+    how = "lowest and highest probability of the true answer"
     if task["kind"] == "regression":
         how = "largest and smallest error"
     elif task["kind"] == "multilabel" and len(task["labels"]) > 1:
-        how += ", the mean over the labels; shown is the label whose probability is furthest from what is true, in the "
-        how += "best cases the most probable one"
-    text = ["<h2>The worst and the best cases</h2>"]
+        how += (
+            ", averaged over the labels; the label shown is the one whose probability is furthest from the truth, in "
+        )
+        how += "the best cases the most probable one"
+    text = ["<h2>Worst and best cases</h2>"]
     for kind in ("worst", "best"):
         cells = [
             f"<figure>{image(one.path.read_bytes(), f'Case {one.case}: {one.words}', 'chart')}"
@@ -242,8 +248,8 @@ def _examples(examples: Sequence[Example], task: Mapping[str, Any]) -> list[str]
         if cells:
             grid = "charts" if examples[0].wide else "planes"  # three planes need more room than one
             text.append(f'<h3>{kind.capitalize()}</h3><div class="{grid}">{"".join(cells)}</div>')
-    where = "The numbers are those of the column case in <code>cases.csv</code>."
-    text.append(f'<p class="note">By the {how}. {where}</p>')
+    where = "Case numbers refer to the column case in <code>cases.csv</code>."
+    text.append(f'<p class="note">Chosen by the {how}. {where}</p>')
     return text
 
 
@@ -253,21 +259,21 @@ def _threshold(metrics: Mapping[str, Any]) -> str:
     chosen = settings["chosen_on"]
     if each(task):
         if chosen is None:
-            return f"A label is said from a probability of {usual:g}; if none reaches it, none is said."
-        text = f"Each label is said from its own threshold, chosen on {esc(chosen)}"
+            return f"A label is reported from a probability of {usual:g}; if no label reaches it, none is reported."
+        text = f"Each label is reported from its own threshold, chosen on {esc(chosen)}"
         if None in (settings["label_thresholds"] or {}).values():
-            text += f", or from {usual:g} where the cases there do not tell (no threshold below)"
-        return text + "; if none reaches it, none is said."
+            text += f", or from {usual:g} where the cases there do not determine one (no threshold below)"
+        return text + "; if none reaches its threshold, none is reported."
     least = settings["task_threshold"] if settings["none_below"] is None else settings["none_below"]
-    none = None if least is None else f"less than {least:.3g}"
+    none = None if least is None else f"below {least:.3g}"
     if settings["decision_threshold"] is None:
-        return f"The most probable label is said{f'; none of the labels, if it has {none}' if none else ''}."
+        return f"The most probable label is reported{f'; none of the labels if it is {none}' if none else ''}."
     first, second = (esc(label) for label in task["labels"])
     return (
-        f"{second} is said where its share of the two probabilities is {settings['decision_threshold']:.3f} or more, "
-        f"chosen on {esc(chosen)}, else {first}{f'; none of the labels, if both have {none}' if none else ''}. "
-        "Calibration, confidence, label sets and what is not decided are of the most probable label, which may be "
-        "another than the one said."
+        f"{second} is reported where its share of the two probabilities is {settings['decision_threshold']:.3f} or "
+        f"more, chosen on {esc(chosen)}, otherwise {first}{f'; none of the labels if both are {none}' if none else ''}"
+        ". Calibration, confidence, label sets and undecided answers refer to the most probable label, which may "
+        "differ from the reported one."
     )
 
 
@@ -287,23 +293,23 @@ def _cases(metrics: Mapping[str, Any]) -> str:
 
 
 CAPTIONS = {
-    "confusion": "Which label was said for which",
-    "reliability": "Given probability, in tenths, and how often it was right (number of cases)",
+    "confusion": "True labels (rows) and reported labels (columns)",
+    "reliability": "Predicted probability, in tenths, and how often it was right (number of cases)",
     "reliability_confidence": "Stated confidence, in tenths, and how often the label was right (number of cases)",
     "roc": "ROC curves",
     "precision_recall": "Precision and recall (average precision)",
-    "scatter": "Predicted and true",
+    "scatter": "Predicted and true values",
     "froc": "Lesions found and false positives",
-    "deletion": "The image loses what the map shows",
-    "insertion": "The image is built up from what the map shows",
+    "deletion": "Deletion: the image loses what the map shows",
+    "insertion": "Insertion: the image is built up from what the map shows",
 }
 
 
 def _caption(name: str, task: Mapping[str, Any]) -> str:
     if name != "reliability" or not each(task):
         return CAPTIONS[name]
-    number_of = "answers, one a label and case" if len(task["labels"]) > 1 else "cases"
-    return f"Given probability of a label, in tenths, and share of cases that have it (number of {number_of})"
+    number_of = "answers, one per label and case" if len(task["labels"]) > 1 else "cases"
+    return f"Predicted probability of a label, in tenths, and share of cases that have it (number of {number_of})"
 
 
 def _figures(pictures: Mapping[str, Path], names: tuple[str, ...], task: Mapping[str, Any]) -> str:

@@ -38,15 +38,15 @@ def place(found: Mapping[str, Any], settings: Mapping[str, Any], errors: int, re
     if "evidence_on_sample" in found:
         rows.append(_row("evidence, on the sample", found["evidence_on_sample"]))
         rows += [_row(NAMES[m], found[m]) for m in NAMES if m in found and m != "evidence"]
-    sample = ", on the sample: cases drawn at random to be compared" if "evidence_on_sample" in found else ""
-    of_truth = "" if regression else " All maps are those for the true label, also where another one was said."
+    sample = ", on the sample: cases drawn at random for the comparison" if "evidence_on_sample" in found else ""
+    of_truth = "" if regression else " All maps are for the true label, even where another one was reported."
     text = [
         "<h2>Does the map lie on the finding?</h2>",
         table(["map", "peak inside", "share inside", "overlap (IoU)", "voxel AUPRC", "findings"], rows, (1, 2, 3, 4, 5),
               first=0),
         '<p class="note">Peak inside: the strongest voxel lies in the marked finding. Share inside: of the positive '
-        f"map. Overlap: of the map above {esc(_above(found['iou_threshold'], settings))}.{of_truth} Other methods "
-        f"explain the same network{sample}. "
+        "map, the share that lies in it. Overlap: of the finding with the map above "
+        f"{esc(_above(found['iou_threshold'], settings))}.{of_truth} Other methods explain the same network{sample}. "
         "Below each number: 95 % interval over patients.</p>",
     ]  # fmt: skip
     if errors:
@@ -60,18 +60,21 @@ def place(found: Mapping[str, Any], settings: Mapping[str, Any], errors: int, re
             "<h3>The same findings, side by side</h3>",
             table(["difference", "peak inside", "share inside", "overlap (IoU)", "voxel AUPRC", "findings"], rows,
                   (1, 2, 3, 4, 5)),
-            '<p class="note">Above zero: the evidence lies better. An interval that holds zero decides nothing.</p>',
+            '<p class="note">Above zero: the evidence is better. An interval that contains zero is inconclusive.</p>',
         ]  # fmt: skip
     if "froc" in found:
         froc = found["froc"]
         undrawn = froc["scans_undrawn"]
         left_out = (
-            f" Not counted here: {undrawn} whose lesion is not drawn or whose mask was not used." if undrawn else ""
+            f" Not counted here: {undrawn} scan{'' if undrawn == 1 else 's'} whose lesion is not drawn or whose mask "
+            "was not used."
+            if undrawn
+            else ""
         )
         text.append(
-            f"<p>{froc['lesions']} single lesion{'s' if froc['lesions'] != 1 else ''} on {froc['scans']} scans, "
+            f"<p>{froc['lesions']} lesion{'s' if froc['lesions'] != 1 else ''} on {froc['scans']} scans, "
             f"{froc['scans_without']} of them without any: {share(froc['score'])} found on average at 1/4 to 8 false "
-            f"positives a scan.{left_out}</p>"
+            f"positives per scan.{left_out}</p>"
         )
     return text
 
@@ -80,21 +83,21 @@ def _above(chosen: Mapping[str, float | None], settings: Mapping[str, Any]) -> s
     """From which share of its peak each map counts, in words."""
     known = {method: chosen[method] for method in NAMES if chosen.get(method) is not None}
     if not known:
-        return "half of the peak, not chosen"
+        return "half of the peak, by default"
     on = f"chosen on {settings['chosen_on']}"
     if list(chosen) == ["evidence"]:
         return f"{known['evidence']:.2f} of the peak, {on}"
     each = ", ".join(f"{NAMES[method]} {share:.2f}" for method, share in known.items())
     half = ", ".join(NAMES[method] for method in NAMES if method in chosen and method not in known)
-    rest = f"; above half of it, not chosen: {half}" if half else ""
+    rest = f"; half of it, by default: {half}" if half else ""
     return f"the share of its peak that was {on}: {each}{rest}"
 
 
 def _unused(errors: int) -> str:
     what = "1 mask or box" if errors == 1 else f"{errors} masks or boxes"
     return (
-        f"<p>{what} could not be used and count{'s' if errors == 1 else ''} in no number about places; the reasons are "
-        "in <code>metrics.json</code>, <code>place_errors</code>.</p>"
+        f"<p>{what} could not be used and {'is' if errors == 1 else 'are'} left out of all localisation scores; the "
+        "reasons are in <code>metrics.json</code>, under <code>place_errors</code>.</p>"
     )
 
 
@@ -137,17 +140,17 @@ def faith(found: Mapping[str, Any], regression: bool, unit: str = "") -> list[st
             "<h2>Does the map show what the model uses?</h2>",
             table(["map", *(esc(f"{what}{suffix}") if measured else what for what, measured in FAITH)], rows,
                   (1, 2, 3, 4, 5), first=0),
-            f'<p class="note">Places are deleted from the image itself (blurred) in the order of each map; measured is '
-            f"the {what}. Deletion: low is good. Insertion: high is good. The band in the curves holds the middle half "
-            "of the cases of the evidence.</p>",
+            f'<p class="note">Parts of the image itself are deleted (blurred) in the order given by each map, and the '
+            f"{what} is measured. Deletion: lower is better. Insertion: higher is better. The band in the curves "
+            "covers the middle half of the cases, for the evidence.</p>",
         ]  # fmt: skip
     if "weight_randomisation" in found:
         text.append(_randomised(found["weight_randomisation"]))
     if "repeatability" in found:
         rho = found["repeatability"]["rank_correlation"]
         text.append(
-            f"<p>Trained again with another seed, the maps agree with rank correlation {esc(figure(rho, 2))} "
-            "(1 is full, 0 none).</p>"
+            f"<p>Between trainings with different seeds, the maps agree with a rank correlation of "
+            f"{esc(figure(rho, 2))} (1: full agreement, 0: none).</p>"
         )
     return text
 
@@ -165,6 +168,6 @@ def _randomised(found: Mapping[str, Any]) -> str:
     else:
         verdict = "above the limit: networks that learned nothing give a similar map, so the map owes much to the image"
     return (
-        f"<p>Compared with {found['networks']} networks of random weights, the size of the rank correlation |rho| is "
-        f"{figure(size, 2)} (its mean with sign {esc(figure(mean, 2))}; the limit is {limit:g}): {verdict}.</p>"
+        f"<p>Compared with {found['networks']} networks with random weights, the absolute rank correlation |rho| is "
+        f"{figure(size, 2)} (signed mean {esc(figure(mean, 2))}; limit {limit:g}): {verdict}.</p>"
     )

@@ -13,7 +13,7 @@ from medattn_core.outputs.text import none_of, number, pretty
 
 SAID = {
     "accuracy": "right label",
-    "accuracy_most_probable": "most probable label right, where there is one",
+    "accuracy_most_probable": "most probable label right, where the case has one",
     "balanced_accuracy": "right label, each label counted equally",
     "auc": "area under the ROC curve",
     "average_precision": "average precision",
@@ -22,22 +22,22 @@ SAID = {
     "ece_confidence": "calibration error of the confidence",
     "brier": "Brier score",
     "set_coverage": "truth not excluded",
-    "set_coverage_present": "label there: said or left open",
-    "set_coverage_absent": "label not there: not said or left open",
+    "set_coverage_present": "label present: reported or left open",
+    "set_coverage_absent": "label absent: not reported or left open",
     "set_size": "labels in a set, mean",
     "abstained": "not decided",
     "accuracy_when_decided": "right label where decided",
     "mae": "mean absolute error",
     "rmse": "root mean square error",
-    "mean_error": "mean error (above zero: predicted too large)",
-    "r2": "R2, explained share of the variance",
-    "mae_of_the_mean": "mean absolute error of always saying the mean",
-    "interval_coverage": "intervals that hold the truth",
+    "mean_error": "mean error (above zero: overestimated)",
+    "r2": "R2, share of the variance explained",
+    "mae_of_the_mean": "mean absolute error of always predicting the mean",
+    "interval_coverage": "intervals that contain the true value",
 }
 SAID_OF_EACH = {
     "accuracy": "all labels right",
     "balanced_accuracy": "mean of sensitivity and specificity, each label counted equally",
-    "accuracy_when_decided": "right answer where decided, one a label and case",
+    "accuracy_when_decided": "right answer where decided, one per label and case",
 }
 """Where several labels are judged by themselves."""
 
@@ -112,8 +112,8 @@ def without_rule(labels: Sequence[str], rules: Sequence[str] | None) -> str:
         return ""
     have, are, them = ("has", "it is", "it") if len(others) == 1 else ("have", "they are", "them")
     return (
-        f"Sets, what is not decided and what is right where decided are of {some_of(labels, rules)}: {listed(others)} "
-        f"{have} no rule to leave an answer open, so {are} always decided, and no set leaves {them} out."
+        f"Label sets, undecided answers and accuracy where decided are of {some_of(labels, rules)}: {listed(others)} "
+        f"{have} no rule for leaving an answer open, so {are} always decided, and no set leaves {them} out."
     )
 
 
@@ -145,8 +145,8 @@ def labels_tables(scores: Mapping[str, Any], task: Mapping[str, Any], settings: 
         text += [
             "<h3>Each label at its own threshold</h3>",
             table(["label", "threshold", *HEADS[2:]], rows, range(1, 4), css="labels"),
-            '<p class="note">At its threshold: the label against the rest, whichever label is most probable; chosen on '
-            f"{esc(settings['chosen_on'])}.</p>",
+            '<p class="note">At its threshold: the label against the rest, regardless of which label is most probable; '
+            f"chosen on {esc(settings['chosen_on'])}.</p>",
         ]
     return text
 

@@ -81,7 +81,9 @@ def draw(
         if confidence is not None and task.takes_one and truth.any():
             shown = truth.any(axis=1)
             right = truth[np.arange(len(p)), p.argmax(axis=1)]
-            keep("reliability_confidence", plots.reliability, confidence[shown], right[shown], given="confidence")
+            keep(
+                "reliability_confidence", plots.reliability, confidence[shown], right[shown], given="stated confidence"
+            )
         if "confusion_matrix" in metrics:
             labels = [none_of(task.labels) if label == NO_LABEL else label for label in metrics["confusion_labels"]]
             keep("confusion", plots.confusion, np.array(metrics["confusion_matrix"]), labels)
@@ -100,6 +102,6 @@ def draw(
     if froc and len(froc["sensitivity"]) > 1:
         keep(
             "froc", plots.lines, froc["false_positives_a_case"], {"evidence": froc["sensitivity"]},
-            "false positives a scan", "share of lesions found", limits=(-0.02, 1.02), start=0.0,
+            "false positives per scan", "share of lesions found", limits=(-0.02, 1.02), start=0.0,
         )  # fmt: skip
     return drawn

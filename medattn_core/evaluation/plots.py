@@ -134,7 +134,7 @@ def reliability(
     path: Path,
     reported: np.ndarray,
     right: np.ndarray,
-    given: str = "probability",
+    given: str = "predicted probability",
     shown: str = "share that was right",
 ) -> Path:
     """How often what was said was so in each tenth of the given probability; each dot says how many it stands for.
@@ -161,7 +161,7 @@ def reliability(
     axes.set_xlim(-0.04, 1.04)
     axes.set_ylim(-0.04, 1.04)
     axes.set_aspect("equal")
-    return _finish(figure, axes, path, f"{given} that was given", shown, legend=False)
+    return _finish(figure, axes, path, f"{given}", shown, legend=False)
 
 
 def confusion(path: Path, matrix: np.ndarray, labels: Sequence[str]) -> Path:
@@ -182,7 +182,7 @@ def confusion(path: Path, matrix: np.ndarray, labels: Sequence[str]) -> Path:
     turned = {"rotation": 90, "multialignment": "right"} if long > 7 else {}
     axes.set_xticks(range(len(labels)), names, **turned)
     axes.set_yticks(range(len(labels)), names)
-    return _finish(figure, axes, path, "said", "true", legend=False)
+    return _finish(figure, axes, path, "reported", "true", legend=False)
 
 
 def scatter(path: Path, truth: np.ndarray, values: np.ndarray, unit: str) -> Path:

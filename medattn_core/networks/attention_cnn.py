@@ -98,23 +98,23 @@ class AttentionCNN(nn.Module):
         spatial_dims: 2 or 3, the dimensions of the convolutions (2 with ``slicewise``).
         in_channels: image channels.
         out_channels: classes, findings (multi-label) or regression targets.
-        encoder: what makes features of the image, by its registered name.
-        encoder_options: keys and values of that encoder.
-        evidence_stride: pixels of the model grid per evidence cell along each axis.
-        width: channels of the features that are pooled.
+        encoder: registered name of the network that computes features from the image.
+        encoder_options: options of that encoder, by name.
+        evidence_stride: pixels of the model grid per evidence cell, along each axis.
+        width: number of feature channels that are pooled.
         pooling: how cells become a logit: ``evidence`` is attention, ``gated`` attention with gated scores (Ilse et al.
-            2018), ``average`` weighs all alike, the baseline.
-        mixing: a self-attention block before pooling (whole-image mixing: evidence is no longer local).
-        null_token: a region that says nothing takes part in the attention (not for ``average``).
-        null_score: added to the attention score of that region. Far above the logarithm of the number of cells these
-            hardly compete, and the sum grows with the extent of what is found: for volumes and counts.
-        bias: frozen output biases, from which the evidence counts: prior log-odds, or in regression a value in its
-            unit.
-        dropout: probability that a channel of the features is left out before pooling, in training only.
-        slicewise: each slice of a volume by itself, all pooled together.
-        mirror: spatial axis, or several, along which, in evaluation, features are averaged with those of the mirrored
-            image, of each combination of axes: n axes take 2^n passes. -1 for none. The head stays one sum, and the
-            map of a mirrored scan is exactly the mirrored map.
+            2018), ``average`` weights all cells equally (the baseline).
+        mixing: a self-attention block before pooling (mixes the whole image: evidence is no longer local).
+        null_token: include an empty region with no contribution in the attention (not for ``average``).
+        null_score: added to the attention score of that empty region. Far above the logarithm of the number of cells,
+            the cells hardly compete and the sum grows with the extent of the finding: for volumes and counts.
+        bias: frozen output biases, the baseline that the evidence adds to: prior log-odds, or in regression a value in
+            its unit.
+        dropout: probability of dropping a feature channel before pooling, in training only.
+        slicewise: process each slice of a volume separately and pool all of them.
+        mirror: spatial axis or axes for test-time mirroring: in evaluation, features are averaged with those of the
+            image mirrored along every combination of these axes, so n axes take 2^n passes. -1 for none. The head
+            stays one sum, and the map of a mirrored scan is exactly the mirrored map.
 
     Raises:
         ValueError: unknown encoder or pooling, a stride the encoder does not have, a bias of another length than

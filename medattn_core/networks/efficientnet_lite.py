@@ -69,8 +69,8 @@ class EfficientNetLite(nn.Module):
         spatial_dims: 2 or 3.
         in_channels: image channels.
         variant: one of :data:`VARIANTS`.
-        stages: how many of its feature maps there are, from the finest on; a feature at stride 8 or 16 sees a part of
-            the image only.
+        stages: how many of its feature maps are built, finest first; a feature at stride 8 or 16 sees only part of the
+            image.
 
     Raises:
         ValueError: stages is not 1 to 4.

@@ -128,8 +128,8 @@ class CompactResNet(nn.Module):
         spatial_dims: 2 or 3.
         in_channels: image channels.
         widths: channels of the stages; strides are 4, 8, 16, 32, ... with the default stem.
-        blocks: residual blocks of each stage, as many numbers as ``widths`` has.
-        stem_stride: stride of the first stage, 4, or 2 for images of a few dozen pixels, or 1 for findings of a few.
+        blocks: residual blocks per stage, as many numbers as in ``widths``.
+        stem_stride: stride of the first stage: 4; 2 for images of a few dozen pixels; 1 for findings of a few pixels.
     """
 
     mixes = False

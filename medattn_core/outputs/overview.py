@@ -122,8 +122,8 @@ def _about(records: Sequence[Mapping[str, Any]]) -> list[str]:
     parts = []
     sums = [sum(record["probabilities"].values()) for record in records if len(record["probabilities"] or ()) > 1]
     if any(abs(total - 1.0) > 0.01 for total in sums):
-        text = "Each label is judged against everything else: the percentages of a scan need not sum to 100."
+        text = "Each label is judged independently of the others: the percentages of a scan need not sum to 100."
         parts.append(f'<p class="note">{text}</p>')
     codes = dict.fromkeys(warning["code"] for record in records for warning in record["warnings"])
     known = [(code, esc(CODES[code])) for code in codes if code in CODES]  # older results may have others
-    return [*parts, "<h2>The notes</h2>", page.facts(known)] if known else parts
+    return [*parts, "<h2>Meaning of the notes</h2>", page.facts(known)] if known else parts

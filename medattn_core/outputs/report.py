@@ -51,13 +51,13 @@ def _probabilities(view: View) -> list[str]:
     ]
     task = prediction.task
     if task.activation == "sigmoid" and len(task.labels) > 1:
-        text = "Each label is judged against everything else, so these need not sum to one; all may be low."
+        text = "Each label is judged independently of the others, so these need not sum to one; all may be low."
     elif task.activation == "softmax":
-        text = "The labels exclude each other: these sum to one, also for an image that shows none of them."
+        text = "The labels are mutually exclusive: these sum to one, even for an image that shows none of them."
     else:
         text = ""
     if not prediction.trust.calibrated:
-        text += " They are not calibrated: of cases with such a probability another share may have the label."
+        text += " They are not calibrated: among cases with such a probability, a different share may have the label."
     text += f" {_limits(view)}"
     if text.strip():
         parts.append(f'<p class="note">{esc(text.strip())}</p>')
@@ -72,9 +72,11 @@ def _limits(view: View) -> str:
         if not ends:
             return ""
         best, decided_from = prediction.probabilities[prediction.label], ends[prediction.label][1]
-        text = f"The model decides from {apart(best, decided_from)[1]} on: where no label reaches it, it is undecided."
+        text = (
+            f"The model decides from {apart(best, decided_from)[1]} upwards; if no label reaches it, it is undecided."
+        )
         return f"{text} No label reaches it here." if best < decided_from else text
-    text = f"A label is said from {percent_of(task.said_from)} on."
+    text = f"A label is reported from {percent_of(task.said_from)} upwards."
     each = {label: f"undecided from {percent_of(low)} to {percent_of(high)}" for label, (low, high) in ends.items()}
     if each and len(task.labels) == 1:
         return f"{text} It is {each[task.labels[0]]}."
@@ -102,7 +104,7 @@ def _credible(view: View) -> list[str]:
 
 def _spread(members: int, what: str, by: str) -> str:
     """How far the members of an ensemble disagree."""
-    return f'<p class="note">{members} networks were asked; {esc(what)} differ by {esc(by)} (standard deviation).</p>'
+    return f'<p class="note">Ensemble of {members} networks: {esc(what)} differ by {esc(by)} (standard deviation).</p>'
 
 
 def _unreliable(view: View) -> str:
@@ -120,18 +122,19 @@ def _reliability(view: View, share: str) -> list[str]:
         return [f"<p>{instead}</p>"]
     if claims.confidence is not None and view.answer.said:
         parts.append(
-            f"<p>Of cases like this one, <strong>{esc(percent(claims.confidence))}</strong> of the labels given "
+            f"<p>In cases like this one, <strong>{esc(percent(claims.confidence))}</strong> of the labels given "
             "were right.</p>"
         )
     if claims.label_set:
         parts.append(
             f"<p>Credible at {esc(share)}: <strong>{esc(', '.join(claims.label_set))}</strong> "
-            '<span class="soft">(of scans like those it was tested on, this share has the truth among them)</span></p>'
+            '<span class="soft">(in this share of scans like those it was tested on, the true label is among them)'
+            "</span></p>"
         )
     elif claims.label_set is not None:
         parts.append(
             f"<p><strong>No label is credible at {esc(share)}.</strong> "
-            '<span class="soft">None is as probable as the true one was in this share of the scans it was tested on.'
+            '<span class="soft">In this share of the test scans, the true label was more probable than any label here.'
             "</span></p>"
         )
     return parts
@@ -144,14 +147,14 @@ def _decided(view: View, share: str) -> list[str]:
     if prediction.undecided:
         parts.append(
             f"<p><strong>Undecided: {esc(', '.join(prediction.undecided))}.</strong> "
-            '<span class="soft">Too close to tell, by the rule from the cases it was calibrated on.</span></p>'
+            '<span class="soft">Too close to call, by the rule derived from the calibration cases.</span></p>'
         )
     answers = ", ".join(_answer(label, side) for label, side in sides.items() if side is not None)
     if answers:
         rule = _unreliable(view) or (
-            f"The rule is such that of scans like those it was calibrated on, {esc(share)} of those with a label, and "
-            f"{esc(share)} of those without it, are judged rightly or left undecided. That is not the chance that this "
-            "answer is right."
+            f"By this rule, of scans like those it was calibrated on, {esc(share)} of those with a label and "
+            f"{esc(share)} of those without it are judged correctly or left undecided. This is not the probability "
+            "that this answer is right."
         )
         parts.append(f'<p class="note">Decided: {esc(answers)}. {rule}</p>')
     others = [_answer(label, label in prediction.present) for label in prediction.task.labels if label not in sides]
@@ -198,11 +201,11 @@ def _evidence(view: View) -> list[str]:
     # The colour scale and the first pictures stay together on paper.
     parts += ['<div class="pictures">', '<div class="together">', *_legend(view)]
     if not view.regions:
-        text = f"No region speaks for {label}: the planes go through the middle of the image."
+        text = f"No region of evidence for {label}: the planes pass through the middle of the image."
         parts += [f"<p>{esc(text)}</p>", _pictures(view, view.planes(None), f"evidence for {label}", mark=False)]
     for region in view.regions[:SHOWN_REGIONS]:
         size = esc(f"{view.amount(region.contribution)} {view.unit}, {view.size(region)}")
-        size += "" if view.coloured(region) else "; too weak to be seen in colour, the mark shows its place"
+        size += "" if view.coloured(region) else "; too weak to be seen in colour: the mark shows its position"
         parts.append(f"<h3>Region {region.rank} <small>{size}</small></h3>")
         words = f"evidence for {label}, region {region.rank}"
         parts.append(_pictures(view, view.planes(region), words, mark=True))
@@ -239,16 +242,16 @@ def _legend(view: View) -> list[str]:
     picture = page.image(render.png_of(colour.bar(scale, 960, 4)), "colour scale of the evidence")
     ticks = "".join(f"<span>{tick}</span>" for tick in legend.ticks)
     weak = " or ".join(_says(side) for side, there in zip(view.sides, scale.coloured, strict=True) if not there)
-    faded = " The colours are faded, for the result is undecided." if view.undecided else ""
-    weak = f" All that {weak} is too little to be coloured." if weak and view.evidence.additive else ""
+    faded = " The colours are faded because the result is undecided." if view.undecided else ""
+    weak = f" Whatever {weak} is too weak to be coloured." if weak and view.evidence.additive else ""
     return [
         '<div class="legend">',
         f'<div class="soft ends"><span>{esc(negative)}</span><span>{unit}</span><span>{esc(positive)}</span></div>',
         picture,
         f'<div class="ticks">{ticks}</div>',
         "</div>",
-        f'<p class="note">Below \N{PLUS-MINUS SIGN}{legend.visible} {times}{unit} nothing is coloured. '
-        "The scale is the same in all pictures of this page, and little evidence in total stays grey."
+        f'<p class="note">Values within \N{PLUS-MINUS SIGN}{legend.visible} {times}{unit} are not coloured. '
+        "The scale is the same in all pictures on this page, and a map with little evidence in total stays grey."
         f"{esc(weak)}{faded}</p>",
     ]
 
@@ -283,7 +286,7 @@ def _regions(view: View) -> list[str]:
     ]
     parts = ["<h2>Regions</h2>", page.table(head, rows, numeric=(2, 3, 4))]
     if known:
-        text = "The peak is the middle of the strongest cell of the map; the pictures name the slices nearest to it."
+        text = "The peak is the centre of the strongest cell of the map; the pictures name the slices nearest to it."
         parts.append(f'<p class="note">{text}</p>')
     return parts
 
@@ -298,9 +301,9 @@ def _reading(view: View) -> list[str]:
     prediction, evidence = view.prediction, view.evidence
     if not evidence.additive:
         text = (
-            f"This model has no evidence of its own. The map is Grad-CAM for {esc(evidence.label)}: where the network "
-            "is sensitive, from 0 to 1. Its voxels do not sum to the score, and what the model would say without a "
-            "region is not known."
+            f"This model provides no evidence map of its own. The map shown is Grad-CAM for {esc(evidence.label)}: "
+            "where the network is sensitive, from 0 to 1. Its voxels do not sum to the score, and what the model would "
+            "say without a region is unknown."
         )
         return ["<h2>How to read this</h2>", f"<p>{text}</p>"]
     index = prediction.task.index(evidence.label)
@@ -308,22 +311,24 @@ def _reading(view: View) -> list[str]:
     what = "value" if view.regression else "logit"
     equation = _equation(view, bias, logit)
     if not view.regression:
-        others = ", against the other labels'" if prediction.task.activation == "softmax" else ""
+        others = ", compared with those of the other labels" if prediction.task.activation == "softmax" else ""
         equation += (
             f"{others}: a probability of <strong>{esc(percent(prediction.probabilities[evidence.label]))}</strong>"
         )
     up, down, results = (
-        ("raises the value", "lowers it", "values") if view.regression else ("speaks for", "against", "probabilities")
+        ("raises the value", "lowers it", "values")
+        if view.regression
+        else ("speaks for the label", "against it", "probabilities")
     )
     text = (
-        f"The map is the decision itself: every voxel adds or takes away a share, and the shares sum to the {what} for "
-        f"{esc(evidence.label)}. The bias is the starting point before the image is seen; the residual has no "
-        f"voxel to lie in: padding around a small scan, and rounding. Orange to red {up}, blue {down}; uncoloured "
-        "tissue weighs little, which is not the same as being healthy."
+        f"The map is the decision itself: every voxel adds or subtracts a share, and the shares sum to the {what} for "
+        f"{esc(evidence.label)}. The bias is the starting point before the image is seen; the residual is what lies in "
+        f"no voxel: the padding around a small scan, and rounding. Orange to red {up}, blue {down}; uncoloured "
+        "tissue contributes little, which does not mean that it is healthy."
     )
     more = (
-        f"The {results} without a region are recomputed exactly, with the attention shared out anew over what remains: "
-        "they are not the difference of the numbers above. Each voxel of the map has seen the surroundings that the "
+        f"The {results} without a region are recomputed exactly, with the attention redistributed over what remains: "
+        "they are not a difference of the numbers above. Each voxel of the map also reflects the surroundings that the "
         "network sees around it, so borders are softer than the anatomy."
     )
     return ["<h2>How to read this</h2>", f"<p>{text}</p>", f'<p class="sum">{equation}</p>', f"<p>{more}</p>"]
@@ -354,11 +359,11 @@ def _origin(view: View) -> list[str]:
         image.append(("Spacing", f"{spacing} mm"))
         first = position_mm(geometry.to_world(volume.affine, np.zeros(3)))
         image.append(
-            ("Axes run to", f"{', '.join(volume.axis_codes[: volume.spatial_dims])}; first voxel at {first} mm")
+            ("Axes point to", f"{', '.join(volume.axis_codes[: volume.spatial_dims])}; first voxel at {first} mm")
         )
         tilt = max(Frame.of(volume).tilt(normal) for normal in range(3))
         if tilt >= 0.5:
-            image.append(("Tilt", f"up to {tilt:.0f}\N{DEGREE SIGN} against the body axes"))
+            image.append(("Tilt", f"up to {tilt:.0f}\N{DEGREE SIGN} to the body axes"))
         size = view.voxel_size
         each = f"{number(size * 1000)} mm\u00b3" if volume.spatial_dims == 3 else f"{number(size * 100)} mm\u00b2"
         image.append(("Voxel" if volume.spatial_dims == 3 else "Pixel", each))

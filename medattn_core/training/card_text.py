@@ -8,14 +8,14 @@ from typing import Any
 from medattn_core.training.reliability import HeldOut, patients_of
 
 EACH_ON_ITS_OWN = (
-    "The scores are of single networks, each on the cases that it had not seen. Their mean is not measured: no case of "
-    "the list is new to all of them."
+    "The scores are those of the single networks, each on the cases that it had not seen. Their mean was not measured: "
+    "no case of the list is new to all of them."
 )
 """What the card of a cross-validated ensemble says of its scores."""
 
 NOT_MEASURED = "Not measured: no case was held out."
 
-STATED = "As stated in the settings of the training, which held no case out."
+STATED = "As stated in the training settings; no case was held out."
 """Of figures that the part ``bundle`` of the settings brings."""
 
 

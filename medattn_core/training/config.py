@@ -35,32 +35,32 @@ class TrainingConfig:
     """Hyperparameters.
 
     Attributes:
-        epochs: passes over as many items as the training list has.
-        batch_size: items a step; with several processes a multiple of their number.
-        learning_rate: the highest, at the end of the warm-up; from there it falls along half a cosine to zero.
+        epochs: number of epochs; one epoch takes as many items as the training list has.
+        batch_size: items per step; with several processes a multiple of their number.
+        learning_rate: peak learning rate, at the end of the warm-up; from there it decays along half a cosine to zero.
         weight_decay: of AdamW; not applied to norms and biases.
-        warmup_epochs: epochs, or a part of one, over which the learning rate rises evenly; at most half of all.
-        ema_decay: share of its old value, at each step, in the exponential moving average of the weights, which is what
-            is saved; 0 switches it off.
+        warmup_epochs: epochs (fractions allowed) over which the learning rate rises linearly; at most half of all.
+        ema_decay: share kept at each step in the exponential moving average of the weights, which is what is saved; 0
+            switches averaging off.
         balanced: draw each class equally often.
-        class_weights: factor of each class in the loss, in the order of the task's labels; empty for none.
-        focal_gamma: exponent of the focal loss; 0 is the plain one.
-        patience: epochs without a better validation metric after which training stops, and the best weights are kept;
-            0 never stops early. The metric is the macro AUC, or the mean absolute error in regression. Wants held-out
-            cases.
-        start_size: share of the size at which training starts; it grows evenly and is whole for the last 30 % of the
-            epochs. Small images are seen in less time and the coarse is learnt first (Tan and Le 2021, arXiv
-            2104.00298). 1 is the whole size throughout.
-        initial_weights: what the network starts from: ``imagenet`` (an encoder ``efficientnet-lite...``, 2D), a bundle
-            (name of a shipped one, or its folder), or empty for chance.
-        zoom_power: how the value of a regression grows with a zoomed image: 3 for a volume, 2 for an area, 1 for a
-            length, 0 for what size does not change, such as an age.
-        seed: of everything random; each fold adds its number to it, so that with held-out cases the highest 65536 are
+        class_weights: weight of each class in the loss, in the order of the task's labels; empty for none.
+        focal_gamma: exponent of the focal loss; 0 gives the plain loss.
+        patience: early stopping: epochs without a better validation metric after which training stops and the best
+            weights are kept; 0 never stops early. The metric is the macro AUC, or the mean absolute error in
+            regression. Needs held-out cases.
+        start_size: share of the full size at which training starts; the size grows evenly and is full for the last
+            30 % of the epochs. Small images take less time, and coarse structure is learnt first (Tan and Le 2021,
+            arXiv 2104.00298). 1 uses the full size throughout.
+        initial_weights: what the network starts from: ``imagenet`` (encoders ``efficientnet-lite...``, 2D), a bundle
+            (shipped name or folder), or empty for random weights.
+        zoom_power: how the value of a regression scales when the image is zoomed: 3 for a volume, 2 for an area, 1 for
+            a length, 0 for what does not depend on size, such as an age.
+        seed: seed of everything random; each fold adds its number, so with held-out cases the highest 65536 values are
             refused.
-        precision: ``fp32``, or ``bf16`` (autocast): twice as fast where the processor has it, slow where not. ``auto``
-            is ``bf16`` where it is fast.
-        augmentation: strengths of the random changes of the training images.
-        losses: factors of the parts of the loss.
+        precision: ``fp32``, or ``bf16`` (autocast): twice as fast on processors that support it, slow on others.
+            ``auto`` is ``bf16`` where it is fast.
+        augmentation: strengths of the random changes to the training images.
+        losses: weights of the parts of the loss.
 
     Raises:
         TrainingError: ``bad_config``: a value of another type than the attribute's, or outside of its range. Numbers of
@@ -277,13 +277,13 @@ def check_about(about: dict[str, Any]) -> None:
 
     Keys:
         description: one line for a person.
-        version: of the model, such as ``1.0.0``.
+        version: version of the model, such as ``1.0.0``.
         card: model card, Markdown.
         data_license: licence and source of the training data.
-        metrics: scores, name to value; those of held-out cases take their place where there are any.
-        calibration: ``temperature`` and ``offset`` (an object of a number for each label), which are folded into the
-            weights, and the rules of reliability as ``metadata.json`` has them; what held-out cases give takes its
-            place where there are any.
+        metrics: scores by name; replaced by those of the held-out cases, if there are any.
+        calibration: ``temperature`` and ``offset`` (an object with a number for each label), which are folded into the
+            weights, and the reliability rules in the form of ``metadata.json``; replaced by what the held-out cases
+            give, if there are any.
 
     Raises:
         TrainingError: ``bad_config`` with the key and what is accepted.

@@ -25,18 +25,19 @@ class LossWeights:
     """Factors of the parts of the loss.
 
     Attributes:
-        location: ``-log`` of the attention of a present class inside its box or mask; of a regression, how far the
-            evidence is from lying evenly in the mask.
-        elsewhere: the same for absent classes, where looking at nothing (the null token) is right too.
-        bag: the image thrown together with the background of others still has its label.
-        background: background alone (what lies outside of boxes and masks) is worth no more than the prior.
+        location: ``-log`` of the attention of a present class inside its box or mask; in regression, how unevenly the
+            evidence is spread over the mask.
+        elsewhere: the same for absent classes, for which attending to nothing (the null token) is also correct.
+        bag: an image pooled together with the background of others must keep its label.
+        background: background alone (whatever lies outside boxes and masks) must score no higher than the prior.
         empty: ``-log`` of the null token's attention on background alone.
-        together: images thrown together show the labels of all of them (activation ``sigmoid``; without the weights
-            and the focal exponent of the others). Wants no boxes: what is common to images with and without a label
-            is then no evidence for it.
-        spread: of a classification: how far the attention of a present class is from lying evenly over its mask
-            (Kullback-Leibler). For masks along the outline, whose whole extent the map is to show; a box is none.
-        smoothing: label smoothing of every classification loss: the share of the truth that is spread evenly.
+        together: images pooled together must show the labels of all of them (activation ``sigmoid``; class weights and
+            the focal exponent do not apply). Needs no boxes: what images with and without a label have in common is
+            then no evidence for it.
+        spread: classification only: how unevenly the attention of a present class is spread over its mask
+            (Kullback-Leibler divergence). For masks that follow the outline, when the map should show the whole
+            extent; boxes do not count.
+        smoothing: label smoothing of every classification loss: the share of the target that is spread evenly.
     """
 
     ranges: ClassVar[dict[str, Range]] = {

@@ -31,17 +31,17 @@ class Augmentation:
         flip: probability of mirroring along each axis in ``flip_axes``.
         flip_axes: model axes, counted from 0; None is left-right: columns of slices and pictures (1), the R axis of
             volumes (0).
-        rotate: largest rotation in degrees of space (in 3D in each plane).
+        rotate: largest rotation, in degrees (in 3D in each plane).
         scale: zoom between ``1 / scale`` and ``scale``.
-        stretch: the same for each axis by itself.
-        translate: largest shift along each axis, as a share of the image's length there.
-        gamma: exponent of the intensities, between ``1 / gamma`` and ``gamma``.
-        brightness: factor of the intensities, between ``1 / brightness`` and ``brightness``.
-        bias_field: largest natural logarithm, up or down, of a smooth factor over the image (coil sensitivity).
-        noise: largest standard deviation of added noise, in numbers after the intensity rule.
-        coarsen: probability of a loss of resolution (down to half) along with its interpolation.
+        stretch: the same, for each axis independently.
+        translate: largest shift along each axis, as a share of the image's extent there.
+        gamma: exponent applied to the intensities, between ``1 / gamma`` and ``gamma``.
+        brightness: factor applied to the intensities, between ``1 / brightness`` and ``brightness``.
+        bias_field: largest absolute natural logarithm of a smooth factor across the image (coil sensitivity).
+        noise: largest standard deviation of added noise, in units of the intensities after the intensity rule.
+        coarsen: probability of reducing the resolution (down to half) and interpolating back.
         erase: probability of blanking up to three blocks (DeVries and Taylor 2017), away from the finding where its
-            place is known, so that the rest of one patient's head is not what is learnt.
+            position is known, so that the model does not learn the rest of a particular patient's head.
     """
 
     ranges: ClassVar[dict[str, Range]] = {

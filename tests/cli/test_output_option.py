@@ -26,5 +26,5 @@ def test_an_empty_output_is_refused(
     monkeypatch.chdir(tmp_path)
     answer = CliRunner().invoke(app, [*command, "--output", output])
     assert answer.exit_code == 2
-    assert "error [bad_argument] --output is empty; perhaps a variable is not set" in answer.stderr
+    assert "error [bad_argument] --output is empty; perhaps a shell variable is not set" in answer.stderr
     assert not list(tmp_path.iterdir())

@@ -161,7 +161,7 @@ def test_a_second_run_does_not_take_its_own_results(run: Run, tiny: Path, tmp_pa
     assert [path.name for path in (tmp_path / "out").glob("*.nii.gz")] == ["a_evidence.nii.gz"]
     ran = run("predict", tmp_path / "out" / "*.nii.gz", "--bundle", tiny, "--output", tmp_path / "out")
     assert ran.status == 2
-    assert "no input is left: all that was named are results" in ran.err
+    assert "no input is left: the files named are all results" in ran.err
 
 
 def test_results_of_an_earlier_run_among_the_scans_are_said(run: Run, tiny: Path, tmp_path: Path) -> None:
@@ -252,7 +252,7 @@ def test_a_list_and_going_on_with_it(run: Run, tiny: Path, tmp_path: Path) -> No
     listed.write_text("c.nii\na.nii\nb.nii\n", encoding="utf-8")
     ran = run(*arguments, "--workers", "2", "--batch-size", "auto", "--memory", "auto")
     assert (ran.status, len(ran.out.splitlines())) == (0, 2)
-    assert "3 of 3 predicted, 1 of them before, in" in ran.err
+    assert "3 of 3 predicted (1 by an earlier run) in" in ran.err
     assert re.search(r"^\[3/3\] \S+/[bc]\.nii", ran.err, re.MULTILINE)
     records = json.loads((output / "predictions.json").read_text(encoding="utf-8"))
     assert [Path(record["input"]).name for record in records] == ["gone.nii", "c.nii", "a.nii", "b.nii"]

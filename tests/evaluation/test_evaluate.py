@@ -170,8 +170,8 @@ def test_an_example_without_a_usable_finding_is_drawn_all_the_same(trained: tupl
 
 def test_page_is_for_a_reader(measured: tuple[dict, Path]) -> None:
     page = (measured[1] / "summary.html").read_text()
-    assert "of 16 cases got the right label" in page
-    assert "and have no interval; from few cases they are too large by chance." in page
+    assert "of 16 cases were labelled correctly" in page
+    assert "and have no interval; with few cases they are too large by chance." in page
     assert "Grad-CAM++" in page
     assert "<script" not in page
     assert "http" not in page.replace("http-equiv", "")
@@ -194,8 +194,8 @@ def test_a_bad_image_is_an_error_of_its_own(trained: tuple[Path, Path], tmp_path
     assert [error["code"] for error in metrics["errors"]] == ["not_an_image"]
     assert metrics["localisation"] == {}
     page = (tmp_path / "out" / "summary.html").read_text()
-    assert "No intervals were asked for" in page
-    assert "could not be predicted" in (tmp_path / "out" / "summary.html").read_text()
+    assert "No intervals were requested" in page
+    assert "Not predicted and not counted" in (tmp_path / "out" / "summary.html").read_text()
     path.write_text(f"image,label\n{broken},bright\n")
     with pytest.raises(MedAttnError, match="none of 1 cases"):
         evaluate(bundle, path, tmp_path / "none", device="cpu")

@@ -214,12 +214,12 @@ def test_validation_cases_that_fail_are_told(
     assert (metrics["localisation"]["iou_threshold"]["evidence"] is not None) == (count == 24)
     assert settings["chosen_on"] == ("validation.csv" if chosen else None)
     text = (tmp_path / "out" / "summary.html").read_text()
-    assert "of validation.csv could not be predicted: 2 cases" in text
-    assert "of validation.csv mask or box not used: 1 case" in text
-    assert ("no threshold was chosen: 9 cases of validation.csv could be predicted, 10 are needed" in text) != chosen
+    assert "In validation.csv, not predicted: 2 cases" in text
+    assert "In validation.csv, mask or box not used: 1 case" in text
+    assert ("No threshold was chosen: 9 cases of validation.csv could be predicted, 10 are needed" in text) != chosen
     assert f"{count} images of {count} patients of validation.csv; 2 more could not be predicted" in text
     assert ran.stderr.count("validation, not predicted:") == 2
-    said = f"chosen on {count} cases" if chosen else "none chosen, on 9 cases"
+    said = f"chosen on {count} cases" if chosen else "none chosen on 9 cases"
     assert f"thresholds: {said} of validation.csv, 2 more could not be predicted" in ran.stderr
 
 

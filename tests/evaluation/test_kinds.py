@@ -97,7 +97,7 @@ def test_several_labels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     wrong = max("ab", key=lambda label: abs(float(row[f"probability_{label}"]) - (label in row["true"].split("|"))))
     assert drawn[0].sides == (f"against {wrong}", f"for {wrong}")
     assert drawn[0].subtitle.endswith(f"; {wrong} {percent(float(row[f'probability_{wrong}']))}")
-    assert "the label whose probability is furthest from what is true" in (tmp_path / "out/summary.html").read_text()
+    assert "the one whose probability is furthest from the truth" in (tmp_path / "out/summary.html").read_text()
 
 
 @pytest.mark.parametrize("activation", ["sigmoid", "softmax"])
@@ -128,7 +128,7 @@ def test_what_is_evaluated_is_what_is_predicted(tmp_path: Path, activation: str)
     assert [one.present for one in predictions] == [(one.label,) for one in predictions]
     assert metrics["classification"]["accuracy"]["value"] == np.mean([r["said"] == r["true"] for r in rows])
     assert {row["abstained"] for row in rows} == {""}  # there is no rule
-    assert "The most probable label is said.<" in (tmp_path / "free_out" / "summary.html").read_text()
+    assert "The most probable label is reported.<" in (tmp_path / "free_out" / "summary.html").read_text()
     best = [max(one.probabilities.values()) for one in predictions]
     assert activation == "softmax" or max(best) < 0.5
     metrics, rows, predictions = measured("barred", float(np.median(best)))
@@ -139,7 +139,7 @@ def test_what_is_evaluated_is_what_is_predicted(tmp_path: Path, activation: str)
     matrix = np.array(metrics["confusion_matrix"])
     assert metrics["confusion_labels"] == [*labels, "-"]
     assert matrix[:, 2].sum() == sum(row["said"] == "-" for row in rows)
-    assert "none of the labels, if it has less than" in (tmp_path / "barred_out" / "summary.html").read_text()
+    assert "none of the labels if it is below" in (tmp_path / "barred_out" / "summary.html").read_text()
 
 
 def test_words_of_a_picture() -> None:
@@ -203,7 +203,7 @@ def test_volumes_with_lesions_and_an_ensemble(volumes: Path, tmp_path: Path) -> 
                      device="cpu")["localisation"]["froc"]  # fmt: skip
     assert (found["lesions"], found["scans"], found["scans_without"], found["scans_undrawn"]) == (11, 15, 8, 1)
     page = (tmp_path / "undrawn" / "summary.html").read_text()
-    assert "Not counted here: 1 whose lesion is not drawn or whose mask was not used." in page
+    assert "Not counted here: 1 scan whose lesion is not drawn or whose mask was not used." in page
     # Nothing deleted, everything inserted: what the ensemble says, not its first member.
     faith = metrics["fidelity"]
     drawn = np.random.default_rng(0).permutation(16)[:2]

@@ -28,7 +28,7 @@ def test_a_value_without_a_unit() -> None:
     metrics = {"cases": 1, "task": {"kind": "regression", "labels": ["age"], "unit": ""}, "localisation": {}}
     text = page._short(metrics, {"mae": {"value": 198.0}, "mae_of_the_mean": {"value": 20.0}})
     assert text == (
-        "Over 1 case the predicted age was off by 198 on average; always saying the mean would be off by 20."
+        "Over 1 case the predicted age was off by 198 on average; always predicting the mean would be off by 20."
     )
 
 
@@ -53,10 +53,11 @@ def test_a_threshold_that_could_not_be_chosen_is_not_said_to_be() -> None:
     settings = {"task_threshold": None, "chosen_on": "val.csv", "label_thresholds": {"a": 0.3, "b": 0.7}}
     metrics = {"settings": settings, "task": {"kind": "multilabel", "labels": ["a", "b"]}}
     assert page._threshold(metrics) == (
-        "Each label is said from its own threshold, chosen on val.csv; if none reaches it, none is said."
+        "Each label is reported from its own threshold, chosen on val.csv; "
+        "if none reaches its threshold, none is reported."
     )
     settings["label_thresholds"]["b"] = None
-    assert "or from 0.5 where the cases there do not tell" in page._threshold(metrics)
+    assert "or from 0.5 where the cases there do not determine one" in page._threshold(metrics)
 
 
 def test_names_are_written_as_they_are() -> None:
@@ -104,11 +105,11 @@ def test_curves_say_what_they_are_of(tmp_path: Path, monkeypatch: pytest.MonkeyP
     outputs, targets = np.array([[2.0, -1.0], [-2.0, 1.0]]), np.eye(2)
     for task, shown in ((EACH, "share of cases that have the label"), (ONE, "share that was right")):
         pictures.draw(tmp_path, {"fidelity": {}, "localisation": {"froc": froc}}, outputs, targets, task)
-        assert drawn["probability that was given"][0] == shown
-        assert drawn["false positives a scan"][1] == 0
+        assert drawn["predicted probability"][0] == shown
+        assert drawn["false positives per scan"][1] == 0
     tasks = [{"kind": task.kind, "labels": task.labels} for task in (EACH, ONE)]
     each, one = (page._caption("reliability", task) for task in tasks)
-    assert each.endswith("share of cases that have it (number of answers, one a label and case)")
+    assert each.endswith("share of cases that have it (number of answers, one per label and case)")
     assert "how often it was right" in one
     assert "of cases that have it (number of cases)" in page._caption("reliability", {**tasks[0], "labels": ("a",)})
 
@@ -126,10 +127,10 @@ def test_words_of_several_labels() -> None:
 
 def test_one_patient_and_an_entry_that_stands_for_several() -> None:
     metrics = {"intervals": {"given": False, "patients": 1, "fewest_patients": 10}, "settings": {"bootstrap": 9}}
-    assert page._intervals(metrics).startswith("No intervals: 1 patient says too little of the spread")
+    assert page._intervals(metrics).startswith("No intervals: 1 patient is too few to estimate the spread; ")
     one, same, other = ({"input": name, "code": code} for name, code in (("a", "x"), ("a", "y"), ("b", "x")))
-    assert page._not_compared([one, same]).endswith("in the rest: 1 case")
-    assert page._not_compared([one, same, other]).endswith("in the rest: 2 cases")
+    assert page._not_compared([one, same]).endswith("in all other scores: 1 case")
+    assert page._not_compared([one, same, other]).endswith("in all other scores: 2 cases")
     assert "1" not in page._not_compared([one, {"input": "c", "code": "bad_argument", "cases": 3}])
 
 
@@ -158,15 +159,15 @@ def test_shares_of_cases_with_a_label_say_so() -> None:
     """Of eight cases half have a label, of which one is not decided and the others are right; the rest is all wrong."""
     metrics = scored(EITHER, np.array([[1, 0]] * 4 + [[0, 0]] * 4, float))
     text = page._short(metrics, metrics["classification"])
-    assert text.startswith("4 of 8 cases got the right label")
-    assert text.endswith("Of the 4 cases with a label 25.0 % are left undecided; of the others 100.0 % are right.")
+    assert text.startswith("4 of 8 cases were labelled correctly")
+    assert text.endswith("Of the 4 cases with a label, 25.0 % are left undecided; of the others, 100.0 % are right.")
     rows = page_scores.scores_table(metrics["classification"], metrics["task"], page._without_label(metrics))
     for name in ("truth not excluded", "labels in a set, mean", "not decided", "right label where decided",
                  "calibration error of the confidence"):  # fmt: skip
         assert f"<td>{name}, of cases with a label</td>" in rows
     assert "<td>right label</td>" in rows
     metrics = scored(EITHER, np.array([[1, 0]] * 8, float))
-    assert "In 25.0 % the model is not sure" in page._short(metrics, metrics["classification"])
+    assert "In 25.0 % of the cases the model is not sure" in page._short(metrics, metrics["classification"])
     assert "of cases with a label" not in page_scores.scores_table(
         metrics["classification"], metrics["task"], page._without_label(metrics)
     )
@@ -177,19 +178,19 @@ def test_a_threshold_of_two_labels_says_what_it_is_of() -> None:
     settings = {"task_threshold": None, "chosen_on": "val.csv", "decision_threshold": 0.4184, "none_below": 0.499}
     metrics = {"settings": settings, "task": {"kind": "multiclass", "labels": ["a<", "b"]}}
     of_the_most_probable = (
-        "Calibration, confidence, label sets and what is not decided are of the most probable label, which may be "
-        "another than the one said."
+        "Calibration, confidence, label sets and undecided answers refer to the most probable label, which may differ "
+        "from the reported one."
     )
-    share = "b is said where its share of the two probabilities is 0.418 or more, chosen on val.csv, else a&lt;"
-    assert (
-        page._threshold(metrics) == f"{share}; none of the labels, if both have less than 0.499. {of_the_most_probable}"
+    share = (
+        "b is reported where its share of the two probabilities is 0.418 or more, chosen on val.csv, otherwise a&lt;"
     )
+    assert page._threshold(metrics) == f"{share}; none of the labels if both are below 0.499. {of_the_most_probable}"
     settings["none_below"] = None
     assert page._threshold(metrics) == f"{share}. {of_the_most_probable}"
     settings["decision_threshold"] = None
-    assert page._threshold(metrics) == "The most probable label is said."
+    assert page._threshold(metrics) == "The most probable label is reported."
     settings["task_threshold"] = 0.5
-    assert page._threshold(metrics) == "The most probable label is said; none of the labels, if it has less than 0.5."
+    assert page._threshold(metrics) == "The most probable label is reported; none of the labels if it is below 0.5."
 
 
 def test_none_of_the_labels_has_one_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -239,7 +240,7 @@ def test_the_sample_is_called_one() -> None:
         page_maps.place({"evidence": row, "evidence_on_sample": row, "iou_threshold": {"evidence": None}}, {}, 0)
     )
     assert "<td>evidence, on the sample</td>" in text
-    assert "on the sample: cases drawn at random to be compared" in text
+    assert "on the sample: cases drawn at random for the comparison" in text
     assert "sample" not in "".join(page_maps.place({"evidence": row, "iou_threshold": {"evidence": None}}, {}, 0))
 
 
@@ -247,7 +248,7 @@ def test_the_sign_of_a_mean_error_is_explained() -> None:
     rows = page_scores.scores_table(
         {"mean_error": {"value": 2.0}}, {"kind": "regression", "labels": ["v"], "unit": "mm3"}
     )
-    assert "mean error (above zero: predicted too large)" in rows
+    assert "mean error (above zero: overestimated)" in rows
 
 
 def test_curves_rank_what_is_equal_as_a_number(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

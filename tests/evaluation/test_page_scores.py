@@ -34,16 +34,17 @@ def test_a_label_without_a_rule_is_not_passed_over() -> None:
     assert metrics["labels_with_a_rule"] == ["a"]
     text = page._short(metrics, metrics["classification"])
     assert text.endswith(
-        " Of the answers about a, one a case, 12.5 % are left undecided; of the others 100.0 % are right. b has no "
-        "rule to leave an answer open: 50.0 % of its answers are right."
+        " Of the answers about a (one per case), 12.5 % are left undecided; of the others, 100.0 % are right. b has no "
+        "rule for leaving an answer open: 50.0 % of its answers are right."
     )
     rows = page_scores.scores_table(metrics["classification"], metrics["task"], rules=metrics["labels_with_a_rule"])
-    for name in ("truth not excluded", "label there: said or left open", "label not there: not said or left open",
-                 "not decided", "right answer where decided, one a label and case"):  # fmt: skip
+    for name in ("truth not excluded", "label present: reported or left open",
+                 "label absent: not reported or left open", "not decided",
+                 "right answer where decided, one per label and case"):  # fmt: skip
         assert f"<td>{name}, of a only</td>" in rows
     assert "<td>all labels right</td>" in rows
     assert page_scores.without_rule(EACH.labels, ["a"]) == (
-        "Sets, what is not decided and what is right where decided are of a only: b has no rule to leave an answer "
+        "Label sets, undecided answers and accuracy where decided are of a only: b has no rule for leaving an answer "
         "open, so it is always decided, and no set leaves it out."
     )
 
@@ -51,7 +52,7 @@ def test_a_label_without_a_rule_is_not_passed_over() -> None:
 def test_where_all_labels_have_a_rule_or_none_has_nothing_is_added() -> None:
     metrics = ruled({"a": RULE, "b": RULE})
     assert metrics["labels_with_a_rule"] == ["a", "b"]
-    assert "Of all answers, one a label and case," in page._short(metrics, metrics["classification"])
+    assert "Of all answers (one per label and case)," in page._short(metrics, metrics["classification"])
     rows = page_scores.scores_table(metrics["classification"], metrics["task"], rules=metrics["labels_with_a_rule"])
     assert "<td>not decided</td>" in rows
     assert page_scores.without_rule(EACH.labels, ["a", "b"]) == ""

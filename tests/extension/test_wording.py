@@ -49,7 +49,7 @@ def test_a_region_of_interest_has_no_confidence(sample_data: Path) -> None:
     whole = predict(scan)
     panel, page = both(whole)
     assert not_known(panel) == not_known(page)
-    assert "measured on single slices, not on whole volumes" in not_known(panel)
+    assert "evaluated on single slices only, not on whole volumes" in not_known(panel)
     mask = np.asarray(whole.regions()[0].mask)
     best = int(mask.sum(axis=(0, 1)).argmax())
     one = replace(scan, data=np.ascontiguousarray(scan.data[:, :, best : best + 1]))
@@ -60,7 +60,7 @@ def test_a_region_of_interest_has_no_confidence(sample_data: Path) -> None:
     part = replace(slice_, warnings=(Notice("masked", "m"),))
     panel, page = both(part)
     assert not_known(panel) == not_known(page)
-    assert "only a region of interest could speak" in not_known(panel)
+    assert "attention was restricted to a region of interest" in not_known(panel)
 
 
 def test_limits_and_reasons_are_those_of_the_report() -> None:

@@ -118,4 +118,4 @@ def test_codes_and_percentages_are_explained() -> None:
     exclusive = tables.record_of({"input": "x.nii", "label": "a", "probabilities": {"a": 0.9, "b": 0.1}})
     assert "sum to 100" not in overview([exclusive], [None])
     assert "sum to 100" not in overview([scan(["a"])], [None])
-    assert "The notes" not in overview([exclusive], [None])
+    assert "Meaning of the notes" not in overview([exclusive], [None])

@@ -149,23 +149,23 @@ def test_a_region_without_colour_says_so(predict: Predict, head_volume: Volume) 
     vars(faint)["scale"] = replace(view.scale, limit=peak * 4.9, visible=peak * 0.98)  # a cached property
     assert not faint.coloured(faint.regions[0])
     words = words_of(report(faint))
-    assert words.count("too weak to be seen in colour, the mark shows its place") >= 1
+    assert words.count("too weak to be seen in colour: the mark shows its position") >= 1
 
 
 def test_a_side_without_colour_says_so(predict: Predict, head_volume: Volume) -> None:
     view = View.of(predict(head_volume))
     label = view.evidence.label
     assert view.scale.coloured == (False, True)
-    assert f"All that speaks against {label} is too little to be coloured." in words_of(report(view))
+    assert f"Whatever speaks against {label} is too weak to be coloured." in words_of(report(view))
     vars(view)["scale"] = replace(view.scale, caps=(1.0, 1.0))  # a cached property
-    assert "is too little to be coloured" not in words_of(report(view))
+    assert "is too weak to be coloured" not in words_of(report(view))
 
 
 def test_the_places_of_peak_and_pictures_are_told_apart(predict: Predict, head_volume: Volume) -> None:
     """Cells of the map are coarser than slices, so their middle may lie between two."""
     view = View.of(predict(head_volume))
     words = words_of(report(view))
-    assert "The peak is the middle of the strongest cell of the map; the pictures name the slices" in words
+    assert "The peak is the centre of the strongest cell of the map; the pictures name the slices" in words
     peak = view.regions[0].world_position_mm
     for plane, axis in zip(view.planes(view.regions[0]), (2, 1, 0), strict=True):
         letter, place = plane.caption.split()[-3:-1]
@@ -201,17 +201,17 @@ def test_page_of_a_volume_without_voxel_size(predict: Predict, head_volume: Volu
 def test_empty_map_page(predict: Predict, head_volume: Volume) -> None:
     view = View.of(predict(head_volume, gain=1.0, threshold=0.5))
     words = words_of(report(view))
-    assert "No region speaks for" in words
+    assert "No region of evidence for" in words
     assert "No label reaches it here." in words
 
 
 def test_a_threshold_of_several_labels_is_where_each_is_said(predict: Predict, head_volume: Volume) -> None:
     prediction = predict(head_volume, threshold=0.7882)
-    limit = "The model decides from 78.8 % on: where no label reaches it, it is undecided."
+    limit = "The model decides from 78.8 % upwards; if no label reaches it, it is undecided."
     assert limit in words_of(report(View.of(prediction)))
     prediction = replace(prediction, task=replace(prediction.task, kind="multilabel"))
     words = words_of(report(View.of(prediction)))
-    assert "A label is said from 78.8 % on." in words
+    assert "A label is reported from 78.8 % upwards." in words
     assert "undecided" not in words
 
 
@@ -224,7 +224,7 @@ def test_one_limit_decides_on_pages_of_what_is_decided_and_of_what_is_not(
     prediction = prediction.annotated(warnings=doubts(prediction))
     words = words_of(report(View.of(prediction)))
     assert prediction.abstained == (least > 0.5)
-    assert words.count(f"The model decides from {percent_of(least)} on: ") == 1
+    assert words.count(f"The model decides from {percent_of(least)} upwards; ") == 1
     assert ("No label reaches it here." in words) == prediction.abstained
     assert ("Undecided: the model is not sure enough" in words) == prediction.abstained
     assert View.of(prediction).scale.undecided == prediction.abstained
@@ -240,10 +240,10 @@ def test_between_which_limits_a_label_is_undecided(predict: Predict, head_volume
     for logit in (-5.0, -1.5, 3.0):
         said = replace(one, head=replace(one.head, bias=one.head.bias + logit - one.logits))
         page = words_of(report(View.of(said)))
-        assert "A label is said from 36.2 % on. It is undecided from 11.8 % to 36.2 %." in page
+        assert "A label is reported from 36.2 % upwards. It is undecided from 11.8 % to 36.2 %." in page
         assert ("Undecided: aneurysm." in page) == (logit == -1.5)
         assert ("Decided: no aneurysm." in page) == (logit == -5.0)
-        assert ("The colours are faded, for the result is undecided." in page) == (logit == -1.5)
+        assert ("The colours are faded because the result is undecided." in page) == (logit == -1.5)
         assert View.of(said).scale.undecided == (logit == -1.5)
         title = View.of(said).caption().title
         assert title.startswith({-5.0: "no aneurysm  (aneurysm 0.7 %)", -1.5: "undecided: aneurysm"}.get(logit, "aneu"))
@@ -273,7 +273,7 @@ def test_no_label_may_be_credible(predict: Predict, head_volume: Volume) -> None
     words = words_of(report(View.of(none)))
     assert "No label is credible at 90 %." in words
     assert "Credible at" not in words
-    assert "the truth among them" not in words
+    assert "the true label is among them" not in words
 
 
 def test_a_label_that_cannot_be_decided_is_said_and_one_that_can_too(predict: Predict, head_volume: Volume) -> None:
@@ -285,22 +285,22 @@ def test_a_label_that_cannot_be_decided_is_said_and_one_that_can_too(predict: Pr
     assert prediction.probabilities[label] > 0.5
     unsure = replace(prediction, trust=Trust(coverage=0.9, undecided={label: wide}))
     words = words_of(report(View.of(unsure)))
-    assert f"Undecided: {label}. Too close to tell" in words
+    assert f"Undecided: {label}. Too close to call" in words
     assert "Credible at" not in words
     sure = replace(prediction, trust=Trust(coverage=0.9, undecided={label: narrow, other: narrow}))
     words = words_of(report(View.of(sure)))
     assert "Undecided" not in words
     said = [name if name == label else f"no {name}" for name in prediction.task.labels if name in (label, other)]
-    assert f"Decided: {', '.join(said)}. The rule is such that" in words
-    assert "and 90 % of those without it, are judged rightly or left undecided." in words
+    assert f"Decided: {', '.join(said)}. By this rule, of scans" in words
+    assert "and 90 % of those without it are judged correctly or left undecided." in words
 
 
 @pytest.mark.parametrize(
     ("code", "why"),
     [
         ("unlike_training", "unlike those the model was trained on"),
-        ("masked", "only a region of interest could speak"),
-        ("whole_volume", "it was measured on single slices, not on whole volumes"),
+        ("masked", "attention was restricted to a region of interest"),
+        ("whole_volume", "the model was evaluated on single slices only, not on whole volumes"),
     ],
 )
 def test_no_reliability_is_claimed_that_does_not_hold(
@@ -327,7 +327,7 @@ def test_no_reliability_is_claimed_that_does_not_hold(
     )
     words = words_of(report(View.of(each)))
     assert f"Decided: {sure.label}. How often such a result is right is not known here" in words
-    assert "judged rightly" not in words
+    assert "judged correctly" not in words
     size = predict(head_volume, activation="identity", labels=("volume",), unit="mL", bias=30.0, warnings=doubts)
     size = replace(size, trust=Trust(coverage=0.9, half_width=2.0))
     assert "90 % interval" not in words_of(report(View.of(size)))
@@ -340,8 +340,8 @@ def test_an_ensemble_says_how_far_it_disagrees_on_a_quantity(predict: Predict, h
     one = predict(head_volume, activation="identity", labels=("volume",), unit="mL", bias=30.0)
     heads = tuple(replace(one.head, bias=one.head.bias + shift) for shift in (-1.0, 0.0, 1.0))
     words = words_of(report(View.of(replace(one, head=Ensemble(members=heads)))))
-    assert "3 networks were asked; their values differ by 1 mL (standard deviation)." in words
-    assert "networks were asked" not in words_of(report(View.of(one)))
+    assert "Ensemble of 3 networks: their values differ by 1 mL (standard deviation)." in words
+    assert "Ensemble of" not in words_of(report(View.of(one)))
 
 
 def test_folders_do_not_reach_the_page(predict: Predict, head_volume: Volume) -> None:
@@ -365,7 +365,7 @@ def test_the_legend_of_a_large_picture_is_in_a_power_of_ten(predict: Predict, pi
     assert "<span>10<sup>\N{MINUS SIGN}4</sup> logit/pixel</span>" in page
     assert "<span>\N{MINUS SIGN}0.75</span>" in page
     words = words_of(page)
-    assert "\N{PLUS-MINUS SIGN}0.3 \N{MULTIPLICATION SIGN} 10 \N{MINUS SIGN}4 logit/pixel nothing" in words
+    assert "\N{PLUS-MINUS SIGN}0.3 \N{MULTIPLICATION SIGN} 10 \N{MINUS SIGN}4 logit/pixel are not coloured" in words
 
 
 def test_everything_from_outside_is_escaped(predict: Predict, head_volume: Volume) -> None:

@@ -23,7 +23,7 @@ def test_what_is_said_beside_an_undecided_label_is_there(predict: Predict, head_
     some = replace(prediction, trust=Trust(coverage=0.9, undecided={first: wide, second: narrow}))
     words = words_of(report(View.of(some)))
     assert f"Undecided: {first}." in words
-    assert f"Decided: {said[second]}. The rule is such that" in words
+    assert f"Decided: {said[second]}. By this rule, of scans" in words
     assert f"By the threshold alone, without such a rule: {said[third]}." in words
     every = replace(prediction, trust=Trust(coverage=0.9, undecided=dict.fromkeys(prediction.task.labels, narrow)))
     assert "without such a rule" not in words_of(report(View.of(every)))

@@ -18,7 +18,7 @@ from medattn_core.training.card_text import EACH_ON_ITS_OWN, NOT_MEASURED, STATE
 from medattn_core.training.reliability import HeldOut
 from tests.squares import SETTINGS, write_list
 
-ON_THE_SAME = "chosen on the same cases (patience): metrics and calibration are too good by that"
+ON_THE_SAME = "chosen on the same cases (patience): metrics and calibration are too optimistic for that reason"
 
 
 def settings(**training: Any) -> dict[str, Any]:

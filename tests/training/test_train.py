@@ -203,7 +203,7 @@ def test_cross_validation_keeps_an_ensemble_whose_evidence_still_sums(squares, t
     assert len(bundle.members) == 1
     card = (bundle.path / "docs" / "README.md").read_text(encoding="utf-8")
     assert "An ensemble of 2 networks" in card
-    assert "The scores are of single networks, each on the cases that it had not seen." in card
+    assert "The scores are those of the single networks, each on the cases that it had not seen." in card
     assert any(line.startswith("fold 2 of 2: 16 cases train, 16 test") for line in said)
     calibration = bundle.metadata["medattn"]["calibration"]
     assert calibration["conformal"]["cases"] == 32

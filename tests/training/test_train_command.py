@@ -21,7 +21,7 @@ def test_an_interrupted_training_says_how_it_goes_on(tmp_path: Path, monkeypatch
     monkeypatch.setattr("medattn_core.training.train", interrupted)
     result = CliRunner().invoke(app, ["train", "--data", str(tmp_path / "x.csv"), "--output", str(tmp_path / "out")])
     assert result.exit_code == 130
-    assert "the same command with --resume continues it" in result.output
+    assert "continue with the same command and --resume" in result.output
 
 
 def test_every_option_of_the_command_reaches_the_training(squares: Path, tmp_path: Path) -> None:

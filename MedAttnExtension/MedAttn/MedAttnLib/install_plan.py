@@ -64,20 +64,18 @@ class Plan:
             lines.append(_("- {name}, by the PyTorch extension").format(name=self.torch))
         lines += [f"- {one}" for one in self.packages]
         if self.wheel is not None:
-            lines.append(_("- {name}, which the extension carries").format(name=self.wheel.name))
+            lines.append(_("- {name}, shipped with the extension").format(name=self.wheel.name))
         lines.append("")
         if self.folder is not None:
-            lines.append(
-                _("They are taken from {folder}; nothing is loaded from the network.").format(folder=self.folder)
-            )
+            lines.append(_("They are taken from {folder}; nothing is downloaded.").format(folder=self.folder))
         elif self.megabytes:
-            size = _("About {size} MB are loaded from the network.").format(size=f"{self.megabytes:.0f}")
+            size = _("About {size} MB are downloaded.").format(size=f"{self.megabytes:.0f}")
             lines.append(size)
             if self.torch:
                 lines.append(_("With an NVIDIA graphics card PyTorch is about 3000 MB."))
         else:
-            lines.append(_("Nothing is loaded from the network."))
-        lines.append(_("The Python environment of 3D Slicer is changed; what is there already stays as it is."))
+            lines.append(_("Nothing is downloaded."))
+        lines.append(_("The Python environment of 3D Slicer is changed; installed packages stay as they are."))
         return "\n".join(lines)
 
 
@@ -105,15 +103,15 @@ def make_plan(
         problems.append(
             _(
                 "PyTorch {version} is installed, {needed} is needed. "
-                "In the module 'PyTorch Utils' uninstall it, restart and try again."
+                "Uninstall it in the module 'PyTorch Utils', restart and try again."
             ).format(version=there["torch"], needed=TORCH)
         )
     packages = tuple(one for one in requirements if not _meets(there, one))
     carried = wheel if wheel is not None and not core and _is_newer(wheel, there) else None
     if not core and carried is None and "medattn" not in there:
-        problems.append(_("medattn is not installed, and this build of the extension carries no wheel of it."))
+        problems.append(_("medattn is not installed, and this build of the extension ships no wheel of it."))
     if folder is not None and not folder.is_dir():
-        problems.append(_("{folder} is no folder; name the folder that holds the wheels.").format(folder=folder))
+        problems.append(_("{folder} is not a folder; name the folder that holds the wheels.").format(folder=folder))
     missing = [_name(one) for one in (*((torch,) if torch else ()), *packages)]
     return Plan(
         torch=torch,

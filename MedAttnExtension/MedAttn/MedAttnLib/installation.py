@@ -94,9 +94,7 @@ def install(plan: Plan, doors: Doors) -> bool:
             now = doors.versions()
             if not torch_is_met(now):
                 raise InstallationError(
-                    _("The PyTorch extension has not installed {needed}; have a look at its module.").format(
-                        needed=TORCH
-                    )
+                    _("The PyTorch extension has not installed {needed}; see its module.").format(needed=TORCH)
                 )
             constrain(constraints_of(now))
         if plan.packages:
@@ -184,6 +182,6 @@ def _step(call: Callable[[Any], Any], argument: Any, what: str) -> Any:
         raise InstallationError(
             _(
                 "{what} could not be installed ({reason}). The Python console has the messages of pip. "
-                "Without a way to a package index, set {variable} to a folder of wheels."
+                "Without access to a package index, set {variable} to a folder of wheels."
             ).format(what=what, reason=type(error).__name__, variable=WHEELS_VARIABLE)
         ) from error

@@ -200,7 +200,7 @@ class MedAttnLogic(Shown):
         if nodes.is_ours(volume):
             raise TaskError("bad_argument", _("that volume is an evidence map of MedAttn; choose the scan itself"))
         if volume.GetImageData().GetNumberOfScalarComponents() != 1:
-            raise TaskError("bad_argument", _("the volume is in colour; choose one with a single value a voxel"))
+            raise TaskError("bad_argument", _("the volume is in colour; choose one with a single value per voxel"))
 
     def _check_bundle(self, volume: Any, bundle: dict[str, Any]) -> None:
         channels = bundle.get("channels") or ()

@@ -112,7 +112,7 @@ def show_regions(table: Any, found: Finding | None) -> None:
         flags = qt.Qt.ItemIsEnabled | qt.Qt.ItemIsSelectable
         tick.setFlags(flags | qt.Qt.ItemIsUserCheckable if found.live else flags)
         tick.setCheckState(qt.Qt.Checked)
-        tick.setToolTip(_("Tick off: what would the model say without it?"))
+        tick.setToolTip(_("Untick: what would the model say without it?"))
         table.setItem(row, 0, tick)
         without = region["probability_without"]
         unit = found.result.get("unit") or ""
@@ -124,7 +124,7 @@ def show_regions(table: Any, found: Finding | None) -> None:
             f"{wording.number(without, 4)} {unit}".strip() if found.regression else wording.percent(without),
         )
         for column, text in enumerate(words, start=1):
-            table.setItem(row, column, _cell(text, right=column != 2, tip=_("Click: the slice views go there")))
+            table.setItem(row, column, _cell(text, right=column != 2, tip=_("Click: show it in the slice views")))
     table.blockSignals(False)
     _fit_height(table)
 

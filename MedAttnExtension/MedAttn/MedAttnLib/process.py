@@ -281,7 +281,7 @@ class Worker(Engine):
         again = len(self._deaths) < MOST_DEATHS
         told = _("The MedAttn worker ended unexpectedly ({how}).").format(how=_how(code)) + " "
         told += _("It is being started again; press Apply to repeat.") if again else _("Press Apply to start it again.")
-        told += " " + _("If this goes on, the scan may be too large for the memory of this computer.")
+        told += " " + _("If this keeps happening, the scan may be too large for this computer's memory.")
         for number, pending in list(self._pending.items()):
             if pending.deadline is not None:
                 self._fail(number, "cancelled", _("Cancelled."))

@@ -112,8 +112,8 @@ def unreliable(result: dict[str, Any]) -> str:
     Empty where they hold, and where the model has none."""
     reasons = {
         "unlike_training": _("the scan is unlike those the model was trained on"),
-        "masked": _("only a region of interest could speak"),
-        "whole_volume": _("it was measured on single slices, not on whole volumes"),
+        "masked": _("attention was restricted to a region of interest"),
+        "whole_volume": _("the model was evaluated on single slices only, not on whole volumes"),
     }
     told = result.get("unmeasured")
     if told is None:  # a scene that an older version saved: the shares are in it
@@ -195,7 +195,7 @@ def note(result: dict[str, Any]) -> str:
     if len(shares) < 2 or abs(sum(shares) - 1.0) < 1e-3:
         return research
     # A line each: a label that wraps its text is squeezed into one line where the panel is low.
-    return _("Each label is judged by itself: they need not add up to 100 %.") + "\n" + research
+    return _("Each label is judged independently: they need not add up to 100 %.") + "\n" + research
 
 
 def notices(result: dict[str, Any], changed: bool, live: bool, saved: bool = False) -> str:

@@ -112,7 +112,7 @@ def test_segment_as_region_of_interest_is_the_mask_of_the_command_line(
     assert found.result["confidence"] is None
     assert "masked" in found.result["unmeasured"]
     assert "Right in about" not in wording.finding(found.result)
-    assert "only a region of interest could speak" in wording.finding(found.result)
+    assert "attention was restricted to a region of interest" in wording.finding(found.result)
 
 
 def test_roi_box(desk: Desk, logic: Any, brain: Any) -> None:

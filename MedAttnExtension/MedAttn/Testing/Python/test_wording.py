@@ -54,8 +54,8 @@ def test_contributions_to_a_logit_have_two_decimals() -> None:
 
 
 NOT_KNOWN = "How often such a result is right is not known here:<br>"
-STRANGE, PART = "the scan is unlike those the model was trained on", "only a region of interest could speak"
-WHOLE = "it was measured on single slices, not on whole volumes"
+STRANGE, PART = "the scan is unlike those the model was trained on", "attention was restricted to a region of interest"
+WHOLE = "the model was evaluated on single slices only, not on whole volumes"
 
 
 @pytest.mark.parametrize(
