@@ -197,7 +197,7 @@ class Predictor(BasePredictor):
             notices += [*placed, *selected]
             what = Path(mask).name if isinstance(mask, (str, os.PathLike)) else "an array or volume"
             amount = _amount(inside, volume)
-            notices.append(Notice("masked", f"only a region of interest could speak: {what}, {amount}"))
+            notices.append(Notice("masked", f"attention was restricted to a region of interest: {what}, {amount}"))
         after_conform = time.perf_counter()
         heads, looked_at = zip(
             *(self._head(n, run, conformed, allowed, volume) for n, run in zip(self.networks, self._run, strict=True)),

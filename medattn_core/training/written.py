@@ -48,7 +48,9 @@ def write(run: Run, trained: Trained, input_check: InputCheck | None) -> Bundle:
         if trained.kept:
             calibration["kept"] = list(trained.kept)
         if run.settings.patience:
-            calibration["epoch"] = "chosen on the same cases (patience): metrics and calibration are too optimistic for that reason"
+            calibration["epoch"] = (
+                "chosen on the same cases (patience): metrics and calibration are too optimistic for that reason"
+            )
     offset = np.array([calibration.get("offset", {}).get(label, 0.0) for label in task.labels])
     for member in trained.members:
         fold_scale(member, 1.0 / float(calibration.get("temperature", 1.0)), offset)
