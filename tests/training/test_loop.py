@@ -41,7 +41,7 @@ def test_other_trainers_still_say_what_goes_wrong(caplog: pytest.LogCaptureFixtu
     build_trainer(AttentionCNN(**NETWORK), data(), TASK, config)
     network = torch.nn.Linear(1, 1)
     another = SupervisedTrainer(
-        device=torch.device("cpu"), max_epochs=1, train_data_loader=[{}], network=network,
+        device=torch.device("cpu"), max_epochs=1, epoch_length=1, train_data_loader=[{}], network=network,
         optimizer=torch.optim.SGD(network.parameters(), lr=1), loss_function=torch.nn.MSELoss(),
     )  # fmt: skip
     with pytest.raises(KeyError):
