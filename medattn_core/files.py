@@ -52,17 +52,92 @@ def lock_file(path: Path) -> BinaryIO:
     """
     file = open(path, "ab")  # noqa: SIM115 (whoever called closes it)
     try:
-        import fcntl
-    except ImportError:
-        return file
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        _lock(file)
     except BlockingIOError:
         file.close()
         raise
-    except OSError:
-        pass
     return file
+
+
+@contextmanager
+def held(path: Path) -> Iterator[None]:
+    """Hold a lock file as :func:`lock_file` does, for as long as the block runs; afterwards it is gone.
+
+    A killed process leaves the file, which refuses nobody.
+
+    Args:
+        path: of the lock file; its folder is made.
+
+    Raises:
+        BlockingIOError: another process, or another part of this one, holds it.
+        OSError: it cannot be written.
+    """
+    for _ in range(10):
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            file = lock_file(path)
+        except FileNotFoundError:  # the one before has just removed the folder, too
+            continue
+        if _lies_at(file, path):
+            break
+        file.close()  # the one before has just ended, and removed what was locked
+    else:
+        raise OSError(errno.EBUSY, "others make and remove it all the time")
+    try:
+        yield
+    finally:
+        with suppress(OSError):  # while it is held: another one must not wait for what is gone
+            path.unlink()
+        file.close()
+        if os.name == "nt":  # removes no open file
+            with suppress(OSError):
+                path.unlink()
+
+
+def take_over(path: Path) -> BinaryIO | None:
+    """A lock file that is there, opened and held as by :func:`lock_file`, if whoever made it has surely ended.
+
+    Returns:
+        None where somebody holds it, where there are no such locks to tell, or where it is not there.
+    """
+    try:
+        if path.is_symlink() or not path.is_file():
+            return None
+        file = open(path, "ab")  # noqa: SIM115 (whoever called closes it)
+    except OSError:
+        return None
+    with suppress(BlockingIOError):
+        if _lock(file) and _lies_at(file, path):
+            return file
+    file.close()
+    return None
+
+
+def _lock(file: BinaryIO) -> bool:
+    """Hold an open file alone; False where there are no such locks.
+
+    Raises:
+        BlockingIOError: somebody else holds it.
+    """
+    try:
+        import fcntl
+    except ImportError:
+        return False
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise
+    except OSError:
+        return False
+    return True
+
+
+def _lies_at(file: BinaryIO, path: Path) -> bool:
+    """Whether an open file still has that name."""
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), path.stat())
+    except OSError:
+        return False
 
 
 def sync_folder(folder: Path) -> None:

@@ -6,10 +6,7 @@ import io
 import json
 import os
 import re
-import shutil
-import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,11 +32,12 @@ from medattn_core.bundles.card import model_card, origin_section
 from medattn_core.bundles.configs import evaluate_config, inference_config, metadata_config, train_config
 from medattn_core.bundles.files import member, read_json, sha256
 from medattn_core.bundles.load import load
+from medattn_core.bundles.placing import new_folder, unwritable
 from medattn_core.bundles.plain import would_be_evaluated
 from medattn_core.bundles.trust import InputCheck
-from medattn_core.bundles.weights import build_network, load_networks
+from medattn_core.bundles.weights import build_network
 from medattn_core.errors import BundleError
-from medattn_core.files import replacing, sync_folder, sync_names
+from medattn_core.files import replacing
 from medattn_core.networks.receptive_field import receptive_field
 from medattn_core.tasks import TaskSpec
 from medattn_core.values import PLAIN
@@ -74,7 +72,9 @@ def save_bundle(
 ) -> Bundle:
     """Write a bundle folder and load it back.
 
-    It is written beside the target and renamed once it loads, so a folder of that name is a whole bundle at any time.
+    It is written beside the target and takes its place once it loads. Where Linux can exchange two folders in one step
+    (not on network drives) a folder of that name is a whole bundle at any time; elsewhere there is none for a moment,
+    and if the process is killed just then, the next one that writes to that name puts the old bundle back.
 
     Args:
         folder: to write; its name is the bundle's name. An existing bundle there is replaced.
@@ -156,33 +156,6 @@ def save_bundle(
         )
         write_file(work / METADATA, to_json(metadata))
     return load(target)
-
-
-@contextmanager
-def new_folder(target: Path) -> Iterator[Path]:
-    """A folder to fill with a bundle, which lies at ``target`` afterwards, if it is whole and loads; else it is gone.
-
-    Raises:
-        BundleError: what was written is no bundle, or ``unwritable``.
-    """
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        work = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
-    except OSError as error:
-        raise unwritable(target, error) from error
-    try:
-        yield work
-        load_networks(load(work))
-        work.chmod(0o755)  # mkdtemp makes folders private
-        sync_folder(work)  # what it was made of, a checkpoint perhaps, is deleted afterwards
-        replace_folder(work, target)
-        sync_names(target.parent)
-    except BundleError as error:
-        raise BundleError(error.code, error.message.replace(str(work), str(target))) from error
-    except OSError as error:
-        raise unwritable(target, error) from error
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
 
 
 def seal(folder: str | os.PathLike[str], *, drop_rules: bool = False) -> Bundle:
@@ -279,11 +252,6 @@ def _listed(folder: Path) -> set[str] | None:
         return None
 
 
-def unwritable(path: Path, error: OSError) -> BundleError:
-    """The error of a folder that the disk or its permissions refuse."""
-    return BundleError("unwritable", f"{path}: cannot be written ({error.strerror}); choose another folder")
-
-
 def as_stored(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Weights as they come back from a bundle that :func:`save_bundle` writes: rounded to half precision where large.
 
@@ -354,19 +322,3 @@ def write_file(path: Path, content: bytes) -> None:
     """Write a file, and the folders it lies in."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(content)
-
-
-def replace_folder(work: Path, target: Path) -> None:
-    """Put ``work`` at ``target``; what was there returns if that fails."""
-    if not target.exists():
-        os.replace(work, target)
-        return
-    aside = Path(tempfile.mkdtemp(prefix=f".{target.name}.old.", dir=target.parent)) / target.name
-    os.replace(target, aside)
-    try:
-        os.replace(work, target)
-    except OSError:
-        os.replace(aside, target)
-        aside.parent.rmdir()
-        raise
-    shutil.rmtree(aside.parent, ignore_errors=True)  # only now: until here it was the one copy

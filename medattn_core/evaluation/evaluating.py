@@ -6,7 +6,6 @@ import csv
 import io
 import json
 import os
-import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -23,6 +22,7 @@ from medattn_core.errors import MedAttnError
 from medattn_core.evaluation import classification, earlier, examples, localisation, map_summary, page, pictures
 from medattn_core.evaluation.cases import check_apart, load_cases, patient_of
 from medattn_core.evaluation.decisions import Rule, choose, decisions, thresholds
+from medattn_core.evaluation.lock import alone
 from medattn_core.evaluation.measure import left_open, measured
 from medattn_core.evaluation.run import Progress, Seen, comparable, run
 from medattn_core.evaluation.saliency import PEERS, check_names, impossible
@@ -107,71 +107,73 @@ def evaluate(
         lists what failed of that list, and says whether thresholds were chosen on it.
 
     Raises:
-        MedAttnError: the bundle, one to repeat with or a list cannot be used, no case could be predicted, or results of
-            another model or list lie at ``output`` (``other_run``).
+        MedAttnError: the bundle, one to repeat with or a list cannot be used, no case could be predicted, results of
+            another model or list lie at ``output`` (``other_run``), or another evaluation writes there
+            (``unwritable``).
     """
     settings = settings or Settings()
     repeat, fold = several("repeat", repeat), None if fold is None else whole_number("fold", fold, Range(low=0))
     check_names(settings.compare or ())
     data, folder = path_of("data", data), path_of("output", output)
     _check_folder(folder)
-    predictor = Predictor.from_bundle(bundle, device=device)
-    compare, left_out = _possible(settings, predictor)
-    settings = replace(settings, compare=compare)
-    task = predictor.task
-    others = tuple(Predictor.from_bundle(other, device=device) for other in repeat)
-    for other in others:
-        _check_repeat(other, predictor)
-    cases = load_cases(data, task, section=section, fold=fold)
-    measured_on = {
-        "bundle": predictor.bundle.name,
-        "bundle_version": predictor.bundle.version,
-        "weights_sha256": predictor.bundle.weights_sha256,
-        "members_sha256": [digest for _, digest in predictor.bundle.members],
-        "data": data.name,
-        "data_sha256": sha256(data),
-        "section": section,
-        "fold": fold,
-    }
-    earlier.check_other(folder, measured_on, overwrite=overwrite)
-    if settings.compared_cases and not comparable(cases):
-        message = f"{data}: no case shows a label, so there is no map for a true one: nothing is compared"
-        left_out.append({"input": str(data), "code": "bad_argument", "message": message, "cases": len(cases)})
-    rule, overlap, chosen = Rule(), dict[str, float](), None
-    if validation is not None:
-        chosen_on = load_cases(validation, task, section=validation_section, option="validation section")
-        check_apart(chosen_on, cases, str(validation), str(data))
-        first, progress = _in_turn(progress, len(chosen_on), len(cases))
-        rule, overlap, chosen = _thresholds(predictor, chosen_on, Path(validation).name, settings, first)
-    seen = run(
-        predictor, cases, compare=compare, compared_cases=settings.compared_cases, seed=settings.seed,
-        others=others, chosen=overlap, progress=progress,
-    )  # fmt: skip
-    outputs, targets = np.stack(seen.outputs), np.stack(seen.targets)
-    patients = [patient_of(case, i) for i, case in enumerate(seen.cases)]
-    metrics: dict[str, Any] = {
-        **measured_on,
-        "members": len(predictor.networks),
-        "task": {"kind": task.kind, "labels": list(task.labels), "unit": task.unit},
-        "cases": len(seen.cases),
-        "patients": len(set(patients)),
-        "without_patient": sum(case.patient is None for case in seen.cases),
-        "settings": {**asdict(settings), **_chosen(rule, task),
-                     "chosen_on": chosen["data"] if chosen is not None and chosen["chosen"] else None},
-        "validation": chosen,
-        **measured(outputs, targets, seen.stated, patients, task,
-                   rule=rule, samples=settings.bootstrap, seed=settings.seed),
-    }  # fmt: skip
-    metrics["localisation"], metrics["fidelity"] = map_summary.summary(
-        seen.maps, overlap, samples=settings.bootstrap, seed=settings.seed
-    )
-    metrics |= {"warnings": seen.warned.counts, "warning_messages": seen.warned.messages}
-    metrics |= {"errors": seen.errors, "place_errors": seen.place_errors, "map_errors": left_out + seen.map_errors}
-    metrics = plain(metrics)
-    if task.kind != "regression":
-        _say(seen, outputs, targets, task, rule)
-    _write(folder, metrics, seen, outputs, targets, predictor, settings)
-    return metrics
+    with alone(folder):
+        predictor = Predictor.from_bundle(bundle, device=device)
+        compare, left_out = _possible(settings, predictor)
+        settings = replace(settings, compare=compare)
+        task = predictor.task
+        others = tuple(Predictor.from_bundle(other, device=device) for other in repeat)
+        for other in others:
+            _check_repeat(other, predictor)
+        cases = load_cases(data, task, section=section, fold=fold)
+        measured_on = {
+            "bundle": predictor.bundle.name,
+            "bundle_version": predictor.bundle.version,
+            "weights_sha256": predictor.bundle.weights_sha256,
+            "members_sha256": [digest for _, digest in predictor.bundle.members],
+            "data": data.name,
+            "data_sha256": sha256(data),
+            "section": section,
+            "fold": fold,
+        }
+        earlier.check_other(folder, measured_on, overwrite=overwrite)
+        if settings.compared_cases and not comparable(cases):
+            message = f"{data}: no case shows a label, so there is no map for a true one: nothing is compared"
+            left_out.append({"input": str(data), "code": "bad_argument", "message": message, "cases": len(cases)})
+        rule, overlap, chosen = Rule(), dict[str, float](), None
+        if validation is not None:
+            chosen_on = load_cases(validation, task, section=validation_section, option="validation section")
+            check_apart(chosen_on, cases, str(validation), str(data))
+            first, progress = _in_turn(progress, len(chosen_on), len(cases))
+            rule, overlap, chosen = _thresholds(predictor, chosen_on, Path(validation).name, settings, first)
+        seen = run(
+            predictor, cases, compare=compare, compared_cases=settings.compared_cases, seed=settings.seed,
+            others=others, chosen=overlap, progress=progress,
+        )  # fmt: skip
+        outputs, targets = np.stack(seen.outputs), np.stack(seen.targets)
+        patients = [patient_of(case, i) for i, case in enumerate(seen.cases)]
+        metrics: dict[str, Any] = {
+            **measured_on,
+            "members": len(predictor.networks),
+            "task": {"kind": task.kind, "labels": list(task.labels), "unit": task.unit},
+            "cases": len(seen.cases),
+            "patients": len(set(patients)),
+            "without_patient": sum(case.patient is None for case in seen.cases),
+            "settings": {**asdict(settings), **_chosen(rule, task),
+                         "chosen_on": chosen["data"] if chosen is not None and chosen["chosen"] else None},
+            "validation": chosen,
+            **measured(outputs, targets, seen.stated, patients, task,
+                       rule=rule, samples=settings.bootstrap, seed=settings.seed),
+        }  # fmt: skip
+        metrics["localisation"], metrics["fidelity"] = map_summary.summary(
+            seen.maps, overlap, samples=settings.bootstrap, seed=settings.seed
+        )
+        metrics |= {"warnings": seen.warned.counts, "warning_messages": seen.warned.messages}
+        metrics |= {"errors": seen.errors, "place_errors": seen.place_errors, "map_errors": left_out + seen.map_errors}
+        metrics = plain(metrics)
+        if task.kind != "regression":
+            _say(seen, outputs, targets, task, rule)
+        _write(folder, metrics, seen, outputs, targets, predictor, settings)
+        return metrics
 
 
 SAME = ("kind", "labels", "channels", "spatial_dims", "slicewise", "spacing", "size", "field_of_view")
@@ -263,14 +265,11 @@ def _say(seen: Seen, outputs: np.ndarray, targets: np.ndarray, task: TaskSpec, r
 
 
 def _check_folder(folder: Path) -> None:
-    """Before the work, not after it; nothing is left behind."""
+    """What no evaluation has written is told before the work, and before anything is put there."""
     try:
         if (folder / METADATA).exists():
             raise MedAttnError("bad_argument", f"{folder}: it is the folder of a bundle; give another for the results")
         earlier.check_strangers(folder)
-        there = next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())
-        with tempfile.TemporaryDirectory(dir=there):
-            pass
     except OSError as error:
         raise MedAttnError("unwritable", f"{folder}: {error.strerror}; choose a folder that may be written") from error
 

@@ -27,8 +27,9 @@ from medattn_core.bundles.bundle import (
     WEIGHTS,
 )
 from medattn_core.bundles.files import read_json, sha256
+from medattn_core.bundles.placing import new_folder
 from medattn_core.bundles.plain import would_be_evaluated
-from medattn_core.bundles.save import new_folder, to_json, write_file
+from medattn_core.bundles.save import to_json, write_file
 from medattn_core.datalists import TRAINING_SECTION
 from medattn_core.errors import BundleError
 from medattn_core.interop import configs, formats, schema, vendor

@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from medattn_core.errors import TrainingError
-from medattn_core.files import lock_file
+from medattn_core.files import held
 
 CHECKPOINT = "checkpoint.pt"
 """Name of a checkpoint in the work folder, or in the folder of its fold there."""
@@ -48,10 +48,9 @@ def alone(output: Path) -> Iterator[None]:
         TrainingError: ``bad_argument``: another one writes there; ``unwritable``.
     """
     path = output.with_name(f".{output.name}.lock")
-    for _ in range(10):
+    with ExitStack() as stack:
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            file = lock_file(path)
+            stack.enter_context(held(path))
         except BlockingIOError as error:
             raise TrainingError(
                 "bad_argument", f"{output}: another medattn train writes there; wait for it, or choose another folder"
@@ -60,18 +59,7 @@ def alone(output: Path) -> Iterator[None]:
             raise TrainingError(
                 "unwritable", f"{path}: cannot be written ({error.strerror or error}); choose another folder"
             ) from error
-        with suppress(OSError):
-            if os.path.samestat(os.fstat(file.fileno()), path.stat()):
-                break
-        file.close()  # the one before has just ended, and removed what was locked
-    else:
-        raise TrainingError("unwritable", f"{path}: others make and remove it all the time; choose another folder")
-    try:
         yield
-    finally:
-        with suppress(OSError):  # while it is held: another one must not wait for what is gone
-            path.unlink()
-        file.close()
 
 
 def check_work_is_own(work: Path) -> None:

@@ -8,9 +8,10 @@ from typing import IO
 
 import pytest
 
+from medattn_core import files
 from medattn_core.errors import TrainingError
 from medattn_core.files import lock_file
-from medattn_core.training import train, work_folder
+from medattn_core.training import train
 from medattn_core.training.work_folder import alone, check_work_is_own, clear_logs, clear_work
 from tests.squares import SETTINGS
 
@@ -75,7 +76,7 @@ def test_no_training_begins_where_its_lock_is_always_removed(tmp_path: Path, mon
         path.unlink()
         return file
 
-    monkeypatch.setattr(work_folder, "lock_file", lock_and_lose)
+    monkeypatch.setattr(files, "lock_file", lock_and_lose)
     with pytest.raises(TrainingError, match="choose another folder"), alone(tmp_path / "out"):
         pytest.fail("it began without a lock")
 
