@@ -126,11 +126,11 @@ def test_a_region_of_interest_has_its_names(shell: Shell, desk: Desk, brain: Any
 
 def test_messages_of_older_scenes_and_of_other_systems(desk: Desk) -> None:
     volume = desk.volume(np.zeros((2, 3, 4), np.int16), np.eye(4), "head")
-    for message in ("/tmp/a b/scan.nrrd: x", r"C:\Users\A B\scan.nrrd: x", "scan: x"):
+    for message in ("/tmp/a b/scan.nrrd: x", "\\".join(("C:", "A B", "scan.nrrd: x")), "scan: x"):
         assert named(message, volume) == "head: x"
     assert named("a mask (scan: x)", volume) == "a mask (scan: x)"
     assert named("could speak: region_of_interest.nrrd, 3 mL", volume) == "could speak: the chosen region, 3 mL"
-    path = r"C:\A B\scan.nrrd"
+    path = "\\".join(("C:", "A B", "scan.nrrd"))
     for written in (path, repr(path).strip("'"), path.replace("\\", "/")):
         assert without_paths(f"{written}: x", path) == "scan: x"
     assert without_paths("no /t/painted_segment.nrrd", f"/t/{PAINTED_FILE}") == f"no {PAINTED_FILE}"
