@@ -126,6 +126,7 @@ class MedAttnWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         """The scene is about to be closed: nothing may go on with its nodes."""
         self.logic.work.forget()
         self.panel.set_parameters(None)
+        self.panel.forget()
         self.logic.release_parameters()
 
     def on_scene_end_close(self, _caller, _event) -> None:
@@ -137,6 +138,7 @@ class MedAttnWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         """A scene is about to be read: what it holds comes in parts, and no widget may answer to a part of it."""
         self._paused = self._paused or self.panel.parameters is not None
         self.panel.set_parameters(None)
+        self.panel.forget()
         self.logic.release_parameters()
 
     def on_scene_end_import(self, _caller, _event) -> None:

@@ -147,8 +147,8 @@ class MedAttnLogic(Shown):
     ) -> Steps:
         self.check(volume)
         engine, stamp, world = self.engine, finding.stamp_of(volume), geometry.ijk_to_world(volume)
-        names = ["scan.nrrd", "evidence.nii", *(["region_of_interest.nrrd"] if region is not None else [])]
-        scan, target, *masks = (engine.file(name) for name in names)
+        names = [finding.SCAN_FILE, "evidence.nii", *([finding.REGION_FILE] if region is not None else [])]
+        scan, target, *masks = files = [engine.file(name) for name in names]
         try:
             progress(0.0, _("loading the model"))
             answer = yield from ask(engine.load, bundle, progress=lambda f, text: progress(0.1 * f, text))
@@ -168,13 +168,20 @@ class MedAttnLogic(Shown):
                 progress=lambda f, text: progress(0.15 + 0.75 * f, text),
             )
             progress(0.92, _("laying the evidence over the scan"))
+            told = {key: value for key, value in result.items() if key not in ("regions", "evidence")}
+            told["warnings"] = [
+                {**one, "message": finding.without_paths(one["message"], *files)} for one in told["warnings"]
+            ]
             found = Finding(
                 volume.GetID(),
-                {key: value for key, value in result.items() if key not in ("regions", "evidence")},
+                told,
                 result["evidence"],
                 result["regions"],
                 stamp=stamp,
                 world=world,
+                asked=bundle,
+                region=nodes.region_name(region, segment),
+                region_ids=("" if region is None else region.GetID() or "", segment),
             )
             yield from results.while_there(self, volume, results.place_steps(self, volume, found))
             for other in self.findings.values():
@@ -183,8 +190,10 @@ class MedAttnLogic(Shown):
                 yield from results.while_there(self, volume, results.show_steps(self, volume, found))
             progress(1.0, _("done"))
             return found
+        except TaskError as error:
+            raise TaskError(error.code, finding.without_paths(error.message, *files)) from error
         finally:
-            for path in (scan, target, *masks):
+            for path in files:
                 exchange.discard(path)
 
     def check(self, volume: Any) -> None:
@@ -240,7 +249,7 @@ class MedAttnLogic(Shown):
     def changed(self, volume: Any) -> bool:
         """Whether voxels or place of the volume are no longer those that were predicted."""
         found = self.finding_of(volume)
-        return found is not None and (found.outdated or found.stamp != finding.stamp_of(volume))
+        return found is not None and (found.outdated or not finding.same_stamp(found.stamp, finding.stamp_of(volume)))
 
     def _live(self, volume: Any) -> Finding:
         found = self.finding_of(volume)
@@ -277,7 +286,7 @@ class MedAttnLogic(Shown):
         try:
             if segmentation is not None:
                 results.check_voxels(volume, found)
-                path = self.engine.file("painted_segment.nrrd")
+                path = self.engine.file(finding.PAINTED_FILE)
                 yield from roi.write_steps(volume, segmentation, segment, found.world, path)
             fields: dict[str, Any] = {mode: regions, "label": found.evidence["label"]}
             if path is not None:

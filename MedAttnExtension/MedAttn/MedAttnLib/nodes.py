@@ -26,6 +26,8 @@ RESULT = "MedAttn.Result"
 """Attribute of the evidence volume: the result as JSON, without voxels and without names."""
 TOKEN = "MedAttn.Token"
 """Attribute of the evidence volume: which finding it shows."""
+REGION, SEGMENT = "medattnRegion", "MedAttn.Segment"
+"""Node reference and attribute of the evidence volume: region of interest and its segment. Their names are not kept."""
 OUTDATED = "MedAttn.Outdated"
 """Attribute of the evidence volume: the voxels of the scan were changed after it was predicted."""
 FOLDER = "MedAttn.Folder"
@@ -114,6 +116,25 @@ def is_copy(node) -> bool:
 def input_of(node):
     """The volume that a node of ours speaks about, or None where it is gone."""
     return node.GetNodeReference(INPUT)
+
+
+def region_name(region, segment_id: str) -> str:
+    """What the reader calls a region of interest: ``"tumour (Segmentation)"``; that of an ROI; empty without one."""
+    if region is None:
+        return ""
+    segment = region.GetSegmentation().GetSegment(segment_id) if region.IsA("vtkMRMLSegmentationNode") else None
+    return region.GetName() if segment is None else f"{segment.GetName()} ({region.GetName()})"
+
+
+def keep_region(evidence, region_id: str, segment_id: str) -> None:
+    """Let an evidence volume refer to the region of interest that it was limited to, or to none."""
+    evidence.SetNodeReferenceID(REGION, region_id or None)
+    evidence.SetAttribute(SEGMENT, segment_id or None)
+
+
+def kept_region(evidence) -> str:
+    """Name of that region; empty where there was none, and where it is gone."""
+    return region_name(evidence.GetNodeReference(REGION), evidence.GetAttribute(SEGMENT) or "")
 
 
 def has_voxels(node) -> bool:

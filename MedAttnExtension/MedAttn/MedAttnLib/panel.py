@@ -14,6 +14,7 @@ import qt
 import vtk
 
 from MedAttnLib import nodes, panel_choices, panel_tables, wording
+from MedAttnLib.class_choice import ClassChoice
 from MedAttnLib.finding import Finding, named
 from MedAttnLib.logic import MedAttnLogic
 from MedAttnLib.question import REST_MS, Question
@@ -47,7 +48,8 @@ class Panel:
         self._look: tuple[Any, ...] | None = None
         self._arriving = False  # what is seen is taken over from the scene, not forced upon it
         self._pressed = 0.0
-        self._asked: tuple[str, str, str] | None = None  # scan, class and against that are on their way
+        self._live = False  # whether the finding that is shown could be asked further questions
+        self._about: str | None = None  # id of the scan that the status line and the question are about
         panel_tables.prepare_probabilities(ui.probabilityTable)
         panel_tables.prepare_regions(ui.regionsTable)
         panel_choices.fill_modes(ui.modeSelector)
@@ -57,7 +59,7 @@ class Panel:
         self._timer.setInterval(SLOW_MS)
         self._later.setSingleShot(True)
         self._later.setInterval(REST_MS)
-        self.question, self.region = Question(self), RegionChoice(self)
+        self.question, self.region, self.classes = Question(self), RegionChoice(self), ClassChoice(self)
         self._connect()
         logic.on_message = self._told
 
@@ -68,10 +70,6 @@ class Panel:
         ui.applyButton.connect("clicked(bool)", self.on_apply)
         ui.bundleSelector.connect("currentIndexChanged(int)", self.on_bundle)
         ui.bundleFolder.connect("currentPathChanged(QString)", self.on_bundle)
-        ui.classSelector.connect("currentIndexChanged(int)", self.on_class)
-        ui.againstSelector.connect("currentIndexChanged(int)", self.on_class)
-        ui.regionsTable.connect("cellClicked(int,int)", self.on_region)
-        ui.segmentButton.connect("clicked(bool)", self.on_segment)
         ui.exportButton.connect("clicked(bool)", self.on_export)
         ui.batchButton.connect("clicked(bool)", self.on_batch)
 
@@ -108,7 +106,11 @@ class Panel:
         if self.parameters is not None and self.parameters.input_volume is None:
             scans = nodes.scans(self.logic.scene)
             if scans:
-                self.parameters.input_volume = scans[0]
+                self._arriving = True  # nobody has chosen it: the views stay on what they show
+                try:
+                    self.parameters.input_volume = scans[0]
+                finally:
+                    self._arriving = False
 
     def scene_changed(self) -> None:
         """Nodes came or went: look again, once they are all there."""
@@ -120,6 +122,11 @@ class Panel:
         for node, tag in observed:
             node.RemoveObserver(tag)
         observed.clear()
+
+    def forget(self) -> None:
+        """Another scene: what was said is about none of its scans."""
+        self._about = None
+        self._turn_to("")
 
     def close(self) -> None:
         """Leave nothing behind: no timer, no observer, no process."""
@@ -152,6 +159,7 @@ class Panel:
         """Bring every widget to what is in the scene by now."""
         panel_choices.fill_scopes(self.ui.batchScope, self.logic.scene)
         self.logic.hide_orphans()
+        nodes.remove_lost_displays(self.logic.scene)  # of a map that was deleted: its legend would stay in the views
         self.update()
 
     def update(self, _caller: Any = None, _event: Any = None) -> None:
@@ -163,15 +171,18 @@ class Panel:
             self.logic.opacity, self.logic.threshold = parameters.opacity, parameters.threshold
         self._watch(self.volume)
         found = self.logic.finding_of(self.volume) if self.volume is not None else None
-        if found is not self.found:
+        if found is not self.found or (found is not None and found.live != self._live):
             self._find(found)
             self.show()
         elif found is not None:
+            self._show_notice()  # another model may be chosen by now
             self._show_overlay()
         self.check()
 
     def _watch(self, scan: Any) -> None:
         """Observe the chosen scan, so that a change of voxels or place is told at once and the map goes along."""
+        if self.parameters is not None:
+            self._turn_to("" if scan is None else scan.GetID())
         if scan is not self._scan:
             self._unobserve(self._scan_observed)
             self._scan = scan
@@ -179,11 +190,23 @@ class Panel:
                 self._scan_observed.append((scan, scan.AddObserver(event, self._on_scan)))
             self._on_scan()
 
+    def _turn_to(self, scan: str) -> None:
+        """From here on the panel is about another scan: its id, empty for none."""
+        if scan == self._about:
+            return
+        self._about = scan
+        self.question.begin()
+        if not self.logic.busy:
+            self.say("")
+        if scan and not self._arriving:
+            self.logic.show_scan(self.volume)
+
     def _on_scan(self, *_arguments: Any) -> None:
         if self._scan is not None:
             self.logic.follow(self._scan)
         if self.found is not None and self.volume is not None:
             self._show_notice()
+            panel_tables.show_places(self.ui.regionsTable, self._places())
 
     def check(self) -> None:
         """Enable what can be done, and say why the rest cannot."""
@@ -211,20 +234,26 @@ class Panel:
 
     def _find(self, found: Finding | None) -> None:
         self.found, self._look = found, None
+        self._live = found is not None and found.live
         self.question.drop()
+
+    def _places(self) -> list[Any]:
+        return [self.logic.place_of(self.volume, one) for one in (self.found.regions if self.found else ())]
 
     def show(self) -> None:
         """The finding in all widgets that speak of it."""
         ui, found = self.ui, self.found
         panel_choices.fill_classes(ui, found)
-        panel_tables.show_regions(ui.regionsTable, found)
+        panel_tables.show_regions(ui.regionsTable, found, self._places())
         self._show_numbers()
         self._show_overlay()
 
     def _show_notice(self) -> None:
         ui, found = self.ui, self.found
-        changed = found is not None and self.logic.changed(self.volume)
-        text = "" if found is None else wording.notices(found.shown_of(self.volume), changed, found.live, found.saved)
+        text = ""
+        if found is not None:
+            other, changed = not found.is_of(panel_choices.bundle_of(self.parameters)), self.logic.changed(self.volume)
+            text = wording.notices(found.shown_of(self.volume), changed, found.live, found.saved, other_model=other)
         if ui.noticeLabel.text != text:
             ui.noticeLabel.text = text
         ui.noticeLabel.visible = bool(text)
@@ -258,18 +287,13 @@ class Panel:
 
     def _told(self, text: str) -> None:
         """The engine ended, or could not start: nothing can be asked until the next Apply."""
-        self.say(text)
-        self._show_notice()
-        self.check()
+        self.update()
+        self.say(text, warning=True)
 
-    @property
-    def class_on_its_way(self) -> bool:
-        """Whether the map of another class was asked for and is not there yet."""
-        return self._asked is not None
-
-    def say(self, text: str) -> None:
+    def say(self, text: str, warning: bool = False) -> None:
         """A line under the progress bar."""
         self.ui.statusLabel.text = text
+        self.ui.statusLabel.setStyleSheet(WARNING_STYLE if warning and text else "")
 
     # --- from the widgets to the logic
 
@@ -293,7 +317,7 @@ class Panel:
             segment=parameters.region_segment,
             show=parameters.shown,
             done=self._applied,
-            failed=self._failed,
+            failed=self.failed,
             progress=self._progress,
         )
         self._begun()
@@ -312,60 +336,27 @@ class Panel:
         self._over(_("Done in {seconds:.1f} s").format(seconds=seconds), anew=True)
         self.question.ask()  # the painted segment that is still chosen
 
-    def _over(self, text: str, anew: bool = False) -> None:
+    def _over(self, text: str, anew: bool = False, warning: bool = False) -> None:
         if anew:
             self.found = None  # whatever was shown is shown anew
         self.ui.progressBar.value = 0
         self.update()
-        self.say(text)
+        self.say(text, warning)
 
-    def _failed(self, code: str, message: str, anew: bool = False) -> None:
-        self._over(_("Cancelled") if code == "cancelled" else named(message, self.volume), anew)
+    def failed(self, code: str, message: str, anew: bool = False) -> None:
+        """What was asked for could not be done."""
+        if code == "cancelled":
+            self._over(_("Cancelled"), anew)
+        else:
+            region = panel_choices.region_name(self.parameters)
+            self._over(named(message, self.volume, region), anew, warning=True)
 
-    def on_class(self, *_arguments: Any) -> None:
-        """Evidence for another class, or compared with another."""
-        label, against = panel_choices.chosen(self.ui.classSelector), panel_choices.chosen(self.ui.againstSelector)
-        if self.found is None or not self.found.live or not label:
-            return
-        asked = (self.volume.GetID(), label, against if against != label else "")
-        if asked == (self._asked or self._class_of(self.found)):
-            return
-        self._asked = asked
-        self.logic.explain(self.volume, label, asked[2] or None, done=self._explained, failed=self._unexplained)
-        self.hurry()
-
-    @staticmethod
-    def _class_of(found: Finding) -> tuple[str, str, str]:
-        return found.volume_id, found.evidence["label"], found.evidence.get("against") or ""
-
-    def _unexplained(self, code: str, message: str) -> None:
-        self._asked = None
-        self._failed(code, message, anew=True)
-
-    def _explained(self, found: Finding) -> None:
-        if self._asked not in (None, self._class_of(found)):
-            return  # the reader has gone on to another, which is on its way
-        self._asked = None
+    def show_anew(self) -> None:
+        """The same finding, about another class by now."""
         self._find(self.found)
         self.show()
         self.check()
         self.question.ask()  # the painted segment that is still chosen
-
-    def on_region(self, row: int, _column: int = 0) -> None:
-        """The slice views go to a region."""
-        if self.found is not None and 0 <= row < len(self.found.regions):
-            self.logic.jump_to(self.volume, self.found.regions[row])
-
-    def on_segment(self, *_arguments: Any) -> None:
-        """Make a segment of the chosen region, the strongest if none is chosen."""
-        if self.found is None or not self.found.regions:
-            return
-        row = max(0, self.ui.regionsTable.currentRow())
-        region = int(self.found.regions[min(row, len(self.found.regions) - 1)]["id"])
-        self.logic.region_to_segment(
-            self.volume, region, done=lambda made: self.say(_("Segment made")), failed=self._failed
-        )
-        self.hurry()
 
     def on_export(self, *_arguments: Any) -> None:
         """Write the files."""
@@ -376,7 +367,7 @@ class Panel:
             nrrd=self.parameters.export_nrrd,
             report=self.parameters.export_report,
             done=lambda files: self._over(wording.written(files, self.ui.exportFolder.currentPath)),
-            failed=self._failed,
+            failed=self.failed,
         )
         self._begun()
 
@@ -389,7 +380,7 @@ class Panel:
             volumes,
             panel_choices.bundle_of(self.parameters),
             done=lambda table: self._over(_("Done: {table}").format(table=table.GetName())),
-            failed=self._failed,
+            failed=self.failed,
             progress=self._progress,
         )
         self._begun()

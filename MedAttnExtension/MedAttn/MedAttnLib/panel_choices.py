@@ -137,6 +137,11 @@ def fill_region_segments(selector: Any, node: Any, current: str) -> None:
     fill(selector, entries, current)
 
 
+def region_name(parameters: Any) -> str:
+    """What the reader calls the region of interest that is chosen; empty without one."""
+    return "" if parameters is None else nodes.region_name(parameters.region, parameters.region_segment)
+
+
 def segment_events() -> tuple[int, ...]:
     """Events of a segmentation node after which there may be other segments, or other names of them."""
     kind = slicer.vtkSegmentation

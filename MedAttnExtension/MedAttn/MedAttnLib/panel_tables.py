@@ -15,6 +15,8 @@ BAR = "QProgressBar {border: 1px solid palette(mid); border-radius: 2px; text-al
 BAR_CHUNK = "QProgressBar::chunk {background-color: %s;}"
 STRONG, WEAK, ASKED = "#f2a65a", "#d9d2c5", "#9cc3e6"
 ROW = 24
+PLACE = 2
+"""Column of the regions that says where they are."""
 
 
 def _cell(text: str, *, right: bool = False, bold: bool = False, tip: str = "") -> Any:
@@ -72,7 +74,7 @@ def _headers(*, regression: bool) -> tuple[str, str, str]:
 
 def prepare_regions(table: Any) -> None:
     """The table of regions."""
-    prepare(table, (_("On"), _("No."), _("Place, mm"), _("Volume"), _("Contributes"), _("Without")), 2)
+    prepare(table, (_("On"), _("No."), _("Place, mm"), _("Volume"), _("Contributes"), _("Without")), PLACE)
 
 
 def show_probabilities(table: Any, found: Finding | None, asked: dict[str, Any] | None) -> None:
@@ -88,10 +90,10 @@ def show_probabilities(table: Any, found: Finding | None, asked: dict[str, Any] 
     table.setRowCount(len(labels))
     for row, label in enumerate(labels):
         strong = label in found.said
-        table.setItem(row, 0, _cell(label, bold=strong))
+        table.setItem(row, 0, _cell(label, bold=strong and not wording.strange(found.result)))
         for column, source, colour in ((1, found.result, STRONG if strong else WEAK), (2, asked, ASKED)):
+            table.removeCellWidget(row, column)  # the bar of a result before would lie over the text of a quantity
             if source is None:
-                table.removeCellWidget(row, column)
                 table.setItem(row, column, _cell(""))
             elif found.regression:
                 table.setItem(row, column, _cell(wording.answer({**source, "unit": found.result.get("unit")})))
@@ -102,12 +104,12 @@ def show_probabilities(table: Any, found: Finding | None, asked: dict[str, Any] 
     _fit_height(table)
 
 
-def show_regions(table: Any, found: Finding | None) -> None:
-    """A row a region, all ticked."""
+def show_regions(table: Any, found: Finding | None, places: Sequence[Sequence[float] | None]) -> None:
+    """A row a region, all ticked; ``places`` are theirs by now, RAS mm."""
     regions = [] if found is None else found.regions
     table.blockSignals(True)
     table.setRowCount(len(regions))
-    for row, region in enumerate(regions):
+    for row, (region, place) in enumerate(zip(regions, places, strict=True)):
         tick = qt.QTableWidgetItem("")
         flags = qt.Qt.ItemIsEnabled | qt.Qt.ItemIsSelectable
         tick.setFlags(flags | qt.Qt.ItemIsUserCheckable if found.live else flags)
@@ -118,15 +120,23 @@ def show_regions(table: Any, found: Finding | None) -> None:
         unit = found.result.get("unit") or ""
         words = (
             str(region["id"]),
-            wording.place(region["world_position_mm"]),
+            wording.place(place),
             wording.volume(region["volume_mm3"]),
             wording.contribution(region["contribution"], found.contribution_unit, regression=found.regression),
             f"{wording.number(without, 4)} {unit}".strip() if found.regression else wording.percent(without),
         )
         for column, text in enumerate(words, start=1):
-            table.setItem(row, column, _cell(text, right=column != 2, tip=_("Click: show it in the slice views")))
+            table.setItem(row, column, _cell(text, right=column != PLACE, tip=_("Click: show it in the slice views")))
     table.blockSignals(False)
     _fit_height(table)
+
+
+def show_places(table: Any, places: Sequence[Sequence[float] | None]) -> None:
+    """Where the regions are by now, RAS mm; the ticks stay as they are."""
+    table.blockSignals(True)
+    for row, place in enumerate(places[: table.rowCount]):
+        table.item(row, PLACE).setText(wording.place(place))
+    table.blockSignals(False)
 
 
 def ticked_off(table: Any, found: Finding | None) -> list[int]:

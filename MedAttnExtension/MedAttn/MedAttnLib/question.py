@@ -1,4 +1,4 @@
-"""What if: regions ticked off, a segment painted, and the new probability. Part of the panel."""
+"""Regions, and what if: ticked off, or a segment painted, and the new probability. Part of the panel."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ import qt
 
 from MedAttnLib import panel_choices, panel_tables, wording
 from MedAttnLib.finding import named
+from MedAttnLib.texts import _
 
 REST_MS = 150
 """A stroke of the brush, or a loaded scene, is many changes: what follows from them waits until they rest this long."""
 
 
 class Question:
-    """Asks the logic what the reader's ticks and strokes amount to.
+    """Asks the logic what the reader's ticks and strokes amount to; goes to regions, and makes segments of them.
 
     Args:
         panel: whose widgets and logic are used.
@@ -40,6 +41,12 @@ class Question:
         ui.whatIfSegmentation.connect("currentNodeChanged(vtkMRMLNode*)", self.on_painted_node)
         ui.whatIfSegment.connect("currentIndexChanged(int)", self.ask)
         ui.resetButton.connect("clicked(bool)", self.on_reset)
+        ui.regionsTable.connect("cellClicked(int,int)", self.on_region)
+        ui.segmentButton.connect("clicked(bool)", self.on_segment)
+
+    def begin(self) -> None:
+        """Another scan: what was asked of the one before is not asked of it."""
+        panel_choices.fill_modes(self.ui.modeSelector)
 
     def drop(self) -> None:
         """Another finding, or another class of it: an answer that is on its way is about what was shown before."""
@@ -77,8 +84,10 @@ class Question:
         after = wording.answer({**self.answer, "unit": found.result.get("unit")}, label)
         asked = wording.question(self.answer["question"])
         lines = [f"{html.escape(asked)}:", f"{html.escape(before)} \N{RIGHTWARDS ARROW} <b>{html.escape(after)}</b>"]
+        if label and wording.leaves_open(found.result, self.answer["probabilities"], label):
+            lines.append(html.escape(_("The model would then be undecided.")))
         for warning in self.answer.get("warnings") or ():
-            lines.append(html.escape(named(warning["message"], self.panel.volume)))
+            lines.append(html.escape(named(warning["message"], self.panel.volume, found.region)))
         ui.whatIfLabel.text = "<br>".join(lines)
 
     def on_painted_node(self, node: Any) -> None:
@@ -107,7 +116,7 @@ class Question:
     def ask(self, *_arguments: Any) -> None:
         """Ask what the model would say; the answer is shown when it is there."""
         found = self.panel.found
-        if not self.live or self.panel.class_on_its_way:  # whose regions those of the table are not
+        if not self.live or self.panel.classes.on_its_way:  # whose regions those of the table are not
             return
         off = panel_tables.ticked_off(self.ui.regionsTable, found)
         mode = panel_choices.chosen(self.ui.modeSelector)
@@ -118,7 +127,8 @@ class Question:
         self._number += 1
         if not painted and not regions:
             self.answer = None
-            self.show()
+            nothing = mode == "only" and bool(found.regions)
+            self.show(_("Nothing is ticked or painted: the model is asked nothing.") if nothing else "")
             return
         number = self._number
         self.panel.logic.what_if(
@@ -140,11 +150,30 @@ class Question:
     def _unanswered(self, number: int, code: str, message: str) -> None:
         if number == self._number:
             self.answer = None
+            self.panel.update()  # the engine may not know the prediction any more
             self.show("" if code == "cancelled" else named(message, self.panel.volume))
-            self.enable(self.live)
 
     def on_reset(self, *_arguments: Any) -> None:
         """Take the question back."""
         panel_tables.tick_all(self.ui.regionsTable)
+        panel_choices.fill_modes(self.ui.modeSelector)
         self.ui.whatIfSegmentation.setCurrentNode(None)
         self.ask()
+
+    def on_region(self, row: int, _column: int = 0) -> None:
+        """The slice views go to a region."""
+        panel = self.panel
+        if panel.found is not None and 0 <= row < len(panel.found.regions):
+            panel.logic.jump_to(panel.volume, panel.found.regions[row])
+
+    def on_segment(self, *_arguments: Any) -> None:
+        """Make a segment of the chosen region, the strongest if none is chosen."""
+        panel, found = self.panel, self.panel.found
+        if found is None or not found.regions:
+            return
+        row = max(0, self.ui.regionsTable.currentRow())
+        region = int(found.regions[min(row, len(found.regions) - 1)]["id"])
+        panel.logic.region_to_segment(
+            panel.volume, region, done=lambda made: panel.say(_("Segment made")), failed=panel.failed
+        )
+        panel.hurry()

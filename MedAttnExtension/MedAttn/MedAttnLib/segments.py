@@ -105,6 +105,7 @@ def segment_steps(scene: Any, volume: Any, voxels: np.ndarray, name: str, colour
         text = _("{volume} regions as segments").format(volume=volume.GetName())
         segmentation = nodes.make(scene, nodes.SEGMENTATION, volume, text)
         segmentation.CreateDefaultDisplayNodes()
+        segmentation.GetDisplayNode().SetOpacity2DFill(0.0)  # its colours would hide those of the map that it is of
         nodes.put_into_folder(scene, volume, segmentation)
     segmentation.SetAndObserveTransformNodeID(volume.GetTransformNodeID())
     segmentation.SetReferenceImageGeometryParameterFromVolumeNode(volume)

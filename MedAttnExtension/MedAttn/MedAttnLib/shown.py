@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from MedAttnLib import geometry, nodes, overlay, rendering
 from MedAttnLib.finding import Finding, same_voxels
 
@@ -71,6 +73,20 @@ class Shown:
         elif overlay.show(self.scene, volume, node, self.opacity):
             overlay.fit_views()
 
+    def show_scan(self, volume: Any) -> None:
+        """Show a scan in the slice views; the map of another goes out of them, whatever else lies there stays."""
+        changed = False
+        for composite in overlay.composites(self.scene):
+            above = self.scene.GetNodeByID(composite.GetForegroundVolumeID() or "")
+            ours = above is not None and above.GetAttribute(nodes.ROLE) == nodes.EVIDENCE
+            if ours and nodes.input_of(above) is not volume:
+                overlay.hide(self.scene, above)
+            if composite.GetBackgroundVolumeID() != volume.GetID():
+                composite.SetBackgroundVolumeID(volume.GetID())
+                changed = True
+        if changed:
+            overlay.fit_views()
+
     def set_rendered(self, volume: Any, visible: bool) -> None:
         """Show the map of a volume in the 3D views, or take it out of them."""
         found, node = self.finding_of(volume), nodes.find(self.scene, nodes.EVIDENCE, volume)
@@ -97,6 +113,17 @@ class Shown:
         same_grid = node.GetImageData().GetDimensions() == volume.GetImageData().GetDimensions()
         if same_grid and abs(geometry.ijk_to_ras(node) - place).max() > 1e-9:
             node.SetIJKToRASMatrix(geometry.as_matrix(place))
+
+    def place_of(self, volume: Any, region: dict[str, Any]) -> tuple[float, ...] | None:
+        """Where a region's strongest place is by now, RAS mm, if the scan was moved, too; None without a pixel size."""
+        found, node = self.finding_of(volume), nodes.find(self.scene, nodes.EVIDENCE, volume)
+        world = region["world_position_mm"]
+        if world is None:
+            return None
+        index = region["voxel_index"]
+        if found is not None and found.world is not None:  # exactly, and not to the voxel
+            index = (np.linalg.inv(found.world) @ np.array([*world, 1.0]))[:3]
+        return geometry.world_of_ijk(node or volume, index)
 
     def jump_to(self, volume: Any, region: dict[str, Any]) -> None:
         """Let the slice views pass through a region's strongest place, wherever the map lies by now."""

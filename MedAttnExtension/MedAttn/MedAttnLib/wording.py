@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import math
 import os
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -117,7 +118,7 @@ def unreliable(result: dict[str, Any]) -> str:
     }
     told = result.get("unmeasured")
     if told is None:  # a scene that an older version saved: the shares are in it
-        codes = {warning["code"] for warning in result.get("warnings") or ()}
+        codes = _codes(result)
         claims = result.get("confidence") is not None or result.get("interval")
         told = {code: reason for code, reason in reasons.items() if claims and code in codes}
     # A line each, as in `note`.
@@ -145,8 +146,39 @@ def _undecided(result: dict[str, Any], label: str) -> str:
     return _("Undecided from {low} to {high}").format(low=low, high=high)
 
 
+def leaves_open(result: dict[str, Any], probabilities: dict[str, float], label: str) -> bool:
+    """Whether the model that gave a result is undecided at other probabilities, by the same limits; where each label
+    is judged by itself, about this one. False in scenes that older versions saved."""
+    several = result["kind"] == "multiclass"
+    name = max(probabilities, key=probabilities.__getitem__) if several else label
+    ends = (result.get("limits") or {}).get(name)
+    if ends is None or (several and result.get("abstained") is None):  # below a threshold it says none of the labels
+        return False
+    low, high = ends
+    return low <= probabilities[name] < high if several else low <= probabilities[name] <= high
+
+
+_UNMEASURED = {"unlike_training", "masked", "whole_volume"}
+"""Warnings after which nothing holds that was measured on held-out cases."""
+
+
+def _codes(result: dict[str, Any]) -> set[str]:
+    return {warning["code"] for warning in result.get("warnings") or ()}
+
+
+def strange(result: dict[str, Any]) -> bool:
+    """Whether the scan is unlike those of the training: nothing that is said of it may stand out."""
+    return "unlike_training" in _codes(result) | set(result.get("unmeasured") or ())
+
+
 def finding(result: dict[str, Any]) -> str:
     """The result in one line of rich text: what, how sure; and that nothing is decided, where that is so."""
+    if strange(result) and not (result.get("undecided") or result.get("abstained")):
+        return re.sub("</?b>", "", _finding(result))
+    return _finding(result)
+
+
+def _finding(result: dict[str, Any]) -> str:
     doubt = f"<br>{unreliable(result)}" if unreliable(result) else ""
     if result["kind"] == "regression":
         text = f"<b>{html.escape(str(result.get('quantity') or ''))}: {html.escape(answer(result))}</b>"
@@ -181,6 +213,19 @@ def finding(result: dict[str, Any]) -> str:
     return text + doubt
 
 
+def _shares(result: dict[str, Any]) -> str:
+    """How often a decision about a single label is right, where the bundle has a rule of shares and no confidence."""
+    decided = result.get("undecided") is not None and not result["undecided"]
+    one = len(result.get("probabilities") or {}) == 1 and result["label"] in (result.get("limits") or {})
+    if not (one and decided and result.get("coverage")) or result.get("confidence") is not None:
+        return ""
+    text = _(
+        "Of scans with it, as of scans without it, {share} are judged rightly\n"
+        "or left undecided. That is not the chance that this answer is right."
+    )
+    return text.format(share=f"{100 * result['coverage']:g} %")
+
+
 def note(result: dict[str, Any]) -> str:
     """What stands under the probabilities: what they are for, and whether they add up."""
     research = _("Research use only: not a medical device.")
@@ -190,6 +235,12 @@ def note(result: dict[str, Any]) -> str:
     decided = not (result.get("abstained") or result.get("undecided"))
     if decided and result.get("limits") and (result["kind"] == "multiclass" or len(shares) == 1):
         research = _undecided(result, result["label"]) + ".\n" + research  # else it stands above, with the finding
+    elsewhere = bool(result.get("unmeasured")) or bool(_UNMEASURED & _codes(result))
+    share = "" if elsewhere else _shares(result)
+    if share:
+        research = share + "\n" + research
+    if result.get("calibrated") and not elsewhere:
+        research = _("Calibrated on held-out cases.") + "\n" + research
     if result.get("calibrated") is False:  # scenes of older versions do not say
         research = _("Not calibrated: how often such a probability is right is not known.") + "\n" + research
     if len(shares) < 2 or abs(sum(shares) - 1.0) < 1e-3:
@@ -198,7 +249,9 @@ def note(result: dict[str, Any]) -> str:
     return _("Each label is judged independently: they need not add up to 100 %.") + "\n" + research
 
 
-def notices(result: dict[str, Any], changed: bool, live: bool, saved: bool = False) -> str:
+def notices(
+    result: dict[str, Any], changed: bool, live: bool, saved: bool = False, *, other_model: bool = False
+) -> str:
     """Everything that has to be read before the numbers, rich text; empty where there is nothing."""
     lines = []
     if result.get("undecided"):
@@ -208,6 +261,9 @@ def notices(result: dict[str, Any], changed: bool, live: bool, saved: bool = Fal
         lines.append("<b>" + html.escape(_("The model is not sure enough to decide.")) + "</b>")
     if changed:
         lines.append(html.escape(_("The scan was changed after it was classified: press Apply again.")))
+    if other_model:
+        text = _("This result is of {bundle}; the chosen model has not been applied.")
+        lines.append(html.escape(text.format(bundle=result.get("bundle") or _("another model"))))
     lines += [html.escape(w["message"]) for w in result.get("warnings") or () if w["code"] != "abstained"]
     if saved:
         lines.append(html.escape(_("From the saved scene. Press Apply to ask further questions.")))

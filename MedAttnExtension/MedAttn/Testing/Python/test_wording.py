@@ -68,25 +68,28 @@ WHOLE = "the model was evaluated on single slices only, not on whole volumes"
     ],
 )
 def test_no_reliability_is_claimed_that_does_not_hold(codes: tuple[str, ...], why: str) -> None:
+    strong = "a 90.0 %", "size: 3 mL", "No a."
+    if "unlike_training" not in codes:  # else nothing stands out
+        strong = tuple(f"<b>{text}</b>" for text in strong)
     doubts = {"warnings": [{"code": code, "message": "m"} for code in codes]}
     label = {**multilabel(["a"], a=0.9, b=0.3), "kind": "multiclass", "confidence": 0.7}
     assert wording.finding(label) == "<b>a 90.0 %</b><br>Right in about 70.0 % of such cases"
-    assert wording.finding({**label, **doubts}) == f"<b>a 90.0 %</b><br>{NOT_KNOWN}{why}."
+    assert wording.finding({**label, **doubts}) == f"{strong[0]}<br>{NOT_KNOWN}{why}."
     size = {"kind": "regression", "quantity": "size", "value": 3.0, "unit": "mL", "coverage": 0.9, "interval": [1, 5]}
     assert wording.finding(size) == "<b>size: 3 mL</b><br>90 % interval: 1 to 5"
-    assert wording.finding({**size, **doubts}) == f"<b>size: 3 mL</b><br>{NOT_KNOWN}{why}."
+    assert wording.finding({**size, **doubts}) == f"{strong[1]}<br>{NOT_KNOWN}{why}."
     # The engine gives neither number nor interval then, but the reasons, be they known here or not.
     order = [code for code in ("unlike_training", "masked", "whole_volume") if code in codes]
     told = {"confidence": None, "interval": None, "unmeasured": dict.fromkeys(order, "a reason")}
-    assert wording.finding({**label, **told}) == f"<b>a 90.0 %</b><br>{NOT_KNOWN}{why}."
-    assert wording.finding({**size, **told}) == f"<b>size: 3 mL</b><br>{NOT_KNOWN}{why}."
+    assert wording.finding({**label, **told}) == f"{strong[0]}<br>{NOT_KNOWN}{why}."
+    assert wording.finding({**size, **told}) == f"{strong[1]}<br>{NOT_KNOWN}{why}."
     each = {**multilabel([], a=0.4), **told}
-    assert wording.finding(each) == f"<b>No a.</b> Probability: a 40.0 %<br>{NOT_KNOWN}{why}."
+    assert wording.finding(each) == f"{strong[2]} Probability: a 40.0 %<br>{NOT_KNOWN}{why}."
     new = wording.finding({**label, **told, "unmeasured": {"of_tomorrow": "<i>"}})
     assert new == f"<b>a 90.0 %</b><br>{NOT_KNOWN}&lt;i&gt;."
     # Without a rule nothing is claimed, and nothing is to be taken back.
-    assert wording.finding({**label, **doubts, "confidence": None}) == "<b>a 90.0 %</b>"
-    assert wording.finding({**size, **doubts, "interval": None}) == "<b>size: 3 mL</b>"
+    assert wording.finding({**label, **doubts, "confidence": None}) == strong[0]
+    assert wording.finding({**size, **doubts, "interval": None}) == strong[1]
 
 
 @pytest.mark.parametrize(
@@ -144,10 +147,45 @@ def test_the_limits_of_what_is_undecided_are_said() -> None:
     assert wording.limit(0.0004) == "0.04 %"
 
 
-def test_probabilities_that_nobody_calibrated_are_said_to_be_so() -> None:
+def test_whether_probabilities_are_calibrated_is_said() -> None:
     """Under the table; nothing of quantities, and of scenes of older versions, which do not know."""
     text = "Not calibrated: how often such a probability is right is not known."
     one = multilabel(["a"], a=0.9)
     assert text in wording.note({**one, "calibrated": False}).split("\n")
-    for known in ({**one, "calibrated": True}, one, {"kind": "regression", "value": 3.0, "calibrated": None}):
+    yes = {**one, "calibrated": True, "unmeasured": {}}
+    assert "Calibrated on held-out cases." in wording.note(yes).split("\n")
+    elsewhere = (
+        {**yes, "unmeasured": {"masked": "m"}},
+        {**yes, "warnings": [{"code": "whole_volume", "message": "m"}]},
+    )
+    for known in (*elsewhere, one, {"kind": "regression", "value": 3.0, "calibrated": None}):
         assert "alibrated" not in wording.note(known)
+
+
+def test_what_the_share_of_a_single_label_means_is_said() -> None:
+    """Of a decision that has a rule of shares and no confidence: it is not the chance that it is right."""
+    one = {**multilabel([], a=0.003), "undecided": [], "abstained": False, "limits": {"a": [0.1, 0.86]}}
+    rule = {**one, "coverage": 0.95, "confidence": None, "calibrated": True, "unmeasured": {}}
+    assert wording.note(rule).startswith(
+        "Calibrated on held-out cases.\nOf scans with it, as of scans without it, 95 % are judged rightly\n"
+        "or left undecided. That is not the chance that this answer is right.\nUndecided from 10 % to 86 %.\n"
+    )
+    two = {**rule, **multilabel([], a=0.003, b=0.2), "limits": {"a": [0.1, 0.86], "b": [0.1, 0.86]}}
+    others = ({"confidence": 0.7}, {"coverage": None}, {"undecided": ["a"]}, {"unmeasured": {"masked": "m"}}, two)
+    for other in others:
+        assert "not the chance" not in wording.note({**rule, **other})
+
+
+def test_whether_another_answer_would_be_undecided() -> None:
+    most = {"kind": "multiclass", "abstained": False, "limits": {"a": [0.0, 0.9], "b": [0.0, 0.9]}}
+    assert wording.leaves_open(most, {"a": 0.6, "b": 0.4}, "b")
+    assert not wording.leaves_open(most, {"a": 0.95, "b": 0.4}, "b"), "the most probable one decides"
+    assert not wording.leaves_open({**most, "limits": None}, {"a": 0.6, "b": 0.4}, "a")
+    assert not wording.leaves_open({**most, "abstained": None}, {"a": 0.6, "b": 0.4}, "a"), "none of the labels"
+    each = {"kind": "multilabel", "abstained": False, "limits": {"a": [0.1, 0.86]}}
+    assert [wording.leaves_open(each, {"a": share, "b": 0.5}, "a") for share in (0.05, 0.5, 0.9)] == [
+        False,
+        True,
+        False,
+    ]
+    assert not wording.leaves_open(each, {"a": 0.5, "b": 0.5}, "b"), "it has no rule"
