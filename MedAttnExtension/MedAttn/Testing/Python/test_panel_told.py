@@ -112,7 +112,7 @@ def test_a_region_of_interest_has_its_names(shell: Shell, desk: Desk, brain: Any
     shell.widget.enter()
     shell.ui.regionSelector.setCurrentNode(node)
     shell.apply()
-    said = "only a region of interest could speak: tumour (Doe^Jane painted), "
+    said = "attention was restricted to a region of interest: tumour (Doe^Jane painted), "
     assert said in shell.ui.noticeLabel.text
     assert "Doe" not in nodes.find(desk.scene, nodes.EVIDENCE, brain).GetAttribute(nodes.RESULT)
     assert desk.scene.WriteToMRB(str(tmp_path / "x.mrb"))
@@ -129,7 +129,7 @@ def test_messages_of_older_scenes_and_of_other_systems(desk: Desk) -> None:
     for message in ("/tmp/a b/scan.nrrd: x", "\\".join(("C:", "A B", "scan.nrrd: x")), "scan: x"):
         assert named(message, volume) == "head: x"
     assert named("a mask (scan: x)", volume) == "a mask (scan: x)"
-    assert named("could speak: region_of_interest.nrrd, 3 mL", volume) == "could speak: the chosen region, 3 mL"
+    assert named("region: region_of_interest.nrrd, 3 mL", volume) == "region: the chosen region, 3 mL"
     path = "\\".join(("C:", "A B", "scan.nrrd"))
     for written in (path, repr(path).strip("'"), path.replace("\\", "/")):
         assert without_paths(f"{written}: x", path) == "scan: x"
