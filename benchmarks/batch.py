@@ -133,10 +133,12 @@ def stages(scans: list[Path], lanes: int, each: int) -> dict[str, float]:
 
     from medattn_core import volumes
     from medattn_core.batch import Settings
+    from medattn_core.inference import Predictor
     from medattn_core.outputs import ResultWriter
     from medattn_core.transforms.conform import conform
 
     predictor = Settings(bundle=BUNDLE, device="cpu").open()
+    assert isinstance(predictor, Predictor)
     network, task = predictor.network, predictor.task
     volume = volumes.read(scans[0])
     image = torch.from_numpy(conform(volume, task).image)

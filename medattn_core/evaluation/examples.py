@@ -111,10 +111,18 @@ def _picture(
 
 
 def _answer(prediction: Prediction, row: dict[str, object], label: str) -> str:
-    """What is true, what was said, and the probability of the label whose map is drawn."""
+    """What is true, what was said or left undecided, and the probability of the label whose map is drawn."""
     none = none_of(prediction.task.labels)
-    true, said = (none if row[name] == NO_LABEL else str(row[name]).replace("|", ", ") for name in ("true", "said"))
-    words, given = f"true: {true}, said: {said}", percent(prediction.probabilities[label])
+    true, said = ([] if row[name] == NO_LABEL else str(row[name]).split("|") for name in ("true", "said"))
+    left = str(row.get("undecided") or "").split("|") if row.get("undecided") else []
+    if row.get("abstained") and not left:
+        left = [prediction.label]
+    sure = [one for one in said if one not in left]
+    words = f"true: {', '.join(true) or none}, "
+    words += "; ".join(
+        [f"said: {', '.join(sure) or none}"] * (not left or bool(sure)) + [f"undecided: {', '.join(left)}"] * bool(left)
+    )
+    given = percent(prediction.probabilities[label])
     if not prediction.task.takes_one:
         return f"{words}; {label} {given}"
     return f"{words}{'' if row['said'] == label else f' (most probable: {label})'}, {given}"

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from medattn_core.errors import CODES
 from medattn_core.outputs import colour, planes
 from medattn_core.outputs.answer import Answer, quantity
 from medattn_core.outputs.colour import Scale
@@ -166,7 +167,7 @@ class View:
             parts.append(f"{'value' if self.regression else 'probability'} without it {self.without(first)}")
         else:
             parts.append("no region of evidence; planes through the middle of the image")
-        codes = list(dict.fromkeys(notice.code for notice in self.prediction.warnings))
-        notes = (f"Warnings: {', '.join(codes)}",) if codes else ()
-        words = DOT.join(parts)
-        return Caption(title=self.finding, subtitle=words, notes=notes, sides=self.sides)
+        # The picture goes into slides and mail without its page: sentences, not codes.
+        codes = dict.fromkeys(notice.code for notice in self.prediction.warnings)
+        notes = tuple(f"Warning: {CODES.get(code, code)}" for code in codes)
+        return Caption(title=self.finding, subtitle=DOT.join(parts), notes=notes, sides=self.sides)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -278,7 +278,8 @@ def save(
         spared: as for :meth:`ResultWriter.add`.
 
     Returns:
-        Paths by kind: ``evidence``, ``overlay``, ``report``, ``json``, ``csv``.
+        Paths by kind: ``evidence``, ``overlay``, ``page`` (of the input), ``report`` (``report.html``, the same for a
+        single input), ``json``, ``csv``.
 
     Raises:
         VolumeError: ``unwritable``.
@@ -289,4 +290,9 @@ def save(
     error = writer.records[0]["error"]
     if error is not None:
         raise MedAttnError(error["code"], error["message"])
-    return {**paths, **writer.close()}
+    return kinds(paths, writer.close())
+
+
+def kinds(paths: Mapping[str, Path], tables: Mapping[str, Path]) -> dict[str, Path]:
+    """Files of one input and of its folder, by kind: the input's page is ``page``, beside the ``report`` of the folder."""
+    return {"page" if kind == "report" else kind: path for kind, path in paths.items()} | dict(tables)

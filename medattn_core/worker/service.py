@@ -270,6 +270,7 @@ class Service:
 
     def _save(self, request: Request, course: Course) -> dict[str, Any]:
         from medattn_core.outputs import ResultWriter, save
+        from medattn_core.outputs.writer import kinds
 
         prediction = self._last(request)
         folder, report, name = request.get("folder"), request.get("report", False), request.get("name")
@@ -287,7 +288,7 @@ class Service:
             writer = self._batches[place]
             files = writer.add(prediction, name=name, spared=self._inputs)
             error = writer.records[-1]["error"]
-            files = {**files, **writer.close()}
+            files = kinds(files, writer.close())
             if error is not None:
                 raise MedAttnError(error["code"], error["message"])
         return {"files": {kind: os.path.abspath(path) for kind, path in files.items()}}

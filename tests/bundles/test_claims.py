@@ -15,15 +15,17 @@ EACH = TaskSpec(name="t", labels=("a", "b"), kind="multilabel", activation="sigm
 
 @pytest.mark.parametrize("code", UNMEASURED)
 def test_a_warning_takes_back_every_claim_and_says_why(code: str) -> None:
-    claims = Claims(label_set=("a",), interval=(1.0, 2.0), confidence=0.9)
+    claims = Claims(label_set=("a",), interval=(1.0, 2.0), confidence=0.9, calibrated=True)
     assert claims.with_warnings([Notice("turned", "m")]) == claims
-    assert claims.to_dict() == {"label_set": ["a"], "interval": [1.0, 2.0], "confidence": 0.9}
+    assert claims.to_dict() == {"label_set": ["a"], "interval": [1.0, 2.0], "confidence": 0.9, "calibrated": True}
     left = claims.with_warnings([Notice("turned", "m"), Notice(code, "m")])
-    assert left.to_dict() == {"label_set": None, "interval": None, "confidence": None}
+    assert left.to_dict() == {"label_set": None, "interval": None, "confidence": None, "calibrated": False}
     assert left.unmeasured == {code: UNMEASURED[code]}
     # An empty set is a claim as well; without a rule there is nothing to take back.
     assert Claims(label_set=()).with_warnings([Notice(code, "m")]).unmeasured
-    assert not Claims().with_warnings([Notice(code, "m")]).unmeasured
+    nothing = Claims().with_warnings([Notice(code, "m")])
+    assert not nothing.unmeasured
+    assert nothing.calibrated is None
 
 
 def test_every_reason_is_a_warning_that_scans_can_have() -> None:

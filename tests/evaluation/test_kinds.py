@@ -164,6 +164,13 @@ def test_words_of_a_picture() -> None:
     assert examples._answer(shown["one"], none, "a") == "true: a, said: none of the labels (most probable: a), 88.0 %"
     assert examples._answer(shown["one"], {"true": "a", "said": "a"}, "a") == "true: a, said: a, 88.0 %"
     assert examples._answer(shown["alone"], none, "a") == "true: a, said: no a; a 88.0 %"
+    # What the model leaves open is not named like an answer.
+    open_ = {"undecided": "a", "abstained": True}
+    assert examples._answer(shown["alone"], none | open_, "a") == "true: a, undecided: a; a 88.0 %"
+    some = {"true": "a|b", "said": "a|b", "undecided": "b", "abstained": False}
+    assert examples._answer(shown["each"], some, "b") == "true: a, b, said: a; undecided: b; b 0.1 %"
+    one = {"true": "a", "said": "a", "undecided": "", "abstained": True}
+    assert examples._answer(shown["one"], one, "a") == "true: a, undecided: a, 88.0 %"
 
 
 @pytest.fixture(scope="module")

@@ -111,7 +111,7 @@ def test_overlay_of_a_picture(predict: Predict, picture: Volume) -> None:
 
 
 def test_caption_says_finding_region_and_warnings(predict: Predict, head_volume: Volume) -> None:
-    from medattn_core.errors import Notice
+    from medattn_core.errors import CODES, Notice
 
     prediction = predict(head_volume, warnings=(Notice("upsampled", "head.nii.gz: coarse"),))
     caption = View.of(prediction).caption()
@@ -120,7 +120,7 @@ def test_caption_says_finding_region_and_warnings(predict: Predict, head_volume:
     assert caption.subtitle.startswith("head.nii.gz")
     assert f"+{first.contribution:.2f} logit" in caption.subtitle
     assert f"{100 * first.probability_without:.1f} %" in caption.subtitle
-    assert caption.notes == ("Warnings: upsampled",)
+    assert caption.notes == (f"Warning: {CODES['upsampled']}",)
 
 
 def boxes_of(draws: list[tuple]) -> list[tuple[float, float, float, float]]:

@@ -41,10 +41,12 @@ def test_save_one_scan(predict: Predict, head_volume: Volume, tmp_path: Path) ->
     assert {kind: path.name for kind, path in paths.items()} == {
         "evidence": "head_evidence.nii.gz",
         "overlay": "head_overlay.png",
+        "page": "head_report.html",
         "report": "report.html",
         "json": "predictions.json",
         "csv": "predictions.csv",
     }
+    assert {path.name for path in paths.values()} == {path.name for path in folder.iterdir()}, "each is named"
     assert all(path.parent == folder and path.stat().st_size > 0 for path in paths.values())
     assert "head.nii.gz" in (folder / "report.html").read_text(encoding="utf-8")
     assert (folder / "head_overlay.png").read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"

@@ -211,7 +211,7 @@ def test_only_the_last_prediction_is_kept(worker: Client, told: dict, brain1: st
 
 def test_save_writes_what_predict_writes(worker: Client, told: dict, tmp_path: Path) -> None:
     files = worker.ask("save", prediction=told["prediction"], folder=str(tmp_path / "out"), report=True)["files"]
-    assert set(files) == {"evidence", "json", "csv", "overlay", "report"}
+    assert set(files) == {"evidence", "json", "csv", "overlay", "page", "report"}
     assert all(Path(path).is_file() for path in files.values())
     (record,) = json.loads(Path(files["json"]).read_text(encoding="utf-8"))
     assert record["input"] == "scan"
