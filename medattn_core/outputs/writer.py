@@ -294,5 +294,5 @@ def save(
 
 
 def kinds(paths: Mapping[str, Path], tables: Mapping[str, Path]) -> dict[str, Path]:
-    """Files of one input and of its folder, by kind: the input's page is ``page``, beside the ``report`` of the folder."""
+    """Files of one input and of its folder, by kind: ``page`` is that of the input, ``report`` that of the folder."""
     return {"page" if kind == "report" else kind: path for kind, path in paths.items()} | dict(tables)
