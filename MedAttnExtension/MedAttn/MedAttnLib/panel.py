@@ -261,7 +261,8 @@ class Panel:
     def _show_numbers(self) -> None:
         ui, found = self.ui, self.found
         self._show_notice()
-        ui.findingLabel.text = _("No result yet") if found is None else wording.finding(found.result)
+        text = _("No result yet") if found is None else wording.finding(found.result)
+        ui.findingLabel.text = text.replace(" %", "\N{NO-BREAK SPACE}%")  # no line begins with the sign
         ui.noteLabel.text = wording.note({} if found is None else found.result)
         self.question.show()
 

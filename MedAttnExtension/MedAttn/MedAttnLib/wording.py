@@ -241,12 +241,12 @@ def note(result: dict[str, Any]) -> str:
         research = share + "\n" + research
     if result.get("calibrated") and not elsewhere:
         research = _("Calibrated on held-out cases.") + "\n" + research
-    if result.get("calibrated") is False:  # scenes of older versions do not say
+    if result.get("calibrated") is False and not elsewhere:  # scenes of older versions do not say; else a warning does
         research = _("Not calibrated: how often such a probability is right is not known.") + "\n" + research
     if len(shares) < 2 or abs(sum(shares) - 1.0) < 1e-3:
         return research
     # A line each: a label that wraps its text is squeezed into one line where the panel is low.
-    return _("Each label is judged independently: they need not add up to 100 %.") + "\n" + research
+    return _("Labels are judged independently and need not add up to 100 %.") + "\n" + research
 
 
 def notices(

@@ -156,6 +156,7 @@ def test_whether_probabilities_are_calibrated_is_said() -> None:
     assert "Calibrated on held-out cases." in wording.note(yes).split("\n")
     elsewhere = (
         {**yes, "unmeasured": {"masked": "m"}},
+        {**one, "calibrated": False, "unmeasured": {"masked": "m"}},  # the finding says it, and a warning
         {**yes, "warnings": [{"code": "whole_volume", "message": "m"}]},
     )
     for known in (*elsewhere, one, {"kind": "regression", "value": 3.0, "calibrated": None}):
