@@ -10,8 +10,9 @@ from __future__ import annotations
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -38,20 +39,22 @@ def _importable(root: Path) -> Iterator[None]:
     if next(root.rglob("*.py"), None) is None:
         yield
         return
-    place = str(root)
-    known = place in sys.path
-    if known:  # maybe behind another bundle
-        sys.path.remove(place)
-    sys.path.insert(0, place)
-    for name in [name for name in sys.modules if name == "scripts" or name.startswith("scripts.")]:
-        del sys.modules[name]  # of another bundle
+    place, before = str(root), list(sys.path)
+    sys.path[:] = [place, *(other for other in before if other != place)]  # maybe it was behind another bundle
+    others = _without_scripts()
     try:
         yield
     except BaseException:
-        if not known:
-            with suppress(ValueError):  # the bundle's code may have changed the path, too
-                sys.path.remove(place)
+        sys.path[:] = before
+        _without_scripts()
+        sys.modules.update(others)
         raise
+
+
+def _without_scripts() -> dict[str, ModuleType]:
+    """Take the package ``scripts``, of another bundle or of the caller, from the loaded modules; what was taken."""
+    names = [name for name in sys.modules if name == "scripts" or name.startswith("scripts.")]
+    return {name: sys.modules.pop(name) for name in names}
 
 
 class ForeignModel:

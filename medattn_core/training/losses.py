@@ -25,8 +25,8 @@ class LossWeights:
     """Factors of the parts of the loss.
 
     Attributes:
-        location: ``-log`` of the attention of a present class inside its box or mask; in regression, how unevenly the
-            evidence is spread over the mask.
+        location: ``-log`` of the attention of a present class inside its box or mask; in regression, how far the
+            evidence is from lying evenly in the mask, and nowhere else.
         elsewhere: the same for absent classes, for which attending to nothing (the null token) is also correct.
         bag: an image pooled together with the background of others must keep its label.
         background: background alone (whatever lies outside boxes and masks) must score no higher than the prior.

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import sys
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import nibabel
@@ -21,6 +23,7 @@ from medattn_core.cli import app
 from medattn_core.errors import BundleError, MedAttnError, PredictionError
 from medattn_core.inference import BasePredictor, Predictor
 from medattn_core.interop import open_predictor, verify
+from medattn_core.interop.foreign import _importable
 from medattn_core.interop.gradcam import grad_cam
 from medattn_core.interop.predictor import to_native
 from medattn_core.volumes import read
@@ -301,9 +304,9 @@ def test_verify_tells_and_with_trust_tries(zoo: Path) -> None:
     assert trusted.checks[-1].detail == "[1, 1, 32, 32, 32] in, [1, 2] out"
 
 
-def test_a_bundle_without_code_is_not_among_what_is_imported(zoo: Path) -> None:
-    path, scripts = list(sys.path), object()
-    sys.modules["scripts"] = scripts  # type: ignore[assignment]
+def test_a_bundle_without_code_is_not_among_what_is_imported(zoo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, scripts = list(sys.path), ModuleType("scripts")
+    monkeypatch.setitem(sys.modules, "scripts", scripts)
     open_predictor(zoo, trust=True, device="cpu")
     assert sys.path == path
     assert sys.modules["scripts"] is scripts, "of somebody who has nothing to do with it"
@@ -315,6 +318,30 @@ def test_a_bundle_that_could_not_be_loaded_leaves_no_path(tmp_path: Path) -> Non
     with pytest.raises(BundleError, match="cannot make its inferer"):
         open_predictor(root, trust=True, device="cpu")
     assert sys.path == path
+
+
+def test_a_bundle_whose_code_fails_leaves_the_modules_of_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = write_stranger(tmp_path / "broken", inferer="$1 / 0")
+    (root / "scripts" / "own.py").write_text("", encoding="utf-8")
+    mine = {name: ModuleType(name) for name in ("scripts", "scripts.mine")}
+    for name, module in mine.items():
+        monkeypatch.setitem(sys.modules, name, module)
+    monkeypatch.setattr(sys, "path", [*sys.path, str(root)])
+    path = list(sys.path)
+    loaded = {}
+
+    def fail() -> None:
+        with _importable(root):
+            loaded["own"] = importlib.import_module("scripts.own").__file__
+            raise BundleError("bad_bundle", "it fails later")
+
+    with pytest.raises(BundleError):
+        fail()
+    assert loaded["own"] == str(root / "scripts" / "own.py")
+    assert sys.path == path
+    assert {name: module for name, module in sys.modules.items() if name.split(".")[0] == "scripts"} == mine
 
 
 def test_code_that_is_imported_late_and_code_of_two_bundles(tmp_path: Path, scan: Path) -> None:

@@ -85,7 +85,12 @@ class Question:
         asked = wording.question(self.answer["question"])
         lines = [f"{html.escape(asked)}:", f"{html.escape(before)} \N{RIGHTWARDS ARROW} <b>{html.escape(after)}</b>"]
         if label and wording.leaves_open(found.result, self.answer["probabilities"], label):
-            lines.append(html.escape(_("The model would then be undecided.")))
+            # Below which of two limits one of several labels stays, that of the rule or the threshold, is not told.
+            several = found.result["kind"] == "multiclass"
+            then = (
+                _("The model would then decide for no label.") if several else _("The model would then be undecided.")
+            )
+            lines.append(html.escape(then))
         for warning in self.answer.get("warnings") or ():
             lines.append(html.escape(named(warning["message"], self.panel.volume, found.region)))
         ui.whatIfLabel.text = "<br>".join(lines)

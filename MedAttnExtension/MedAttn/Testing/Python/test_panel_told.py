@@ -258,7 +258,7 @@ def test_an_answer_that_would_be_undecided_says_so(shell: Shell, brain: Any) -> 
     shell.until(lambda: shell.panel.question.answer is not None)
     low, high = shell.panel.found.result["limits"]["glioma"]
     assert low <= shell.panel.question.answer["probabilities"]["glioma"] < high
-    assert "The model would then be undecided." in ui.whatIfLabel.text
+    assert "The model would then decide for no label." in ui.whatIfLabel.text
 
 
 def test_nothing_stands_out_of_a_scan_unlike_the_training(shell: Shell, brain: Any) -> None:
