@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 
+from benchmarks.common import RESNET18
 from medattn_core import volumes
 from medattn_core.bundles.save import save_bundle
 from medattn_core.evaluation.speed import made_up_scan
@@ -18,14 +18,7 @@ from medattn_core.tasks import TaskSpec
 def make_bundle(folder: Path, seed: int = 0) -> Path:
     """A bundle with random weights and settled batch statistics, for a field of view of 256 mm."""
     torch.manual_seed(seed)
-    settings: dict[str, Any] = {
-        "spatial_dims": 3,
-        "in_channels": 1,
-        "out_channels": 2,
-        "encoder": "resnet18",
-        "width": 128,
-    }
-    network = AttentionCNN(**settings).train()
+    network = AttentionCNN(**RESNET18).train()
     with torch.no_grad():
         for _ in range(2):
             network(torch.rand(2, 1, 96, 96, 96))
@@ -33,7 +26,7 @@ def make_bundle(folder: Path, seed: int = 0) -> Path:
         name="speed", labels=("a", "b"), activation="sigmoid", spatial_dims=3, spacing=(256 / 96,) * 3, size=(96,) * 3
     )
     save_bundle(
-        folder, task=task, network_settings=settings, state_dict=network.eval().state_dict(),
+        folder, task=task, network_settings=RESNET18, state_dict=network.eval().state_dict(),
         description="random weights, for measuring speed", version="1.0.0", data_license="none",
     )  # fmt: skip
     return folder

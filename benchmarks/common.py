@@ -13,6 +13,15 @@ from typing import Any
 
 from medattn_core.datalists import Case
 
+RESNET18: dict[str, Any] = {
+    "spatial_dims": 3,
+    "in_channels": 1,
+    "out_channels": 2,
+    "encoder": "resnet18",
+    "width": 128,
+}
+"""Network of the measurements of speed, whose encoder its peers have, too."""
+
 
 def machine() -> str:
     """Processor, cores, and the versions that matter, in one line."""

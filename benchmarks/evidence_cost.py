@@ -13,14 +13,13 @@ import os
 import statistics
 import time
 from collections.abc import Callable
-from typing import Any
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import torch
 from torch import nn
 
-from benchmarks.common import machine, markdown_table
+from benchmarks.common import RESNET18, machine, markdown_table
 from medattn_core.networks.attention_cnn import AttentionCNN
 
 
@@ -29,14 +28,7 @@ def sides(seed: int) -> dict[str, Callable[[], object]]:
     from monai.visualize import GradCAM
 
     torch.manual_seed(seed)
-    settings: dict[str, Any] = {
-        "spatial_dims": 3,
-        "in_channels": 1,
-        "out_channels": 2,
-        "encoder": "resnet18",
-        "width": 128,
-    }
-    network, average = AttentionCNN(**settings).eval(), AttentionCNN(**settings, pooling="average").eval()
+    network, average = AttentionCNN(**RESNET18).eval(), AttentionCNN(**RESNET18, pooling="average").eval()
     for one in (network, average):
         one.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
     average.encoder, average.top_down = network.encoder, network.top_down

@@ -114,14 +114,12 @@ def _answer(prediction: Prediction, row: dict[str, object], label: str) -> str:
     """What is true, what was said or left undecided, and the probability of the label whose map is drawn."""
     none = none_of(prediction.task.labels)
     true, said = ([] if row[name] == NO_LABEL else str(row[name]).split("|") for name in ("true", "said"))
-    left = str(row.get("undecided") or "").split("|") if row.get("undecided") else []
-    if row.get("abstained") and not left:
-        left = [prediction.label]
+    left = str(row["undecided"]).split("|") if row.get("undecided") else []
+    left = left or ([prediction.label] if row.get("abstained") else [])
     sure = [one for one in said if one not in left]
-    words = f"true: {', '.join(true) or none}, "
-    words += "; ".join(
-        [f"said: {', '.join(sure) or none}"] * (not left or bool(sure)) + [f"undecided: {', '.join(left)}"] * bool(left)
-    )
+    parts = [f"said: {', '.join(sure) or none}"] if sure or not left else []
+    parts += [f"undecided: {', '.join(left)}"] if left else []
+    words = f"true: {', '.join(true) or none}, {'; '.join(parts)}"
     given = percent(prediction.probabilities[label])
     if not prediction.task.takes_one:
         return f"{words}; {label} {given}"
